@@ -1,0 +1,112 @@
+"""Annotation queues to embed: items, a state machine per annotator, claims with leases, exact queries, any storage.
+
+`AnnotationQueues` is the service; `MemoryRepository` and `SQLiteRepository` store; `run_batch` labels a whole queue.
+"""
+
+from annotation_queue.errors import (
+    AnnotationQueueError,
+    ClaimLost,
+    Conflict,
+    InvalidCursor,
+    InvalidQuery,
+    InvalidTransition,
+    InvalidValue,
+    ItemNotFound,
+    NotFound,
+    OutcomeUnknown,
+    QueueNotFound,
+    SchemaVersionUnknown,
+    StorageBusy,
+    StorageCorrupt,
+    StorageError,
+    StorageFull,
+)
+from annotation_queue.ids import uuid7
+from annotation_queue.items import (
+    AddedItems,
+    AnnotationQueue,
+    Claim,
+    NewItem,
+    QueueItem,
+    QueueStats,
+    Unavailable,
+    UnavailableReason,
+)
+from annotation_queue.query import ItemFilter, ItemPage, ItemQuery, QueuePage, QueueQuery
+from annotation_queue.queues import AnnotationQueues
+from annotation_queue.records import Change, ItemRecord, Standing
+from annotation_queue.repository import Repository
+from annotation_queue.sorting import QUEUE_ORDER, QUEUE_SORT_FIELDS, SORT_FIELDS, Direction, SortBy
+from annotation_queue.states import (
+    REOPENABLE,
+    STANDARD,
+    STRICT,
+    AnnotationState,
+    Progress,
+    SkipPolicy,
+    Transition,
+    Workflow,
+    advance,
+    aggregate,
+    is_finished,
+)
+from annotation_queue.values import JsonValue, utc_now
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "QUEUE_ORDER",
+    "QUEUE_SORT_FIELDS",
+    "REOPENABLE",
+    "SORT_FIELDS",
+    "STANDARD",
+    "STRICT",
+    "AddedItems",
+    "AnnotationQueue",
+    "AnnotationQueueError",
+    "AnnotationQueues",
+    "AnnotationState",
+    "Change",
+    "Claim",
+    "ClaimLost",
+    "Conflict",
+    "Direction",
+    "InvalidCursor",
+    "InvalidQuery",
+    "InvalidTransition",
+    "InvalidValue",
+    "ItemFilter",
+    "ItemNotFound",
+    "ItemPage",
+    "ItemQuery",
+    "ItemRecord",
+    "JsonValue",
+    "NewItem",
+    "NotFound",
+    "OutcomeUnknown",
+    "Progress",
+    "QueueItem",
+    "QueueNotFound",
+    "QueuePage",
+    "QueueQuery",
+    "QueueStats",
+    "Repository",
+    "SchemaVersionUnknown",
+    "SkipPolicy",
+    "SortBy",
+    "Standing",
+    "StorageBusy",
+    "StorageCorrupt",
+    "StorageError",
+    "StorageFull",
+    "Transition",
+    "Unavailable",
+    "UnavailableReason",
+    "Workflow",
+    "__version__",
+    "advance",
+    "aggregate",
+    "is_finished",
+    "utc_now",
+    "uuid7",
+]

@@ -1,0 +1,392 @@
+"""Queues, items, claims and statistics, and what one decision changes on an item."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+from functools import partial
+from typing import TYPE_CHECKING, Final, Literal
+
+import attrs
+from attrs import field
+
+from annotation_queue.states import UNSTARTED, AnnotationState, SkipPolicy, check_state
+from annotation_queue.values import (
+    check_id,
+    check_integer,
+    check_lease,
+    check_text,
+    check_texts,
+    check_time,
+    copy_json,
+    optional,
+    refuse,
+    run_checks,
+    trusted,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from annotation_queue.values import Check, JsonValue
+
+DEFAULT_LEASE: Final = timedelta(minutes=5)
+
+
+def check_skip_policy(name: str, value: object) -> SkipPolicy:
+    """Accept a skip policy or its value.
+
+    Args:
+        name: Name of the field, for the error.
+        value: What was given.
+
+    Returns:
+        The policy.
+
+    Raises:
+        InvalidValue: It is neither of the two.
+    """
+    try:
+        return SkipPolicy(value)  # type: ignore[arg-type]
+    except ValueError:
+        raise refuse(name, value, f"one of {', '.join(SkipPolicy)}") from None
+
+
+def check_payload(name: str, value: object) -> dict[str, JsonValue] | None:
+    """Accept a JSON object or None, and give a copy that nobody else holds.
+
+    Args:
+        name: Name of the field, for the error.
+        value: What was given.
+
+    Returns:
+        The copy.
+
+    Raises:
+        InvalidValue: It is something else.
+    """
+    if value is not None and not isinstance(value, dict):
+        raise refuse(name, value, "a JSON object or None")
+    payload: dict[str, JsonValue] | None = copy_json(name, value)
+    return payload
+
+
+def _scorer_refs(values: Iterable[str]) -> tuple[str, ...]:
+    return check_texts("scorer_refs", values)
+
+
+def _display_fields(values: Iterable[str]) -> tuple[str, ...]:
+    return check_texts("display_fields", values)
+
+
+@attrs.frozen(kw_only=True)
+class AnnotationQueue:
+    """A named list of items to annotate, with its policies.
+
+    Args:
+        id: Unique in the whole repository.
+        project_id: The tenant it belongs to.
+        name: Any text; need not be unique.
+        description: Any text.
+        scorer_refs: References to what the annotators shall fill in; opaque.
+        annotations_per_item: How many annotators must complete an item, at least 1.
+        skip_policy: What a skip means for the item.
+        lease: How long a claim lasts without a heartbeat.
+        created_at: UTC.
+        created_by: User id.
+        updated_at: When any of its fields last changed, UTC.
+        deleted_at: UTC; None while it lives.
+    """
+
+    id: str
+    project_id: str
+    name: str
+    description: str = ""
+    scorer_refs: tuple[str, ...] = field(default=(), converter=_scorer_refs)
+    annotations_per_item: int = 1
+    skip_policy: SkipPolicy = SkipPolicy.FINAL
+    lease: timedelta = DEFAULT_LEASE
+    created_at: datetime
+    created_by: str
+    updated_at: datetime
+    deleted_at: datetime | None = None
+
+    def __attrs_post_init__(self) -> None:
+        """Check every field."""
+        run_checks(self, _QUEUE_CHECKS)
+
+
+_QUEUE_CHECKS: Final[dict[str, Check]] = {
+    "id": check_id,
+    "project_id": check_id,
+    "name": check_text,
+    "description": check_text,
+    "annotations_per_item": partial(check_integer, minimum=1),
+    "skip_policy": check_skip_policy,
+    "lease": check_lease,
+    "created_at": check_time,
+    "created_by": check_id,
+    "updated_at": check_time,
+    "deleted_at": optional(check_time),
+}
+
+
+@attrs.frozen(kw_only=True)
+class NewItem:
+    """What a caller adds to a queue.
+
+    Args:
+        call_id: What is to be annotated; a live queue holds each call once.
+        call_started_at: UTC; None stands for the time of adding.
+        call_ended_at: UTC.
+        call_op_name: Any text.
+        call_trace_id: Any text.
+        display_fields: Names of the fields that an annotator is shown.
+        priority: Greater is served first.
+        payload: A JSON object, what a labeler needs to see; it is copied when the item is added.
+    """
+
+    call_id: str
+    call_started_at: datetime | None = None
+    call_ended_at: datetime | None = None
+    call_op_name: str = ""
+    call_trace_id: str = ""
+    display_fields: tuple[str, ...] = field(default=(), converter=_display_fields)
+    priority: int = 0
+    payload: dict[str, JsonValue] | None = None
+
+    def __attrs_post_init__(self) -> None:
+        """Check every field."""
+        run_checks(self, _NEW_ITEM_CHECKS)
+
+
+_NEW_ITEM_CHECKS: Final[dict[str, Check]] = {
+    "call_id": check_id,
+    "call_started_at": optional(check_time),
+    "call_ended_at": optional(check_time),
+    "call_op_name": check_text,
+    "call_trace_id": check_text,
+    "priority": check_integer,
+    "payload": check_payload,
+}
+
+
+@attrs.frozen(kw_only=True)
+class QueueItem:
+    """One call that waits in a queue.
+
+    The first 17 fields are those of the published APIs. ``annotation_state``, ``annotator_user_id`` and
+    ``position_in_queue`` belong to the view that a call asked for: the aggregate, or one annotator's perspective.
+
+    Args:
+        id: Unique in the whole repository.
+        project_id: The tenant.
+        queue_id: The queue it waits in.
+        call_id: What is to be annotated.
+        call_started_at: UTC.
+        call_ended_at: UTC, or None.
+        call_op_name: Any text.
+        call_trace_id: Any text.
+        display_fields: Names of the fields that an annotator is shown.
+        added_by: User id, or None.
+        annotation_state: The state in this view.
+        annotator_user_id: Whose state that is; None for unstarted.
+        created_at: When it was added, UTC.
+        created_by: User id.
+        updated_at: When the item or the state of any progress on it last changed, UTC.
+        deleted_at: UTC; None while it lives.
+        position_in_queue: 1-based, in the whole queue under the query's sort; None where it was not asked for.
+        priority: Greater is served first.
+        payload: A JSON object or None.
+    """
+
+    id: str
+    project_id: str
+    queue_id: str
+    call_id: str
+    call_started_at: datetime
+    call_ended_at: datetime | None = None
+    call_op_name: str = ""
+    call_trace_id: str = ""
+    display_fields: tuple[str, ...] = field(default=(), converter=_display_fields)
+    added_by: str | None = None
+    annotation_state: AnnotationState = UNSTARTED
+    annotator_user_id: str | None = None
+    created_at: datetime
+    created_by: str
+    updated_at: datetime
+    deleted_at: datetime | None = None
+    position_in_queue: int | None = None
+    priority: int = 0
+    payload: dict[str, JsonValue] | None = None
+
+    def __attrs_post_init__(self) -> None:
+        """Check every field."""
+        run_checks(self, _ITEM_CHECKS)
+
+
+_ITEM_CHECKS: Final[dict[str, Check]] = {
+    "id": check_id,
+    "project_id": check_id,
+    "queue_id": check_id,
+    "call_id": check_id,
+    "call_started_at": check_time,
+    "call_ended_at": optional(check_time),
+    "call_op_name": check_text,
+    "call_trace_id": check_text,
+    "added_by": optional(check_id),
+    "annotation_state": check_state,
+    "annotator_user_id": optional(check_id),
+    "created_at": check_time,
+    "created_by": check_id,
+    "updated_at": check_time,
+    "deleted_at": optional(check_time),
+    "position_in_queue": optional(partial(check_integer, minimum=1)),
+    "priority": check_integer,
+    "payload": check_payload,
+}
+
+
+make_queue = trusted(AnnotationQueue)
+make_item = trusted(QueueItem)
+
+
+def admit(new: NewItem, *, item_id: str, queue: AnnotationQueue, added_by: str, at: datetime) -> QueueItem:
+    """Turn what a caller adds into an item of the queue.
+
+    Args:
+        new: What the caller gave.
+        item_id: The new item's id.
+        queue: The queue it joins.
+        added_by: Who adds it.
+        at: Now, UTC.
+
+    Returns:
+        The unstarted item, which shares nothing with ``new`` that can change.
+
+    Raises:
+        InvalidValue: The payload was changed since ``new`` was made and is no JSON any more.
+    """
+    return make_item(
+        item_id,
+        queue.project_id,
+        queue.id,
+        new.call_id,
+        new.call_started_at or at,
+        new.call_ended_at,
+        new.call_op_name,
+        new.call_trace_id,
+        new.display_fields,
+        added_by,
+        UNSTARTED,
+        None,
+        at,
+        added_by,
+        at,
+        None,
+        None,
+        new.priority,
+        check_payload("payload", new.payload),
+    )
+
+
+@attrs.frozen(kw_only=True)
+class AddedItems:
+    """What an addition did.
+
+    Args:
+        added: The new items, in the order in which they were given.
+        duplicates: How many were left out, because the live queue held their call already or the same call repeated it.
+    """
+
+    added: tuple[QueueItem, ...]
+    duplicates: int
+
+
+@attrs.frozen(kw_only=True)
+class Claim:
+    """The right of one annotator to work on one item until the lease runs out.
+
+    Args:
+        item: The item, in the annotator's perspective.
+        annotator_id: Who holds it.
+        token: The fencing token: how often this annotator's progress entered in_progress.
+        expires_at: When the lease runs out, UTC; at that instant it has.
+    """
+
+    item: QueueItem
+    annotator_id: str
+    token: int
+    expires_at: datetime
+
+
+class UnavailableReason(StrEnum):
+    """Why there is nothing to claim."""
+
+    EMPTY = "empty"
+    """The queue has no live item."""
+    FINISHED = "finished"
+    """Every live item is finished."""
+    LEASED = "leased"
+    """Live holds keep every unfinished item that this annotator has not completed or skipped; come back later."""
+    SEEN = "seen"
+    """This annotator completed or skipped every unfinished item; they wait for others."""
+
+
+@attrs.frozen(kw_only=True)
+class Unavailable:
+    """There is nothing to claim now. Falsy, so that ``while claim := queues.claim(...)`` ends.
+
+    Args:
+        reason: Why.
+        retry_at: With LEASED the earliest time at which the annotator could claim an item if leases only ended, UTC;
+            else None.
+    """
+
+    reason: UnavailableReason
+    retry_at: datetime | None = None
+
+    def __bool__(self) -> Literal[False]:
+        return False
+
+
+def explain_unavailable(*, live: int, unfinished: int, retry_at: datetime | None) -> Unavailable:
+    """Say why an annotator who can claim nothing can claim nothing.
+
+    Args:
+        live: How many live items the queue has.
+        unfinished: How many of them are not finished.
+        retry_at: The least `claimable_at` of this annotator over them, UTC; None where each is None.
+
+    Returns:
+        The reason, with the time for LEASED.
+    """
+    if not live:
+        return Unavailable(reason=UnavailableReason.EMPTY)
+    if not unfinished:
+        return Unavailable(reason=UnavailableReason.FINISHED)
+    if retry_at is None:
+        return Unavailable(reason=UnavailableReason.SEEN)
+    return Unavailable(reason=UnavailableReason.LEASED, retry_at=retry_at)
+
+
+@attrs.frozen(kw_only=True)
+class QueueStats:
+    """How far a queue has come. Deleted items count for nothing.
+
+    Args:
+        queue_id: The queue.
+        total_items: Live items.
+        by_state: Live items by aggregate state: all four states, sums to the total.
+        settled_items: Live items that at least one annotator completed or skipped.
+        finished_items: Live items that need nothing more.
+        by_annotator: By annotator id and state, how many of that annotator's progresses on live items are in it; no
+            unstarted ones and no zero entries.
+    """
+
+    queue_id: str
+    total_items: int
+    by_state: Mapping[AnnotationState, int]
+    settled_items: int
+    finished_items: int
+    by_annotator: Mapping[str, Mapping[AnnotationState, int]]

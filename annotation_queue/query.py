@@ -1,0 +1,304 @@
+"""Filters, queries and pages, and the cursors that join pages to walks."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import attrs
+from attrs import field
+
+from annotation_queue.cursors import decode_cursor, encode_cursor
+from annotation_queue.errors import InvalidCursor, InvalidQuery
+from annotation_queue.sorting import SortBy, item_order, queue_order
+from annotation_queue.states import AnnotationState
+from annotation_queue.values import check_id, check_integer, check_text, optional, refuse, run_checks
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from annotation_queue.items import AnnotationQueue, QueueItem
+    from annotation_queue.sorting import Order, SortValue
+    from annotation_queue.values import Check
+
+_Entity = TypeVar("_Entity")
+
+
+def _sort_by(value: Iterable[SortBy]) -> tuple[SortBy, ...]:
+    if not isinstance(value, Iterable) or isinstance(value, str):
+        raise refuse("sort_by", value, "a sequence of SortBy", InvalidQuery)
+    chosen = tuple(value)
+    for index, by in enumerate(chosen):
+        if not isinstance(by, SortBy):
+            raise refuse(f"sort_by[{index}]", by, "a SortBy", InvalidQuery)
+    return chosen
+
+
+def _check_flag(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise refuse(name, value, "True or False", InvalidQuery)
+    return value
+
+
+def _check_filter(name: str, value: object) -> ItemFilter:
+    if not isinstance(value, ItemFilter):
+        raise refuse(name, value, "an ItemFilter", InvalidQuery)
+    return value
+
+
+_check_count = partial(check_integer, minimum=0, error=InvalidQuery)
+_check_text = partial(check_text, error=InvalidQuery)
+
+
+def _states(values: Iterable[str] | None) -> frozenset[AnnotationState] | None:
+    if values is None:
+        return None
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise refuse("annotation_states", values, "a set of states or None", InvalidQuery)
+    states = set()
+    for value in values:
+        try:
+            states.add(AnnotationState(value))
+        except ValueError:
+            raise refuse(
+                "annotation_states", value, f"states out of {', '.join(AnnotationState)}", InvalidQuery
+            ) from None
+    return frozenset(states)
+
+
+EQUALITY_FIELDS: Final = ("id", "call_id", "call_op_name", "call_trace_id", "added_by")
+"""Names of the fields by which `ItemFilter` filters for equality."""
+
+
+@attrs.frozen
+class ItemFilter:
+    """Which items a query shows: those that meet every condition that is given.
+
+    Args:
+        id: Equal to this id.
+        call_id: Equal to this call.
+        call_op_name: Equal to this name.
+        call_trace_id: Equal to this trace.
+        added_by: Added by this user.
+        annotation_states: In one of these states, in the query's view; None for any, an empty set matches nothing.
+
+    Raises:
+        InvalidQuery: One of them is something else.
+    """
+
+    id: str | None = None
+    call_id: str | None = None
+    call_op_name: str | None = None
+    call_trace_id: str | None = None
+    added_by: str | None = None
+    annotation_states: frozenset[AnnotationState] | None = field(default=None, converter=_states)
+
+    def __attrs_post_init__(self) -> None:
+        """Check every field."""
+        run_checks(self, _FILTER_CHECKS)
+
+    def equalities(self) -> dict[str, str]:
+        """List the equality conditions: name of the field -> the value it must have."""
+        wanted = {name: getattr(self, name) for name in EQUALITY_FIELDS}
+        return {name: value for name, value in wanted.items() if value is not None}
+
+    def matches(self, item: QueueItem) -> bool:
+        """Tell whether an item, in the query's view, meets every condition."""
+        if self.annotation_states is not None and item.annotation_state not in self.annotation_states:
+            return False
+        return all(getattr(item, name) == value for name, value in self.equalities().items())
+
+
+@attrs.frozen
+class ItemQuery:
+    """Which items of a queue to show, in which order and view, and which page of them.
+
+    Args:
+        filter: Which items.
+        sort_by: Distinct fields, most significant first; empty for queue order. Ties are broken by ``id ASC``.
+        limit: At most so many items; None for all.
+        offset: Leave out so many first.
+        cursor: Go on after the page that gave this cursor; not together with an offset.
+        include_position: Whether to number the items: 1-based, in the whole queue under this sort.
+        include_total: Whether to count the items that the filter shows.
+        annotator_id: Whose perspective; None for the aggregate view.
+
+    Raises:
+        InvalidQuery: An unknown field or direction, a negative number or none, an offset together with a cursor.
+    """
+
+    filter: ItemFilter = field(factory=ItemFilter)
+    sort_by: tuple[SortBy, ...] = field(default=(), converter=_sort_by)
+    limit: int | None = None
+    offset: int = 0
+    cursor: str | None = None
+    include_position: bool = False
+    include_total: bool = False
+    annotator_id: str | None = None
+
+    def __attrs_post_init__(self) -> None:
+        """Check every field, and what they say together."""
+        run_checks(self, _ITEM_QUERY_CHECKS)
+        _check_page(self.offset, self.cursor)
+        self.order()
+
+    def order(self) -> Order:
+        """Complete the sort with its default and its tie-break."""
+        return item_order(self.sort_by)
+
+    def after(self, queue: AnnotationQueue) -> tuple[SortValue, ...] | None:
+        """Read the cursor.
+
+        Args:
+            queue: The queue that is asked.
+
+        Returns:
+            The sort values after which the page starts; None without a cursor.
+
+        Raises:
+            InvalidCursor: The cursor is not one of this queue, sort and perspective.
+        """
+        return _after(self.cursor, self.order(), self._binding(queue))
+
+    def page(self, queue: AnnotationQueue, found: Sequence[QueueItem], total: int | None) -> ItemPage:
+        """Make the page.
+
+        Args:
+            queue: The queue that was asked.
+            found: The items of the page in order and, where there are more, at least one more.
+            total: How many items the filter shows; None where it was not asked for.
+
+        Returns:
+            The page with the cursor that goes on after it.
+        """
+        items, more = _cut(found, self.limit)
+        next_cursor = encode_cursor(self.order().values(items[-1]), self._binding(queue)) if more else None
+        return ItemPage(items=items, next_cursor=next_cursor, total=total)
+
+    def _binding(self, queue: AnnotationQueue) -> tuple[object, ...]:
+        return ("items", queue.project_id, queue.id, self.annotator_id, _sort_key(self.order()))
+
+
+@attrs.frozen
+class QueueQuery:
+    """Which queues of a project to show.
+
+    Args:
+        name: A case-insensitive part of the name; ``%`` and ``_`` are ordinary characters. None for any.
+        sort_by: Distinct fields, most significant first; empty for the newest first. Ties are broken by ``id ASC``.
+        limit: At most so many queues; None for all.
+        offset: Leave out so many first.
+        cursor: Go on after the page that gave this cursor; not together with an offset.
+
+    Raises:
+        InvalidQuery: As for `ItemQuery`.
+    """
+
+    name: str | None = None
+    sort_by: tuple[SortBy, ...] = field(default=(), converter=_sort_by)
+    limit: int | None = None
+    offset: int = 0
+    cursor: str | None = None
+
+    def __attrs_post_init__(self) -> None:
+        """Check every field, and what they say together."""
+        run_checks(self, _QUEUE_QUERY_CHECKS)
+        _check_page(self.offset, self.cursor)
+        self.order()
+
+    def order(self) -> Order:
+        """Complete the sort with its default and its tie-break."""
+        return queue_order(self.sort_by)
+
+    def after(self, project_id: str) -> tuple[SortValue, ...] | None:
+        """Read the cursor; as `ItemQuery.after`, for the queues of a project."""
+        return _after(self.cursor, self.order(), self._binding(project_id))
+
+    def page(self, project_id: str, found: Sequence[AnnotationQueue]) -> QueuePage:
+        """Make the page; as `ItemQuery.page`, for the queues of a project."""
+        queues, more = _cut(found, self.limit)
+        next_cursor = encode_cursor(self.order().values(queues[-1]), self._binding(project_id)) if more else None
+        return QueuePage(queues=queues, next_cursor=next_cursor)
+
+    def _binding(self, project_id: str) -> tuple[object, ...]:
+        return ("queues", project_id, _sort_key(self.order()))
+
+
+_FILTER_CHECKS: Final[dict[str, Check]] = {name: optional(_check_text) for name in EQUALITY_FIELDS}
+_PAGE_CHECKS: Final[dict[str, Check]] = {
+    "limit": optional(_check_count),
+    "offset": _check_count,
+    "cursor": optional(_check_text),
+}
+_ITEM_QUERY_CHECKS: Final[dict[str, Check]] = {
+    "filter": _check_filter,
+    **_PAGE_CHECKS,
+    "include_position": _check_flag,
+    "include_total": _check_flag,
+    "annotator_id": optional(partial(check_id, error=InvalidQuery)),
+}
+_QUEUE_QUERY_CHECKS: Final[dict[str, Check]] = {"name": optional(_check_text), **_PAGE_CHECKS}
+
+
+def _check_page(offset: int, cursor: str | None) -> None:
+    if offset and cursor is not None:
+        kind, expected = "an offset together with a cursor", "one of the two"
+        raise InvalidQuery("offset", kind, expected)
+
+
+def _sort_key(order: Order) -> list[tuple[str, str]]:
+    return [(by.field, by.direction) for by in order.sort_by]
+
+
+def _after(cursor: str | None, order: Order, binding: tuple[object, ...]) -> tuple[SortValue, ...] | None:
+    if cursor is None:
+        return None
+    values = decode_cursor(cursor, binding)
+    if not order.accepts(values):
+        raise refuse("cursor", values, "a cursor that this library made", InvalidCursor)
+    return tuple(values)
+
+
+def _cut(found: Sequence[_Entity], limit: int | None) -> tuple[tuple[_Entity, ...], bool]:
+    """Cut off what is beyond the limit, and tell whether a walk can go on after the rest."""
+    shown = tuple(found if limit is None else found[:limit])
+    return shown, bool(shown) and len(found) > len(shown)
+
+
+@attrs.frozen(kw_only=True)
+class ItemPage:
+    """A page of items.
+
+    Args:
+        items: In the query's order and view.
+        next_cursor: Goes on after the last of them; None where there is nothing more, or the limit was 0.
+        total: How many items the filter shows in all; None where it was not asked for.
+    """
+
+    items: tuple[QueueItem, ...]
+    next_cursor: str | None = None
+    total: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class QueuePage:
+    """A page of queues.
+
+    Args:
+        queues: In the query's order.
+        next_cursor: Goes on after the last of them; None where there is nothing more, or the limit was 0.
+    """
+
+    queues: tuple[AnnotationQueue, ...]
+    next_cursor: str | None = None
+
+
+def search_text(name: str) -> str:
+    """Fold a name for the case-insensitive search: a queue matches where this of its name contains this of the query.
+
+    >>> search_text("Straße") == search_text("STRASSE")
+    True
+    """
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())

@@ -1,0 +1,160 @@
+"""What a decision about one item rests on, and what it changes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from annotation_queue.items import make_item
+from annotation_queue.states import ALWAYS, UNSTARTED, aggregate, claimable_at, count_settling, is_finished
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from annotation_queue.items import AnnotationQueue, QueueItem
+    from annotation_queue.states import AnnotationState, Progress, Transition
+
+
+@attrs.frozen
+class Standing:
+    """What an item's progresses amount to: the facts a repository may keep beside the item, derived here and only here.
+
+    Args:
+        state: The aggregate state.
+        annotator_id: Whose state that is.
+        completed: How many annotators completed it.
+        skipped: How many skipped it.
+        finished: Whether it needs nothing more.
+        claimable_at: From when on an annotator without progress on it may claim it, UTC; None when finished.
+    """
+
+    state: AnnotationState
+    annotator_id: str | None
+    completed: int
+    skipped: int
+    finished: bool
+    claimable_at: datetime | None
+
+    @property
+    def settled(self) -> bool:
+        """Whether at least one annotator completed or skipped the item."""
+        return self.completed + self.skipped > 0
+
+
+NEW: Final = Standing(UNSTARTED, None, 0, 0, finished=False, claimable_at=ALWAYS)
+"""The standing of an item that nobody touched."""
+
+
+def standing(progresses: Iterable[Progress], queue: AnnotationQueue) -> Standing:
+    """Derive what an item's progresses amount to.
+
+    Args:
+        progresses: Every progress on the item, in any order.
+        queue: The queue, for its policies.
+
+    Returns:
+        The standing.
+    """
+    all_of_them = tuple(progresses)
+    needed, policy = queue.annotations_per_item, queue.skip_policy
+    completed, skipped = count_settling(all_of_them)
+    return Standing(
+        *aggregate(all_of_them),
+        completed,
+        skipped,
+        is_finished(completed, skipped, needed, policy),
+        claimable_at(all_of_them, None, needed, policy),
+    )
+
+
+@attrs.frozen
+class ItemRecord:
+    """All that a decision about one item rests on, read at one instant.
+
+    Args:
+        queue: Its live queue.
+        item: The live item in the aggregate view, without a position.
+        progresses: Every progress on it, by annotator id.
+        revision: Opaque; differs whenever the item, a progress on it, or the queue's policies or life have changed.
+    """
+
+    queue: AnnotationQueue
+    item: QueueItem
+    progresses: tuple[Progress, ...]
+    revision: object
+
+
+@attrs.frozen
+class Change:
+    """What one decision changes on one item.
+
+    Args:
+        progresses: The progresses that changed, as they are after it.
+        transitions: What is appended to the item's history, in order; empty for a heartbeat.
+        standing: The item's standing after it.
+        updated_at: The item's new ``updated_at``, UTC.
+    """
+
+    progresses: tuple[Progress, ...]
+    transitions: tuple[Transition, ...]
+    standing: Standing
+    updated_at: datetime
+
+
+def change_of(record: ItemRecord, progresses: tuple[Progress, ...], transitions: tuple[Transition, ...]) -> Change:
+    """Derive what follows for the item when some of its progresses change.
+
+    Args:
+        record: The item as it is.
+        progresses: The progresses that change, as they will be.
+        transitions: Their transitions, in order.
+
+    Returns:
+        The change to store.
+    """
+    after = {progress.annotator_id: progress for progress in record.progresses}
+    after.update((progress.annotator_id, progress) for progress in progresses)
+    moved_at = transitions[-1].at if transitions else record.item.updated_at
+    return Change(progresses, transitions, standing(after.values(), record.queue), moved_at)
+
+
+def view(
+    item: QueueItem,
+    seen: tuple[AnnotationState, str | None],
+    *,
+    updated_at: datetime | None = None,
+    position: int | None = None,
+) -> QueueItem:
+    """Show an item in another view.
+
+    Args:
+        item: The item in any view.
+        seen: State and annotator to show: what `aggregate` gives for all its progresses, or for one annotator's.
+        updated_at: The item's ``updated_at`` to show, UTC; None keeps it.
+        position: Its 1-based position to show, or None.
+
+    Returns:
+        The item in that view.
+    """
+    return make_item(
+        item.id,
+        item.project_id,
+        item.queue_id,
+        item.call_id,
+        item.call_started_at,
+        item.call_ended_at,
+        item.call_op_name,
+        item.call_trace_id,
+        item.display_fields,
+        item.added_by,
+        *seen,
+        item.created_at,
+        item.created_by,
+        item.updated_at if updated_at is None else updated_at,
+        item.deleted_at,
+        position,
+        item.priority,
+        item.payload,
+    )

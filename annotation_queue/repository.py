@@ -1,0 +1,271 @@
+"""The storage behind the service: one protocol, whose docstrings are the contract."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from datetime import datetime, timedelta
+    from types import TracebackType
+
+    from annotation_queue.items import AddedItems, AnnotationQueue, Claim, NewItem, QueueItem, QueueStats, Unavailable
+    from annotation_queue.query import ItemPage, ItemQuery, QueuePage, QueueQuery
+    from annotation_queue.records import Change, ItemRecord
+    from annotation_queue.states import Transition
+
+
+class Repository(Protocol):
+    """Stores queues, items, progresses and histories, and decides nothing but who is granted a claim.
+
+    What every implementation guarantees:
+
+    - **Atomic.** Each method takes effect whole or not at all, whatever it raises, and no other call sees half of it.
+    - **Durable as its storage is.** When a method returned, what it wrote is there for every later call, in any thread,
+      process or machine that shares the storage.
+    - **Same answers.** The same history of calls gives the same answers on every implementation. Text compares by code
+      point, times by microsecond, states in the order of their members; absent values come last in both directions.
+    - **No rules of its own.** What a state, a view, an aggregate, a finished item or a claimable item is, is decided by the
+      functions of `states` and `records`. An implementation may keep what they gave (a `Standing`) beside the item, in the
+      same atomic step, and must keep it current.
+    - **No aliases.** What was handed in or out may be changed by the caller afterwards; what is stored does not change.
+    - **Thread-safe.** Any method may be called from any thread at any time.
+    - **Projects are apart.** A queue or an item of another project is not found, whatever ids are given.
+    - **Live only.** A deleted queue is `QueueNotFound`, and then nothing in it is looked at; a deleted item is
+      `ItemNotFound`, is in no page, has no position and counts for nothing.
+
+    Arguments were checked by the service: texts and JSON are valid, times are UTC, numbers are in range. Storage trouble is
+    raised as `StorageError` or one of its kinds, from the driver's own exception; every method of a closed repository
+    raises it too.
+    """
+
+    def add_queue(self, queue: AnnotationQueue) -> None:
+        """Store a new queue.
+
+        Args:
+            queue: The queue. Its id is new.
+
+        Raises:
+            Conflict: The id is taken by a queue of any project, deleted ones included.
+        """
+        ...
+
+    def get_queue(self, project_id: str, queue_id: str) -> AnnotationQueue:
+        """Read a live queue.
+
+        Args:
+            project_id: The project it must belong to.
+            queue_id: Its id.
+
+        Returns:
+            The queue.
+
+        Raises:
+            QueueNotFound: There is no such live queue in the project.
+        """
+        ...
+
+    def query_queues(self, project_id: str, query: QueueQuery) -> QueuePage:
+        """Read live queues of a project.
+
+        Args:
+            project_id: The project.
+            query: Which of them, in which order. The name matches by `query.search_text`.
+
+        Returns:
+            The page, made by `QueueQuery.page`; past the end it is empty.
+
+        Raises:
+            InvalidCursor: The cursor is not one of this project and sort.
+        """
+        ...
+
+    def replace_queue(self, before: AnnotationQueue, after: AnnotationQueue) -> None:
+        """Change or delete a queue by compare-and-swap.
+
+        Where a policy changes (annotations per item, skip policy), whatever is kept of its items' standings follows in the
+        same step; items' ``updated_at`` does not move. Where ``after.deleted_at`` is set, the queue is deleted.
+
+        Args:
+            before: The queue as it was read.
+            after: The queue as it shall be; id, project and creation are those of ``before``.
+
+        Raises:
+            Conflict: The stored queue is not equal to ``before``.
+            QueueNotFound: It was deleted meanwhile.
+        """
+        ...
+
+    def add_items(
+        self,
+        project_id: str,
+        queue_id: str,
+        items: Iterable[NewItem],
+        make: Callable[[NewItem, AnnotationQueue], QueueItem],
+    ) -> AddedItems:
+        """Add items to a queue, each call once.
+
+        The iterable is read once, from front to back, and may be a generator. An error it raises propagates and nothing is
+        added. It may be read while the storage is locked for writers, so it must not write to the same repository.
+
+        Args:
+            project_id: The project.
+            queue_id: The queue.
+            items: What to add.
+            make: Turns one of them into an item; called once for each that is not a duplicate, in order.
+
+        Returns:
+            The new items in order, and how many were left out because a live item of the queue, or an earlier one of this
+            call, has the same ``call_id``.
+
+        Raises:
+            QueueNotFound: There is no such live queue in the project.
+            Conflict: An item's id is taken by any item, deleted ones included.
+        """
+        ...
+
+    def get_record(self, project_id: str, item_id: str, queue_id: str | None = None) -> ItemRecord:
+        """Read all that a decision about one item rests on, at one instant.
+
+        Args:
+            project_id: The project.
+            item_id: The item.
+            queue_id: The queue it must be in; None for whichever it is in.
+
+        Returns:
+            The record: the item in the aggregate view, its live queue, its progresses by annotator id, and a revision for
+            `save`.
+
+        Raises:
+            QueueNotFound: ``queue_id`` is no live queue of the project, or without it the item's queue is deleted.
+            ItemNotFound: There is no such live item in the project, or in the queue.
+        """
+        ...
+
+    def save(self, writes: Sequence[tuple[ItemRecord, Change]]) -> None:
+        """Store changes of items by compare-and-swap: all of them or none.
+
+        For each the progresses that changed replace or join those stored, the transitions are appended to the item's
+        history in their order, and the item's ``updated_at`` is set.
+
+        Args:
+            writes: Records as they were read, each with what changes; at most one for each item.
+
+        Raises:
+            Conflict: One of the items, a progress on it, or its queue's policies or life changed since its record was read.
+        """
+        ...
+
+    def query_items(self, project_id: str, queue_id: str, query: ItemQuery) -> ItemPage:
+        """Read items of a queue.
+
+        Args:
+            project_id: The project.
+            queue_id: The queue.
+            query: Which of them, in which order and view. With ``include_position`` each carries its 1-based rank among all
+                live items of the queue under the query's order and perspective, whatever filter and page.
+
+        Returns:
+            The page, made by `ItemQuery.page`; past the end it is empty.
+
+        Raises:
+            QueueNotFound: There is no such live queue in the project.
+            InvalidCursor: The cursor is not one of this queue, sort and perspective.
+        """
+        ...
+
+    def remove_items(self, project_id: str, queue_id: str, item_ids: Iterable[str], at: datetime) -> int:
+        """Delete items softly: their progresses and histories stay stored and are not reachable.
+
+        Args:
+            project_id: The project.
+            queue_id: The queue.
+            item_ids: Any number of ids; those of no live item of the queue are passed over, as are repetitions.
+            at: Now, UTC: the items' ``deleted_at`` and ``updated_at``.
+
+        Returns:
+            How many were deleted.
+
+        Raises:
+            QueueNotFound: There is no such live queue in the project.
+        """
+        ...
+
+    def claim(
+        self,
+        project_id: str,
+        queue_id: str,
+        annotator_id: str,
+        *,
+        limit: int,
+        at: datetime,
+        lease: timedelta | None,
+    ) -> tuple[Claim, ...] | Unavailable:
+        """Grant an annotator the first claimable items in queue order.
+
+        An item is claimable where `states.claimable_at` for this annotator is not None and not after ``at``. In one atomic
+        step, for each item granted:
+
+        1. it is chosen as the first claimable in queue order, given what was granted before it;
+        2. `states.grant` says what changes, and that is stored as by `save`.
+
+        However many callers claim at once, none is granted what another one holds; a claimable item is never passed over,
+        except where a claim in flight has it locked.
+
+        Args:
+            project_id: The project.
+            queue_id: The queue.
+            annotator_id: Who wants to work.
+            limit: At most so many, at least 1.
+            at: Now, UTC.
+            lease: How long the claims last; None for the queue's own lease.
+
+        Returns:
+            At least one claim, in queue order; or, where nothing is claimable, what `items.explain_unavailable` says.
+
+        Raises:
+            QueueNotFound: There is no such live queue in the project.
+            InvalidValue: The lease would end beyond the year 9999; nothing was granted.
+        """
+        ...
+
+    def history(self, project_id: str, item_id: str) -> tuple[Transition, ...]:
+        """Read an item's history.
+
+        Args:
+            project_id: The project.
+            item_id: The item.
+
+        Returns:
+            Its transitions, oldest first, in the order in which they were stored.
+
+        Raises:
+            QueueNotFound: The item's queue is deleted.
+            ItemNotFound: There is no such live item in the project.
+        """
+        ...
+
+    def stats(self, project_id: str, queue_ids: Sequence[str]) -> tuple[QueueStats, ...]:
+        """Count what queues hold, at one instant.
+
+        Args:
+            project_id: The project.
+            queue_ids: The queues, in any order, repeated ones repeatedly.
+
+        Returns:
+            Their statistics, in the order asked for.
+
+        Raises:
+            QueueNotFound: One of them is no live queue of the project.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of what the repository holds; a second time does nothing."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
