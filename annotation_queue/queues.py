@@ -7,64 +7,28 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import attrs
 from attrs import NOTHING
 
-from annotation_queue.errors import ClaimLost, Conflict, ItemNotFound
-from annotation_queue.ids import uuid7
-from annotation_queue.items import (
-    DEFAULT_LEASE,
-    AnnotationQueue,
-    Claim,
-    NewItem,
-    QueueItem,
-    Unavailable,
-    admit,
-)
+from annotation_queue.annotating import Annotating
+from annotation_queue.errors import Conflict, ItemNotFound
+from annotation_queue.items import DEFAULT_LEASE, AnnotationQueue, NewItem, QueueItem, admit
 from annotation_queue.query import ItemFilter, ItemQuery, QueueQuery
-from annotation_queue.records import change_of, view
-from annotation_queue.states import (
-    COMPLETED,
-    IN_PROGRESS,
-    SKIPPED,
-    STANDARD,
-    UNSTARTED,
-    AnnotationState,
-    SkipPolicy,
-    Workflow,
-    advance,
-    aggregate,
-    check_state,
-    unstarted,
-)
-from annotation_queue.values import (
-    check_id,
-    check_integer,
-    check_lease,
-    check_text,
-    check_time,
-    copy_json,
-    lease_end,
-    refuse,
-    utc_now,
-)
+from annotation_queue.records import view
+from annotation_queue.service import progress_of
+from annotation_queue.states import SkipPolicy, aggregate
+from annotation_queue.values import check_id, check_texts, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from datetime import datetime, timedelta
+    from datetime import timedelta
 
     from annotation_queue.items import AddedItems, QueueStats
     from annotation_queue.query import ItemPage, QueuePage
-    from annotation_queue.records import ItemRecord
-    from annotation_queue.repository import Repository
-    from annotation_queue.states import Progress, Transition
-    from annotation_queue.values import JsonValue
 
 _Unchanged: TypeAlias = attrs.NothingType
-_Decision: TypeAlias = "Callable[[Progress | None, ItemRecord], tuple[Progress, Transition | None]]"
 
-_ATTEMPTS: Final = 1_000
 _WALK_PAGE: Final = 500
 
 
-class AnnotationQueues:
+class AnnotationQueues(Annotating):
     """The annotation queues of one project.
 
     Cheap to make, holds no state of its own, safe to share between threads. Besides the errors that its methods name, each
@@ -86,26 +50,6 @@ class AnnotationQueues:
     >>> queues.complete(claim, {"label": "good"}).annotation_state.value
     'completed'
     """
-
-    def __init__(
-        self,
-        repository: Repository,
-        project_id: str,
-        *,
-        workflow: Workflow = STANDARD,
-        clock: Callable[[], datetime] = utc_now,
-        new_id: Callable[[], str] = uuid7,
-    ) -> None:
-        self._repository = repository
-        self._project_id = check_id("project_id", project_id)
-        self._workflow = workflow
-        self._clock = clock
-        self._new_id = new_id
-
-    @property
-    def project_id(self) -> str:
-        """The project whose queues these are."""
-        return self._project_id
 
     # Queues
 
@@ -207,7 +151,7 @@ class AnnotationQueues:
         given: dict[str, Any] = {
             "name": name,
             "description": description,
-            "scorer_refs": scorer_refs if scorer_refs is NOTHING else tuple(scorer_refs),
+            "scorer_refs": scorer_refs if scorer_refs is NOTHING else check_texts("scorer_refs", scorer_refs),
             "annotations_per_item": annotations_per_item,
             "skip_policy": skip_policy,
             "lease": lease,
@@ -309,7 +253,7 @@ class AnnotationQueues:
             return found[0]
         if annotator_id is None:
             return record.item
-        own = _own(record, annotator_id)
+        own = progress_of(record, annotator_id)
         return view(record.item, aggregate(() if own is None else (own,)))
 
     def query_items(self, queue_id: str, query: ItemQuery = ItemQuery()) -> ItemPage:  # noqa: B008 - a frozen value
@@ -370,270 +314,17 @@ class AnnotationQueues:
         wanted = _ids("item_ids", item_ids)
         return self._repository.remove_items(self._project_id, check_id("queue_id", queue_id), wanted, self._now())
 
-    # Progress
-
-    def update_progress(
-        self,
-        item_id: str,
-        annotator_id: str,
-        state: AnnotationState,
-        *,
-        queue_id: str | None = None,
-        annotation: JsonValue = None,
-        reason: str | None = None,
-    ) -> QueueItem:
-        """Move an annotator's progress directly, without a claim: no token is needed and slots do not matter.
-
-        Args:
-            item_id: The item.
-            annotator_id: The annotator.
-            state: Where it shall go. In_progress gets the queue's lease.
-            queue_id: The queue the item must be in; None for whichever it is in.
-            annotation: The label, any JSON value; None keeps the one that is there.
-            reason: Why.
-
-        Returns:
-            The item in the annotator's perspective. In that state already, nothing changes: no label, no lease, no history.
-
-        Raises:
-            QueueNotFound: ``queue_id`` is no live queue of the project, or without it the item's queue is deleted.
-            ItemNotFound: There is no such live item in the project, or in the queue.
-            InvalidTransition: The workflow has no such move.
-        """
-        annotator_id, to_state = check_id("annotator_id", annotator_id), check_state("state", state)
-        label, why = copy_json("annotation", annotation), _reason(reason)
-        at = self._now()
-
-        def decide(own: Progress | None, record: ItemRecord) -> tuple[Progress, Transition | None]:
-            ends = lease_end(at, record.queue.lease) if to_state is IN_PROGRESS else None
-            progress = own or unstarted(item_id, annotator_id, at)
-            return advance(
-                progress, to_state, at=at, workflow=self._workflow, lease_expires_at=ends, annotation=label, reason=why
-            )
-
-        return self._change(lambda: self._record(item_id, queue_id), annotator_id, decide)[0]
-
-    def progress(self, item_id: str) -> tuple[Progress, ...]:
-        """Read what every annotator did with an item.
-
-        Args:
-            item_id: The item.
-
-        Returns:
-            Their progresses, by annotator id, released ones included.
-
-        Raises:
-            QueueNotFound: The item's queue is deleted.
-            ItemNotFound: There is no such live item in the project.
-        """
-        return self._record(item_id, None).progresses
-
-    def history(self, item_id: str) -> tuple[Transition, ...]:
-        """Read every change of every progress on an item.
-
-        Args:
-            item_id: The item.
-
-        Returns:
-            The transitions, oldest first; `states.fold` of them gives the states of `progress`.
-
-        Raises:
-            QueueNotFound: The item's queue is deleted.
-            ItemNotFound: There is no such live item in the project.
-        """
-        return self._repository.history(self._project_id, check_id("item_id", item_id))
-
-    # Claims
-
-    def claim(self, queue_id: str, annotator_id: str, *, lease: timedelta | None = None) -> Claim | Unavailable:
-        """Hand out the first item in queue order that this annotator may work on.
-
-        Args:
-            queue_id: The queue.
-            annotator_id: Who wants to work.
-            lease: How long the claim lasts without a heartbeat; None for the queue's lease.
-
-        Returns:
-            The claim, or a falsy `Unavailable` that says why there is none.
-
-        Raises:
-            QueueNotFound: There is no such live queue in the project.
-        """
-        granted = self._claim(queue_id, annotator_id, 1, lease)
-        return granted if isinstance(granted, Unavailable) else granted[0]
-
-    def claim_batch(
-        self, queue_id: str, annotator_id: str, limit: int, *, lease: timedelta | None = None
-    ) -> tuple[Claim, ...]:
-        """Hand out several items in one atomic step.
-
-        Args:
-            queue_id: The queue.
-            annotator_id: Who wants to work.
-            limit: At most so many, at least 0.
-            lease: How long the claims last without a heartbeat; None for the queue's lease.
-
-        Returns:
-            The claims, in queue order; none where `claim` would give an `Unavailable`.
-
-        Raises:
-            QueueNotFound: There is no such live queue in the project.
-        """
-        if check_integer("limit", limit, minimum=0) == 0:
-            self.get(queue_id)
-            return ()
-        granted = self._claim(queue_id, annotator_id, limit, lease)
-        return () if isinstance(granted, Unavailable) else granted
-
-    def heartbeat(self, claim: Claim, *, lease: timedelta | None = None) -> Claim:
-        """Prolong a claim, also one whose lease ran out as long as nobody was granted the item.
-
-        Args:
-            claim: The claim.
-            lease: How long it lasts from now; None for the queue's lease.
-
-        Returns:
-            The claim with its new end. Nothing else moves, no ``updated_at`` and no history.
-
-        Raises:
-            ClaimLost: The claim no longer holds its item, or the item was removed.
-            QueueNotFound: The queue was deleted.
-        """
-        lease = lease if lease is None else check_lease("lease", lease)
-        at = self._now()
-
-        def decide(own: Progress | None, record: ItemRecord) -> tuple[Progress, Transition | None]:
-            held = _held(claim, own)
-            return attrs.evolve(held, lease_expires_at=lease_end(at, lease or record.queue.lease)), None
-
-        item, progress = self._change(lambda: self._claimed(claim), claim.annotator_id, decide)
-        return Claim(
-            item=item,
-            annotator_id=claim.annotator_id,
-            token=claim.token,
-            expires_at=progress.lease_expires_at or claim.expires_at,
-        )
-
-    def complete(self, claim: Claim, annotation: JsonValue = None) -> QueueItem:
-        """Finish a claim with a label.
-
-        Args:
-            claim: The claim.
-            annotation: The label, any JSON value; None keeps a draft that is there.
-
-        Returns:
-            The item in the annotator's perspective. Repeated under the same token it changes nothing and succeeds.
-
-        Raises:
-            ClaimLost: The claim no longer holds its item, or the item was removed; nothing was written.
-            QueueNotFound: The queue was deleted.
-            InvalidTransition: The workflow has no such move.
-        """
-        return self._finish(claim, COMPLETED, copy_json("annotation", annotation), None)
-
-    def skip(self, claim: Claim, reason: str | None = None) -> QueueItem:
-        """Finish a claim without a label. Returns and raises as `complete`.
-
-        Args:
-            claim: The claim.
-            reason: Why.
-        """
-        return self._finish(claim, SKIPPED, None, _reason(reason))
-
-    def release(self, claim: Claim, reason: str | None = None) -> QueueItem:
-        """Give a claim back; the item can be claimed again at once. Raises as `complete`; repeated it is `ClaimLost`.
-
-        Args:
-            claim: The claim.
-            reason: Why.
-
-        Returns:
-            The item in the annotator's perspective.
-        """
-        return self._finish(claim, UNSTARTED, None, _reason(reason))
-
-    # How it is done
-
-    def _now(self) -> datetime:
-        return check_time("clock", self._clock())
-
     def _replace(self, queue_id: str, change: Callable[[AnnotationQueue], AnnotationQueue]) -> AnnotationQueue:
-        for _ in range(_ATTEMPTS):
+        while True:
             before = self.get(queue_id)
             after = change(before)
-            if after is before or after == before:
+            if after == before:
                 return before
             try:
                 self._repository.replace_queue(before, after)
             except Conflict:
                 continue
             return after
-        raise Conflict(f"queue {queue_id!r} kept changing")
-
-    def _record(self, item_id: str, queue_id: str | None) -> ItemRecord:
-        if queue_id is not None:
-            queue_id = check_id("queue_id", queue_id)
-        return self._repository.get_record(self._project_id, check_id("item_id", item_id), queue_id)
-
-    def _claimed(self, claim: Claim) -> ItemRecord:
-        if not isinstance(claim, Claim):
-            raise refuse("claim", claim, "a Claim")
-        try:
-            return self._record(claim.item.id, claim.item.queue_id)
-        except ItemNotFound as error:
-            raise ClaimLost(claim.item.id, claim.annotator_id, claim.token) from error
-
-    def _claim(
-        self, queue_id: str, annotator_id: str, limit: int, lease: timedelta | None
-    ) -> tuple[Claim, ...] | Unavailable:
-        queue_id, annotator_id = check_id("queue_id", queue_id), check_id("annotator_id", annotator_id)
-        lease = lease if lease is None else check_lease("lease", lease)
-        at = self._now()
-        return self._repository.claim(self._project_id, queue_id, annotator_id, limit=limit, at=at, lease=lease)
-
-    def _finish(self, claim: Claim, to_state: AnnotationState, label: JsonValue, reason: str | None) -> QueueItem:
-        at = self._now()
-
-        def decide(own: Progress | None, _record: ItemRecord) -> tuple[Progress, Transition | None]:
-            if own is not None and own.token == claim.token and own.state is to_state and to_state is not UNSTARTED:
-                return own, None
-            held = _held(claim, own)
-            return advance(held, to_state, at=at, workflow=self._workflow, annotation=label, reason=reason)
-
-        return self._change(lambda: self._claimed(claim), claim.annotator_id, decide)[0]
-
-    def _change(
-        self, read: Callable[[], ItemRecord], annotator_id: str, decide: _Decision
-    ) -> tuple[QueueItem, Progress]:
-        """Read, decide and write until nobody was faster; give the item in the annotator's perspective."""
-        for _ in range(_ATTEMPTS):
-            record = read()
-            own = _own(record, annotator_id)
-            progress, transition = decide(own, record)
-            if progress is own or (own is None and transition is None):
-                return view(record.item, aggregate((progress,))), progress
-            change = change_of(record, (progress,), () if transition is None else (transition,))
-            try:
-                self._repository.save([(record, change)])
-            except Conflict:
-                continue
-            return view(record.item, aggregate((progress,)), updated_at=change.updated_at), progress
-        raise Conflict(f"item {record.item.id!r} kept changing")
-
-
-def _own(record: ItemRecord, annotator_id: str) -> Progress | None:
-    return next((each for each in record.progresses if each.annotator_id == annotator_id), None)
-
-
-def _held(claim: Claim, own: Progress | None) -> Progress:
-    """Give the progress that the claim holds; the one place where the fencing token is checked."""
-    if own is None or own.state is not IN_PROGRESS or own.token != claim.token:
-        raise ClaimLost(claim.item.id, claim.annotator_id, claim.token)
-    return own
-
-
-def _reason(reason: str | None) -> str | None:
-    return None if reason is None else check_text("reason", reason)
 
 
 def _ids(name: str, ids: Iterable[str]) -> tuple[str, ...]:

@@ -6,15 +6,23 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from annotation_queue.items import make_item
-from annotation_queue.states import ALWAYS, UNSTARTED, aggregate, claimable_at, count_settling, is_finished
+from annotation_queue.items import QueueStats, make_item
+from annotation_queue.states import (
+    ALWAYS,
+    UNSTARTED,
+    AnnotationState,
+    aggregate,
+    claimable_at,
+    count_settling,
+    is_finished,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
 
     from annotation_queue.items import AnnotationQueue, QueueItem
-    from annotation_queue.states import AnnotationState, Progress, Transition
+    from annotation_queue.states import Progress, Transition
 
 
 @attrs.frozen
@@ -157,4 +165,75 @@ def view(
         position,
         item.priority,
         item.payload,
+    )
+
+
+SETTLED: Final = "settled"
+FINISHED: Final = "finished"
+
+
+def tally(of: Standing, progresses: Iterable[Progress]) -> dict[tuple[str | None, str], int]:
+    """Say what one live item adds to its queue's counters.
+
+    Args:
+        of: The item's standing.
+        progresses: Every progress on it.
+
+    Returns:
+        (None, aggregate state), (None, `SETTLED`), (None, `FINISHED`) and (annotator id, state) -> 1, where it holds.
+    """
+    counts: dict[tuple[str | None, str], int] = {(None, of.state): 1}
+    if of.settled:
+        counts[None, SETTLED] = 1
+    if of.finished:
+        counts[None, FINISHED] = 1
+    for progress in progresses:
+        if progress.state is not UNSTARTED:
+            counts[progress.annotator_id, progress.state] = 1
+    return counts
+
+
+def count_change(record: ItemRecord, change: Change) -> dict[tuple[str | None, str], int]:
+    """Say by how much a change moves the queue's counters.
+
+    Args:
+        record: The item before it.
+        change: The change.
+
+    Returns:
+        The differences of `tally`, without zeros.
+    """
+    changed = {progress.annotator_id for progress in change.progresses}
+    before = [progress for progress in record.progresses if progress.annotator_id in changed]
+    was = standing(record.progresses, record.queue) if record.progresses else NEW
+    counts = tally(change.standing, change.progresses)
+    for key, n in tally(was, before).items():
+        counts[key] = counts.get(key, 0) - n
+    return {key: n for key, n in counts.items() if n}
+
+
+def stats_of(queue_id: str, counts: Mapping[tuple[str | None, str], int]) -> QueueStats:
+    """Make a queue's statistics from its counters.
+
+    Args:
+        queue_id: The queue.
+        counts: The sums of `tally` over its live items.
+
+    Returns:
+        The statistics; annotators by id, states in their order.
+    """
+    by_annotator: dict[str, dict[AnnotationState, int]] = {}
+    for annotator_id in sorted({annotator_id for annotator_id, _ in counts if annotator_id is not None}):
+        states = {state: counts.get((annotator_id, state), 0) for state in AnnotationState}
+        shown = {state: n for state, n in states.items() if n}
+        if shown:
+            by_annotator[annotator_id] = shown
+    by_state = {state: counts.get((None, state), 0) for state in AnnotationState}
+    return QueueStats(
+        queue_id=queue_id,
+        total_items=sum(by_state.values()),
+        by_state=by_state,
+        settled_items=counts.get((None, SETTLED), 0),
+        finished_items=counts.get((None, FINISHED), 0),
+        by_annotator=by_annotator,
     )

@@ -1,0 +1,197 @@
+-- Every statement but those that sql_queries.py composes. -62135596800000000 is "always", see sqlite_0001.sql.
+
+-- Queues
+
+-- name: queue_by_id --
+SELECT num, revision, id, project_id, name, description, scorer_refs, annotations_per_item, skip_policy, lease,
+    created_at, created_by, updated_at, deleted_at
+FROM queues WHERE id = ?
+
+-- name: queues_of_project --
+SELECT num, revision, id, project_id, name, description, scorer_refs, annotations_per_item, skip_policy, lease,
+    created_at, created_by, updated_at, deleted_at
+FROM queues WHERE project_id = ? AND deleted_at IS NULL AND (? IS NULL OR instr(search_name, ?) > 0)
+
+-- name: add_queue --
+INSERT INTO queues (id, project_id, name, search_name, description, scorer_refs, annotations_per_item, skip_policy, lease,
+    created_at, created_by, updated_at, deleted_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (id) DO NOTHING RETURNING num
+
+-- name: replace_queue --
+UPDATE queues SET name = ?, search_name = ?, description = ?, scorer_refs = ?, annotations_per_item = ?, skip_policy = ?,
+    lease = ?, updated_at = ?, deleted_at = ?, revision = revision + 1
+WHERE num = ?
+
+-- Texts
+
+-- name: text_by_num --
+SELECT text FROM texts WHERE num = ?
+
+-- name: text_num --
+SELECT num FROM texts WHERE text = ?
+
+-- name: add_text --
+INSERT INTO texts (text) VALUES (?) RETURNING num
+
+-- name: op_name_by_num --
+SELECT text FROM op_names WHERE num = ?
+
+-- name: op_name_num --
+SELECT num FROM op_names WHERE queue = ? AND text = ?
+
+-- name: add_op_name --
+INSERT INTO op_names (queue, text) VALUES (?, ?) RETURNING num
+
+-- Items
+
+-- CROSS JOIN keeps SQLite from turning the loops round: the list is always the outer one.
+
+-- name: taken_calls --
+SELECT i.call_id FROM json_each(?) AS wanted CROSS JOIN items AS i INDEXED BY live_calls
+    ON i.queue = ? AND i.call_id = wanted.value AND i.deleted_at IS NULL
+
+-- name: taken_ids --
+SELECT i.id FROM json_each(?) AS wanted CROSS JOIN items AS i ON i.id = wanted.value LIMIT 1
+
+-- name: next_item --
+SELECT coalesce(max(num), 0) + 1 FROM items
+
+-- name: add_item --
+INSERT INTO items (num, queue, id, call_id, call_started_at, call_ended_at, call_trace_id, display_fields, payload)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+
+-- name: add_work --
+INSERT INTO work (num, queue, priority_down, created_at, id, call_started_at, op, added_by, updated_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+
+-- name: item_and_queue --
+SELECT q.id, q.project_id FROM items AS i JOIN queues AS q ON q.num = i.queue WHERE i.id = ?
+
+-- name: live_item --
+SELECT w.num, w.revision, w.id, i.call_id, i.call_started_at, i.call_ended_at, w.op, i.call_trace_id, i.display_fields,
+    w.added_by, w.state, w.annotator, w.created_at, w.updated_at, w.priority_down, i.payload
+FROM items AS i JOIN work AS w ON w.num = i.num WHERE i.id = ? AND i.queue = ?
+
+-- name: live_item_by_num --
+SELECT w.num, w.revision, w.id, i.call_id, i.call_started_at, i.call_ended_at, w.op, i.call_trace_id, i.display_fields,
+    w.added_by, w.state, w.annotator, w.created_at, w.updated_at, w.priority_down, i.payload
+FROM work AS w JOIN items AS i ON i.num = w.num WHERE w.num = ?
+
+-- name: live_items_by_num --
+SELECT w.num, w.revision, w.id, i.call_id, i.call_started_at, i.call_ended_at, w.op, i.call_trace_id, i.display_fields,
+    w.added_by, w.state, w.annotator, w.created_at, w.updated_at, w.priority_down, i.payload
+FROM json_each(?) AS wanted CROSS JOIN work AS w ON w.num = wanted.value JOIN items AS i ON i.num = w.num
+ORDER BY wanted.key
+
+-- name: live_nums_by_id --
+SELECT DISTINCT w.num FROM json_each(?) AS wanted CROSS JOIN work AS w INDEXED BY work_by_id ON w.queue = ? AND w.id = wanted.value
+
+-- name: progresses --
+SELECT p.annotator, p.state, p.token, p.lease_expires_at, p.annotation, p.reason, p.created_at, p.updated_at
+FROM progresses AS p WHERE p.item = ?
+
+-- name: own_states --
+SELECT p.item, p.state FROM json_each(?) AS wanted CROSS JOIN progresses AS p ON p.item = wanted.value AND p.annotator = ?
+
+-- name: delete_item --
+UPDATE items SET deleted_at = ? WHERE num = ?
+
+-- name: delete_work --
+DELETE FROM work WHERE num = ?
+
+-- Changes
+
+-- name: change_work --
+UPDATE work SET state = ?, annotator = ?, completed = ?, skipped = ?, claimable_at = ?, updated_at = ?,
+    revision = revision + 1
+WHERE num = ? AND revision = ? AND (SELECT q.revision FROM queues AS q WHERE q.num = ?) = ?
+
+-- name: put_progress --
+INSERT INTO progresses (item, annotator, state, token, lease_expires_at, annotation, reason, created_at, updated_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (item, annotator) DO UPDATE SET state = excluded.state, token = excluded.token,
+    lease_expires_at = excluded.lease_expires_at, annotation = excluded.annotation, reason = excluded.reason,
+    updated_at = excluded.updated_at
+
+-- name: add_transition --
+INSERT INTO transitions (item, revision, step, annotator, from_state, to_state, at, reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+
+-- name: transitions --
+SELECT annotator, from_state, to_state, at, reason FROM transitions WHERE item = ? ORDER BY revision, step
+
+-- Counters
+
+-- name: count --
+INSERT INTO counters (queue, annotator, kind, n) VALUES (?, ?, ?, ?)
+ON CONFLICT (queue, annotator, kind) DO UPDATE SET n = n + excluded.n
+
+-- name: counters --
+SELECT annotator, kind, n FROM counters WHERE queue = ? AND kind < 6
+
+-- name: lower_next_expiry --
+INSERT INTO counters (queue, annotator, kind, n) VALUES (?, 0, 6, ?)
+ON CONFLICT (queue, annotator, kind) DO UPDATE SET n = excluded.n WHERE excluded.n < n
+
+-- name: set_next_expiry --
+UPDATE counters SET n = ? WHERE queue = ? AND annotator = 0 AND kind = 6
+
+-- name: next_expiry --
+SELECT n FROM counters WHERE queue = ? AND annotator = 0 AND kind = 6
+
+-- Claims. An annotator is kept from an item by having settled it, or by a live hold of their own.
+
+-- name: first_open --
+SELECT w.priority_down, w.created_at, w.id, w.num FROM work AS w INDEXED BY work_open
+WHERE w.queue = ? AND w.claimable_at = -62135596800000000 AND NOT EXISTS (
+    SELECT 1 FROM progresses AS p
+    WHERE p.item = w.num AND p.annotator = ? AND (p.state >= 2 OR p.lease_expires_at > ?))
+ORDER BY w.priority_down, w.created_at, w.id LIMIT 1
+
+-- name: first_expired --
+SELECT w.priority_down, w.created_at, w.id, w.num FROM work AS w INDEXED BY work_waiting
+WHERE w.queue = ? AND w.claimable_at > -62135596800000000 AND w.claimable_at <= ? AND NOT EXISTS (
+    SELECT 1 FROM progresses AS p
+    WHERE p.item = w.num AND p.annotator = ? AND (p.state >= 2 OR p.lease_expires_at > ?))
+ORDER BY w.priority_down, w.created_at, w.id LIMIT 1
+
+-- name: least_expiry --
+SELECT min(w.claimable_at) FROM work AS w INDEXED BY work_waiting
+WHERE w.queue = ? AND w.claimable_at > -62135596800000000
+
+-- name: retry_at --
+SELECT min(max(w.claimable_at, coalesce(p.lease_expires_at, w.claimable_at)))
+FROM work AS w INDEXED BY work_waiting LEFT JOIN progresses AS p ON p.item = w.num AND p.annotator = ?
+WHERE w.queue = ? AND w.claimable_at > -62135596800000000 AND (p.state IS NULL OR p.state < 2)
+
+-- name: own_retry_at --
+SELECT min(p.lease_expires_at)
+FROM work AS w INDEXED BY work_open JOIN progresses AS p ON p.item = w.num AND p.annotator = ?
+WHERE w.queue = ? AND w.claimable_at = -62135596800000000 AND p.state = 1
+
+-- Policies. What an item's standing depends on is read by item, since leases differ.
+
+-- name: live_nums --
+SELECT num FROM work WHERE queue = ? ORDER BY num
+
+-- name: set_claimable --
+UPDATE work SET claimable_at = ?, revision = revision + 1 WHERE num = ?
+
+-- Checks
+
+-- name: all_queues --
+SELECT num, revision, id, project_id, name, description, scorer_refs, annotations_per_item, skip_policy, lease,
+    created_at, created_by, updated_at, deleted_at
+FROM queues ORDER BY num
+
+-- name: live_without_work --
+SELECT i.num FROM items AS i LEFT JOIN work AS w ON w.num = i.num WHERE (i.deleted_at IS NULL) <> (w.num IS NOT NULL)
+
+-- name: kept_standing --
+SELECT completed, skipped, claimable_at FROM work WHERE num = ?
+
+-- name: integrity --
+PRAGMA integrity_check
+
+-- name: foreign_keys --
+PRAGMA foreign_key_check

@@ -1,0 +1,127 @@
+"""Entities from rows and rows from entities, for every SQL storage."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from annotation_queue.items import AnnotationQueue, make_queue
+from annotation_queue.query import search_text
+from annotation_queue.states import AnnotationState, Progress, SkipPolicy, make_progress
+from annotation_queue.values import dump_json, from_micros, load_json, to_micros
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from annotation_queue.values import JsonValue
+
+STATES: Final = tuple(AnnotationState)
+"""The state of each rank."""
+RANKS: Final = {state: rank for rank, state in enumerate(STATES)}
+"""The rank of each state, which is what is stored."""
+ALWAYS_MICROS: Final = -62_135_596_800_000_000
+"""`states.ALWAYS`, as it stands in the SQL files."""
+
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+def micros_or_none(moment: datetime | None) -> int | None:
+    """Turn a UTC time into microseconds, None into NULL."""
+    return None if moment is None else to_micros(moment)
+
+
+def time_or_none(micros: int | None) -> datetime | None:
+    """Turn microseconds into a UTC time, NULL into None."""
+    return None if micros is None else from_micros(micros)
+
+
+def json_or_none(field: str, value: JsonValue) -> str | None:
+    """Turn a JSON value into compact text, None into NULL."""
+    return None if value is None else dump_json(field, value)
+
+
+def value_or_none(text: str | None) -> Any:  # noqa: ANN401 - as `load_json`
+    """Turn compact JSON text into a fresh value, NULL into None."""
+    return None if text is None else load_json(text)
+
+
+def queue_row(queue: AnnotationQueue) -> tuple[object, ...]:
+    """List what is stored of a queue: the columns of ``add_queue`` in their order."""
+    return (
+        queue.id,
+        queue.project_id,
+        queue.name,
+        search_text(queue.name),
+        queue.description,
+        json.dumps(queue.scorer_refs),
+        queue.annotations_per_item,
+        queue.skip_policy.value,
+        queue.lease // _MICROSECOND,
+        to_micros(queue.created_at),
+        queue.created_by,
+        to_micros(queue.updated_at),
+        micros_or_none(queue.deleted_at),
+    )
+
+
+def queue_of(row: Sequence[Any]) -> AnnotationQueue:
+    """Rebuild a queue from the columns of ``queue_by_id`` that follow its number and revision."""
+    (
+        queue_id,
+        project_id,
+        name,
+        description,
+        refs,
+        needed,
+        policy,
+        lease,
+        created_at,
+        created_by,
+        updated_at,
+        deleted,
+    ) = row
+    return make_queue(
+        queue_id,
+        project_id,
+        name,
+        description,
+        tuple(json.loads(refs)),
+        needed,
+        SkipPolicy(policy),
+        timedelta(microseconds=lease),
+        from_micros(created_at),
+        created_by,
+        from_micros(updated_at),
+        time_or_none(deleted),
+    )
+
+
+def progress_row(progress: Progress) -> tuple[object, ...]:
+    """List what is stored of a progress: the columns of ``put_progress`` after item and annotator, in their order."""
+    return (
+        RANKS[progress.state],
+        progress.token,
+        micros_or_none(progress.lease_expires_at),
+        json_or_none("annotation", progress.annotation),
+        progress.reason,
+        to_micros(progress.created_at),
+        to_micros(progress.updated_at),
+    )
+
+
+def progress_of(item_id: str, annotator_id: str, row: Sequence[Any]) -> Progress:
+    """Rebuild a progress from the columns of ``progresses`` that follow the annotator."""
+    state, token, lease_expires_at, annotation, reason, created_at, updated_at = row
+    return make_progress(
+        item_id,
+        annotator_id,
+        STATES[state],
+        token,
+        time_or_none(lease_expires_at),
+        value_or_none(annotation),
+        reason,
+        from_micros(created_at),
+        from_micros(updated_at),
+    )

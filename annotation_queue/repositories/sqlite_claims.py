@@ -1,0 +1,80 @@
+"""Granting claims inside one write transaction."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from annotation_queue.items import Claim, explain_unavailable
+from annotation_queue.records import FINISHED, change_of, view
+from annotation_queue.repositories.sql_rows import time_or_none
+from annotation_queue.repositories.sqlite_session import SQL
+from annotation_queue.states import AnnotationState, aggregate, grant
+from annotation_queue.values import lease_end, to_micros
+
+if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+
+    from annotation_queue.items import AnnotationQueue, Unavailable
+    from annotation_queue.repositories.sqlite_session import Session
+
+_NEVER: Final = (1 << 63) - 1
+
+
+def claim(
+    session: Session,
+    project_id: str,
+    queue_id: str,
+    annotator_id: str,
+    *,
+    limit: int,
+    at: datetime,
+    lease: timedelta | None,
+) -> tuple[Claim, ...] | Unavailable:
+    """Grant claims; arguments, result and errors are those of `Repository.claim`."""
+    queue = session.queue(project_id, queue_id)
+    expires_at = lease_end(at, lease or queue[2].lease)
+    # An annotator who never did anything is kept from nothing: no row has the number 0.
+    annotator = session.find_text(annotator_id) or 0
+    claims: list[Claim] = []
+    while len(claims) < limit and (item := _first_claimable(session, queue[0], annotator, to_micros(at))) is not None:
+        record = session.record_by_num(item, queue)
+        progresses, transitions = grant(record.progresses, record.item.id, annotator_id, at=at, expires_at=expires_at)
+        session.store(record, change_of(record, progresses, transitions))
+        own = progresses[-1]
+        claims.append(
+            Claim(
+                item=view(record.item, aggregate((own,)), updated_at=at),
+                annotator_id=annotator_id,
+                token=own.token,
+                expires_at=expires_at,
+            )
+        )
+        annotator = annotator or session.find_text(annotator_id) or 0
+    return tuple(claims) or _unavailable(session, queue, annotator)
+
+
+def _first_claimable(session: Session, queue: int, annotator: int, now: int) -> int | None:
+    """Find the first item in queue order among those that wait for nothing and those whose lease ran out."""
+    found = session.execute(SQL["first_open"], (queue, annotator, now)).fetchone()
+    (next_expiry,) = session.execute(SQL["next_expiry"], (queue,)).fetchone() or (_NEVER,)
+    if next_expiry <= now:
+        expired = session.execute(SQL["first_expired"], (queue, now, annotator, now)).fetchone()
+        if expired is None:
+            # Nothing ran out that this annotator could have; from now on look again when the next lease does.
+            (least,) = session.execute(SQL["least_expiry"], (queue,)).fetchone()
+            session.execute(SQL["set_next_expiry"], (_NEVER if least is None else least, queue))
+        elif found is None or expired < found:
+            found = expired
+    return None if found is None else found[3]
+
+
+def _unavailable(session: Session, queue: tuple[int, int, AnnotationQueue], annotator: int) -> Unavailable:
+    counts = session.counts(queue[0])
+    live = sum(counts.get((None, state), 0) for state in AnnotationState)
+    unfinished = live - counts.get((None, FINISHED), 0)
+    retry_at = None
+    if unfinished:
+        (waiting,) = session.execute(SQL["retry_at"], (annotator, queue[0])).fetchone()
+        (own,) = session.execute(SQL["own_retry_at"], (annotator, queue[0])).fetchone()
+        retry_at = time_or_none(min((moment for moment in (waiting, own) if moment is not None), default=None))
+    return explain_unavailable(live=live, unfinished=unfinished, retry_at=retry_at)

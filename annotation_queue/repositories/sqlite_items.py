@@ -1,0 +1,154 @@
+"""Adding and removing items, and what follows for them when a queue's policies change, inside one write transaction."""
+
+from __future__ import annotations
+
+import json
+from itertools import islice
+from typing import TYPE_CHECKING, Final, cast
+
+import attrs
+
+from annotation_queue.errors import Conflict
+from annotation_queue.items import AddedItems
+from annotation_queue.records import NEW, Change, standing, tally
+from annotation_queue.repositories.sql_rows import json_or_none, micros_or_none
+from annotation_queue.repositories.sqlite_session import SQL
+from annotation_queue.values import to_micros
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from datetime import datetime
+
+    from annotation_queue.items import AnnotationQueue, NewItem, QueueItem
+    from annotation_queue.repositories.sqlite_session import Revision, Session
+
+CHUNK: Final = 2_000
+"""How many items or ids go to the database at once."""
+
+
+def add_items(
+    session: Session,
+    queue: tuple[int, int, AnnotationQueue],
+    chunks: Iterable[Sequence[NewItem]],
+    make: Callable[[NewItem, AnnotationQueue], QueueItem],
+) -> AddedItems:
+    """Add items chunk by chunk; what is added and returned is as for `Repository.add_items`."""
+    num = queue[0]
+    (first,) = session.execute(SQL["next_item"]).fetchone()
+    added: list[QueueItem] = []
+    given = 0
+    numbers: dict[tuple[str, str], int] = {}
+    for chunk in chunks:
+        given += len(chunk)
+        # Earlier chunks are in the table by now, so this finds what they repeated too.
+        wanted = json.dumps([new.call_id for new in chunk])
+        taken = {call_id for (call_id,) in session.execute(SQL["taken_calls"], (wanted, num))}
+        made: list[QueueItem] = []
+        for new in chunk:
+            if new.call_id not in taken:
+                taken.add(new.call_id)
+                made.append(make(new, queue[2]))
+        _insert(session, num, first + len(added), made, numbers)
+        added += made
+    session.count(num, {key: n * len(added) for key, n in tally(NEW, ()).items()})
+    return AddedItems(added=tuple(added), duplicates=given - len(added))
+
+
+def _insert(
+    session: Session, queue: int, first: int, items: Sequence[QueueItem], numbers: dict[tuple[str, str], int]
+) -> None:
+    ids = [item.id for item in items]
+    taken = session.execute(SQL["taken_ids"], (json.dumps(ids),)).fetchone()
+    if taken is not None or len(set(ids)) < len(ids):
+        raise Conflict(f"an item's id is taken{'' if taken is None else f' ({taken[0]!r})'}")
+
+    def text(value: str) -> int:
+        key = ("text", value)
+        if key not in numbers:
+            numbers[key] = session.text_num(value)
+        return numbers[key]
+
+    def op(name: str) -> int:
+        key = ("op", name)
+        if key not in numbers:
+            numbers[key] = session.op_num(queue, name)
+        return numbers[key]
+
+    session.executemany(
+        SQL["add_item"],
+        (
+            (
+                num,
+                queue,
+                item.id,
+                item.call_id,
+                to_micros(item.call_started_at),
+                micros_or_none(item.call_ended_at),
+                item.call_trace_id,
+                text(json.dumps(item.display_fields, ensure_ascii=False)),
+                json_or_none("payload", item.payload),
+            )
+            for num, item in enumerate(items, first)
+        ),
+    )
+    session.executemany(
+        SQL["add_work"],
+        (
+            (
+                num,
+                queue,
+                ~item.priority,
+                to_micros(item.created_at),
+                item.id,
+                to_micros(item.call_started_at),
+                op(item.call_op_name),
+                text(item.added_by or item.created_by),
+                to_micros(item.updated_at),
+            )
+            for num, item in enumerate(items, first)
+        ),
+    )
+
+
+def in_chunks(items: Iterable[NewItem]) -> Iterator[list[NewItem]]:
+    """Cut an iterable into lists of `CHUNK`, reading no further than the list that is asked for."""
+    source = iter(items)
+    while chunk := list(islice(source, CHUNK)):
+        yield chunk
+
+
+def remove_items(
+    session: Session, queue: tuple[int, int, AnnotationQueue], item_ids: Sequence[str], at: datetime
+) -> int:
+    """Delete items softly; what is deleted is as for `Repository.remove_items`."""
+    removed: set[int] = set()
+    for start in range(0, len(item_ids), CHUNK):
+        wanted = json.dumps(item_ids[start : start + CHUNK])
+        nums = {num for (num,) in session.execute(SQL["live_nums_by_id"], (wanted, queue[0]))}
+        for num in sorted(nums):
+            record = session.record_by_num(num, queue)
+            counts = tally(standing(record.progresses, queue[2]), record.progresses)
+            session.count(queue[0], {key: -n for key, n in counts.items()})
+            session.execute(SQL["delete_item"], (to_micros(at), num))
+            session.execute(SQL["delete_work"], (num,))
+        removed |= nums
+    return len(removed)
+
+
+def refresh(session: Session, before: tuple[int, int, AnnotationQueue], after: AnnotationQueue) -> None:
+    """Derive the standing of every item of a queue again, because its policies changed.
+
+    Args:
+        session: The session.
+        before: The queue as it was.
+        after: The queue as it is stored by now.
+    """
+    num, revision, _ = before
+    for (item,) in session.execute(SQL["live_nums"], (num,)).fetchall():
+        old = session.record_by_num(item, before)
+        if not old.progresses:
+            continue
+        new = standing(old.progresses, after)
+        if new != standing(old.progresses, before[2]):
+            now = (num, revision + 1, item, cast("Revision", old.revision)[3])
+            session.store(attrs.evolve(old, revision=now), Change((), (), new, old.item.updated_at))

@@ -1,0 +1,63 @@
+"""Opening a SQLite file: is it ours, is it new, and which migrations does it lack."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from annotation_queue.errors import SchemaVersionUnknown, StorageCorrupt
+from annotation_queue.repositories.sql_files import load_migrations
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from annotation_queue.repositories.sqlite_connections import Connections
+
+APPLICATION_ID: Final = 0x41_51_75_65
+"""What the header of our files carries: "AQue"."""
+
+_MIGRATIONS: Final = load_migrations("sqlite")
+SCHEMA_VERSION: Final = len(_MIGRATIONS)
+"""The newest schema version, the one that this library reads and writes."""
+
+
+def prepare(connections: Connections) -> None:
+    """Make sure that the file has our newest schema.
+
+    Args:
+        connections: The file's connections.
+
+    Raises:
+        StorageCorrupt: It is no SQLite database, or another application's; it is left as it is.
+        SchemaVersionUnknown: It was written by a newer version; it is left as it is.
+        StorageBusy: Another process held it past the deadline.
+        StorageError: It cannot be opened, or needs a migration and is read-only.
+    """
+    with connections.reading() as connection:
+        connections.retry(connection, "BEGIN")
+        version = _our_version(connection, connections.path)
+        connection.execute("COMMIT")
+        if version == SCHEMA_VERSION:
+            return
+        if version == 0:
+            connections.retry(connection, "PRAGMA journal_mode = WAL")
+    with connections.writing() as connection:
+        # Another process may have been faster while we had no lock.
+        for statements in _MIGRATIONS[_our_version(connection, connections.path) :]:
+            for statement in statements:
+                connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _our_version(connection: sqlite3.Connection, path: str) -> int:
+    """Read the schema version; 0 for a file that holds nothing yet."""
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if (application, version, tables) == (0, 0, 0):
+        return 0
+    if application != APPLICATION_ID:
+        raise StorageCorrupt(f"{path} is a database of another application; it was left as it is, name another file")
+    if version > SCHEMA_VERSION:
+        raise SchemaVersionUnknown(path, version, SCHEMA_VERSION)
+    return int(version)

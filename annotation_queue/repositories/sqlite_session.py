@@ -1,0 +1,306 @@
+"""One connection at work inside one transaction: reads records, stores changes."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+
+from annotation_queue.errors import Conflict, ItemNotFound, QueueNotFound
+from annotation_queue.items import make_item
+from annotation_queue.records import FINISHED, SETTLED, ItemRecord, count_change
+from annotation_queue.repositories.sql_files import load_statements
+from annotation_queue.repositories.sql_rows import (
+    ALWAYS_MICROS,
+    RANKS,
+    STATES,
+    micros_or_none,
+    progress_of,
+    progress_row,
+    queue_of,
+    time_or_none,
+    value_or_none,
+)
+from annotation_queue.values import from_micros, to_micros
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Mapping, Sequence
+
+    from annotation_queue.items import AnnotationQueue, QueueItem
+    from annotation_queue.records import Change
+    from annotation_queue.states import Progress
+
+SQL: Final = load_statements("sqlite")
+
+KIND_NAMES: Final = (*STATES, SETTLED, FINISHED)
+"""What each kind of counter counts."""
+KINDS: Final = {name: kind for kind, name in enumerate(KIND_NAMES)}
+
+Revision: TypeAlias = tuple[int, int, int, int]
+"""What `ItemRecord.revision` is here: number and revision of the queue, number and revision of the item."""
+
+_LONGEST_KEPT: Final = 1_024
+_MOST_KEPT: Final = 65_536
+
+
+class Texts:
+    """What numbers in the dictionary tables stand for, kept in memory.
+
+    A number's text never changes once it is committed, so nothing kept can be stale. Both tables are bounded: long texts are
+    not kept, and everything is dropped when there is too much.
+    """
+
+    def __init__(self) -> None:
+        self.texts: dict[int, str] = {}
+        self.fields: dict[int, tuple[str, ...]] = {}
+        self.op_names: dict[int, str] = {}
+        self.queues: dict[tuple[int, int], AnnotationQueue] = {}
+
+    def keep(self, learned: Texts) -> None:
+        """Keep what a transaction learned, now that it is committed."""
+        for name in ("texts", "fields", "op_names", "queues"):
+            kept, new = getattr(self, name), getattr(learned, name)
+            if new:
+                if len(kept) > _MOST_KEPT:
+                    kept.clear()
+                kept.update(new)
+
+
+class Session:
+    """A connection inside a transaction.
+
+    Args:
+        connection: The connection.
+        texts: What is known of the dictionary tables.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, texts: Texts) -> None:
+        self.execute = connection.execute
+        self.executemany = connection.executemany
+        self._known = texts
+        self.learned = Texts()
+
+    # Dictionaries
+
+    def text(self, num: int) -> str:
+        """Read a text of the dictionary."""
+        found = self._known.texts.get(num) or self.learned.texts.get(num)
+        if found is None:
+            (found,) = self.execute(SQL["text_by_num"], (num,)).fetchone()
+            if len(found) <= _LONGEST_KEPT:
+                self.learned.texts[num] = found
+        return found
+
+    def text_or_none(self, num: int | None) -> str | None:
+        """Read a text of the dictionary; None for NULL."""
+        return None if num is None else self.text(num)
+
+    def fields(self, num: int) -> tuple[str, ...]:
+        """Read a list of texts of the dictionary."""
+        found = self._known.fields.get(num)
+        if found is None:
+            found = self.learned.fields.get(num)
+        if found is None:
+            (text,) = self.execute(SQL["text_by_num"], (num,)).fetchone()
+            found = tuple(json.loads(text))
+            if len(text) <= _LONGEST_KEPT:
+                self.learned.fields[num] = found
+        return found
+
+    def op_name(self, num: int) -> str:
+        """Read the name of an operation."""
+        found = self._known.op_names.get(num)
+        if found is None:
+            found = self.learned.op_names.get(num)
+        if found is None:
+            (found,) = self.execute(SQL["op_name_by_num"], (num,)).fetchone()
+            if len(found) <= _LONGEST_KEPT:
+                self.learned.op_names[num] = found
+        return found
+
+    def find_text(self, text: str) -> int | None:
+        """Find the number of a text; None where nothing stored has it."""
+        row = self.execute(SQL["text_num"], (text,)).fetchone()
+        return None if row is None else row[0]
+
+    def text_num(self, text: str) -> int:
+        """Find the number of a text, or give it one; only inside a write transaction."""
+        num = self.find_text(text)
+        return self.execute(SQL["add_text"], (text,)).fetchone()[0] if num is None else num
+
+    def find_op_name(self, queue: int, name: str) -> int | None:
+        """Find the number of a queue's operation; None where no item of it had the name."""
+        row = self.execute(SQL["op_name_num"], (queue, name)).fetchone()
+        return None if row is None else row[0]
+
+    def op_num(self, queue: int, name: str) -> int:
+        """Find the number of a queue's operation, or give it one; only inside a write transaction."""
+        num = self.find_op_name(queue, name)
+        return self.execute(SQL["add_op_name"], (queue, name)).fetchone()[0] if num is None else num
+
+    # Records
+
+    def queue(self, project_id: str, queue_id: str) -> tuple[int, int, AnnotationQueue]:
+        """Read a live queue of a project, with its number and revision.
+
+        Raises:
+            QueueNotFound: There is none.
+        """
+        row = self.execute(SQL["queue_by_id"], (queue_id,)).fetchone()
+        if row is None:
+            raise QueueNotFound(queue_id)
+        num, revision, *columns = row
+        queue = self._known.queues.get((num, revision))
+        if queue is None:
+            queue = self.learned.queues[num, revision] = queue_of(columns)
+        if queue.project_id != project_id or queue.deleted_at is not None:
+            raise QueueNotFound(queue_id)
+        return num, revision, queue
+
+    def record(self, project_id: str, item_id: str, queue_id: str | None) -> ItemRecord:
+        """Read a live item; arguments, result and errors are those of `Repository.get_record`."""
+        row = None
+        if queue_id is None:
+            row = self.execute(SQL["item_and_queue"], (item_id,)).fetchone()
+            if row is None or row[1] != project_id:
+                raise ItemNotFound(item_id)
+            queue_id = row[0]
+        num, revision, queue = self.queue(project_id, queue_id)
+        row = self.execute(SQL["live_item"], (item_id, num)).fetchone()
+        if row is None:
+            raise ItemNotFound(item_id)
+        return self.record_of(row, (num, revision, queue))
+
+    def record_by_num(self, item: int, queue: tuple[int, int, AnnotationQueue]) -> ItemRecord:
+        """Read a live item by its number."""
+        return self.record_of(self.execute(SQL["live_item_by_num"], (item,)).fetchone(), queue)
+
+    def record_of(self, row: Sequence[Any], queue: tuple[int, int, AnnotationQueue]) -> ItemRecord:
+        """Build the record from the columns of ``live_item``."""
+        item = self.item_of(row, queue[2])
+        # An item of revision 0 was never touched.
+        progresses = self.progresses(row[0], item.id) if row[1] else ()
+        return ItemRecord(queue[2], item, progresses, (queue[0], queue[1], row[0], row[1]))
+
+    def item_of(self, row: Sequence[Any], queue: AnnotationQueue) -> QueueItem:
+        """Build an item in the aggregate view from the columns of ``live_item``."""
+        (
+            _,
+            _,
+            item_id,
+            call_id,
+            started,
+            ended,
+            op,
+            trace,
+            fields,
+            added_by,
+            state,
+            annotator,
+            created,
+            updated,
+            priority_down,
+            payload,
+        ) = row
+        by = self.text(added_by)
+        return make_item(
+            item_id,
+            queue.project_id,
+            queue.id,
+            call_id,
+            from_micros(started),
+            time_or_none(ended),
+            self.op_name(op),
+            trace,
+            self.fields(fields),
+            by,
+            STATES[state],
+            self.text_or_none(annotator),
+            from_micros(created),
+            by,
+            from_micros(updated),
+            None,
+            None,
+            ~priority_down,
+            value_or_none(payload),
+        )
+
+    def progresses(self, item: int, item_id: str) -> tuple[Progress, ...]:
+        """Read every progress on an item, by annotator id."""
+        rows = self.execute(SQL["progresses"], (item,)).fetchall()
+        found = [progress_of(item_id, self.text(annotator), row) for annotator, *row in rows]
+        return tuple(sorted(found, key=lambda progress: progress.annotator_id))
+
+    # Changes
+
+    def store(self, record: ItemRecord, change: Change) -> None:
+        """Store what a decision changes, if nothing that it rests on has changed.
+
+        Raises:
+            Conflict: Something has.
+        """
+        queue, queue_revision, item, revision = cast("Revision", record.revision)
+        after = change.standing
+        annotators = {each.annotator_id: self.text_num(each.annotator_id) for each in change.progresses}
+        claimable_at = micros_or_none(after.claimable_at)
+        shown = None if after.annotator_id is None else annotators.get(after.annotator_id)
+        if after.annotator_id is not None and shown is None:
+            shown = self.text_num(after.annotator_id)
+        changed = self.execute(
+            SQL["change_work"],
+            (
+                RANKS[after.state],
+                shown,
+                after.completed,
+                after.skipped,
+                claimable_at,
+                to_micros(change.updated_at),
+                item,
+                revision,
+                queue,
+                queue_revision,
+            ),
+        )
+        if changed.rowcount != 1:
+            raise Conflict(f"item {record.item.id!r} changed meanwhile")
+        for progress in change.progresses:
+            self.execute(SQL["put_progress"], (item, annotators[progress.annotator_id], *progress_row(progress)))
+        for step, each in enumerate(change.transitions):
+            self.execute(
+                SQL["add_transition"],
+                (
+                    item,
+                    revision + 1,
+                    step,
+                    annotators[each.annotator_id],
+                    RANKS[each.from_state],
+                    RANKS[each.to_state],
+                    to_micros(each.at),
+                    each.reason,
+                ),
+            )
+        if claimable_at is not None and claimable_at > ALWAYS_MICROS:
+            self.execute(SQL["lower_next_expiry"], (queue, claimable_at))
+        self.count(queue, count_change(record, change), annotators)
+
+    def count(
+        self, queue: int, counts: Mapping[tuple[str | None, str], int], annotators: Mapping[str, int] | None = None
+    ) -> None:
+        """Add to the counters of a queue.
+
+        Args:
+            queue: Its number.
+            counts: As `records.tally` keys them.
+            annotators: The numbers of annotators, as far as they are known.
+        """
+        known = annotators or {}
+        rows = []
+        for (annotator_id, kind), n in counts.items():
+            annotator = 0 if annotator_id is None else known.get(annotator_id) or self.text_num(annotator_id)
+            rows.append((queue, annotator, KINDS[kind], n))
+        self.executemany(SQL["count"], rows)
+
+    def counts(self, queue: int) -> dict[tuple[str | None, str], int]:
+        """Read the counters of a queue, keyed as `records.tally` does."""
+        rows = self.execute(SQL["counters"], (queue,)).fetchall()
+        return {(self.text(annotator) if annotator else None, KIND_NAMES[kind]): n for annotator, kind, n in rows}

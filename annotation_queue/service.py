@@ -1,0 +1,130 @@
+"""What every part of the service shares: reading, deciding, and writing until nobody was faster."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from annotation_queue.errors import ClaimLost, Conflict
+from annotation_queue.ids import uuid7
+from annotation_queue.records import change_of, view
+from annotation_queue.states import STANDARD, Workflow, aggregate
+from annotation_queue.values import check_id, check_text, check_time, utc_now
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+
+    from annotation_queue.items import QueueItem
+    from annotation_queue.records import Change, ItemRecord
+    from annotation_queue.repository import Repository
+    from annotation_queue.states import Progress, Transition
+
+_ATTEMPTS: Final = 1_000
+
+
+@attrs.frozen
+class Decision:
+    """How to change one progress.
+
+    Args:
+        read: Reads the item, again after somebody else was faster.
+        annotator_id: Whose progress changes.
+        decide: Gives that progress as it shall be and its transition; the same progress, or no transition for an
+            annotator without one, where nothing changes. It may raise.
+    """
+
+    read: Callable[[], ItemRecord]
+    annotator_id: str
+    decide: Callable[[Progress | None, ItemRecord], tuple[Progress, Transition | None]]
+
+
+class Service:
+    """The base of the service: the repository, the project, and what is injected.
+
+    Args:
+        repository: Where everything is stored.
+        project_id: The project.
+        workflow: Which moves an annotator may make.
+        clock: Tells the time, timezone-aware.
+        new_id: Makes ids.
+    """
+
+    def __init__(
+        self,
+        repository: Repository,
+        project_id: str,
+        *,
+        workflow: Workflow = STANDARD,
+        clock: Callable[[], datetime] = utc_now,
+        new_id: Callable[[], str] = uuid7,
+    ) -> None:
+        self._repository = repository
+        self._project_id = check_id("project_id", project_id)
+        self._workflow = workflow
+        self._clock = clock
+        self._new_id = new_id
+
+    @property
+    def project_id(self) -> str:
+        """The project whose queues these are."""
+        return self._project_id
+
+    def _now(self) -> datetime:
+        return check_time("clock", self._clock())
+
+    def _record(self, item_id: str, queue_id: str | None) -> ItemRecord:
+        if queue_id is not None:
+            queue_id = check_id("queue_id", queue_id)
+        return self._repository.get_record(self._project_id, check_id("item_id", item_id), queue_id)
+
+    def _change(self, decision: Decision) -> tuple[QueueItem, Progress]:
+        """Carry out a decision; give the item in the annotator's perspective, and the progress."""
+        outcome = self._change_all([decision])[0]
+        if isinstance(outcome, ClaimLost):
+            raise outcome
+        return outcome
+
+    def _change_all(self, decisions: Sequence[Decision]) -> list[tuple[QueueItem, Progress] | ClaimLost]:
+        """Carry out decisions about different items in one atomic step, but for those whose claim is lost."""
+        for _ in range(_ATTEMPTS):
+            outcomes: list[tuple[QueueItem, Progress] | ClaimLost] = []
+            writes: list[tuple[ItemRecord, Change]] = []
+            for decision in decisions:
+                try:
+                    outcome, write = _carry_out(decision)
+                except ClaimLost as error:
+                    outcomes.append(error)
+                    continue
+                outcomes.append(outcome)
+                if write is not None:
+                    writes.append(write)
+            try:
+                if writes:
+                    self._repository.save(writes)
+            except Conflict:
+                continue
+            return outcomes
+        raise Conflict("the items kept changing")
+
+
+def _carry_out(decision: Decision) -> tuple[tuple[QueueItem, Progress], tuple[ItemRecord, Change] | None]:
+    record = decision.read()
+    own = progress_of(record, decision.annotator_id)
+    progress, transition = decision.decide(own, record)
+    if progress is own or (own is None and transition is None):
+        return (view(record.item, aggregate((progress,))), progress), None
+    change = change_of(record, (progress,), () if transition is None else (transition,))
+    item = view(record.item, aggregate((progress,)), updated_at=change.updated_at)
+    return (item, progress), (record, change)
+
+
+def progress_of(record: ItemRecord, annotator_id: str) -> Progress | None:
+    """Find an annotator's progress in a record; None where there is none."""
+    return next((each for each in record.progresses if each.annotator_id == annotator_id), None)
+
+
+def check_reason(reason: str | None) -> str | None:
+    """Accept a reason or none."""
+    return None if reason is None else check_text("reason", reason)
