@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Self, cast
 
 from annotation_queue.errors import Conflict
@@ -13,7 +14,7 @@ from annotation_queue.repositories import sqlite_claims
 from annotation_queue.repositories.sql_rows import STATES, queue_of, queue_row
 from annotation_queue.repositories.sqlite_check import problems
 from annotation_queue.repositories.sqlite_connections import SYNCHRONOUS, Connections
-from annotation_queue.repositories.sqlite_items import add_items, in_chunks, refresh, remove_items
+from annotation_queue.repositories.sqlite_items import CallerError, add_items, in_chunks, refresh, remove_items
 from annotation_queue.repositories.sqlite_queries import query_items
 from annotation_queue.repositories.sqlite_schema import prepare
 from annotation_queue.repositories.sqlite_session import SQL, Session, Texts
@@ -21,7 +22,7 @@ from annotation_queue.states import make_transition
 from annotation_queue.values import check_text, from_micros, refuse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime, timedelta
     from types import TracebackType
 
@@ -59,7 +60,7 @@ class SQLiteRepository:
         if isinstance(busy_timeout, bool) or not isinstance(busy_timeout, int | float) or not busy_timeout >= 0:
             raise refuse("busy_timeout", busy_timeout, "a number of seconds, at least 0")
         self._texts = Texts()
-        self._connections = Connections(os.path.abspath(name), synchronous, busy_timeout)
+        self._connections = Connections(str(Path(name).absolute()), synchronous, busy_timeout)
         prepare(self._connections)
 
     def add_queue(self, queue: AnnotationQueue) -> None:
@@ -111,14 +112,17 @@ class SQLiteRepository:
         """
         self.get_queue(project_id, queue_id)
         chunks = in_chunks(items)
-        first = next(chunks, [])
-        with self._writing() as session:
-            queue = session.queue(project_id, queue_id)
-            return add_items(session, queue, _chain(first, chunks), make)
+        try:
+            first = next(chunks, [])
+            with self._writing() as session:
+                queue = session.queue(project_id, queue_id)
+                return add_items(session, queue, chain([first], chunks), make)
+        except CallerError as carrier:
+            raise cast("Exception", carrier.__cause__) from None
 
     def get_record(self, project_id: str, item_id: str, queue_id: str | None = None) -> ItemRecord:
         """See `Repository.get_record`. Cost: linear in the item's annotators."""
-        with self._snapshot() as session:
+        with self._reading() as session:
             return session.record(project_id, item_id, queue_id)
 
     def save(self, writes: Sequence[tuple[ItemRecord, Change]]) -> None:
@@ -129,7 +133,7 @@ class SQLiteRepository:
 
     def query_items(self, project_id: str, queue_id: str, query: ItemQuery) -> ItemPage:
         """See `Repository.query_items`. Cost: that of the page, plus what is skipped or counted before it in an index."""
-        with self._snapshot() as session:
+        with self._reading() as session:
             return query_items(session, session.queue(project_id, queue_id), query)
 
     def remove_items(self, project_id: str, queue_id: str, item_ids: Iterable[str], at: datetime) -> int:
@@ -154,7 +158,7 @@ class SQLiteRepository:
 
     def history(self, project_id: str, item_id: str) -> tuple[Transition, ...]:
         """See `Repository.history`. Cost: linear in the history."""
-        with self._snapshot() as session:
+        with self._reading() as session:
             record = session.record(project_id, item_id, None)
             rows = session.execute(SQL["transitions"], (cast("Revision", record.revision)[2],)).fetchall()
             return tuple(
@@ -166,7 +170,7 @@ class SQLiteRepository:
 
     def stats(self, project_id: str, queue_ids: Sequence[str]) -> tuple[QueueStats, ...]:
         """See `Repository.stats`. Cost: linear in the queues' annotators."""
-        with self._snapshot() as session:
+        with self._reading() as session:
             found = [session.queue(project_id, queue_id) for queue_id in queue_ids]
             return tuple(stats_of(queue.id, session.counts(num)) for num, _, queue in found)
 
@@ -176,7 +180,7 @@ class SQLiteRepository:
         Returns:
             What is wrong, a sentence each; nothing where all is well. Cost: linear in all that is stored.
         """
-        with self._snapshot() as session:
+        with self._reading() as session:
             return tuple(problems(session))
 
     def close(self) -> None:
@@ -191,33 +195,8 @@ class SQLiteRepository:
     ) -> None:
         self.close()
 
-    @contextmanager
-    def _reading(self) -> Iterator[Session]:
-        """Read by one statement."""
-        with self._connections.reading() as connection:
-            session = Session(connection, self._texts)
-            yield session
-        self._texts.keep(session.learned)
+    def _reading(self) -> Session:
+        return Session(self._connections.reading(), self._texts)
 
-    @contextmanager
-    def _snapshot(self) -> Iterator[Session]:
-        """Read by several statements that see the same instant."""
-        with self._connections.reading() as connection:
-            self._connections.retry(connection, "BEGIN")
-            session = Session(connection, self._texts)
-            yield session
-            connection.execute("COMMIT")
-        self._texts.keep(session.learned)
-
-    @contextmanager
-    def _writing(self) -> Iterator[Session]:
-        """Read and write in one transaction."""
-        with self._connections.writing() as connection:
-            session = Session(connection, self._texts)
-            yield session
-        self._texts.keep(session.learned)
-
-
-def _chain(first: list[NewItem], rest: Iterable[list[NewItem]]) -> Iterator[list[NewItem]]:
-    yield first
-    yield from rest
+    def _writing(self) -> Session:
+        return Session(self._connections.writing(), self._texts)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from annotation_queue.items import Claim, explain_unavailable
 from annotation_queue.records import FINISHED, change_of, view
 from annotation_queue.repositories.sql_rows import time_or_none
-from annotation_queue.repositories.sqlite_session import SQL
+from annotation_queue.repositories.sqlite_session import NEVER_MICROS, SQL
 from annotation_queue.states import AnnotationState, aggregate, grant
 from annotation_queue.values import lease_end, to_micros
 
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from annotation_queue.items import AnnotationQueue, Unavailable
     from annotation_queue.repositories.sqlite_session import Session
-
-_NEVER: Final = (1 << 63) - 1
 
 
 def claim(
@@ -56,13 +54,14 @@ def claim(
 def _first_claimable(session: Session, queue: int, annotator: int, now: int) -> int | None:
     """Find the first item in queue order among those that wait for nothing and those whose lease ran out."""
     found = session.execute(SQL["first_open"], (queue, annotator, now)).fetchone()
-    (next_expiry,) = session.execute(SQL["next_expiry"], (queue,)).fetchone() or (_NEVER,)
+    next_expiry = session.next_expiry(queue)
     if next_expiry <= now:
         expired = session.execute(SQL["first_expired"], (queue, now, annotator, now)).fetchone()
         if expired is None:
-            # Nothing ran out that this annotator could have; from now on look again when the next lease does.
+            # Nothing ran out that this annotator could have; look again when the next lease does.
             (least,) = session.execute(SQL["least_expiry"], (queue,)).fetchone()
-            session.execute(SQL["set_next_expiry"], (_NEVER if least is None else least, queue))
+            if least != next_expiry:
+                session.set_next_expiry(queue, NEVER_MICROS if least is None else least)
         elif found is None or expired < found:
             found = expired
     return None if found is None else found[3]

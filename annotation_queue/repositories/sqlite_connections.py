@@ -7,13 +7,12 @@ import random
 import sqlite3
 import threading
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from annotation_queue.errors import StorageBusy, StorageCorrupt, StorageError, StorageFull
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from types import TracebackType
 
 SYNCHRONOUS: Final = ("FULL", "NORMAL", "OFF")
 
@@ -67,23 +66,16 @@ class Connections:
         self._idle: list[sqlite3.Connection] = []
         self._closed = False
 
-    @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
-        """Lend a connection for one statement, or for several that `BEGIN` joins to one snapshot."""
-        with self._lend() as connection:
-            yield connection
+    def reading(self) -> Transaction:
+        """Lend a connection inside a read transaction: every statement sees the same instant."""
+        return Transaction(self, "BEGIN")
 
-    @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
+    def writing(self) -> Transaction:
         """Lend a connection inside a write transaction: commits at the end, rolls back on any exception.
 
-        Raises:
-            StorageBusy: Another writer held the file past the deadline.
+        Entering it raises `StorageBusy` where another writer holds the file past the deadline.
         """
-        with self._lend() as connection:
-            self.retry(connection, "BEGIN IMMEDIATE")
-            yield connection
-            connection.execute("COMMIT")
+        return Transaction(self, "BEGIN IMMEDIATE")
 
     def retry(self, connection: sqlite3.Connection, statement: str) -> sqlite3.Cursor:
         """Execute a statement that may find the file locked, until it does not or the deadline has passed.
@@ -120,6 +112,17 @@ class Connections:
             raise
         return connection
 
+    def write_ahead(self) -> None:
+        """Turn the file to write-ahead logging, which stays with it."""
+        try:
+            connection = self.take()
+            try:
+                self.retry(connection, "PRAGMA journal_mode = WAL").fetchall()
+            finally:
+                self.give_back(connection)
+        except sqlite3.Error as error:
+            raise translate(error, self.path) from error
+
     def close(self) -> None:
         """Close what is idle, and what is lent as soon as it comes back; a second time does nothing."""
         if self._pid != os.getpid():
@@ -130,18 +133,8 @@ class Connections:
         for connection in idle:
             connection.close()
 
-    @contextmanager
-    def _lend(self) -> Iterator[sqlite3.Connection]:
-        try:
-            connection = self._take()
-            try:
-                yield connection
-            finally:
-                self._give_back(connection)
-        except sqlite3.Error as error:
-            raise translate(error, self.path) from error
-
-    def _take(self) -> sqlite3.Connection:
+    def take(self) -> sqlite3.Connection:
+        """Lend a connection; nobody else has it until it is given back."""
         if self._pid != os.getpid():
             self._after_fork()
         with self._lock:
@@ -158,7 +151,8 @@ class Connections:
         self._idle = []
         self._pid = os.getpid()
 
-    def _give_back(self, connection: sqlite3.Connection) -> None:
+    def give_back(self, connection: sqlite3.Connection) -> None:
+        """Take a connection back, without its transaction if that is still open."""
         if connection.in_transaction:
             # The body failed, or COMMIT did: nothing of it may stay, nor hold the lock.
             try:
@@ -171,3 +165,43 @@ class Connections:
                 self._idle.append(connection)
                 return
         connection.close()
+
+
+class Transaction:
+    """A lent connection for the length of one transaction. SQLite's errors leave it translated.
+
+    Args:
+        connections: The pool.
+        begin: The statement that begins it.
+    """
+
+    __slots__ = ("_begin", "_connection", "_connections")
+
+    def __init__(self, connections: Connections, begin: str) -> None:
+        self._connections = connections
+        self._begin = begin
+
+    def __enter__(self) -> sqlite3.Connection:
+        try:
+            self._connection = connection = self._connections.take()
+            try:
+                self._connections.retry(connection, self._begin)
+            except BaseException:
+                self._connections.give_back(connection)
+                raise
+        except sqlite3.Error as error:
+            raise translate(error, self._connections.path) from error
+        return connection
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            if error is None:
+                self._connection.execute("COMMIT")
+        except sqlite3.Error as failed:
+            raise translate(failed, self._connections.path) from failed
+        finally:
+            self._connections.give_back(self._connection)
+        if isinstance(error, sqlite3.Error):
+            raise translate(error, self._connections.path) from error

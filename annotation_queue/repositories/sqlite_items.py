@@ -10,9 +10,10 @@ import attrs
 
 from annotation_queue.errors import Conflict
 from annotation_queue.items import AddedItems
-from annotation_queue.records import NEW, Change, standing, tally
+from annotation_queue.records import FINISHED, NEW, Change, standing, tally
 from annotation_queue.repositories.sql_rows import json_or_none, micros_or_none
 from annotation_queue.repositories.sqlite_session import SQL
+from annotation_queue.states import COMPLETED, SKIPPED, make_progress
 from annotation_queue.values import to_micros
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from annotation_queue.items import AnnotationQueue, NewItem, QueueItem
     from annotation_queue.repositories.sqlite_session import Revision, Session
+    from annotation_queue.states import Progress
 
 CHUNK: Final = 2_000
 """How many items or ids go to the database at once."""
@@ -110,10 +112,24 @@ def _insert(
     )
 
 
+class CallerError(Exception):
+    """Carries what the caller's iterable raised past the place where SQLite's errors are translated; it is the cause."""
+
+
 def in_chunks(items: Iterable[NewItem]) -> Iterator[list[NewItem]]:
-    """Cut an iterable into lists of `CHUNK`, reading no further than the list that is asked for."""
+    """Cut an iterable into lists of `CHUNK`, reading no further than the list that is asked for.
+
+    Raises:
+        CallerError: The iterable raised something.
+    """
     source = iter(items)
-    while chunk := list(islice(source, CHUNK)):
+    while True:
+        try:
+            chunk = list(islice(source, CHUNK))
+        except Exception as error:
+            raise CallerError from error
+        if not chunk:
+            return
         yield chunk
 
 
@@ -136,19 +152,31 @@ def remove_items(
 
 
 def refresh(session: Session, before: tuple[int, int, AnnotationQueue], after: AnnotationQueue) -> None:
-    """Derive the standing of every item of a queue again, because its policies changed.
+    """Derive the standing of every touched item of a queue again, because its policies changed.
+
+    Items that nobody holds are alike where as many completed and skipped them, and change together; the others one by one.
 
     Args:
         session: The session.
         before: The queue as it was.
         after: The queue as it is stored by now.
     """
-    num, revision, _ = before
-    for (item,) in session.execute(SQL["live_nums"], (num,)).fetchall():
-        old = session.record_by_num(item, before)
-        if not old.progresses:
-            continue
-        new = standing(old.progresses, after)
-        if new != standing(old.progresses, before[2]):
-            now = (num, revision + 1, item, cast("Revision", old.revision)[3])
-            session.store(attrs.evolve(old, revision=now), Change((), (), new, old.item.updated_at))
+    num, revision, was = before
+    for completed, skipped, n in session.execute(SQL["kinds_without_hold"], (num,)).fetchall():
+        alike = _settled_by(completed, skipped, was.created_at)
+        old, new = standing(alike, was), standing(alike, after)
+        if new != old:
+            session.execute(SQL["refresh_kind"], (micros_or_none(new.claimable_at), num, completed, skipped))
+            session.count(num, {(None, FINISHED): n * (new.finished - old.finished)})
+    for (item,) in session.execute(SQL["held_nums"], (num,)).fetchall():
+        record = session.record_by_num(item, before)
+        new = standing(record.progresses, after)
+        if new != standing(record.progresses, was):
+            now = (num, revision + 1, item, cast("Revision", record.revision)[3])
+            session.store(attrs.evolve(record, revision=now), Change((), (), new, record.item.updated_at))
+
+
+def _settled_by(completed: int, skipped: int, at: datetime) -> list[Progress]:
+    """Make the progresses of an item that so many annotators completed and skipped."""
+    states = [COMPLETED] * completed + [SKIPPED] * skipped
+    return [make_progress("item", str(n), state, 0, None, None, None, at, at) for n, state in enumerate(states)]

@@ -20,7 +20,7 @@ from annotation_queue.repositories.sql_orders import (
 )
 from annotation_queue.repositories.sql_rows import RANKS, STATES
 from annotation_queue.repositories.sqlite_session import SQL
-from annotation_queue.states import UNSTARTED
+from annotation_queue.states import UNSTARTED, AnnotationState
 from annotation_queue.values import MAX_INTEGER
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from annotation_queue.items import AnnotationQueue, QueueItem
     from annotation_queue.query import ItemFilter, ItemPage, ItemQuery
-    from annotation_queue.repositories.sql_orders import Fragment
+    from annotation_queue.repositories.sql_orders import Fragment, Term
     from annotation_queue.repositories.sqlite_session import Session
 
 _INDEXES: Final = {
@@ -41,7 +41,14 @@ _INDEXES: Final = {
     ("w.id",): "work_by_id",
 }
 """The index of each order that is read without a sort; that of the operations' names is joined below `op_names`."""
+_QUEUE_ORDER: Final = ("w.priority_down", "w.created_at", "w.id")
 _BY_OP: Final = ("o.text", "w.created_down", "w.id")
+_JOINS: Final = (("i.", ITEMS), ("o.", OP), ("p.", OWN))
+"""What an expression that mentions a table's short name needs to be joined."""
+_UNIQUE: Final = ("w.id = ?", "i.call_id = ?", "i.call_trace_id = ?")
+"""Conditions with an index of their own that leaves next to nothing; SQLite chooses it."""
+_FEW: Final = 5_000
+"""Below so many filtered items, sorting them costs less than walking an order that they are strewn over."""
 _NOTHING: Final[Fragment] = ("0", ())
 
 
@@ -64,6 +71,7 @@ class Selection:
         self._terms = terms_of(self._order, AGGREGATE if aggregate_view else PERSPECTIVE)
         self._state = "w.state" if aggregate_view else "coalesce(p.state, 0)"
         self._conditions = self._filter(query.filter)
+        self._rare = self._rare_index()
 
     def page(self) -> ItemPage:
         """Read the page."""
@@ -73,7 +81,7 @@ class Selection:
             conditions.append(beyond(self._terms, values_of(self._order, self._terms, after), after=True))
         limit = self._query.limit
         most = -1 if limit is None else min(limit + 1, MAX_INTEGER)
-        text, values = self._select("w.num", conditions, ordered=True)
+        text, values = self._ordered(conditions)
         rows = self._session.execute(f"{text} LIMIT ? OFFSET ?", (*values, most, self._query.offset))
         nums = [num for (num,) in rows]
         items = self._items(nums)
@@ -109,40 +117,71 @@ class Selection:
             conditions.append((f"{self._state} IN ({marks})", tuple(ranks)) if ranks else _NOTHING)
         return conditions
 
-    def _select(self, what: str, conditions: Sequence[Fragment], *, ordered: bool) -> Fragment:
-        """Write a SELECT over the queue's items; only joins what the order and the conditions need."""
-        terms = self._terms if ordered else ()
-        texts = " ".join([what, *(condition for condition, _ in conditions), *(term.text for term in terms)])
-        source, values = self._source(texts, {term.column.needs for term in terms})
+    def _rare_index(self) -> str:
+        """Name the index that finds the filtered items, where they are so few that sorting them beats walking the order."""
+        chosen, queue = self._query.filter, self._queue[0]
+        for wanted, statement, find, index in (
+            (chosen.call_op_name, "few_of_op", self._session.find_op_name, "work_by_op"),
+            (chosen.added_by, "few_of_adder", lambda _, text: self._session.find_text(text), "work_by_adder"),
+        ):
+            if wanted is not None:
+                (n,) = self._session.execute(SQL[statement], (queue, find(queue, wanted), _FEW)).fetchone()
+                if n < _FEW:
+                    return index
+        counted = self._counted()
+        return "work_by_state" if chosen.annotation_states and counted is not None and counted < _FEW else ""
+
+    def _counted(self) -> int | None:
+        """Sum the counters that say how many items the filter shows; None where none do."""
+        states = self._query.filter.annotation_states
+        if self._query.filter.equalities() or (states is not None and self._query.annotator_id is not None):
+            return None
+        counts = self._session.counts(self._queue[0])
+        return sum(counts.get((None, state), 0) for state in (AnnotationState if states is None else states))
+
+    def _ordered(self, conditions: Sequence[Fragment]) -> Fragment:
+        """Write the SELECT of the numbers of the items that meet the conditions, in the query's order."""
+        text, values = self._where("w.num", conditions, self._terms, self._rare)
+        return f"{text} ORDER BY {order_by(self._terms)}", values
+
+    def _count(self, conditions: Sequence[Fragment], terms: Sequence[Term]) -> int:
+        text, values = self._where("count(*)", conditions, terms)
+        (n,) = self._session.execute(text, values).fetchone()
+        return int(n)
+
+    def _where(self, what: str, conditions: Sequence[Fragment], terms: Sequence[Term], rare: str = "") -> Fragment:
+        """Write a SELECT over the queue's items, which only joins what the terms and the conditions need."""
+        texts = " ".join(condition for condition, _ in conditions)
+        source, values = self._source(texts, terms, rare)
         where = " AND ".join(["w.queue = ?", *(condition for condition, _ in conditions)])
         text = f"SELECT {what} FROM {source} WHERE {where}"
-        if ordered:
-            text += f" ORDER BY {order_by(self._terms)}"
         return text, (*values, self._queue[0], *(value for _, some in conditions for value in some))
 
-    def _source(self, texts: str, joins: set[str]) -> Fragment:
-        expressions = tuple(term.text for term in self._terms)
-        selective = "w.id = ?" in texts or "i.call_id = ?" in texts or "i.call_trace_id = ?" in texts
-        if expressions == _BY_OP and OP in joins and not selective:
-            # Names in their order, and below each its items in theirs: nothing is left to sort.
-            source = "op_names AS o CROSS JOIN work AS w INDEXED BY work_by_op ON w.queue = o.queue AND w.op = o.num"
-        elif (index := _INDEXES.get(expressions)) and not selective:
-            if index == "work_in_order" and f"{self._state} IN (?)" in texts and self._state == "w.state":
-                index = "work_by_state"
-            source = f"work AS w INDEXED BY {index}"
-        else:
-            source = "work AS w"
-        wanted = joins | {join for sign, join in (("i.", ITEMS), ("o.", OP), ("p.", OWN)) if sign in texts}
-        if source.startswith("op_names"):
-            wanted -= {OP}
-        parts = [source, *sorted(wanted - {""})]
-        return " ".join(parts), (self._annotator,) if OWN in wanted else ()
+    def _source(self, texts: str, terms: Sequence[Term], rare: str) -> Fragment:
+        """Write what follows FROM: by which index the items are walked, and what is joined."""
+        joins = {term.column.needs for term in terms} | {join for sign, join in _JOINS if sign in texts}
+        expressions = tuple(term.text for term in terms)
+        source = "work AS w"
+        if not any(sign in texts for sign in _UNIQUE):
+            if rare:
+                source += f" INDEXED BY {rare}"
+            elif expressions == _BY_OP:
+                # Names in their order, and below each its items in theirs: nothing is left to sort.
+                source = (
+                    "op_names AS o CROSS JOIN work AS w INDEXED BY work_by_op ON w.queue = o.queue AND w.op = o.num"
+                )
+                joins.discard(OP)
+            elif expressions == _QUEUE_ORDER and "w.state IN (?)" in texts:
+                source += " INDEXED BY work_by_state"
+            elif expressions in _INDEXES:
+                source += f" INDEXED BY {_INDEXES[expressions]}"
+        return " ".join([source, *sorted(joins - {""})]), (self._annotator,) if OWN in joins else ()
 
     def _items(self, nums: Sequence[int]) -> list[QueueItem]:
         session = self._session
         wanted = json.dumps(nums)
-        rows = session.execute(SQL["live_items_by_num"], (wanted,)).fetchall()
-        items = [session.item_of(row, self._queue[2]) for row in rows]
+        rows = {row[0]: row for row in session.execute(SQL["live_items_by_num"], (wanted,))}
+        items = [session.item_of(rows[num], self._queue[2]) for num in nums]
         annotator_id = self._query.annotator_id
         if annotator_id is None:
             return items
@@ -154,9 +193,8 @@ class Selection:
         ]
 
     def _total(self) -> int:
-        text, values = self._select("count(*)", self._conditions, ordered=False)
-        (total,) = self._session.execute(text, values).fetchone()
-        return int(total)
+        counted = self._counted()
+        return self._count(self._conditions, ()) if counted is None else counted
 
     def _positions(self, nums: Sequence[int], items: Sequence[QueueItem], *, in_a_row: bool) -> Iterable[int]:
         """Rank the items of a page among all items of the queue."""
@@ -166,33 +204,22 @@ class Selection:
         if expressions not in _INDEXES and expressions != _BY_OP:
             return self._numbered(nums)
         values = [values_of(self._order, self._terms, self._order.values(item)) for item in items]
-        first = self._count(beyond(self._terms, values[0], after=False)) + 1
+        first = self._count([beyond(self._terms, values[0], after=False)], self._terms) + 1
         if in_a_row:
             return range(first, first + len(nums))
         positions = [first]
         for before, here in pairwise(values):
-            between = self._count(beyond(self._terms, before, after=True), beyond(self._terms, here, after=False))
-            positions.append(positions[-1] + between + 1)
+            between = [beyond(self._terms, before, after=True), beyond(self._terms, here, after=False)]
+            positions.append(positions[-1] + self._count(between, self._terms) + 1)
         return positions
-
-    def _count(self, *conditions: Fragment) -> int:
-        needs = {term.column.needs for term in self._terms}
-        texts = " ".join(condition for condition, _ in conditions)
-        source, values = self._source(texts, needs)
-        where = " AND ".join(["w.queue = ?", *(condition for condition, _ in conditions)])
-        found = self._session.execute(
-            f"SELECT count(*) FROM {source} WHERE {where}",
-            (*values, self._queue[0], *(value for _, some in conditions for value in some)),
-        )
-        return int(found.fetchone()[0])
 
     def _numbered(self, nums: Sequence[int]) -> list[int]:
         """Rank by one sort of the whole queue, for orders that no index has."""
-        source, values = self._source(order_by(self._terms), {term.column.needs for term in self._terms})
+        what = f"w.num AS num, row_number() OVER (ORDER BY {order_by(self._terms)}) AS position"
+        text, values = self._where(what, (), self._terms)
         rows = self._session.execute(
-            f"SELECT num, position FROM (SELECT w.num, row_number() OVER (ORDER BY {order_by(self._terms)}) AS position "
-            f"FROM {source} WHERE w.queue = ?) WHERE num IN (SELECT value FROM json_each(?))",
-            (*values, self._queue[0], json.dumps(nums)),
+            f"SELECT num, position FROM ({text}) WHERE num IN (SELECT value FROM json_each(?))",
+            (*values, json.dumps(nums)),
         )
         positions: dict[int, int] = dict(rows.fetchall())
         return [positions[num] for num in nums]

@@ -33,13 +33,11 @@ def prepare(connections: Connections) -> None:
         StorageError: It cannot be opened, or needs a migration and is read-only.
     """
     with connections.reading() as connection:
-        connections.retry(connection, "BEGIN")
         version = _our_version(connection, connections.path)
-        connection.execute("COMMIT")
-        if version == SCHEMA_VERSION:
-            return
-        if version == 0:
-            connections.retry(connection, "PRAGMA journal_mode = WAL")
+    if version == SCHEMA_VERSION:
+        return
+    if version == 0:
+        connections.write_ahead()
     with connections.writing() as connection:
         # Another process may have been faster while we had no lock.
         for statements in _MIGRATIONS[_our_version(connection, connections.path) :]:

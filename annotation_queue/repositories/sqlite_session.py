@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, cast
 
 from annotation_queue.errors import Conflict, ItemNotFound, QueueNotFound
 from annotation_queue.items import make_item
@@ -23,15 +23,18 @@ from annotation_queue.repositories.sql_rows import (
 from annotation_queue.values import from_micros, to_micros
 
 if TYPE_CHECKING:
-    import sqlite3
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from types import TracebackType
 
     from annotation_queue.items import AnnotationQueue, QueueItem
     from annotation_queue.records import Change
+    from annotation_queue.repositories.sqlite_connections import Transaction
     from annotation_queue.states import Progress
 
 SQL: Final = load_statements("sqlite")
 
+NEVER_MICROS: Final = (1 << 63) - 1
+"""A time that never comes, in microseconds."""
 KIND_NAMES: Final = (*STATES, SETTLED, FINISHED)
 """What each kind of counter counts."""
 KINDS: Final = {name: kind for kind, name in enumerate(KIND_NAMES)}
@@ -67,29 +70,38 @@ class Texts:
 
 
 class Session:
-    """A connection inside a transaction.
+    """A connection for the length of one transaction.
 
     Args:
-        connection: The connection.
-        texts: What is known of the dictionary tables.
+        transaction: The transaction, which the session enters and leaves.
+        texts: What is known of the dictionary tables; what the transaction learns of them joins it after the commit.
     """
 
-    def __init__(self, connection: sqlite3.Connection, texts: Texts) -> None:
+    def __init__(self, transaction: Transaction, texts: Texts) -> None:
+        self._transaction = transaction
+        self._known = texts
+        self._learned = Texts()
+        self._nums: dict[str, int] = {}
+        self._next_expiry: dict[int, int] = {}
+
+    def __enter__(self) -> Self:
+        connection = self._transaction.__enter__()
         self.execute = connection.execute
         self.executemany = connection.executemany
-        self._known = texts
-        self.learned = Texts()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._transaction.__exit__(kind, error, traceback)
+        if error is None:
+            self._known.keep(self._learned)
 
     # Dictionaries
 
     def text(self, num: int) -> str:
         """Read a text of the dictionary."""
-        found = self._known.texts.get(num) or self.learned.texts.get(num)
-        if found is None:
-            (found,) = self.execute(SQL["text_by_num"], (num,)).fetchone()
-            if len(found) <= _LONGEST_KEPT:
-                self.learned.texts[num] = found
-        return found
+        return cast("str", self._look_up("texts", "text_by_num", num))
 
     def text_or_none(self, num: int | None) -> str | None:
         """Read a text of the dictionary; None for NULL."""
@@ -97,36 +109,40 @@ class Session:
 
     def fields(self, num: int) -> tuple[str, ...]:
         """Read a list of texts of the dictionary."""
-        found = self._known.fields.get(num)
-        if found is None:
-            found = self.learned.fields.get(num)
-        if found is None:
-            (text,) = self.execute(SQL["text_by_num"], (num,)).fetchone()
-            found = tuple(json.loads(text))
-            if len(text) <= _LONGEST_KEPT:
-                self.learned.fields[num] = found
-        return found
+        return cast("tuple[str, ...]", self._look_up("fields", "text_by_num", num, parse=_tuple_of))
 
     def op_name(self, num: int) -> str:
         """Read the name of an operation."""
-        found = self._known.op_names.get(num)
+        return cast("str", self._look_up("op_names", "op_name_by_num", num))
+
+    def _look_up(self, table: str, statement: str, num: int, parse: Callable[[str], object] = str) -> object:
+        found = getattr(self._known, table).get(num)
         if found is None:
-            found = self.learned.op_names.get(num)
+            found = getattr(self._learned, table).get(num)
         if found is None:
-            (found,) = self.execute(SQL["op_name_by_num"], (num,)).fetchone()
-            if len(found) <= _LONGEST_KEPT:
-                self.learned.op_names[num] = found
+            (text,) = self.execute(SQL[statement], (num,)).fetchone()
+            found = parse(text)
+            if len(text) <= _LONGEST_KEPT:
+                getattr(self._learned, table)[num] = found
         return found
 
     def find_text(self, text: str) -> int | None:
         """Find the number of a text; None where nothing stored has it."""
-        row = self.execute(SQL["text_num"], (text,)).fetchone()
-        return None if row is None else row[0]
+        num = self._nums.get(text)
+        if num is None:
+            row = self.execute(SQL["text_num"], (text,)).fetchone()
+            if row is None:
+                return None
+            num = self._nums[text] = row[0]
+        return num
 
     def text_num(self, text: str) -> int:
         """Find the number of a text, or give it one; only inside a write transaction."""
         num = self.find_text(text)
-        return self.execute(SQL["add_text"], (text,)).fetchone()[0] if num is None else num
+        if num is None:
+            (num,) = self.execute(SQL["add_text"], (text,)).fetchone()
+            self._nums[text] = num
+        return num
 
     def find_op_name(self, queue: int, name: str) -> int | None:
         """Find the number of a queue's operation; None where no item of it had the name."""
@@ -152,7 +168,7 @@ class Session:
         num, revision, *columns = row
         queue = self._known.queues.get((num, revision))
         if queue is None:
-            queue = self.learned.queues[num, revision] = queue_of(columns)
+            queue = self._learned.queues[num, revision] = queue_of(columns)
         if queue.project_id != project_id or queue.deleted_at is not None:
             raise QueueNotFound(queue_id)
         return num, revision, queue
@@ -279,8 +295,8 @@ class Session:
                     each.reason,
                 ),
             )
-        if claimable_at is not None and claimable_at > ALWAYS_MICROS:
-            self.execute(SQL["lower_next_expiry"], (queue, claimable_at))
+        if claimable_at is not None and ALWAYS_MICROS < claimable_at < self.next_expiry(queue):
+            self.set_next_expiry(queue, claimable_at)
         self.count(queue, count_change(record, change), annotators)
 
     def count(
@@ -300,7 +316,23 @@ class Session:
             rows.append((queue, annotator, KINDS[kind], n))
         self.executemany(SQL["count"], rows)
 
+    def next_expiry(self, queue: int) -> int:
+        """Read a time before which no lease in ``work_waiting`` ends, in microseconds."""
+        if queue not in self._next_expiry:
+            row = self.execute(SQL["next_expiry"], (queue,)).fetchone()
+            self._next_expiry[queue] = NEVER_MICROS if row is None else row[0]
+        return self._next_expiry[queue]
+
+    def set_next_expiry(self, queue: int, micros: int) -> None:
+        """Write that time; only inside a write transaction."""
+        self.execute(SQL["set_next_expiry"], (queue, micros))
+        self._next_expiry[queue] = micros
+
     def counts(self, queue: int) -> dict[tuple[str | None, str], int]:
         """Read the counters of a queue, keyed as `records.tally` does."""
         rows = self.execute(SQL["counters"], (queue,)).fetchall()
         return {(self.text(annotator) if annotator else None, KIND_NAMES[kind]): n for annotator, kind, n in rows}
+
+
+def _tuple_of(text: str) -> tuple[str, ...]:
+    return tuple(json.loads(text))

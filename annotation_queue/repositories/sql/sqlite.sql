@@ -82,7 +82,6 @@ FROM work AS w JOIN items AS i ON i.num = w.num WHERE w.num = ?
 SELECT w.num, w.revision, w.id, i.call_id, i.call_started_at, i.call_ended_at, w.op, i.call_trace_id, i.display_fields,
     w.added_by, w.state, w.annotator, w.created_at, w.updated_at, w.priority_down, i.payload
 FROM json_each(?) AS wanted CROSS JOIN work AS w ON w.num = wanted.value JOIN items AS i ON i.num = w.num
-ORDER BY wanted.key
 
 -- name: live_nums_by_id --
 SELECT DISTINCT w.num FROM json_each(?) AS wanted CROSS JOIN work AS w INDEXED BY work_by_id ON w.queue = ? AND w.id = wanted.value
@@ -93,6 +92,12 @@ FROM progresses AS p WHERE p.item = ?
 
 -- name: own_states --
 SELECT p.item, p.state FROM json_each(?) AS wanted CROSS JOIN progresses AS p ON p.item = wanted.value AND p.annotator = ?
+
+-- name: few_of_op --
+SELECT count(*) FROM (SELECT 1 FROM work INDEXED BY work_by_op WHERE queue = ? AND op = ? LIMIT ?)
+
+-- name: few_of_adder --
+SELECT count(*) FROM (SELECT 1 FROM work INDEXED BY work_by_adder WHERE queue = ? AND added_by = ? LIMIT ?)
 
 -- name: delete_item --
 UPDATE items SET deleted_at = ? WHERE num = ?
@@ -129,12 +134,9 @@ ON CONFLICT (queue, annotator, kind) DO UPDATE SET n = n + excluded.n
 -- name: counters --
 SELECT annotator, kind, n FROM counters WHERE queue = ? AND kind < 6
 
--- name: lower_next_expiry --
-INSERT INTO counters (queue, annotator, kind, n) VALUES (?, 0, 6, ?)
-ON CONFLICT (queue, annotator, kind) DO UPDATE SET n = excluded.n WHERE excluded.n < n
-
 -- name: set_next_expiry --
-UPDATE counters SET n = ? WHERE queue = ? AND annotator = 0 AND kind = 6
+INSERT INTO counters (queue, annotator, kind, n) VALUES (?, 0, 6, ?)
+ON CONFLICT (queue, annotator, kind) DO UPDATE SET n = excluded.n
 
 -- name: next_expiry --
 SELECT n FROM counters WHERE queue = ? AND annotator = 0 AND kind = 6
@@ -169,13 +171,21 @@ SELECT min(p.lease_expires_at)
 FROM work AS w INDEXED BY work_open JOIN progresses AS p ON p.item = w.num AND p.annotator = ?
 WHERE w.queue = ? AND w.claimable_at = -62135596800000000 AND p.state = 1
 
--- Policies. What an item's standing depends on is read by item, since leases differ.
+-- Policies. An item that nobody touched keeps its standing under any of them.
 
--- name: live_nums --
-SELECT num FROM work WHERE queue = ? ORDER BY num
+-- name: kinds_without_hold --
+SELECT w.completed, w.skipped, count(*) FROM work AS w
+WHERE w.queue = ? AND w.revision > 0 AND NOT EXISTS (SELECT 1 FROM progresses AS p WHERE p.item = w.num AND p.state = 1)
+GROUP BY w.completed, w.skipped
 
--- name: set_claimable --
-UPDATE work SET claimable_at = ?, revision = revision + 1 WHERE num = ?
+-- name: refresh_kind --
+UPDATE work AS w SET claimable_at = ?, revision = revision + 1
+WHERE w.queue = ? AND w.completed = ? AND w.skipped = ? AND w.revision > 0
+    AND NOT EXISTS (SELECT 1 FROM progresses AS p WHERE p.item = w.num AND p.state = 1)
+
+-- name: held_nums --
+SELECT w.num FROM work AS w
+WHERE w.queue = ? AND w.revision > 0 AND EXISTS (SELECT 1 FROM progresses AS p WHERE p.item = w.num AND p.state = 1)
 
 -- Checks
 
@@ -183,6 +193,9 @@ UPDATE work SET claimable_at = ?, revision = revision + 1 WHERE num = ?
 SELECT num, revision, id, project_id, name, description, scorer_refs, annotations_per_item, skip_policy, lease,
     created_at, created_by, updated_at, deleted_at
 FROM queues ORDER BY num
+
+-- name: live_nums --
+SELECT num FROM work WHERE queue = ? ORDER BY num
 
 -- name: live_without_work --
 SELECT i.num FROM items AS i LEFT JOIN work AS w ON w.num = i.num WHERE (i.deleted_at IS NULL) <> (w.num IS NOT NULL)

@@ -87,6 +87,7 @@ CREATE INDEX work_created_down ON work (queue, created_down, id);
 CREATE INDEX work_started_up ON work (queue, call_started_at, id);
 CREATE INDEX work_started_down ON work (queue, started_down, id);
 CREATE INDEX work_updated_down ON work (queue, updated_down, id);
+CREATE INDEX work_by_adder ON work (queue, added_by);
 CREATE INDEX work_by_op ON work (queue, op, created_down, id);
 
 CREATE TABLE progresses (

@@ -1,0 +1,28 @@
+"""Every Python block of the README runs, in its order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sybil import Sybil
+from sybil.parsers.markdown import PythonCodeBlockParser
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def test_every_python_block_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    examples = list(Sybil(parsers=[PythonCodeBlockParser()]).parse(README))
+    for example in examples:
+        example.evaluate()
+    assert len(examples) >= 6
+    examples[0].document.namespace["repository"].close()
+
+
+@pytest.mark.parametrize("heading", ["Run it", "Test it"])
+def test_the_readme_has_one_command_line_below(heading: str) -> None:
+    section = README.read_text(encoding="utf-8").split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    blocks = section.split("```")[1::2]
+    assert len(blocks) == 1
+    assert len(blocks[0].strip().splitlines()) == 2, "the kind of block, and one command line"
