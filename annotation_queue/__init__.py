@@ -3,6 +3,8 @@
 `AnnotationQueues` is the service; `MemoryRepository` and `SQLiteRepository` store; `run_batch` labels a whole queue.
 """
 
+from annotation_queue.batch import run_batch
+from annotation_queue.batch_report import BatchReport, OnFailure
 from annotation_queue.errors import (
     AnnotationQueueError,
     ClaimLost,
@@ -32,9 +34,12 @@ from annotation_queue.items import (
     Unavailable,
     UnavailableReason,
 )
+from annotation_queue.labelers import SkipItem
 from annotation_queue.query import ItemFilter, ItemPage, ItemQuery, QueuePage, QueueQuery
 from annotation_queue.queues import AnnotationQueues
 from annotation_queue.records import Change, ItemRecord, Standing
+from annotation_queue.repositories.memory import MemoryRepository
+from annotation_queue.repositories.sqlite import SQLiteRepository
 from annotation_queue.repository import Repository
 from annotation_queue.sorting import QUEUE_ORDER, QUEUE_SORT_FIELDS, SORT_FIELDS, Direction, SortBy
 from annotation_queue.states import (
@@ -66,6 +71,7 @@ __all__ = [
     "AnnotationQueueError",
     "AnnotationQueues",
     "AnnotationState",
+    "BatchReport",
     "Change",
     "Claim",
     "ClaimLost",
@@ -81,8 +87,10 @@ __all__ = [
     "ItemQuery",
     "ItemRecord",
     "JsonValue",
+    "MemoryRepository",
     "NewItem",
     "NotFound",
+    "OnFailure",
     "OutcomeUnknown",
     "Progress",
     "QueueItem",
@@ -91,7 +99,9 @@ __all__ = [
     "QueueQuery",
     "QueueStats",
     "Repository",
+    "SQLiteRepository",
     "SchemaVersionUnknown",
+    "SkipItem",
     "SkipPolicy",
     "SortBy",
     "Standing",
@@ -107,6 +117,7 @@ __all__ = [
     "advance",
     "aggregate",
     "is_finished",
+    "run_batch",
     "utc_now",
     "uuid7",
 ]

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from annotation_queue.errors import ClaimLost, InvalidValue, ItemNotFound
+from annotation_queue.errors import ClaimLost, ItemNotFound
 from annotation_queue.items import Claim, Unavailable
 from annotation_queue.service import Decision, Service, check_reason
 from annotation_queue.states import COMPLETED, IN_PROGRESS, SKIPPED, UNSTARTED, advance, check_state, unstarted
 from annotation_queue.values import check_id, check_integer, check_lease, copy_json, lease_end, refuse
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
     from datetime import datetime, timedelta
 
     from annotation_queue.items import QueueItem
@@ -87,7 +87,7 @@ class Annotating(Service):
             held = _held(claim, own)
             return attrs.evolve(held, lease_expires_at=lease_end(at, lease or record.queue.lease)), None
 
-        item, progress = self._change(Decision(lambda: self._claimed(claim), claim.annotator_id, decide))
+        item, progress = self._change(Decision(claim.item.id, lambda: self._claimed(claim), claim.annotator_id, decide))
         return Claim(
             item=item,
             annotator_id=claim.annotator_id,
@@ -112,30 +112,37 @@ class Annotating(Service):
         """
         return self._finish(claim, COMPLETED, copy_json("annotation", annotation), None)
 
-    def complete_batch(self, results: Sequence[tuple[Claim, JsonValue]]) -> tuple[QueueItem | ClaimLost, ...]:
-        """Finish several claims on different items in one atomic step, which costs one commit instead of many.
+    def complete_batch(self, results: Iterable[tuple[Claim, JsonValue]]) -> tuple[QueueItem | ClaimLost, ...]:
+        """Finish several claims with one commit instead of one for each.
 
         Args:
-            results: The claims with their labels.
+            results: The claims with their labels. Those on different items are stored in one atomic step; a further one on
+                the same item in a step of its own, after it.
 
         Returns:
             For each in order what `complete` would return, or the `ClaimLost` that it would raise; one lost claim keeps
             none of the others from being stored.
 
         Raises:
-            InvalidValue: A label is no JSON, or two claims are on the same item; nothing was written.
-            QueueNotFound: A queue was deleted; nothing was written.
-            InvalidTransition: The workflow has no such move; nothing was written.
+            InvalidValue: A label is no JSON; nothing was written.
+            QueueNotFound: A queue was deleted; nothing of the step was written.
+            InvalidTransition: The workflow has no such move; nothing of the step was written.
         """
         at = self._now()
-        decisions = []
-        for index, (claim, annotation) in enumerate(results):
-            label = copy_json(f"results[{index}].annotation", annotation)
-            decisions.append(self._finishing(claim, COMPLETED, label, None, at))
-        if len({claim.item.id for claim, _ in results}) < len(decisions):
-            raise InvalidValue("results", "two claims on one item", "claims on different items")
-        outcomes = self._change_all(decisions)
-        return tuple(outcome if isinstance(outcome, ClaimLost) else outcome[0] for outcome in outcomes)
+        waiting = [
+            (index, self._finishing(claim, COMPLETED, copy_json(f"results[{index}].annotation", annotation), None, at))
+            for index, (claim, annotation) in enumerate(results)
+        ]
+        outcomes: dict[int, QueueItem | ClaimLost] = {}
+        while waiting:
+            step: dict[str, tuple[int, Decision]] = {}
+            for index, decision in waiting:
+                step.setdefault(decision.item_id, (index, decision))
+            done = self._change_all([decision for _, decision in step.values()])
+            for (index, _), outcome in zip(step.values(), done, strict=True):
+                outcomes[index] = outcome if isinstance(outcome, ClaimLost) else outcome[0]
+            waiting = [(index, decision) for index, decision in waiting if index not in outcomes]
+        return tuple(outcomes[index] for index in sorted(outcomes))
 
     def skip(self, claim: Claim, reason: str | None = None) -> QueueItem:
         """Finish a claim without a label. Returns and raises as `complete`.
@@ -197,7 +204,7 @@ class Annotating(Service):
                 progress, to_state, at=at, workflow=self._workflow, lease_expires_at=ends, annotation=label, reason=why
             )
 
-        return self._change(Decision(lambda: self._record(item_id, queue_id), annotator_id, decide))[0]
+        return self._change(Decision(item_id, lambda: self._record(item_id, queue_id), annotator_id, decide))[0]
 
     def progress(self, item_id: str) -> tuple[Progress, ...]:
         """Read what every annotator did with an item.
@@ -257,7 +264,7 @@ class Annotating(Service):
             held = _held(claim, own)
             return advance(held, to_state, at=at, workflow=self._workflow, annotation=label, reason=reason)
 
-        return Decision(lambda: self._claimed(claim), claim.annotator_id, decide)
+        return Decision(claim.item.id, lambda: self._claimed(claim), claim.annotator_id, decide)
 
 
 def _held(claim: Claim, own: Progress | None) -> Progress:

@@ -48,6 +48,13 @@ def _check_filter(name: str, value: object) -> ItemFilter:
     return value
 
 
+def _check_cursor(name: str, value: object) -> str:
+    # It carries what its walk sorts by, which makes it longer than any other text; it is read, and never stored.
+    if not isinstance(value, str):
+        raise refuse(name, value, "a cursor or None", InvalidQuery)
+    return value
+
+
 _check_count = partial(check_integer, minimum=0, error=InvalidQuery)
 _check_text = partial(check_text, error=InvalidQuery)
 
@@ -230,7 +237,7 @@ _FILTER_CHECKS: Final[dict[str, Check]] = {name: optional(_check_text) for name 
 _PAGE_CHECKS: Final[dict[str, Check]] = {
     "limit": optional(_check_count),
     "offset": _check_count,
-    "cursor": optional(_check_text),
+    "cursor": optional(_check_cursor),
 }
 _ITEM_QUERY_CHECKS: Final[dict[str, Check]] = {
     "filter": _check_filter,

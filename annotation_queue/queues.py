@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 import attrs
 from attrs import NOTHING
 
 from annotation_queue.annotating import Annotating
-from annotation_queue.errors import Conflict, ItemNotFound
+from annotation_queue.errors import Conflict, InvalidQuery, ItemNotFound
 from annotation_queue.items import DEFAULT_LEASE, AnnotationQueue, NewItem, QueueItem, admit
 from annotation_queue.query import ItemFilter, ItemQuery, QueueQuery
 from annotation_queue.records import view
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from annotation_queue.items import AddedItems, QueueStats
     from annotation_queue.query import ItemPage, QueuePage
 
+_Query = TypeVar("_Query", ItemQuery, QueueQuery)
 _Unchanged: TypeAlias = attrs.NothingType
 
 _WALK_PAGE: Final = 500
@@ -124,7 +125,7 @@ class AnnotationQueues(Annotating):
         Raises:
             InvalidCursor: The cursor is not one of this project and sort.
         """
-        return self._repository.query_queues(self._project_id, query)
+        return self._repository.query_queues(self._project_id, _check_query(query, QueueQuery))
 
     def update(
         self,
@@ -270,7 +271,8 @@ class AnnotationQueues(Annotating):
             QueueNotFound: There is no such live queue in the project.
             InvalidCursor: The cursor is not one of this queue, sort and perspective.
         """
-        return self._repository.query_items(self._project_id, check_id("queue_id", queue_id), query)
+        queue_id, query = check_id("queue_id", queue_id), _check_query(query, ItemQuery)
+        return self._repository.query_items(self._project_id, queue_id, query)
 
     def iter_items(self, queue_id: str, query: ItemQuery = ItemQuery()) -> Iterator[QueueItem]:  # noqa: B008
         """Walk over items of a queue by cursor, in bounded memory.
@@ -288,14 +290,14 @@ class AnnotationQueues(Annotating):
             QueueNotFound: There is no such live queue in the project, or it is deleted during the walk.
             InvalidCursor: The cursor is not one of this queue, sort and perspective.
         """
-        left = query.limit
-        while left is None or left > 0:
+        left = _check_query(query, ItemQuery).limit
+        while True:
             size = _WALK_PAGE if left is None else min(left, _WALK_PAGE)
             page = self.query_items(queue_id, attrs.evolve(query, limit=size, include_total=False))
             yield from page.items
-            if page.next_cursor is None:
-                return
             left = None if left is None else left - len(page.items)
+            if page.next_cursor is None or left == 0:
+                return
             query = attrs.evolve(query, offset=0, cursor=page.next_cursor)
 
     def remove_items(self, queue_id: str, item_ids: Iterable[str]) -> int:
@@ -325,6 +327,12 @@ class AnnotationQueues(Annotating):
             except Conflict:
                 continue
             return after
+
+
+def _check_query(query: _Query, kind: type[_Query]) -> _Query:
+    if not isinstance(query, kind):
+        raise refuse("query", query, kind.__name__, InvalidQuery)
+    return query
 
 
 def _ids(name: str, ids: Iterable[str]) -> tuple[str, ...]:

@@ -29,12 +29,14 @@ class Decision:
     """How to change one progress.
 
     Args:
+        item_id: The item.
         read: Reads the item, again after somebody else was faster.
         annotator_id: Whose progress changes.
         decide: Gives that progress as it shall be and its transition; the same progress, or no transition for an
             annotator without one, where nothing changes. It may raise.
     """
 
+    item_id: str
     read: Callable[[], ItemRecord]
     annotator_id: str
     decide: Callable[[Progress | None, ItemRecord], tuple[Progress, Transition | None]]

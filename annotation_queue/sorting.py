@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import attrs
 
-from annotation_queue.errors import InvalidQuery
+from annotation_queue.errors import InvalidQuery, InvalidValue
 from annotation_queue.states import AnnotationState
-from annotation_queue.values import check_text, refuse, to_micros
+from annotation_queue.values import check_integer, check_text, refuse, to_micros
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -65,9 +65,11 @@ class SortField:
         """Tell whether a cursor may carry this value for the field."""
         if value is None:
             return self.nullable
-        if self.kind is FieldKind.TEXT:
-            return isinstance(value, str)
-        return isinstance(value, int) and not isinstance(value, bool)
+        try:
+            (check_text if self.kind is FieldKind.TEXT else check_integer)(self.name, value)
+        except InvalidValue:
+            return False
+        return True
 
 
 def _by_name(*fields: SortField) -> dict[str, SortField]:

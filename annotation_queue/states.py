@@ -91,19 +91,11 @@ class Workflow:
     moves: frozenset[tuple[AnnotationState, AnnotationState]] = attrs.field(converter=_moves)
 
 
-STANDARD: Final = Workflow(
-    "standard",
-    {
-        (UNSTARTED, IN_PROGRESS),
-        (UNSTARTED, COMPLETED),
-        (UNSTARTED, SKIPPED),
-        (IN_PROGRESS, UNSTARTED),
-        (IN_PROGRESS, COMPLETED),
-        (IN_PROGRESS, SKIPPED),
-    },
-)
+_FROM_UNSTARTED: Final = {(UNSTARTED, IN_PROGRESS), (UNSTARTED, COMPLETED), (UNSTARTED, SKIPPED)}
+_FROM_IN_PROGRESS: Final = {(IN_PROGRESS, UNSTARTED), (IN_PROGRESS, COMPLETED), (IN_PROGRESS, SKIPPED)}
+STANDARD: Final = Workflow("standard", _FROM_UNSTARTED | _FROM_IN_PROGRESS)
 """Work may be started, finished without starting, and released; what is finished stays."""
-STRICT: Final = Workflow("strict", STANDARD.moves - {(UNSTARTED, COMPLETED), (UNSTARTED, SKIPPED)})
+STRICT: Final = Workflow("strict", {(UNSTARTED, IN_PROGRESS)} | _FROM_IN_PROGRESS)
 """As STANDARD, but nothing is finished that was not started."""
 REOPENABLE: Final = Workflow("reopenable", STANDARD.moves | {(COMPLETED, IN_PROGRESS), (SKIPPED, IN_PROGRESS)})
 """As STANDARD, and what is finished may be started again."""
@@ -230,7 +222,6 @@ def advance(
     Raises:
         InvalidTransition: The workflow has no such move.
 
-    >>> from datetime import UTC, datetime
     >>> before = unstarted("item", "ann", datetime(2026, 1, 1, tzinfo=UTC))
     >>> after, transition = advance(before, AnnotationState.COMPLETED, at=before.updated_at, annotation="good")
     >>> after.state.value, after.annotation, transition.from_state.value
@@ -240,16 +231,17 @@ def advance(
         return progress, None
     if (progress.state, to_state) not in workflow.moves:
         raise InvalidTransition(progress.state, to_state, workflow.name)
-    return _move(progress, to_state, at, lease_expires_at, annotation, reason)
+    return _move(progress, to_state, at, lease_expires_at=lease_expires_at, annotation=annotation, reason=reason)
 
 
 def _move(
     progress: Progress,
     to_state: AnnotationState,
     at: datetime,
-    lease_expires_at: datetime | None,
-    annotation: JsonValue,
-    reason: str | None,
+    *,
+    lease_expires_at: datetime | None = None,
+    annotation: JsonValue = None,
+    reason: str | None = None,
 ) -> tuple[Progress, Transition]:
     starts = to_state is IN_PROGRESS
     moved = make_progress(
@@ -287,13 +279,13 @@ def grant(
     for progress in progresses:
         current = progress
         if progress.state is IN_PROGRESS and is_expired(progress, at):
-            current, transition = _move(progress, UNSTARTED, at, None, None, LEASE_EXPIRED)
+            current, transition = _move(progress, UNSTARTED, at, reason=LEASE_EXPIRED)
             changed[progress.annotator_id] = current
             transitions.append(transition)
         if progress.annotator_id == annotator_id:
             own = current
     changed.pop(annotator_id, None)
-    changed[annotator_id], transition = _move(own, IN_PROGRESS, at, expires_at, None, None)
+    changed[annotator_id], transition = _move(own, IN_PROGRESS, at, lease_expires_at=expires_at)
     transitions.append(transition)
     return tuple(changed.values()), tuple(transitions)
 
@@ -324,8 +316,11 @@ def aggregate(progresses: Iterable[Progress]) -> tuple[AnnotationState, str | No
 
 def count_settling(progresses: Iterable[Progress]) -> tuple[int, int]:
     """Count the annotators who completed an item, and those who skipped it."""
-    states = [progress.state for progress in progresses]
-    return states.count(COMPLETED), states.count(SKIPPED)
+    completed = skipped = 0
+    for progress in progresses:
+        completed += progress.state is COMPLETED
+        skipped += progress.state is SKIPPED
+    return completed, skipped
 
 
 def open_slots(completed: int, skipped: int, annotations_per_item: int, skip_policy: SkipPolicy) -> int:
@@ -369,10 +364,8 @@ def claimable_at(
     if slots <= 0:
         return None
     earliest = ALWAYS
-    ends: list[datetime] = []
+    ends = [each.lease_expires_at for each in progresses if each.lease_expires_at is not None]
     for progress in progresses:
-        if progress.lease_expires_at is not None:
-            ends.append(progress.lease_expires_at)
         if progress.annotator_id == annotator_id:
             if progress.state in SETTLING:
                 return None
@@ -398,7 +391,6 @@ def fold(transitions: Iterable[Transition]) -> dict[str, AnnotationState]:
     states: dict[str, AnnotationState] = {}
     for transition in transitions:
         if states.get(transition.annotator_id, UNSTARTED) is not transition.from_state:
-            message = f"the history of item {transition.item_id!r} breaks at {transition}"
-            raise ValueError(message)
+            raise ValueError(f"the history of item {transition.item_id!r} breaks at {transition}")
         states[transition.annotator_id] = transition.to_state
     return states

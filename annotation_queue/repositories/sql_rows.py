@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from annotation_queue.items import AnnotationQueue, make_queue
 from annotation_queue.query import search_text
 from annotation_queue.states import AnnotationState, Progress, SkipPolicy, make_progress
-from annotation_queue.values import dump_json, from_micros, load_json, to_micros
+from annotation_queue.values import from_micros, load_json, to_micros, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,9 +37,9 @@ def time_or_none(micros: int | None) -> datetime | None:
     return None if micros is None else from_micros(micros)
 
 
-def json_or_none(field: str, value: JsonValue) -> str | None:
-    """Turn a JSON value into compact text, None into NULL."""
-    return None if value is None else dump_json(field, value)
+def json_or_none(value: JsonValue) -> str | None:
+    """Turn a checked JSON value into compact text, None into NULL."""
+    return None if value is None else write_json(value)
 
 
 def value_or_none(text: str | None) -> Any:  # noqa: ANN401 - as `load_json`
@@ -67,7 +67,7 @@ def queue_row(queue: AnnotationQueue) -> tuple[object, ...]:
 
 
 def queue_of(row: Sequence[Any]) -> AnnotationQueue:
-    """Rebuild a queue from the columns of ``queue_by_id`` that follow its number and revision."""
+    """Rebuild a queue from the columns of ``queue_by_num``."""
     (
         queue_id,
         project_id,
@@ -104,7 +104,7 @@ def progress_row(progress: Progress) -> tuple[object, ...]:
         RANKS[progress.state],
         progress.token,
         micros_or_none(progress.lease_expires_at),
-        json_or_none("annotation", progress.annotation),
+        json_or_none(progress.annotation),
         progress.reason,
         to_micros(progress.created_at),
         to_micros(progress.updated_at),

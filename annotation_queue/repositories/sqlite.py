@@ -80,7 +80,7 @@ class SQLiteRepository:
         with self._reading() as session:
             rows = session.execute(SQL["queues_of_project"], (project_id, wanted, wanted)).fetchall()
         order, after = query.order(), query.after(project_id)
-        keyed = sorted((order.key(order.values(queue)), queue) for queue in (queue_of(row[2:]) for row in rows))
+        keyed = sorted((order.key(order.values(queue)), queue) for queue in map(queue_of, rows))
         if after is not None:
             start = order.key(after)
             keyed = [(key, queue) for key, queue in keyed if key > start]

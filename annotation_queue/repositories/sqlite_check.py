@@ -35,8 +35,9 @@ def problems(session: Session) -> Iterator[str]:
         yield f"a row of {table} refers to a row that is not there"
     for (num,) in session.execute(SQL["live_without_work"]).fetchall():
         yield f"item number {num} is live and has no row in work, or is deleted and has one"
-    for num, revision, *columns in session.execute(SQL["all_queues"]).fetchall():
-        yield from _queue_problems(session, (num, revision, queue_of(columns)))
+    for num, revision in session.execute(SQL["all_queues"]).fetchall():
+        queue = queue_of(session.execute(SQL["queue_by_num"], (num,)).fetchone())
+        yield from _queue_problems(session, (num, revision, queue))
 
 
 def _queue_problems(session: Session, queue: tuple[int, int, AnnotationQueue]) -> Iterator[str]:

@@ -88,7 +88,7 @@ def _insert(
                 micros_or_none(item.call_ended_at),
                 item.call_trace_id,
                 text(json.dumps(item.display_fields, ensure_ascii=False)),
-                json_or_none("payload", item.payload),
+                json_or_none(item.payload),
             )
             for num, item in enumerate(items, first)
         ),

@@ -162,13 +162,14 @@ class Session:
         Raises:
             QueueNotFound: There is none.
         """
-        row = self.execute(SQL["queue_by_id"], (queue_id,)).fetchone()
-        if row is None:
+        key = self.execute(SQL["queue_key"], (queue_id,)).fetchone()
+        if key is None:
             raise QueueNotFound(queue_id)
-        num, revision, *columns = row
-        queue = self._known.queues.get((num, revision))
+        num, revision = key
+        queue = self._known.queues.get(key) or self._learned.queues.get(key)
         if queue is None:
-            queue = self._learned.queues[num, revision] = queue_of(columns)
+            queue = queue_of(self.execute(SQL["queue_by_num"], (num,)).fetchone())
+            self._learned.queues[key] = queue
         if queue.project_id != project_id or queue.deleted_at is not None:
             raise QueueNotFound(queue_id)
         return num, revision, queue

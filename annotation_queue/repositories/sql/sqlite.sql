@@ -2,14 +2,17 @@
 
 -- Queues
 
--- name: queue_by_id --
-SELECT num, revision, id, project_id, name, description, scorer_refs, annotations_per_item, skip_policy, lease,
-    created_at, created_by, updated_at, deleted_at
-FROM queues WHERE id = ?
+-- name: queue_key --
+SELECT num, revision FROM queues WHERE id = ?
+
+-- name: queue_by_num --
+SELECT id, project_id, name, description, scorer_refs, annotations_per_item, skip_policy, lease, created_at, created_by,
+    updated_at, deleted_at
+FROM queues WHERE num = ?
 
 -- name: queues_of_project --
-SELECT num, revision, id, project_id, name, description, scorer_refs, annotations_per_item, skip_policy, lease,
-    created_at, created_by, updated_at, deleted_at
+SELECT id, project_id, name, description, scorer_refs, annotations_per_item, skip_policy, lease, created_at, created_by,
+    updated_at, deleted_at
 FROM queues WHERE project_id = ? AND deleted_at IS NULL AND (? IS NULL OR instr(search_name, ?) > 0)
 
 -- name: add_queue --
@@ -190,9 +193,7 @@ WHERE w.queue = ? AND w.revision > 0 AND EXISTS (SELECT 1 FROM progresses AS p W
 -- Checks
 
 -- name: all_queues --
-SELECT num, revision, id, project_id, name, description, scorer_refs, annotations_per_item, skip_policy, lease,
-    created_at, created_by, updated_at, deleted_at
-FROM queues ORDER BY num
+SELECT num, revision FROM queues ORDER BY num
 
 -- name: live_nums --
 SELECT num FROM work WHERE queue = ? ORDER BY num

@@ -1,0 +1,23 @@
+"""Where ``annotation-queue`` and ``python -m annotation_queue`` start."""
+
+from __future__ import annotations
+
+import sys
+
+_NEEDED = {"click", "rich"}
+
+
+def main() -> None:
+    """Run the command line, or say which extra it needs."""
+    try:
+        from annotation_queue.cli import run  # noqa: PLC0415 - optional
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _NEEDED:
+            raise
+        sys.stderr.write('annotation-queue: the command line needs an extra: pip install "annotation-queue[cli]"\n')
+        sys.exit(2)
+    sys.exit(run())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""What each argument of each call may be: the whole vocabulary of random histories."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from annotation_queue.states import AnnotationState, SkipPolicy
+from annotation_queue.testing.bench import PROJECTS, WORKFLOWS
+from annotation_queue.testing.examples import ANNOTATIONS, ANNOTATORS, FILTERS, QUEUE_SORTS, SHAPES, SORTS, STEPS, TEXTS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+RIGHT, STRANGER, UNKNOWN = "right", "the other project's", "unknown"
+OLD_CLAIMS: Final = 12
+OLD_WALKS: Final = 6
+CALL_IDS: Final = (*TEXTS, *(f"call {number}" for number in range(80)))
+
+_QUEUE: Final = range(12)
+_ITEM: Final = range(1_000)
+_AIM: Final = (RIGHT,) * 14 + (STRANGER, UNKNOWN)
+_LEASE: Final = (None, timedelta(seconds=1), timedelta(minutes=10))
+_LIMIT: Final = (None, 0, 1, 2, 3, 1000)
+_REASON: Final = (None, "", "too hard", "é\N{GRINNING FACE}")
+
+ARGUMENTS: Final[Mapping[str, Mapping[str, Sequence[Any]]]] = {
+    "create": {
+        "project": PROJECTS,
+        "name": TEXTS,
+        "needed": (1, 2, 3),
+        "policy": tuple(SkipPolicy),
+        "lease": (timedelta(minutes=5), timedelta(minutes=1)),
+        "id_is_taken": (False,) * 5 + (True,),
+    },
+    "query": {
+        "project": PROJECTS,
+        "name": (None, *TEXTS),
+        "sort_by": QUEUE_SORTS,
+        "limit": _LIMIT,
+        "offset": (0, 0, 1, 100),
+    },
+    "update": {
+        "queue": _QUEUE,
+        "aim": _AIM,
+        "name": (None, *TEXTS),
+        "needed": (None, 1, 2, 3),
+        "policy": (None, *SkipPolicy),
+    },
+    "delete": {"queue": _QUEUE, "aim": _AIM},
+    "look": {
+        "what": ("queue", "statistics", "items", "item", "progress", "history"),
+        "queue": _QUEUE,
+        "item": _ITEM,
+        "aim": _AIM,
+    },
+    "add_items": {
+        "queue": _QUEUE,
+        "aim": _AIM,
+        "first": range(len(CALL_IDS)),
+        "count": range(6),
+        "shape": range(len(SHAPES)),
+        "added_by": ("a", "É"),
+        "end": ("well",) * 6 + ("an interruption", "a taken id"),
+    },
+    "get_item": {
+        "item": _ITEM,
+        "aim": _AIM,
+        "queue": (None, *_QUEUE),
+        "annotator": (None, *ANNOTATORS),
+        "include_position": (False, True),
+    },
+    "query_items": {
+        "queue": _QUEUE,
+        "aim": _AIM,
+        "item_filter": FILTERS,
+        "item": (None, None, None, *_ITEM[:4]),
+        "sort_by": SORTS,
+        "limit": _LIMIT,
+        "offset": (0, 0, 1, 2, 100),
+        "annotator": (None, *ANNOTATORS),
+        "include_position": (False, True),
+        "include_total": (False, True),
+        "by_walking": (False, False, True),
+    },
+    "go_on": {
+        "walk": range(OLD_WALKS),
+        "changed": (
+            *("nothing",) * 6,
+            "the limit",
+            "the filter",
+            "the order",
+            "the perspective",
+            "the project",
+            "the cursor",
+        ),
+    },
+    "remove_items": {"queue": _QUEUE, "aim": _AIM, "item": _ITEM, "count": range(1, 4)},
+    "update_progress": {
+        "item": _ITEM,
+        "aim": _AIM,
+        "queue": (None, None, None, *_QUEUE[:3]),
+        "annotator": ANNOTATORS,
+        "state": tuple(AnnotationState),
+        "workflow": tuple(WORKFLOWS),
+        "annotation": ANNOTATIONS,
+        "reason": _REASON,
+    },
+    "claim": {"queue": _QUEUE, "aim": _AIM, "annotator": ANNOTATORS, "lease": _LEASE},
+    "claim_batch": {
+        "queue": _QUEUE,
+        "aim": _AIM,
+        "annotator": ANNOTATORS,
+        "limit": (0, 1, 2, 5),
+        "lease": _LEASE,
+    },
+    "heartbeat": {"claim": range(OLD_CLAIMS), "aim": _AIM, "lease": _LEASE},
+    "complete": {
+        "claim": range(OLD_CLAIMS),
+        "aim": _AIM,
+        "workflow": tuple(WORKFLOWS),
+        "annotation": ANNOTATIONS,
+    },
+    "skip": {"claim": range(OLD_CLAIMS), "aim": _AIM, "workflow": tuple(WORKFLOWS), "reason": _REASON},
+    "release": {"claim": range(OLD_CLAIMS), "aim": _AIM, "workflow": tuple(WORKFLOWS), "reason": _REASON},
+    "wait": {"step": (*STEPS, "to the end of a lease", "to just before it")},
+    "take_over": {"annotator": ANNOTATORS, "lease": _LEASE},
+}
+"""By name of the call, what each of its arguments may be; the first is the plainest.
+
+An index counts, modulo how many there are, the live things and the last deleted ones. An aim ``the other project's`` or
+``unknown`` makes the call miss.
+"""

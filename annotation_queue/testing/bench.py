@@ -1,0 +1,266 @@
+"""Makes the same call on several repositories and on the model, and compares what they answer."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+
+import attrs
+
+from annotation_queue.errors import (
+    AnnotationQueueError,
+    ClaimLost,
+    InvalidTransition,
+    ItemNotFound,
+    QueueNotFound,
+)
+from annotation_queue.items import QueueStats
+from annotation_queue.query import ItemPage, ItemQuery, QueuePage, QueueQuery
+from annotation_queue.queues import AnnotationQueues
+from annotation_queue.states import REOPENABLE, STANDARD, STRICT
+from annotation_queue.testing.examples import ANNOTATORS, SORTS
+from annotation_queue.testing.model import Model
+from annotation_queue.testing.tables import Tables
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from annotation_queue.repository import Repository
+
+PROJECTS: Final = ("left", "right")
+WORKFLOWS: Final = {workflow.name: workflow for workflow in (STANDARD, STRICT, REOPENABLE)}
+
+_TELLING: Final = (ClaimLost, InvalidTransition, ItemNotFound, QueueNotFound)
+"""The errors whose data is compared too; the others say it in words of their own."""
+
+Services: TypeAlias = "Callable[[str, str], AnnotationQueues]"
+
+
+class Disagreement(AssertionError):
+    """Two sides answered the same call differently."""
+
+
+class Interrupted(Exception):
+    """What a generator of items raises in the middle."""
+
+
+@attrs.frozen
+class Failure:
+    """A call that raised.
+
+    Args:
+        kind: The class of the error.
+        data: What it carries, where that is compared.
+    """
+
+    kind: type[Exception]
+    data: tuple[object, ...] = ()
+
+
+class Clock:
+    """A clock that stands still until it is moved, and counts how often it is read."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 1, 1, tzinfo=UTC)
+        self.reads = 0
+
+    def __call__(self) -> datetime:
+        """Tell the time."""
+        self.reads += 1
+        return self.now
+
+
+class Ids:
+    """Makes the ids of one call, the same on every side, and not in the order in which things are made."""
+
+    def __init__(self) -> None:
+        self._call = 0
+        self._made = 0
+        self.taken: str | None = None
+
+    def begin_call(self) -> None:
+        """Go on to ids that no call has had, and forget which id was taken."""
+        self._call += 1
+        self._made = 0
+        self.taken = None
+
+    def begin_side(self) -> None:
+        """Give the next side what the one before got."""
+        self._made = 0
+
+    def __call__(self) -> str:
+        """Make an id."""
+        if self.taken is not None:
+            return self.taken
+        self._made += 1
+        return f"{'aBé'[self._call % 3]}{self._call:06}"[::-1] + f"-{99 - self._made}"
+
+
+@attrs.define
+class Side:
+    """One of those that are compared.
+
+    Args:
+        name: What it is called in a report.
+        services: By project and name of the workflow.
+        cursor: The cursor of the page it gave last.
+    """
+
+    name: str
+    services: Services
+    cursor: str | None = None
+
+
+@attrs.frozen
+class Walk:
+    """A page that had a next one.
+
+    Args:
+        project: Whose.
+        queue_id: Of which queue; None for a page of queues.
+        query: What was asked.
+        cursors: By name of the side, the cursor it gave.
+    """
+
+    project: str
+    queue_id: str | None
+    query: ItemQuery | QueueQuery
+    cursors: Mapping[str, str | None]
+
+
+class Bench:
+    """The model and any number of repositories, all empty at first, that get the same calls.
+
+    Its ``answers`` count, by the name of the class, what the calls returned or raised.
+
+    Args:
+        repositories: What to compare with the model, by the name it has in a report.
+    """
+
+    def __init__(self, repositories: Mapping[str, Repository]) -> None:
+        self.repositories = repositories
+        self.clock = Clock()
+        self.ids = Ids()
+        self.tables = Tables()
+        self._dumps = 0
+        self.answers: Counter[str] = Counter()
+        self.sides = [Side("the model", self._model), *(Side(name, self._real(r)) for name, r in repositories.items())]
+
+    def _model(self, project: str, workflow: str) -> AnnotationQueues:
+        model = Model(self.tables, project, workflow=workflow, clock=self.clock, new_id=self.ids)
+        return cast("AnnotationQueues", model)
+
+    def _real(self, repository: Repository) -> Services:
+        def service(project: str, workflow: str) -> AnnotationQueues:
+            return AnnotationQueues(
+                repository, project, workflow=WORKFLOWS[workflow], clock=self.clock, new_id=self.ids
+            )
+
+        return service
+
+    def ask(self, call: Callable[[AnnotationQueues], Any], project: str, workflow: str = "standard") -> Any:  # noqa: ANN401 - any answer
+        """Make a call on every side.
+
+        Args:
+            call: The call, on the service that it is given.
+            project: The project of the service.
+            workflow: Its workflow, a key of `WORKFLOWS`.
+
+        Returns:
+            The answer, or a `Failure`. A page has the model's cursor.
+
+        Raises:
+            Disagreement: The answers differ, or a service read the clock twice.
+        """
+        return self.ask_sides(lambda side: call(side.services(project, workflow)))
+
+    def ask_sides(self, call: Callable[[Side], Any]) -> Any:  # noqa: ANN401 - any answer
+        """Make a call that differs by side; else as `ask`."""
+        expected = self._answer(call, self.sides[0])
+        for side in self.sides[1:]:
+            self.clock.reads = 0
+            answer = self._answer(call, side)
+            if self.clock.reads > 1:
+                raise Disagreement(f"the service over {side.name} read the clock {self.clock.reads} times")
+            if not _same(answer, expected):
+                raise Disagreement(f"{side.name} answered\n  {answer}\nand the model\n  {expected}")
+        kind = expected.kind if isinstance(expected, Failure) else type(expected)
+        self.answers[kind.__name__] += 1
+        return expected
+
+    def _answer(self, call: Callable[[Side], Any], side: Side) -> object:
+        self.ids.begin_side()
+        side.cursor = None
+        try:
+            answer = call(side)
+        except AnnotationQueueError as error:
+            return Failure(type(error), error.args if isinstance(error, _TELLING) else ())
+        except Interrupted:
+            return Failure(Interrupted)
+        if isinstance(answer, ItemPage | QueuePage) and answer.next_cursor is not None:
+            side.cursor = answer.next_cursor
+            return attrs.evolve(answer, next_cursor="there is more")
+        return answer
+
+    def refuse(
+        self, call: Callable[[AnnotationQueues], object], kind: type[Exception] | tuple[type[Exception], ...]
+    ) -> None:
+        """Make a call that every repository's service must refuse, whatever is stored; the model is not asked.
+
+        Args:
+            call: The call.
+            kind: The error that it must raise, or several out of which one.
+
+        Raises:
+            Disagreement: It raised nothing.
+        """
+        self.ids.begin_call()
+        for side in self.sides[1:]:
+            try:
+                answer = call(side.services(PROJECTS[0], "standard"))
+            except kind:
+                continue
+            raise Disagreement(f"{side.name} answered\n  {answer}\nto what it has to refuse")
+
+    def compare(self) -> None:
+        """Compare everything that can be read on every side, each time in some other order and perspective.
+
+        Every repository that has a method ``check`` must find nothing wrong with itself: it returns an empty tuple.
+
+        Raises:
+            Disagreement: Something differs, or a repository is broken.
+        """
+        self._dumps += 1
+        for project in PROJECTS:
+            queue_ids = [row["id"] for row in self.tables.queues.values() if _lives(row, project)]
+            self.ask(lambda service: service.query(QueueQuery()), project)
+            self.ask(lambda service, ids=tuple(queue_ids): service.stats(ids), project)  # type: ignore[misc]  # a default binds it now
+            for queue_id in queue_ids:
+                self._compare_queue(project, queue_id)
+        for name, repository in self.repositories.items():
+            problems: object = getattr(repository, "check", tuple)()
+            if problems != ():
+                raise Disagreement(f"{name} is broken: {problems}")
+
+    def _compare_queue(self, project: str, queue_id: str) -> None:
+        whole = ItemQuery(include_position=True, include_total=True)
+        sort_by = SORTS[self._dumps % len(SORTS)]
+        annotator_id = ANNOTATORS[self._dumps % len(ANNOTATORS)]
+        for query in (whole, attrs.evolve(whole, sort_by=sort_by, annotator_id=annotator_id)):
+            self.ask(lambda service, query=query: service.query_items(queue_id, query), project)  # type: ignore[misc]  # as above
+        for item_id in [row["id"] for row in self.tables.items.values() if row["queue_id"] == queue_id]:
+            self.ask(lambda service, item_id=item_id: service.progress(item_id), project)  # type: ignore[misc]  # as above
+            self.ask(lambda service, item_id=item_id: service.history(item_id), project)  # type: ignore[misc]  # as above
+
+
+def _lives(queue: dict[str, Any], project: str) -> bool:
+    return queue["project_id"] == project and queue["deleted_at"] is None
+
+
+def _same(answer: object, expected: object) -> bool:
+    # 1, 1.0 and True are equal, and so are objects whose keys come in another order: their texts are not.
+    if answer != expected:
+        return False
+    holds_stats = isinstance(answer, tuple) and any(isinstance(each, QueueStats) for each in answer)
+    return holds_stats or repr(answer) == repr(expected)

@@ -1,0 +1,333 @@
+"""Every call of the service, made of small arguments that a random generator can choose."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from annotation_queue.items import Claim, NewItem
+from annotation_queue.query import ItemQuery, QueueQuery
+from annotation_queue.testing.arguments import CALL_IDS, OLD_CLAIMS, OLD_WALKS, RIGHT, STRANGER, UNKNOWN
+from annotation_queue.testing.bench import PROJECTS, Bench, Interrupted, Walk
+from annotation_queue.testing.examples import FILTERS, QUEUE_SORTS, SHAPES, SORTS, STEPS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from datetime import datetime
+
+    from annotation_queue.query import ItemFilter
+    from annotation_queue.repository import Repository
+    from annotation_queue.sorting import SortBy
+    from annotation_queue.states import AnnotationState, SkipPolicy
+    from annotation_queue.values import JsonValue
+
+_CHANGES: Final[dict[str, dict[str, Any]]] = {
+    "nothing": {},
+    "the limit": {"limit": 3},
+    "the filter": {"filter": FILTERS[2]},
+    "the order": {"sort_by": SORTS[5]},
+    "the perspective": {"annotator_id": "a stranger"},
+}
+"""What is asked otherwise when a walk goes on."""
+
+
+class Calls(Bench):
+    """A bench whose calls choose ids, claims and cursors by index. Each method raises `Disagreement` as `Bench.ask`."""
+
+    def __init__(self, repositories: Mapping[str, Repository]) -> None:
+        super().__init__(repositories)
+        self.claims: list[Claim] = []
+        self.walks: list[Walk] = []
+
+    # Queues
+
+    def create(
+        self, project: str, name: str, needed: int, policy: SkipPolicy, lease: timedelta, *, id_is_taken: bool
+    ) -> None:
+        """Make a queue, or try to with an id that is taken."""
+        self.ids.begin_call()
+        if id_is_taken and self.tables.queues:
+            self.ids.taken = next(iter(self.tables.queues))
+        self.ask(
+            lambda service: service.create(
+                name,
+                created_by="ann",
+                description=name,
+                scorer_refs=(name,),
+                annotations_per_item=needed,
+                skip_policy=policy,
+                lease=lease,
+            ),
+            project,
+        )
+
+    def query(
+        self, project: str, name: str | None, sort_by: tuple[SortBy, ...], limit: int | None, offset: int
+    ) -> None:
+        """Read a page of queues."""
+        query = QueueQuery(name=name, sort_by=sort_by, limit=limit, offset=offset)
+        self.ask(lambda service: service.query(query), project)
+        self._remember(project, None, query)
+
+    def update(self, queue: int, aim: str, name: str | None, needed: int | None, policy: SkipPolicy | None) -> None:
+        """Change a queue, or nothing."""
+        given = {"name": name, "annotations_per_item": needed, "skip_policy": policy}
+        if name is not None:
+            given["scorer_refs"] = [name]  # type: ignore[assignment]  # any iterable is accepted
+        changes: dict[str, Any] = {field: value for field, value in given.items() if value is not None}
+        project, queue_id = self._queue(queue, aim)
+        self.ask(lambda service: service.update(queue_id, **changes), project)
+
+    def delete(self, queue: int, aim: str) -> None:
+        """Delete a queue."""
+        project, queue_id = self._queue(queue, aim)
+        self.ask(lambda service: service.delete(queue_id), project)
+
+    def look(self, what: str, queue: int, item: int, aim: str) -> None:
+        """Read something plainly."""
+        project, queue_id = self._queue(queue, aim)
+        if what == "queue":
+            self.ask(lambda service: service.get(queue_id), project)
+        elif what == "statistics":
+            self.ask(lambda service: service.stats([*[*self.tables.queues][:1], queue_id, queue_id]), project)
+        elif what == "items":
+            self.ask(lambda service: service.query_items(queue_id), project)
+        else:
+            project, item_id = self._item(item, aim)
+            if what == "item":
+                self.ask(lambda service: service.get_item(item_id), project)
+            elif what == "progress":
+                self.ask(lambda service: service.progress(item_id), project)
+            else:
+                self.ask(lambda service: service.history(item_id), project)
+
+    # Items
+
+    def add_items(self, queue: int, aim: str, *, first: int, count: int, shape: int, added_by: str, end: str) -> None:
+        """Add items out of a one-shot generator, the last a repetition, ending well or not."""
+        project, queue_id = self._queue(queue, aim)
+        self.ids.begin_call()
+        known = [*self.tables.items, *self.tables.removed]
+        if end == "a taken id" and known:
+            self.ids.taken = known[first % len(known)]
+
+        def generate() -> Iterator[NewItem]:
+            for number in (*range(count), *range(min(count, 1))):
+                call_id = CALL_IDS[(first + number) % len(CALL_IDS)]
+                yield NewItem(call_id=call_id, **SHAPES[(shape + number) % len(SHAPES)])
+            if end == "an interruption":
+                raise Interrupted
+
+        self.ask(lambda service: service.add_items(queue_id, generate(), added_by=added_by), project)
+
+    def get_item(
+        self, item: int, aim: str, queue: int | None, annotator: str | None, *, include_position: bool
+    ) -> None:
+        """Read an item in a view."""
+        project, item_id = self._item(item, aim)
+        queue_id = None if queue is None else self._queue(queue, RIGHT)[1]
+        self.ask(
+            lambda service: service.get_item(
+                item_id, queue_id=queue_id, annotator_id=annotator, include_position=include_position
+            ),
+            project,
+        )
+
+    def query_items(
+        self,
+        queue: int,
+        aim: str,
+        *,
+        item_filter: ItemFilter,
+        item: int | None,
+        sort_by: tuple[SortBy, ...],
+        limit: int | None,
+        offset: int,
+        annotator: str | None,
+        include_position: bool,
+        include_total: bool,
+        by_walking: bool,
+    ) -> None:
+        """Read a page of items, or walk over it."""
+        project, queue_id = self._queue(queue, aim)
+        if item is not None:
+            item_filter = attrs.evolve(item_filter, id=self._item(item, RIGHT)[1])
+        query = ItemQuery(
+            filter=item_filter,
+            sort_by=sort_by,
+            limit=limit,
+            offset=offset,
+            include_position=include_position,
+            include_total=include_total,
+            annotator_id=annotator,
+        )
+        if by_walking:
+            self.ask(lambda service: tuple(service.iter_items(queue_id, query)), project)
+        else:
+            self.ask(lambda service: service.query_items(queue_id, query), project)
+            self._remember(project, queue_id, query)
+
+    def go_on(self, walk: int, changed: str) -> None:
+        """Use a cursor, once more maybe, for the same query or for one that is changed."""
+        if not self.walks:
+            return
+        chosen = self.walks[walk % len(self.walks)]
+        project = PROJECTS[chosen.project == PROJECTS[0]] if changed == "the project" else chosen.project
+        known = attrs.fields_dict(type(chosen.query))
+        changes = {field: value for field, value in _CHANGES.get(changed, {}).items() if field in known}
+        if changed == "the order" and chosen.queue_id is None:
+            changes = {"sort_by": QUEUE_SORTS[3]}
+        spoil = "A" if changed == "the cursor" else ""
+        queries: dict[str, Any] = {
+            name: attrs.evolve(chosen.query, **{"offset": 0, "cursor": f"{cursor}{spoil}", **changes})
+            for name, cursor in chosen.cursors.items()
+        }
+        queue_id = chosen.queue_id
+        if queue_id is None:
+            self.ask_sides(lambda side: side.services(project, "standard").query(queries[side.name]))
+        else:
+            self.ask_sides(lambda side: side.services(project, "standard").query_items(queue_id, queries[side.name]))
+        self._remember(project, queue_id, queries[self.sides[0].name])
+
+    def remove_items(self, queue: int, aim: str, item: int, count: int) -> None:
+        """Delete items: some that are, maybe, not in the queue, one twice, and one that never was."""
+        project, queue_id = self._queue(queue, aim)
+        item_ids = [self._item(item + number, RIGHT)[1] for number in range(count)]
+        self.ask(lambda service: service.remove_items(queue_id, (*item_ids, item_ids[0], "missing")), project)
+
+    # Progress
+
+    def update_progress(
+        self,
+        item: int,
+        aim: str,
+        *,
+        queue: int | None,
+        annotator: str,
+        state: AnnotationState,
+        workflow: str,
+        annotation: JsonValue,
+        reason: str | None,
+    ) -> None:
+        """Move a progress directly."""
+        project, item_id = self._item(item, aim)
+        queue_id = None if queue is None else self._queue(queue, RIGHT)[1]
+        self.ask(
+            lambda service: service.update_progress(
+                item_id, annotator, state, queue_id=queue_id, annotation=annotation, reason=reason
+            ),
+            project,
+            workflow,
+        )
+
+    # Claims
+
+    def claim(self, queue: int, aim: str, annotator: str, lease: timedelta | None) -> None:
+        """Claim an item."""
+        project, queue_id = self._queue(queue, aim)
+        claim = self.ask(lambda service: service.claim(queue_id, annotator, lease=lease), project)
+        self._keep((claim,))
+
+    def claim_batch(self, queue: int, aim: str, annotator: str, limit: int, lease: timedelta | None) -> None:
+        """Claim some items."""
+        project, queue_id = self._queue(queue, aim)
+        claims = self.ask(lambda service: service.claim_batch(queue_id, annotator, limit, lease=lease), project)
+        self._keep(claims if isinstance(claims, tuple) else ())
+
+    def heartbeat(self, claim: int, aim: str, lease: timedelta | None) -> None:
+        """Prolong a claim, alive or not."""
+        if chosen := self._claim(claim, aim):
+            project, held = chosen
+            self.ask(lambda service: service.heartbeat(held, lease=lease), project)
+
+    def complete(self, claim: int, aim: str, workflow: str, annotation: JsonValue) -> None:
+        """Finish a claim, alive or not."""
+        if chosen := self._claim(claim, aim):
+            project, held = chosen
+            self.ask(lambda service: service.complete(held, annotation), project, workflow)
+
+    def skip(self, claim: int, aim: str, workflow: str, reason: str | None) -> None:
+        """Skip a claim, alive or not."""
+        if chosen := self._claim(claim, aim):
+            project, held = chosen
+            self.ask(lambda service: service.skip(held, reason), project, workflow)
+
+    def release(self, claim: int, aim: str, workflow: str, reason: str | None) -> None:
+        """Release a claim, alive or not."""
+        if chosen := self._claim(claim, aim):
+            project, held = chosen
+            self.ask(lambda service: service.release(held, reason), project, workflow)
+
+    def wait(self, step: str) -> None:
+        """Move the clock; no side is asked."""
+        if step in STEPS:
+            self.clock.now += STEPS[step]
+        elif ending := self._ending():
+            self.clock.now = ending[0] - timedelta(microseconds=step == "to just before it")
+
+    def take_over(self, annotator: str, lease: timedelta | None) -> None:
+        """Wait to the end of a lease, and claim in its queue at that very instant."""
+        if ending := self._ending():
+            self.clock.now, queue = ending
+            claim = self.ask(lambda service: service.claim(queue["id"], annotator, lease=lease), queue["project_id"])
+            self._keep((claim,))
+
+    def _ending(self) -> tuple[datetime, dict[str, Any]] | None:
+        """Find the lease that ends next, and its queue."""
+        ends = [
+            (own["lease_expires_at"], item["queue_id"])
+            for item in self.live_items()
+            for own in self.tables.progresses[item["id"]].values()
+            if own["lease_expires_at"] is not None and own["lease_expires_at"] > self.clock.now
+        ]
+        if not ends:
+            return None
+        instant, queue_id = min(ends)
+        return instant, self.tables.queues[queue_id]
+
+    # How indexes become things
+
+    def live_queues(self) -> list[dict[str, Any]]:
+        """List the fields of the queues that are not deleted, in the order of creation."""
+        return [row for row in self.tables.queues.values() if row["deleted_at"] is None]
+
+    def live_items(self) -> list[dict[str, Any]]:
+        """List the fields of the items that can be reached, in the order of adding."""
+        return [row for row in self.tables.items.values() if self.tables.queues[row["queue_id"]]["deleted_at"] is None]
+
+    def _queue(self, index: int, aim: str) -> tuple[str, str]:
+        deleted = [row for row in self.tables.queues.values() if row["deleted_at"] is not None]
+        return self._aim([*self.live_queues(), *deleted[-1:]], index, aim)
+
+    def _item(self, index: int, aim: str) -> tuple[str, str]:
+        items = self.tables.items.values()
+        in_deleted = [row for row in items if self.tables.queues[row["queue_id"]]["deleted_at"] is not None]
+        gone = [*[*self.tables.removed.values()][-2:], *in_deleted[-1:]]
+        return self._aim([*self.live_items(), *gone], index, aim)
+
+    def _aim(self, rows: list[dict[str, Any]], index: int, aim: str) -> tuple[str, str]:
+        if not rows or aim == UNKNOWN:
+            return PROJECTS[index % 2], "missing"
+        row = rows[index % len(rows)]
+        return self._project(row["project_id"], aim), row["id"]
+
+    def _claim(self, index: int, aim: str) -> tuple[str, Claim] | None:
+        if not self.claims:
+            return None
+        claim = self.claims[index % len(self.claims)]
+        if aim == UNKNOWN:
+            claim = attrs.evolve(claim, token=claim.token + 1)
+        return self._project(claim.item.project_id, aim), claim
+
+    def _project(self, owner: str, aim: str) -> str:
+        return PROJECTS[owner == PROJECTS[0]] if aim == STRANGER else owner
+
+    def _keep(self, claims: tuple[object, ...]) -> None:
+        self.claims = [*(claim for claim in claims if isinstance(claim, Claim)), *self.claims][:OLD_CLAIMS]
+
+    def _remember(self, project: str, queue_id: str | None, query: ItemQuery | QueueQuery) -> None:
+        cursors = {side.name: side.cursor for side in self.sides}
+        if None not in cursors.values():
+            self.walks = [Walk(project, queue_id, query, cursors), *self.walks][:OLD_WALKS]

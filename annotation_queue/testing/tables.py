@@ -1,0 +1,245 @@
+"""What the model stores, in plain dictionaries, and the rules it applies to them by brute force."""
+
+from __future__ import annotations
+
+import copy
+import unicodedata
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import attrs
+
+from annotation_queue.errors import InvalidCursor, InvalidTransition, ItemNotFound, QueueNotFound
+from annotation_queue.items import QueueItem, QueueStats
+from annotation_queue.states import AnnotationState, SkipPolicy, Transition
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from annotation_queue.query import ItemQuery, QueueQuery
+    from annotation_queue.sorting import SortBy
+    from annotation_queue.values import JsonValue
+
+Row: TypeAlias = dict[str, Any]
+
+_STANDARD: Final = {
+    "unstarted": {"in_progress", "completed", "skipped"},
+    "in_progress": {"unstarted", "completed", "skipped"},
+    "completed": set[str](),
+    "skipped": set[str](),
+}
+MOVES: Final[dict[str, dict[str, set[str]]]] = {
+    "standard": _STANDARD,
+    "strict": {**_STANDARD, "unstarted": {"in_progress"}},
+    "reopenable": {**_STANDARD, "completed": {"in_progress"}, "skipped": {"in_progress"}},
+}
+"""By name of the workflow and state before: the states after."""
+
+_STATES: Final = ["unstarted", "in_progress", "completed", "skipped"]
+
+
+def is_live(row: Row, project_id: str) -> bool:
+    """Tell whether a queue belongs to a project and is not deleted."""
+    return row["project_id"] == project_id and row["deleted_at"] is None
+
+
+@attrs.define
+class Tables:
+    """What the models of all projects share, and the rules that hold for it.
+
+    Args:
+        queues: Every queue's fields by id, deleted ones too.
+        items: Every item's fields by id but those of the view, in the order of adding; those removed are not here.
+        removed: The fields of the removed items, by id, in the order of removal.
+        progresses: By item id and annotator id.
+        histories: Transitions by item id, oldest first.
+        cursors: What a cursor stands for.
+    """
+
+    queues: dict[str, Row] = attrs.field(factory=dict)
+    items: dict[str, Row] = attrs.field(factory=dict)
+    removed: dict[str, Row] = attrs.field(factory=dict)
+    progresses: dict[str, dict[str, Row]] = attrs.field(factory=dict)
+    histories: dict[str, list[Transition]] = attrs.field(factory=dict)
+    cursors: dict[str, tuple[object, Row]] = attrs.field(factory=dict)
+
+    def is_claimable(self, queue: Row, item: Row, annotator_id: str, at: datetime) -> bool:
+        """Tell whether an annotator may claim an item at an instant."""
+        progresses = self.progresses[item["id"]]
+        live = [
+            who for who, own in progresses.items() if own["state"] == "in_progress" and own["lease_expires_at"] > at
+        ]
+        own_state = progresses[annotator_id]["state"] if annotator_id in progresses else "unstarted"
+        return (
+            not self.is_finished(queue, item)
+            and own_state not in {"completed", "skipped"}
+            and annotator_id not in live
+            and self.annotations(queue, item) + len(live) < queue["annotations_per_item"]
+        )
+
+    def annotations(self, queue: Row, item: Row) -> int:
+        """Count what uses up an item's required annotations."""
+        counting = {"completed", "skipped"} if queue["skip_policy"] == SkipPolicy.FINAL else {"completed"}
+        return sum(own["state"] in counting for own in self.progresses[item["id"]].values())
+
+    def is_finished(self, queue: Row, item: Row) -> bool:
+        """Tell whether an item needs nothing more."""
+        return bool(self.annotations(queue, item) >= queue["annotations_per_item"])
+
+    def stats(self, queue: Row) -> QueueStats:
+        """Count what a queue holds."""
+        items = self.live_items(queue)
+        by_state = dict.fromkeys(AnnotationState, 0)
+        by_annotator: dict[str, dict[AnnotationState, int]] = {}
+        settled = finished = 0
+        for item in items:
+            progresses = self.progresses[item["id"]]
+            by_state[self.seen(item, None)["annotation_state"]] += 1
+            settled += any(own["state"] in {"completed", "skipped"} for own in progresses.values())
+            finished += self.is_finished(queue, item)
+            for annotator_id, own in progresses.items():
+                if own["state"] != "unstarted":
+                    counts = by_annotator.setdefault(annotator_id, {})
+                    counts[own["state"]] = counts.get(own["state"], 0) + 1
+        return QueueStats(
+            queue_id=queue["id"],
+            total_items=len(items),
+            by_state=by_state,
+            settled_items=settled,
+            finished_items=finished,
+            by_annotator=by_annotator,
+        )
+
+    def queue(self, project_id: str, queue_id: str) -> Row:
+        """Find a live queue of a project."""
+        row = self.queues.get(queue_id)
+        if row is None or not is_live(row, project_id):
+            raise QueueNotFound(queue_id)
+        return row
+
+    def item(self, project_id: str, item_id: str, queue_id: str | None = None) -> Row:
+        """Find a live item of a project, in that queue where one is named."""
+        if queue_id is not None:
+            self.queue(project_id, queue_id)
+        row = self.items.get(item_id) or self.removed.get(item_id)
+        if row is None or row["project_id"] != project_id or queue_id not in {None, row["queue_id"]}:
+            raise ItemNotFound(item_id)
+        self.queue(project_id, row["queue_id"])
+        if row["deleted_at"] is not None:
+            raise ItemNotFound(item_id)
+        return row
+
+    def live_items(self, queue: Row) -> list[Row]:
+        """List a queue's items in the order of adding."""
+        return [row for row in self.items.values() if row["queue_id"] == queue["id"]]
+
+    def in_queue_order(self, queue: Row) -> list[Row]:
+        """List a queue's items in the order of claims."""
+        return sort_rows(self.live_items(queue), [("priority", False), ("created_at", True)])
+
+    def seen(self, item: Row, annotator_id: str | None) -> Row:
+        """Show an item's fields in a view."""
+        shown = [
+            (own["updated_at"], who, own["state"])
+            for who, own in self.progresses[item["id"]].items()
+            if own["state"] != "unstarted" and annotator_id in {None, who}
+        ]
+        _, who, state = max(shown, default=(None, None, AnnotationState.UNSTARTED))
+        return {**item, "annotation_state": state, "annotator_user_id": who}
+
+    def show(self, item: Row, annotator_id: str | None) -> QueueItem:
+        """Show an item in a view."""
+        return QueueItem(**self.seen(item, annotator_id))
+
+    def move(
+        self,
+        item: Row,
+        annotator_id: str,
+        to_state: AnnotationState,
+        workflow: str,
+        *,
+        at: datetime,
+        ends: datetime | None = None,
+        annotation: JsonValue = None,
+        reason: str | None = None,
+    ) -> None:
+        """Move an annotator's progress, and write it into the history."""
+        fresh = {"item_id": item["id"], "annotator_id": annotator_id, "state": AnnotationState.UNSTARTED, "token": 0}
+        before = self.progresses[item["id"]].get(annotator_id, {**fresh, "annotation": None, "created_at": at})
+        from_state = before["state"]
+        if from_state == to_state:
+            return
+        if to_state not in MOVES[workflow][from_state]:
+            raise InvalidTransition(from_state, to_state, workflow)
+        starts = to_state == "in_progress"
+        self.progresses[item["id"]][annotator_id] = {
+            **before,
+            "state": to_state,
+            "token": before["token"] + 1 if starts else before["token"],
+            "lease_expires_at": ends if starts else None,
+            "annotation": before["annotation"] if annotation is None else copy.deepcopy(annotation),
+            "reason": reason,
+            "updated_at": at,
+        }
+        self.histories[item["id"]].append(
+            Transition(
+                item_id=item["id"],
+                annotator_id=annotator_id,
+                from_state=from_state,
+                to_state=to_state,
+                at=at,
+                reason=reason,
+            )
+        )
+        item["updated_at"] = at
+
+    def page(
+        self,
+        matching: list[Row],
+        sort: list[tuple[str, bool]],
+        query: ItemQuery | QueueQuery,
+        scope: tuple[object, ...],
+    ) -> tuple[list[Row], str | None]:
+        """Cut a page out of what matches; a cursor is a name for the last row shown, as it was then."""
+        names = [name for name, _ in sort]
+        complete = sort if "id" in names else [*sort, ("id", True)]
+        bound = (scope, complete)
+        rows = sort_rows(matching, complete)
+        if query.cursor is not None:
+            made_for, last = self.cursors.get(query.cursor, (None, {}))
+            if made_for != bound:
+                raise InvalidCursor("cursor", "a foreign one", "one of this query")
+            # The sort is stable, so the mark comes after the row it was made from, if that is still in place.
+            marked = sort_rows([*matching, last], complete)
+            rows = marked[next(index for index, row in enumerate(marked) if row is last) + 1 :]
+        rows = rows[query.offset :]
+        shown = rows if query.limit is None else rows[: query.limit]
+        if not shown or len(shown) == len(rows):
+            return shown, None
+        cursor = f"cursor {len(self.cursors)}"
+        self.cursors[cursor] = (bound, {name: shown[-1][name] for name, _ in complete})
+        return shown, cursor
+
+
+def named(sort_by: Iterable[SortBy]) -> list[tuple[str, bool]]:
+    """List fields to sort by, each with whether it ascends."""
+    return [(by.field, by.direction == "asc") for by in sort_by]
+
+
+def sort_rows(rows: list[Row], sort: list[tuple[str, bool]]) -> list[Row]:
+    """Sort by one field after the other, the least significant first; each sort keeps the order of what is equal."""
+    rows = sorted(rows, key=lambda row: row["id"])
+    for name, ascends in reversed(sort):
+        present = [row for row in rows if row[name] is not None]
+        absent = [row for row in rows if row[name] is None]
+
+        def value(row: Row, name: str = name) -> Any:  # noqa: ANN401 - fields have several types
+            return _STATES.index(row[name]) if name == "annotation_state" else row[name]
+
+        rows = sorted(present, key=value, reverse=not ascends) + absent
+    return rows
+
+
+def folded(text: str) -> str:
+    """Fold a name for the search that ignores case."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
