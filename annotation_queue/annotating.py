@@ -9,7 +9,16 @@ import attrs
 from annotation_queue.errors import ClaimLost, ItemNotFound
 from annotation_queue.items import Claim, Unavailable
 from annotation_queue.service import Decision, Service, check_reason
-from annotation_queue.states import COMPLETED, IN_PROGRESS, SKIPPED, UNSTARTED, advance, check_state, unstarted
+from annotation_queue.states import (
+    COMPLETED,
+    IN_PROGRESS,
+    SKIPPED,
+    UNSTARTED,
+    advance,
+    check_move,
+    check_state,
+    unstarted,
+)
 from annotation_queue.values import check_id, check_integer, check_lease, copy_json, lease_end, refuse
 
 if TYPE_CHECKING:
@@ -38,6 +47,7 @@ class Annotating(Service):
 
         Raises:
             QueueNotFound: There is no such live queue in the project.
+            InvalidTransition: The workflow has no move from unstarted to in_progress.
         """
         granted = self._claim(queue_id, annotator_id, 1, lease)
         return granted if isinstance(granted, Unavailable) else granted[0]
@@ -58,6 +68,7 @@ class Annotating(Service):
 
         Raises:
             QueueNotFound: There is no such live queue in the project.
+            InvalidTransition: The workflow has no move from unstarted to in_progress.
         """
         if check_integer("limit", limit, minimum=0) == 0:
             self._repository.get_queue(self._project_id, check_id("queue_id", queue_id))
@@ -246,6 +257,7 @@ class Annotating(Service):
         self, queue_id: str, annotator_id: str, limit: int, lease: timedelta | None
     ) -> tuple[Claim, ...] | Unavailable:
         queue_id, annotator_id = check_id("queue_id", queue_id), check_id("annotator_id", annotator_id)
+        check_move(self._workflow, UNSTARTED, IN_PROGRESS)
         lease = lease if lease is None else check_lease("lease", lease)
         at = self._now()
         return self._repository.claim(self._project_id, queue_id, annotator_id, limit=limit, at=at, lease=lease)

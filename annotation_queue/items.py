@@ -10,46 +10,27 @@ from typing import TYPE_CHECKING, Final, Literal
 import attrs
 from attrs import field
 
+from annotation_queue.entities import optional, run_checks, trusted
 from annotation_queue.states import UNSTARTED, AnnotationState, SkipPolicy, check_state
 from annotation_queue.values import (
     check_id,
     check_integer,
     check_lease,
+    check_member,
     check_text,
     check_texts,
     check_time,
     copy_json,
-    optional,
     refuse,
-    run_checks,
-    trusted,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from annotation_queue.values import Check, JsonValue
+    from annotation_queue.entities import Check
+    from annotation_queue.values import JsonValue
 
 DEFAULT_LEASE: Final = timedelta(minutes=5)
-
-
-def check_skip_policy(name: str, value: object) -> SkipPolicy:
-    """Accept a skip policy or its value.
-
-    Args:
-        name: Name of the field, for the error.
-        value: What was given.
-
-    Returns:
-        The policy.
-
-    Raises:
-        InvalidValue: It is neither of the two.
-    """
-    try:
-        return SkipPolicy(value)  # type: ignore[arg-type]
-    except ValueError:
-        raise refuse(name, value, f"one of {', '.join(SkipPolicy)}") from None
 
 
 def check_payload(name: str, value: object) -> dict[str, JsonValue] | None:
@@ -122,7 +103,7 @@ _QUEUE_CHECKS: Final[dict[str, Check]] = {
     "name": check_text,
     "description": check_text,
     "annotations_per_item": partial(check_integer, minimum=1),
-    "skip_policy": check_skip_policy,
+    "skip_policy": partial(check_member, members=SkipPolicy),
     "lease": check_lease,
     "created_at": check_time,
     "created_by": check_id,

@@ -11,17 +11,18 @@ import attrs
 from attrs import field
 
 from annotation_queue.cursors import decode_cursor, encode_cursor
+from annotation_queue.entities import optional, run_checks
 from annotation_queue.errors import InvalidCursor, InvalidQuery
 from annotation_queue.sorting import SortBy, item_order, queue_order
 from annotation_queue.states import AnnotationState
-from annotation_queue.values import check_id, check_integer, check_text, optional, refuse, run_checks
+from annotation_queue.values import check_id, check_integer, check_member, check_text, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from annotation_queue.entities import Check
     from annotation_queue.items import AnnotationQueue, QueueItem
     from annotation_queue.sorting import Order, SortValue
-    from annotation_queue.values import Check
 
 _Entity = TypeVar("_Entity")
 
@@ -64,14 +65,7 @@ def _states(values: Iterable[str] | None) -> frozenset[AnnotationState] | None:
         return None
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise refuse("annotation_states", values, "a set of states or None", InvalidQuery)
-    states = set()
-    for value in values:
-        try:
-            states.add(AnnotationState(value))
-        except ValueError:
-            raise refuse(
-                "annotation_states", value, f"states out of {', '.join(AnnotationState)}", InvalidQuery
-            ) from None
+    states = [check_member("annotation_states", each, members=AnnotationState, error=InvalidQuery) for each in values]
     return frozenset(states)
 
 

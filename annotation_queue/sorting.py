@@ -10,7 +10,7 @@ import attrs
 
 from annotation_queue.errors import InvalidQuery, InvalidValue
 from annotation_queue.states import AnnotationState
-from annotation_queue.values import check_integer, check_text, refuse, to_micros
+from annotation_queue.values import check_integer, check_member, check_text, refuse, to_micros
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -110,10 +110,7 @@ QUEUE_SORT_FIELDS: Final = frozenset(QUEUE_FIELDS)
 
 
 def _direction(value: str) -> Direction:
-    try:
-        return Direction(value)
-    except ValueError:
-        raise refuse("direction", value, "asc or desc", InvalidQuery) from None
+    return check_member("direction", value, members=Direction, error=InvalidQuery)
 
 
 @attrs.frozen

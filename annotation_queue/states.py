@@ -9,23 +9,15 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from annotation_queue.entities import optional, run_checks, trusted
 from annotation_queue.errors import InvalidTransition
-from annotation_queue.values import (
-    check_id,
-    check_integer,
-    check_text,
-    check_time,
-    copy_json,
-    optional,
-    refuse,
-    run_checks,
-    trusted,
-)
+from annotation_queue.values import check_id, check_integer, check_member, check_text, check_time, copy_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from annotation_queue.values import Check, JsonValue
+    from annotation_queue.entities import Check
+    from annotation_queue.values import JsonValue
 
 
 class AnnotationState(StrEnum):
@@ -55,23 +47,7 @@ LEASE_EXPIRED: Final = "lease expired"
 """The reason of the transition by which a grant releases an expired claim."""
 
 
-def check_state(field: str, value: object) -> AnnotationState:
-    """Accept a state or its value.
-
-    Args:
-        field: Name of the field, for the error.
-        value: What was given.
-
-    Returns:
-        The state.
-
-    Raises:
-        InvalidValue: It is none of the four.
-    """
-    try:
-        return AnnotationState(value)  # type: ignore[arg-type]
-    except ValueError:
-        raise refuse(field, value, f"one of {', '.join(AnnotationState)}") from None
+check_state = partial(check_member, members=AnnotationState)
 
 
 def _moves(pairs: Iterable[tuple[str, str]]) -> frozenset[tuple[AnnotationState, AnnotationState]]:
@@ -229,9 +205,18 @@ def advance(
     """
     if to_state is progress.state:
         return progress, None
-    if (progress.state, to_state) not in workflow.moves:
-        raise InvalidTransition(progress.state, to_state, workflow.name)
+    check_move(workflow, progress.state, to_state)
     return _move(progress, to_state, at, lease_expires_at=lease_expires_at, annotation=annotation, reason=reason)
+
+
+def check_move(workflow: Workflow, from_state: AnnotationState, to_state: AnnotationState) -> None:
+    """Refuse a move that the workflow does not have.
+
+    Raises:
+        InvalidTransition: It has none from the one state to the other.
+    """
+    if (from_state, to_state) not in workflow.moves:
+        raise InvalidTransition(from_state, to_state, workflow.name)
 
 
 def _move(
