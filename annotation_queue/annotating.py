@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import attrs
 
 from annotation_queue.errors import ClaimLost, ItemNotFound
 from annotation_queue.items import Claim, Unavailable
-from annotation_queue.service import Decision, Service, check_reason
+from annotation_queue.service import Decide, Decision, Service, check_reason
 from annotation_queue.states import (
     COMPLETED,
     IN_PROGRESS,
@@ -22,7 +23,7 @@ from annotation_queue.states import (
 from annotation_queue.values import check_id, check_integer, check_lease, copy_json, lease_end, refuse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from datetime import datetime, timedelta
 
     from annotation_queue.items import QueueItem
@@ -98,7 +99,7 @@ class Annotating(Service):
             held = _held(claim, own)
             return attrs.evolve(held, lease_expires_at=lease_end(at, lease or record.queue.lease)), None
 
-        item, progress = self._change(Decision(claim.item.id, lambda: self._claimed(claim), claim.annotator_id, decide))
+        item, progress = self._change(self._about(claim, decide))
         return Claim(
             item=item,
             annotator_id=claim.annotator_id,
@@ -215,7 +216,15 @@ class Annotating(Service):
                 progress, to_state, at=at, workflow=self._workflow, lease_expires_at=ends, annotation=label, reason=why
             )
 
-        return self._change(Decision(item_id, lambda: self._record(item_id, queue_id), annotator_id, decide))[0]
+        return self._change(
+            Decision(
+                item_id,
+                lambda: self._item(item_id, queue_id),
+                lambda: self._record(item_id, queue_id),
+                annotator_id,
+                decide,
+            )
+        )[0]
 
     def progress(self, item_id: str) -> tuple[Progress, ...]:
         """Read what every annotator did with an item.
@@ -230,7 +239,7 @@ class Annotating(Service):
             QueueNotFound: The item's queue is deleted.
             ItemNotFound: There is no such live item in the project.
         """
-        return self._record(item_id, None).progresses
+        return self._record(check_id("item_id", item_id), None).progresses
 
     def history(self, item_id: str) -> tuple[Transition, ...]:
         """Read every change of every progress on an item.
@@ -247,11 +256,25 @@ class Annotating(Service):
         """
         return self._repository.history(self._project_id, check_id("item_id", item_id))
 
+    def _about(self, claim: Claim, decide: Decide) -> Decision:
+        return Decision(
+            claim.item.id,
+            lambda: self._item_of(claim),
+            lambda: self._claimed(claim),
+            claim.annotator_id,
+            decide,
+        )
+
+    def _item_of(self, claim: Claim) -> QueueItem:
+        """Give the item of a claim as it is stored: what the claim carries, but for a payload, which may have been changed."""
+        if claim.item.payload is None:
+            return claim.item
+        with _lost_without(claim):
+            return self._item(claim.item.id, claim.item.queue_id)
+
     def _claimed(self, claim: Claim) -> ItemRecord:
-        try:
+        with _lost_without(claim):
             return self._record(claim.item.id, claim.item.queue_id)
-        except ItemNotFound as error:
-            raise ClaimLost(claim.item.id, claim.annotator_id, claim.token) from error
 
     def _claim(
         self, queue_id: str, annotator_id: str, limit: int, lease: timedelta | None
@@ -276,7 +299,7 @@ class Annotating(Service):
             held = _held(claim, own)
             return advance(held, to_state, at=at, workflow=self._workflow, annotation=label, reason=reason)
 
-        return Decision(claim.item.id, lambda: self._claimed(claim), claim.annotator_id, decide)
+        return self._about(claim, decide)
 
 
 def _held(claim: Claim, own: Progress | None) -> Progress:
@@ -284,6 +307,15 @@ def _held(claim: Claim, own: Progress | None) -> Progress:
     if own is None or own.state is not IN_PROGRESS or own.token != claim.token:
         raise ClaimLost(claim.item.id, claim.annotator_id, claim.token)
     return own
+
+
+@contextmanager
+def _lost_without(claim: Claim) -> Iterator[None]:
+    """Turn a missing item into a lost claim."""
+    try:
+        yield
+    except ItemNotFound as error:
+        raise ClaimLost(claim.item.id, claim.annotator_id, claim.token) from error
 
 
 def _check_claim(claim: object) -> Claim:

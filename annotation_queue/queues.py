@@ -245,17 +245,18 @@ class AnnotationQueues(Annotating):
         """
         if annotator_id is not None:
             annotator_id = check_id("annotator_id", annotator_id)
-        record = self._record(item_id, queue_id)
+        item = self._item(item_id, queue_id)
         if include_position:
             query = ItemQuery(filter=ItemFilter(id=item_id), include_position=True, annotator_id=annotator_id)
-            found = self._repository.query_items(self._project_id, record.queue.id, query).items
+            found = self._repository.query_items(self._project_id, item.queue_id, query).items
             if not found:
                 raise ItemNotFound(item_id)
             return found[0]
         if annotator_id is None:
-            return record.item
+            return item
+        record = self._record(item_id, item.queue_id)
         own = progress_of(record, annotator_id)
-        return view(record.item, aggregate(() if own is None else (own,)))
+        return view(item, aggregate(() if own is None else (own,)), updated_at=record.updated_at)
 
     def query_items(self, queue_id: str, query: ItemQuery = ItemQuery()) -> ItemPage:  # noqa: B008 - a frozen value
         """Read items of a queue, a page at a time.

@@ -79,17 +79,19 @@ def standing(progresses: Iterable[Progress], queue: AnnotationQueue) -> Standing
 
 @attrs.frozen
 class ItemRecord:
-    """All that a decision about one item rests on, read at one instant.
+    """All that a decision about one live item rests on, read at one instant.
 
     Args:
+        item_id: The item.
         queue: Its live queue.
-        item: The live item in the aggregate view, without a position.
+        updated_at: The item's, UTC.
         progresses: Every progress on it, by annotator id.
         revision: Opaque; differs whenever the item, a progress on it, or the queue's policies or life have changed.
     """
 
+    item_id: str
     queue: AnnotationQueue
-    item: QueueItem
+    updated_at: datetime
     progresses: tuple[Progress, ...]
     revision: object
 
@@ -124,7 +126,7 @@ def change_of(record: ItemRecord, progresses: tuple[Progress, ...], transitions:
     """
     after = {progress.annotator_id: progress for progress in record.progresses}
     after.update((progress.annotator_id, progress) for progress in progresses)
-    moved_at = transitions[-1].at if transitions else record.item.updated_at
+    moved_at = transitions[-1].at if transitions else record.updated_at
     return Change(progresses, transitions, standing(after.values(), record.queue), moved_at)
 
 

@@ -124,6 +124,23 @@ class Repository(Protocol):
         """
         ...
 
+    def get_item(self, project_id: str, item_id: str, queue_id: str | None = None) -> QueueItem:
+        """Read a live item.
+
+        Args:
+            project_id: The project.
+            item_id: The item.
+            queue_id: The queue it must be in; None for whichever it is in.
+
+        Returns:
+            The item in the aggregate view, without a position.
+
+        Raises:
+            QueueNotFound: ``queue_id`` is no live queue of the project, or without it the item's queue is deleted.
+            ItemNotFound: There is no such live item in the project, or in the queue.
+        """
+        ...
+
     def get_record(self, project_id: str, item_id: str, queue_id: str | None = None) -> ItemRecord:
         """Read all that a decision about one item rests on, at one instant.
 
@@ -133,12 +150,11 @@ class Repository(Protocol):
             queue_id: The queue it must be in; None for whichever it is in.
 
         Returns:
-            The record: the item in the aggregate view, its live queue, its progresses by annotator id, and a revision for
-            `save`.
+            The record: the item's live queue, its progresses by annotator id, and a revision for `save`.
 
         Raises:
-            QueueNotFound: ``queue_id`` is no live queue of the project, or without it the item's queue is deleted.
-            ItemNotFound: There is no such live item in the project, or in the queue.
+            QueueNotFound: As for `get_item`.
+            ItemNotFound: As for `get_item`.
         """
         ...
 

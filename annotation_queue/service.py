@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import attrs
 
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from annotation_queue.repository import Repository
     from annotation_queue.states import Progress, Transition
 
+Decide: TypeAlias = "Callable[[Progress | None, ItemRecord], tuple[Progress, Transition | None]]"
+"""Gives a progress as it shall be and its transition; the same progress, or no transition for an annotator without one, where
+nothing changes. It may raise."""
+
 _ATTEMPTS: Final = 1_000
 
 
@@ -30,16 +34,17 @@ class Decision:
 
     Args:
         item_id: The item.
-        read: Reads the item, again after somebody else was faster.
+        item: Gives the item, in any view.
+        read: Reads what the decision rests on, again after somebody else was faster.
         annotator_id: Whose progress changes.
-        decide: Gives that progress as it shall be and its transition; the same progress, or no transition for an
-            annotator without one, where nothing changes. It may raise.
+        decide: What it shall be.
     """
 
     item_id: str
+    item: Callable[[], QueueItem]
     read: Callable[[], ItemRecord]
     annotator_id: str
-    decide: Callable[[Progress | None, ItemRecord], tuple[Progress, Transition | None]]
+    decide: Decide
 
 
 class Service:
@@ -76,10 +81,13 @@ class Service:
     def _now(self) -> datetime:
         return check_time("clock", self._clock())
 
-    def _record(self, item_id: str, queue_id: str | None) -> ItemRecord:
+    def _item(self, item_id: str, queue_id: str | None) -> QueueItem:
         if queue_id is not None:
             queue_id = check_id("queue_id", queue_id)
-        return self._repository.get_record(self._project_id, check_id("item_id", item_id), queue_id)
+        return self._repository.get_item(self._project_id, check_id("item_id", item_id), queue_id)
+
+    def _record(self, item_id: str, queue_id: str | None) -> ItemRecord:
+        return self._repository.get_record(self._project_id, item_id, queue_id)
 
     def _change(self, decision: Decision) -> tuple[QueueItem, Progress]:
         """Carry out a decision; give the item in the annotator's perspective, and the progress."""
@@ -112,14 +120,14 @@ class Service:
 
 
 def _carry_out(decision: Decision) -> tuple[tuple[QueueItem, Progress], tuple[ItemRecord, Change] | None]:
-    record = decision.read()
+    item, record = decision.item(), decision.read()
     own = progress_of(record, decision.annotator_id)
     progress, transition = decision.decide(own, record)
     if progress is own or (own is None and transition is None):
-        return (view(record.item, aggregate((progress,))), progress), None
+        return (view(item, aggregate((progress,)), updated_at=record.updated_at), progress), None
     change = change_of(record, (progress,), () if transition is None else (transition,))
-    item = view(record.item, aggregate((progress,)), updated_at=change.updated_at)
-    return (item, progress), (record, change)
+    shown = view(item, aggregate((progress,)), updated_at=change.updated_at)
+    return (shown, progress), (record, change)
 
 
 def progress_of(record: ItemRecord, annotator_id: str) -> Progress | None:

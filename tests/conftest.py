@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
-from datetime import UTC, datetime, timedelta
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from annotation_queue import AnnotationQueues, MemoryRepository, SQLiteRepository, Workflow
+from annotation_queue import AnnotationQueues, MemoryRepository, SQLiteRepository, Workflow, labelers
 from annotation_queue.states import STANDARD
+from helpers.clocks import Clock
+from helpers.shells import Shell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from annotation_queue import Repository
+    from annotation_queue import QueueItem, Repository
+    from annotation_queue.labelers import Labeler
 
 _SLOW_MACHINE = (HealthCheck.too_slow, HealthCheck.data_too_large)
 settings.register_profile("default", deadline=None, suppress_health_check=_SLOW_MACHINE, max_examples=60)
@@ -31,21 +35,6 @@ REPOSITORIES: dict[str, Callable[[Path], Repository]] = {
     "memory": lambda _folder: MemoryRepository(),
     "sqlite": lambda folder: SQLiteRepository(folder / "queues.db", synchronous="OFF"),
 }
-
-
-class Clock:
-    """A clock that stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = datetime(2026, 1, 1, 12, tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        return self.now
-
-    def move(self, seconds: float) -> datetime:
-        """Go on by some seconds, or back."""
-        self.now += timedelta(seconds=seconds)
-        return self.now
 
 
 @pytest.fixture
@@ -79,3 +68,37 @@ def make_queues(repository: Repository, clock: Clock) -> Callable[..., Annotatio
 def queues(make_queues: Callable[..., AnnotationQueues]) -> AnnotationQueues:
     """The service for one project, with the standard workflow."""
     return make_queues()
+
+
+@pytest.fixture(params=["function", "coroutine function"])
+def shape(request: pytest.FixtureRequest) -> Callable[[Labeler], Labeler]:
+    """Give a labeler as a function, or as a coroutine function."""
+    if request.param == "function":
+        return lambda labeler: labeler
+
+    def as_coroutine_function(labeler: Labeler) -> Labeler:
+        async def label(item: QueueItem) -> object:
+            await asyncio.sleep(0)
+            return labeler(item)
+
+        return label
+
+    return as_coroutine_function
+
+
+@pytest.fixture
+def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retry at once."""
+    monkeypatch.setattr(labelers, "RETRY_WAIT", 0.0)
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    """A fresh folder to run commands in."""
+    return Shell(tmp_path)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ctrl_c() -> None:
+    """Take Ctrl-C, here and in the processes started here, even where a shell's background job ignores it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)

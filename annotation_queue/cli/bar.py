@@ -42,11 +42,11 @@ def shown_progress(console: Console, total: int) -> Iterator[Callable[[BatchRepo
             yield _Throttled(lambda report, pace: say(_line(report, total, pace)), _LINE_EVERY, time.monotonic())
         return
     progress = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=None),
         MofNCompleteColumn(),
         TaskProgressColumn(),
-        TextColumn("{task.fields[notes]}"),
+        TextColumn("{task.fields[notes]}", markup=False),
         console=console,
         expand=True,
     )

@@ -45,10 +45,11 @@ def make_console(*, stderr: bool = False) -> Console:
 
 def _table(title: str | None, texts: Sequence[str], numbers: Sequence[str]) -> Table:
     table = Table(title=title and Text(printable(title)), title_justify="left")
+    # Headings are no markup: rich would load its table of emoji for them, the slowest import of all.
     for column in texts:
-        table.add_column(column, overflow="fold")
+        table.add_column(Text(column), overflow="fold")
     for column in numbers:
-        table.add_column(column, justify="right", no_wrap=True)
+        table.add_column(Text(column), justify="right", no_wrap=True)
     return table
 
 

@@ -113,6 +113,11 @@ class MemoryRepository:
             stored.add(list(added.values()))
         return AddedItems(added=tuple(made.values()), duplicates=duplicates)
 
+    def get_item(self, project_id: str, item_id: str, queue_id: str | None = None) -> QueueItem:
+        """Read a live item. O(its payload)."""
+        with self._lock:
+            return self._item(project_id, item_id, queue_id)[1].show()
+
     def get_record(self, project_id: str, item_id: str, queue_id: str | None = None) -> ItemRecord:
         """Read all that a decision about one item rests on. O(progresses on it)."""
         with self._lock:
@@ -125,10 +130,10 @@ class MemoryRepository:
         with self._lock:
             self._check_open()
             for record, _ in kept_writes:
-                if record.revision != self._queues[record.queue.id].revision(self._items[record.item.id]):
-                    raise Conflict(f"item {record.item.id!r} changed")
+                if record.revision != self._queues[record.queue.id].revision(self._items[record.item_id]):
+                    raise Conflict(f"item {record.item_id!r} changed")
             for record, change in kept_writes:
-                self._queues[record.queue.id].change(self._items[record.item.id], change)
+                self._queues[record.queue.id].change(self._items[record.item_id], change)
 
     def query_items(self, project_id: str, queue_id: str, query: ItemQuery) -> ItemPage:
         """Read items of a queue. The cost is that of `find_page`."""

@@ -80,7 +80,7 @@ class StoredItem:
 
     def record(self, queue: AnnotationQueue, revision: object) -> ItemRecord:
         """Make the record to hand out."""
-        return ItemRecord(queue, self.show(), tuple(map(_shown, self.progresses)), revision)
+        return ItemRecord(self.item.id, queue, self.item.updated_at, tuple(map(_shown, self.progresses)), revision)
 
     def apply(self, change: Change) -> None:
         """Take over a change in the form that is kept."""

@@ -108,7 +108,7 @@ class StoredQueue:
     def grant(self, stored: StoredItem, progresses: tuple[Progress, ...], transitions: tuple[Transition, ...]) -> None:
         """Store what a grant changes."""
         # Nothing of this record is handed out, so its progresses may be in the form that is kept.
-        record = ItemRecord(self.queue, stored.item, stored.progresses, None)
+        record = ItemRecord(stored.item.id, self.queue, stored.item.updated_at, stored.progresses, None)
         self.change(stored, change_of(record, progresses, transitions))
 
     def replace(self, after: AnnotationQueue) -> None:

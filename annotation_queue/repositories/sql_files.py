@@ -7,13 +7,15 @@ from importlib import resources
 from typing import Final
 
 _BLOCK: Final = re.compile(r"^-- name: (\w+) --$", re.MULTILINE)
+_REFERENCE: Final = re.compile(r"@(\w+)@")
 _COMMENT: Final = re.compile(r"^\s*--.*\n", re.MULTILINE)
 
 
 def load_statements(name: str) -> dict[str, str]:
     """Read the named statements of a file.
 
-    Each stands below a line ``-- name: the_name --``; comments and line breaks are left out.
+    Each stands below a line ``-- name: the_name --``; comments and line breaks are left out, and ``@the_name@`` stands for
+    the text of an earlier one.
 
     Args:
         name: The file, without its ending.
@@ -23,12 +25,16 @@ def load_statements(name: str) -> dict[str, str]:
 
     Raises:
         ValueError: A name stands twice, or there is text before the first name.
+        KeyError: A statement refers to one that does not stand before it.
     """
     head, *parts = _BLOCK.split(_read(f"{name}.sql"))
     names, bodies = parts[::2], parts[1::2]
     if _flat(head) or len(set(names)) < len(names):
         raise ValueError(f"{name}.sql: every statement needs a name of its own")
-    return dict(zip(names, map(_flat, bodies), strict=True))
+    statements: dict[str, str] = {}
+    for statement, body in zip(names, bodies, strict=True):
+        statements[statement] = _REFERENCE.sub(lambda found: statements[found[1]], _flat(body))
+    return statements
 
 
 def load_migrations(dialect: str) -> tuple[tuple[str, ...], ...]:

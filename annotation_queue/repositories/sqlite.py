@@ -17,7 +17,7 @@ from annotation_queue.repositories.sqlite_connections import SYNCHRONOUS, Connec
 from annotation_queue.repositories.sqlite_items import CallerError, add_items, in_chunks, refresh, remove_items
 from annotation_queue.repositories.sqlite_queries import query_items
 from annotation_queue.repositories.sqlite_schema import prepare
-from annotation_queue.repositories.sqlite_session import SQL, Session, Texts
+from annotation_queue.repositories.sqlite_session import SQL, Known, Session
 from annotation_queue.states import make_transition
 from annotation_queue.values import check_text, from_micros, refuse
 
@@ -59,7 +59,7 @@ class SQLiteRepository:
             raise refuse("synchronous", synchronous, f"one of {', '.join(SYNCHRONOUS)}")
         if isinstance(busy_timeout, bool) or not isinstance(busy_timeout, int | float) or not busy_timeout >= 0:
             raise refuse("busy_timeout", busy_timeout, "a number of seconds, at least 0")
-        self._texts = Texts()
+        self._known = Known()
         self._connections = Connections(str(Path(name).absolute()), synchronous, busy_timeout)
         prepare(self._connections)
 
@@ -119,6 +119,11 @@ class SQLiteRepository:
                 return add_items(session, queue, chain([first], chunks), make)
         except CallerError as carrier:
             raise cast("Exception", carrier.__cause__) from None
+
+    def get_item(self, project_id: str, item_id: str, queue_id: str | None = None) -> QueueItem:
+        """See `Repository.get_item`. Cost: that of the payload."""
+        with self._reading() as session:
+            return session.item(project_id, item_id, queue_id)
 
     def get_record(self, project_id: str, item_id: str, queue_id: str | None = None) -> ItemRecord:
         """See `Repository.get_record`. Cost: linear in the item's annotators."""
@@ -196,7 +201,7 @@ class SQLiteRepository:
         self.close()
 
     def _reading(self) -> Session:
-        return Session(self._connections.reading(), self._texts)
+        return Session(self._connections.reading(), self._known)
 
     def _writing(self) -> Session:
-        return Session(self._connections.writing(), self._texts)
+        return Session(self._connections.writing(), self._known)

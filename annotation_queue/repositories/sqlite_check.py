@@ -45,17 +45,16 @@ def _queue_problems(session: Session, queue: tuple[int, int, AnnotationQueue]) -
     earliest = None
     for (num,) in session.execute(SQL["live_nums"], (queue[0],)).fetchall():
         record = session.record_by_num(num, queue)
-        item, derived = record.item, standing(record.progresses, queue[2])
+        derived = standing(record.progresses, queue[2])
         counted.update(tally(derived, record.progresses))
-        kept = session.execute(SQL["kept_standing"], (num,)).fetchone()
+        state, annotator, *counted_so = session.execute(SQL["kept_standing"], (num,)).fetchone()
+        kept = (STATES[state], session.text_or_none(annotator), *counted_so)
         claimable_at = micros_or_none(derived.claimable_at)
-        if kept != (derived.completed, derived.skipped, claimable_at) or (
-            (item.annotation_state, item.annotator_user_id) != (derived.state, derived.annotator_id)
-        ):
-            yield f"item {item.id!r} keeps a standing that its progresses do not give: {kept} instead of {derived}"
+        if kept != (derived.state, derived.annotator_id, derived.completed, derived.skipped, claimable_at):
+            yield f"item {record.item_id!r} keeps a standing that its progresses do not give: {kept}, not {derived}"
         if claimable_at is not None and claimable_at > ALWAYS_MICROS:
             earliest = claimable_at if earliest is None else min(earliest, claimable_at)
-        yield from _history_problems(session, num, item.id)
+        yield from _history_problems(session, num, record.item_id)
     kept_counts = {key: n for key, n in session.counts(queue[0]).items() if n}
     if kept_counts != counted:
         yield f"queue {queue[2].id!r} counts {kept_counts} instead of {dict(counted)}"

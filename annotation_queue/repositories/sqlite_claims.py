@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from annotation_queue.items import Claim, explain_unavailable
 from annotation_queue.records import FINISHED, change_of, view
@@ -29,29 +29,27 @@ def claim(
     lease: timedelta | None,
 ) -> tuple[Claim, ...] | Unavailable:
     """Grant claims; arguments, result and errors are those of `Repository.claim`."""
-    queue = session.queue(project_id, queue_id)
+    queue, annotator = session.claim_context(project_id, queue_id, annotator_id)
     expires_at = lease_end(at, lease or queue[2].lease)
-    # An annotator who never did anything is kept from nothing: no row has the number 0.
-    annotator = session.find_text(annotator_id) or 0
     claims: list[Claim] = []
-    while len(claims) < limit and (item := _first_claimable(session, queue[0], annotator, to_micros(at))) is not None:
-        record = session.record_by_num(item, queue)
-        progresses, transitions = grant(record.progresses, record.item.id, annotator_id, at=at, expires_at=expires_at)
+    while len(claims) < limit and (row := _first_claimable(session, queue[0], annotator, to_micros(at))) is not None:
+        record, item = session.record_of(row, queue), session.item_of(row, queue[2])
+        progresses, transitions = grant(record.progresses, item.id, annotator_id, at=at, expires_at=expires_at)
         session.store(record, change_of(record, progresses, transitions))
         own = progresses[-1]
         claims.append(
             Claim(
-                item=view(record.item, aggregate((own,)), updated_at=at),
+                item=view(item, aggregate((own,)), updated_at=at),
                 annotator_id=annotator_id,
                 token=own.token,
                 expires_at=expires_at,
             )
         )
-        annotator = annotator or session.find_text(annotator_id) or 0
+        annotator = annotator or session.text_num(annotator_id)
     return tuple(claims) or _unavailable(session, queue, annotator)
 
 
-def _first_claimable(session: Session, queue: int, annotator: int, now: int) -> int | None:
+def _first_claimable(session: Session, queue: int, annotator: int, now: int) -> tuple[Any, ...] | None:
     """Find the first item in queue order among those that wait for nothing and those whose lease ran out."""
     found = session.execute(SQL["first_open"], (queue, annotator, now)).fetchone()
     next_expiry = session.next_expiry(queue)
@@ -62,9 +60,14 @@ def _first_claimable(session: Session, queue: int, annotator: int, now: int) -> 
             (least,) = session.execute(SQL["least_expiry"], (queue,)).fetchone()
             if least != next_expiry:
                 session.set_next_expiry(queue, NEVER_MICROS if least is None else least)
-        elif found is None or expired < found:
+        elif found is None or _place(expired) < _place(found):
             found = expired
-    return None if found is None else found[3]
+    return found  # type: ignore[no-any-return]
+
+
+def _place(row: tuple[Any, ...]) -> tuple[int, int, str]:
+    """Pick what sorts in queue order out of the columns of ``live_item``."""
+    return row[14], row[12], row[2]
 
 
 def _unavailable(session: Session, queue: tuple[int, int, AnnotationQueue], annotator: int) -> Unavailable:

@@ -173,7 +173,7 @@ def refresh(session: Session, before: tuple[int, int, AnnotationQueue], after: A
         new = standing(record.progresses, after)
         if new != standing(record.progresses, was):
             now = (num, revision + 1, item, cast("Revision", record.revision)[3])
-            session.store(attrs.evolve(record, revision=now), Change((), (), new, record.item.updated_at))
+            session.store(attrs.evolve(record, revision=now), Change((), (), new, record.updated_at))
 
 
 def _settled_by(completed: int, skipped: int, at: datetime) -> list[Progress]:

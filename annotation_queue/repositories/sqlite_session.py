@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, TypeVar, cast
 
 from annotation_queue.errors import Conflict, ItemNotFound, QueueNotFound
 from annotation_queue.items import make_item
@@ -42,28 +42,34 @@ KINDS: Final = {name: kind for kind, name in enumerate(KIND_NAMES)}
 Revision: TypeAlias = tuple[int, int, int, int]
 """What `ItemRecord.revision` is here: number and revision of the queue, number and revision of the item."""
 
+_Value = TypeVar("_Value")
+
 _LONGEST_KEPT: Final = 1_024
 _MOST_KEPT: Final = 65_536
 
 
-class Texts:
-    """What numbers in the dictionary tables stand for, kept in memory.
+class Known:
+    """What numbers in the dictionary tables stand for, and queues by number and revision, kept in memory.
 
-    A number's text never changes once it is committed, so nothing kept can be stale. Both tables are bounded: long texts are
-    not kept, and everything is dropped when there is too much.
+    None of it ever changes once it is committed, so nothing kept can be stale. It is bounded: long texts are not kept, and
+    everything is dropped when there is too much.
     """
+
+    __slots__ = ("fields", "nums", "op_names", "queues", "texts")
 
     def __init__(self) -> None:
         self.texts: dict[int, str] = {}
+        self.nums: dict[str, int] = {}
         self.fields: dict[int, tuple[str, ...]] = {}
         self.op_names: dict[int, str] = {}
         self.queues: dict[tuple[int, int], AnnotationQueue] = {}
 
-    def keep(self, learned: Texts) -> None:
+    def keep(self, learned: Known) -> None:
         """Keep what a transaction learned, now that it is committed."""
-        for name in ("texts", "fields", "op_names", "queues"):
-            kept, new = getattr(self, name), getattr(learned, name)
+        for name in self.__slots__:
+            new = getattr(learned, name)
             if new:
+                kept = getattr(self, name)
                 if len(kept) > _MOST_KEPT:
                     kept.clear()
                 kept.update(new)
@@ -74,14 +80,14 @@ class Session:
 
     Args:
         transaction: The transaction, which the session enters and leaves.
-        texts: What is known of the dictionary tables; what the transaction learns of them joins it after the commit.
+        known: What is known already; what the transaction learns joins it after the commit, since what it wrote itself may
+            yet be rolled back.
     """
 
-    def __init__(self, transaction: Transaction, texts: Texts) -> None:
+    def __init__(self, transaction: Transaction, known: Known) -> None:
         self._transaction = transaction
-        self._known = texts
-        self._learned = Texts()
-        self._nums: dict[str, int] = {}
+        self._known = known
+        self._learned = Known()
         self._next_expiry: dict[int, int] = {}
 
     def __enter__(self) -> Self:
@@ -101,7 +107,8 @@ class Session:
 
     def text(self, num: int) -> str:
         """Read a text of the dictionary."""
-        return cast("str", self._look_up("texts", "text_by_num", num))
+        found = self._known.texts.get(num)
+        return self._learn(self._learned.texts, "text_by_num", num, str) if found is None else found
 
     def text_or_none(self, num: int | None) -> str | None:
         """Read a text of the dictionary; None for NULL."""
@@ -109,39 +116,41 @@ class Session:
 
     def fields(self, num: int) -> tuple[str, ...]:
         """Read a list of texts of the dictionary."""
-        return cast("tuple[str, ...]", self._look_up("fields", "text_by_num", num, parse=_tuple_of))
+        found = self._known.fields.get(num)
+        return self._learn(self._learned.fields, "text_by_num", num, _tuple_of) if found is None else found
 
     def op_name(self, num: int) -> str:
         """Read the name of an operation."""
-        return cast("str", self._look_up("op_names", "op_name_by_num", num))
+        found = self._known.op_names.get(num)
+        return self._learn(self._learned.op_names, "op_name_by_num", num, str) if found is None else found
 
-    def _look_up(self, table: str, statement: str, num: int, parse: Callable[[str], object] = str) -> object:
-        found = getattr(self._known, table).get(num)
-        if found is None:
-            found = getattr(self._learned, table).get(num)
+    def _learn(self, learned: dict[int, _Value], statement: str, num: int, parse: Callable[[str], _Value]) -> _Value:
+        found = learned.get(num)
         if found is None:
             (text,) = self.execute(SQL[statement], (num,)).fetchone()
             found = parse(text)
             if len(text) <= _LONGEST_KEPT:
-                getattr(self._learned, table)[num] = found
+                learned[num] = found
         return found
 
     def find_text(self, text: str) -> int | None:
         """Find the number of a text; None where nothing stored has it."""
-        num = self._nums.get(text)
+        num = self._known.nums.get(text) or self._learned.nums.get(text)
         if num is None:
             row = self.execute(SQL["text_num"], (text,)).fetchone()
             if row is None:
                 return None
-            num = self._nums[text] = row[0]
+            num = self._learn_num(text, row[0])
         return num
 
     def text_num(self, text: str) -> int:
         """Find the number of a text, or give it one; only inside a write transaction."""
         num = self.find_text(text)
-        if num is None:
-            (num,) = self.execute(SQL["add_text"], (text,)).fetchone()
-            self._nums[text] = num
+        return self._learn_num(text, self.execute(SQL["add_text"], (text,)).fetchone()[0]) if num is None else num
+
+    def _learn_num(self, text: str, num: int) -> int:
+        if len(text) <= _LONGEST_KEPT:
+            self._learned.nums[text] = num
         return num
 
     def find_op_name(self, queue: int, name: str) -> int | None:
@@ -165,39 +174,60 @@ class Session:
         key = self.execute(SQL["queue_key"], (queue_id,)).fetchone()
         if key is None:
             raise QueueNotFound(queue_id)
-        num, revision = key
+        return self._queue_of_key(project_id, queue_id, key)
+
+    def _queue_of_key(self, project_id: str, queue_id: str, key: tuple[int, int]) -> tuple[int, int, AnnotationQueue]:
+        """Check and complete a queue of which number and revision were read; errors are those of `queue`."""
         queue = self._known.queues.get(key) or self._learned.queues.get(key)
         if queue is None:
-            queue = queue_of(self.execute(SQL["queue_by_num"], (num,)).fetchone())
+            queue = queue_of(self.execute(SQL["queue_by_num"], (key[0],)).fetchone())
             self._learned.queues[key] = queue
         if queue.project_id != project_id or queue.deleted_at is not None:
             raise QueueNotFound(queue_id)
-        return num, revision, queue
+        return *key, queue
 
     def record(self, project_id: str, item_id: str, queue_id: str | None) -> ItemRecord:
-        """Read a live item; arguments, result and errors are those of `Repository.get_record`."""
-        row = None
-        if queue_id is None:
-            row = self.execute(SQL["item_and_queue"], (item_id,)).fetchone()
-            if row is None or row[1] != project_id:
-                raise ItemNotFound(item_id)
-            queue_id = row[0]
-        num, revision, queue = self.queue(project_id, queue_id)
-        row = self.execute(SQL["live_item"], (item_id, num)).fetchone()
+        """Read what a decision rests on; arguments, result and errors are those of `Repository.get_record`."""
+        queue_id = queue_id or self._queue_of(project_id, item_id)
+        row = self.execute(SQL["live_record"], (item_id, queue_id)).fetchone()
         if row is None:
+            raise self._missing(project_id, item_id, queue_id)
+        item, revision, updated_at, *key = row
+        return self._record(item, revision, item_id, updated_at, self._queue_of_key(project_id, queue_id, (*key,)))
+
+    def item(self, project_id: str, item_id: str, queue_id: str | None) -> QueueItem:
+        """Read an item; arguments, result and errors are those of `Repository.get_item`."""
+        queue_id = queue_id or self._queue_of(project_id, item_id)
+        row = self.execute(SQL["live_item"], (item_id, queue_id)).fetchone()
+        if row is None:
+            raise self._missing(project_id, item_id, queue_id)
+        return self.item_of(row, self._queue_of_key(project_id, queue_id, row[-2:])[2])
+
+    def _queue_of(self, project_id: str, item_id: str) -> str:
+        owner = self.execute(SQL["item_and_queue"], (item_id,)).fetchone()
+        if owner is None or owner[1] != project_id:
             raise ItemNotFound(item_id)
-        return self.record_of(row, (num, revision, queue))
+        return cast("str", owner[0])
+
+    def _missing(self, project_id: str, item_id: str, queue_id: str) -> ItemNotFound:
+        self.queue(project_id, queue_id)
+        return ItemNotFound(item_id)
 
     def record_by_num(self, item: int, queue: tuple[int, int, AnnotationQueue]) -> ItemRecord:
-        """Read a live item by its number."""
-        return self.record_of(self.execute(SQL["live_item_by_num"], (item,)).fetchone(), queue)
+        """Read what a decision about a live item rests on, by its number."""
+        revision, item_id, updated_at = self.execute(SQL["live_record_by_num"], (item,)).fetchone()
+        return self._record(item, revision, item_id, updated_at, queue)
 
     def record_of(self, row: Sequence[Any], queue: tuple[int, int, AnnotationQueue]) -> ItemRecord:
-        """Build the record from the columns of ``live_item``."""
-        item = self.item_of(row, queue[2])
+        """Build the record of an item from the columns of ``live_item``."""
+        return self._record(row[0], row[1], row[2], row[13], queue)
+
+    def _record(
+        self, item: int, revision: int, item_id: str, updated_at: int, queue: tuple[int, int, AnnotationQueue]
+    ) -> ItemRecord:
         # An item of revision 0 was never touched.
-        progresses = self.progresses(row[0], item.id) if row[1] else ()
-        return ItemRecord(queue[2], item, progresses, (queue[0], queue[1], row[0], row[1]))
+        progresses = self.progresses(item, item_id) if revision else ()
+        return ItemRecord(item_id, queue[2], from_micros(updated_at), progresses, (queue[0], queue[1], item, revision))
 
     def item_of(self, row: Sequence[Any], queue: AnnotationQueue) -> QueueItem:
         """Build an item in the aggregate view from the columns of ``live_item``."""
@@ -218,6 +248,7 @@ class Session:
             updated,
             priority_down,
             payload,
+            *_,
         ) = row
         by = self.text(added_by)
         return make_item(
@@ -279,7 +310,7 @@ class Session:
             ),
         )
         if changed.rowcount != 1:
-            raise Conflict(f"item {record.item.id!r} changed meanwhile")
+            raise Conflict(f"item {record.item_id!r} changed meanwhile")
         for progress in change.progresses:
             self.execute(SQL["put_progress"], (item, annotators[progress.annotator_id], *progress_row(progress)))
         for step, each in enumerate(change.transitions):
@@ -316,6 +347,18 @@ class Session:
             annotator = 0 if annotator_id is None else known.get(annotator_id) or self.text_num(annotator_id)
             rows.append((queue, annotator, KINDS[kind], n))
         self.executemany(SQL["count"], rows)
+
+    def claim_context(
+        self, project_id: str, queue_id: str, annotator_id: str
+    ) -> tuple[tuple[int, int, AnnotationQueue], int]:
+        """Read a live queue, as `queue` does, and the number of an annotator, 0 for one who never did anything."""
+        row = self.execute(SQL["claim_context"], (annotator_id, queue_id)).fetchone()
+        if row is None:
+            raise QueueNotFound(queue_id)
+        num, revision, annotator, self._next_expiry[num] = row
+        if annotator:
+            self._learn_num(annotator_id, annotator)
+        return self._queue_of_key(project_id, queue_id, (num, revision)), annotator
 
     def next_expiry(self, queue: int) -> int:
         """Read a time before which no lease in ``work_waiting`` ends, in microseconds."""

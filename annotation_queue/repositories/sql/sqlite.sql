@@ -1,18 +1,26 @@
 -- Every statement but those that sql_queries.py composes. -62135596800000000 is "always", see sqlite_0001.sql.
 
+-- Columns
+
+-- name: live_item_columns --
+w.num, w.revision, w.id, i.call_id, i.call_started_at, i.call_ended_at, w.op, i.call_trace_id, i.display_fields,
+    w.added_by, w.state, w.annotator, w.created_at, w.updated_at, w.priority_down, i.payload
+
+-- name: queue_columns --
+id, project_id, name, description, scorer_refs, annotations_per_item, skip_policy, lease, created_at, created_by,
+    updated_at, deleted_at
+
 -- Queues
 
 -- name: queue_key --
 SELECT num, revision FROM queues WHERE id = ?
 
 -- name: queue_by_num --
-SELECT id, project_id, name, description, scorer_refs, annotations_per_item, skip_policy, lease, created_at, created_by,
-    updated_at, deleted_at
+SELECT @queue_columns@
 FROM queues WHERE num = ?
 
 -- name: queues_of_project --
-SELECT id, project_id, name, description, scorer_refs, annotations_per_item, skip_policy, lease, created_at, created_by,
-    updated_at, deleted_at
+SELECT @queue_columns@
 FROM queues WHERE project_id = ? AND deleted_at IS NULL AND (? IS NULL OR instr(search_name, ?) > 0)
 
 -- name: add_queue --
@@ -72,18 +80,18 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 SELECT q.id, q.project_id FROM items AS i JOIN queues AS q ON q.num = i.queue WHERE i.id = ?
 
 -- name: live_item --
-SELECT w.num, w.revision, w.id, i.call_id, i.call_started_at, i.call_ended_at, w.op, i.call_trace_id, i.display_fields,
-    w.added_by, w.state, w.annotator, w.created_at, w.updated_at, w.priority_down, i.payload
-FROM items AS i JOIN work AS w ON w.num = i.num WHERE i.id = ? AND i.queue = ?
+SELECT @live_item_columns@, q.num, q.revision
+FROM items AS i JOIN work AS w ON w.num = i.num JOIN queues AS q ON q.num = i.queue WHERE i.id = ? AND q.id = ?
 
--- name: live_item_by_num --
-SELECT w.num, w.revision, w.id, i.call_id, i.call_started_at, i.call_ended_at, w.op, i.call_trace_id, i.display_fields,
-    w.added_by, w.state, w.annotator, w.created_at, w.updated_at, w.priority_down, i.payload
-FROM work AS w JOIN items AS i ON i.num = w.num WHERE w.num = ?
+-- name: live_record --
+SELECT w.num, w.revision, w.updated_at, q.num, q.revision
+FROM queues AS q CROSS JOIN work AS w INDEXED BY work_by_id ON w.queue = q.num WHERE w.id = ? AND q.id = ?
+
+-- name: live_record_by_num --
+SELECT w.revision, w.id, w.updated_at FROM work AS w WHERE w.num = ?
 
 -- name: live_items_by_num --
-SELECT w.num, w.revision, w.id, i.call_id, i.call_started_at, i.call_ended_at, w.op, i.call_trace_id, i.display_fields,
-    w.added_by, w.state, w.annotator, w.created_at, w.updated_at, w.priority_down, i.payload
+SELECT @live_item_columns@
 FROM json_each(?) AS wanted CROSS JOIN work AS w ON w.num = wanted.value JOIN items AS i ON i.num = w.num
 
 -- name: live_nums_by_id --
@@ -146,15 +154,22 @@ SELECT n FROM counters WHERE queue = ? AND annotator = 0 AND kind = 6
 
 -- Claims. An annotator is kept from an item by having settled it, or by a live hold of their own.
 
+-- name: claim_context --
+SELECT q.num, q.revision, coalesce((SELECT num FROM texts WHERE text = ?), 0),
+    coalesce((SELECT n FROM counters WHERE queue = q.num AND annotator = 0 AND kind = 6), 9223372036854775807)
+FROM queues AS q WHERE q.id = ?
+
 -- name: first_open --
-SELECT w.priority_down, w.created_at, w.id, w.num FROM work AS w INDEXED BY work_open
+SELECT @live_item_columns@
+FROM work AS w INDEXED BY work_open CROSS JOIN items AS i ON i.num = w.num
 WHERE w.queue = ? AND w.claimable_at = -62135596800000000 AND NOT EXISTS (
     SELECT 1 FROM progresses AS p
     WHERE p.item = w.num AND p.annotator = ? AND (p.state >= 2 OR p.lease_expires_at > ?))
 ORDER BY w.priority_down, w.created_at, w.id LIMIT 1
 
 -- name: first_expired --
-SELECT w.priority_down, w.created_at, w.id, w.num FROM work AS w INDEXED BY work_waiting
+SELECT @live_item_columns@
+FROM work AS w INDEXED BY work_waiting CROSS JOIN items AS i ON i.num = w.num
 WHERE w.queue = ? AND w.claimable_at > -62135596800000000 AND w.claimable_at <= ? AND NOT EXISTS (
     SELECT 1 FROM progresses AS p
     WHERE p.item = w.num AND p.annotator = ? AND (p.state >= 2 OR p.lease_expires_at > ?))
@@ -202,7 +217,7 @@ SELECT num FROM work WHERE queue = ? ORDER BY num
 SELECT i.num FROM items AS i LEFT JOIN work AS w ON w.num = i.num WHERE (i.deleted_at IS NULL) <> (w.num IS NOT NULL)
 
 -- name: kept_standing --
-SELECT completed, skipped, claimable_at FROM work WHERE num = ?
+SELECT state, annotator, completed, skipped, claimable_at FROM work WHERE num = ?
 
 -- name: integrity --
 PRAGMA integrity_check

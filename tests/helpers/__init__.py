@@ -1,0 +1,1 @@
+"""What test modules share and import; fixtures are in conftest.py."""

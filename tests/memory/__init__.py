@@ -1,0 +1,1 @@
+"""MemoryRepository from inside: its indexes, beside scans."""

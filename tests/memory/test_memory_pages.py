@@ -1,0 +1,158 @@
+"""Pages from memory, beside sorting and filtering all items."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import cmp_to_key
+from typing import TYPE_CHECKING
+
+import attrs
+import pytest
+
+from annotation_queue import (
+    SORT_FIELDS,
+    AnnotationQueues,
+    AnnotationState,
+    ItemFilter,
+    ItemQuery,
+    NewItem,
+    QueueItem,
+    QueueQuery,
+    SortBy,
+)
+from annotation_queue.repositories.memory_orders import MAX_ORDERS
+from annotation_queue.states import COMPLETED, SKIPPED, UNSTARTED
+from helpers.memory import History
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from annotation_queue.repositories.memory import MemoryRepository
+    from helpers.clocks import Clock
+
+
+DEFAULT_SORT = (SortBy("priority", "desc"), SortBy("created_at"))
+
+
+def _compare(sort_by: tuple[SortBy, ...]) -> Callable[[QueueItem, QueueItem], int]:
+    states = list(AnnotationState)
+
+    def compare(left: QueueItem, right: QueueItem) -> int:
+        for by in (*sort_by, SortBy("id")):
+            a, b = getattr(left, by.field), getattr(right, by.field)
+            if a != b:
+                if a is None or b is None:
+                    return 1 if a is None else -1
+                if isinstance(a, AnnotationState):
+                    a, b = states.index(a), states.index(b)
+                return -1 if (a < b) == (by.direction == "asc") else 1
+        return 0
+
+    return compare
+
+
+def _assert_page(queues: AnnotationQueues, queue_id: str, query: ItemQuery, all_items: list[QueueItem]) -> None:
+    """Compare a page, and the walk by cursor from it, with sorting and filtering all items of the view."""
+    ordered = sorted(all_items, key=cmp_to_key(_compare(query.sort_by or DEFAULT_SORT)))
+    numbered = [attrs.evolve(item, position_in_queue=place) for place, item in enumerate(ordered, 1)]
+    matching = [item for item in numbered if query.filter.matches(item)]
+    if not query.include_position:
+        matching = [attrs.evolve(item, position_in_queue=None) for item in matching]
+    stop = None if query.limit is None else query.offset + query.limit
+    page = queues.query_items(queue_id, query)
+    assert list(page.items) == matching[query.offset : stop]
+    assert page.total == (len(matching) if query.include_total else None)
+    walked = list(page.items)
+    while page.next_cursor is not None:
+        page = queues.query_items(queue_id, attrs.evolve(query, offset=0, cursor=page.next_cursor))
+        walked += page.items
+    assert walked == (matching[query.offset :] if query.limit else walked)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_pages_show_what_sorting_and_filtering_all_items_shows(
+    seed: int, repository: MemoryRepository, clock: Clock
+) -> None:
+    history = History(seed, repository, clock)
+    rng, queues, queue_id = history.random, history.queues, history.queue_id
+    queues.add_items(
+        queue_id,
+        [
+            NewItem(
+                call_id=f"c{number}",
+                call_op_name=rng.choice(["é", "_", "10", "9", "rare" if number == 5 else "9"]),
+                call_trace_id=f"trace-{number % 7}",
+                call_ended_at=rng.choice([None, clock.now - timedelta(seconds=number % 3)]),
+                priority=rng.randint(-1, 1),
+                payload={"n": [number]} if number % 2 else None,
+            )
+            for number in range(60)
+        ],
+        added_by="ann",
+    )
+    for round_ in range(60):
+        history.step()
+        annotator_id = rng.choice([None, None, "ann", "nobody"])
+        all_items = [queues.get_item(item.id, annotator_id=annotator_id) for item in queues.query_items(queue_id).items]
+        fields = rng.sample(sorted(SORT_FIELDS), rng.randint(0, 2))
+        item_filter = ItemFilter(
+            id=rng.choice([None] * 9 + [all_items[0].id if all_items else "x"]),
+            call_id=rng.choice([None] * 9 + ["c7", "gone"]),
+            call_op_name=rng.choice([None, None, "9", "rare", "é", "none"]),
+            call_trace_id=rng.choice([None, None, None, "trace-3"]),
+            added_by=rng.choice([None, None, "ann", "bob"]),
+            annotation_states=rng.choice([None, None, set(), {COMPLETED}, {UNSTARTED}, {UNSTARTED, SKIPPED}]),
+        )
+        query = ItemQuery(
+            filter=item_filter if round_ % 3 else ItemFilter(annotation_states=item_filter.annotation_states),
+            sort_by=[SortBy(field, rng.choice(["asc", "desc"])) for field in fields],
+            limit=rng.choice([None, 0, 1, 3, 10]),
+            offset=rng.choice([0, 0, 1, 20, 100]),
+            include_position=rng.choice([True, False]),
+            include_total=rng.choice([True, False]),
+            annotator_id=annotator_id,
+        )
+        _assert_page(queues, queue_id, query, all_items)
+        assert repository.check() == ()
+
+
+def test_more_orders_than_are_kept_answer_right(repository: MemoryRepository, queues: AnnotationQueues) -> None:
+    queue_id = queues.create("queue", created_by="ann").id
+    queues.add_items(queue_id, [NewItem(call_id=f"{n}", priority=-n) for n in range(9)], added_by="ann")
+    sorts = [(SortBy(field, direction),) for field in sorted(SORT_FIELDS) for direction in ("asc", "desc")]
+    assert len(sorts) > MAX_ORDERS
+    for sort_by in sorts * 2:
+        items = list(queues.query_items(queue_id).items)
+        _assert_page(queues, queue_id, ItemQuery(sort_by=sort_by, include_position=True), items)
+        queues.claim(queue_id, "ann")
+    assert len(repository._queues[queue_id].orders._orders) == MAX_ORDERS
+
+
+def test_items_that_come_and_go_are_found_by_value(repository: MemoryRepository, queues: AnnotationQueues) -> None:
+    queue_id = queues.create("queue", created_by="ann").id
+    rare = ItemQuery(filter=ItemFilter(call_op_name="rare"))
+    for number in range(3):
+        shown = queues.query_items(queue_id, rare).items
+        assert [item.call_id for item in shown] == ([str(number - 1)] if number else [])
+        queues.remove_items(queue_id, [item.id for item in shown])
+        new = [
+            NewItem(call_id=str(number), call_op_name="rare"),
+            *(NewItem(call_id=f"{number}-{n}") for n in range(40)),
+        ]
+        queues.add_items(queue_id, new, added_by="ann")
+        assert repository.check() == ()
+
+
+def test_queues_are_found_by_name_and_walked_in_order(
+    repository: MemoryRepository, queues: AnnotationQueues, clock: Clock
+) -> None:
+    names = ["Straße", "STRASSE 2", "other", "strasse 3"]
+    made = [queues.create(name, created_by="ann") for name in names]
+    AnnotationQueues(repository, "another", clock=clock).create("strasse of others", created_by="ann")
+    queues.delete(made[3].id)
+    query = QueueQuery(name="strasse", sort_by=[SortBy("name", "desc")], limit=1)
+    page = queues.query(query)
+    assert [queue.name for queue in page.queues] == ["Straße"]
+    page = queues.query(attrs.evolve(query, cursor=page.next_cursor))
+    assert [queue.name for queue in page.queues] == ["STRASSE 2"]
+    assert page.next_cursor is None
