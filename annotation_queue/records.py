@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from annotation_queue.items import AnnotationQueue, QueueItem
     from annotation_queue.states import Progress, Transition
+    from annotation_queue.values import JsonValue
 
 
 @attrs.frozen
@@ -136,6 +137,7 @@ def view(
     *,
     updated_at: datetime | None = None,
     position: int | None = None,
+    payload: dict[str, JsonValue] | None = None,
 ) -> QueueItem:
     """Show an item in another view.
 
@@ -144,6 +146,7 @@ def view(
         seen: State and annotator to show: what `aggregate` gives for all its progresses, or for one annotator's.
         updated_at: The item's ``updated_at`` to show, UTC; None keeps it.
         position: Its 1-based position to show, or None.
+        payload: Its payload to show; None keeps it.
 
     Returns:
         The item in that view.
@@ -166,7 +169,7 @@ def view(
         item.deleted_at,
         position,
         item.priority,
-        item.payload,
+        item.payload if payload is None else payload,
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from annotation_queue.items import make_item
+import attrs
+
 from annotation_queue.records import NEW, Change, ItemRecord, view
 from annotation_queue.states import aggregate, make_progress
 from annotation_queue.values import dump_json, load_json, to_micros
@@ -32,7 +33,7 @@ class StoredItem:
         """JSON text."""
         if item.payload is not None:
             self.payload = dump_json("payload", item.payload)
-            item = _with(item, None, None)
+            item = attrs.evolve(item, payload=None)
         self.item = item
         """The aggregate view, without payload and position: nothing in it can change, so it may be handed out."""
         self.key: Key = (-item.priority, to_micros(item.created_at), item.id)
@@ -76,7 +77,8 @@ class StoredItem:
         item = self.in_view(annotator_id)
         if self.payload is None and position is None:
             return item
-        return _with(item, position, None if self.payload is None else load_json(self.payload))
+        payload = None if self.payload is None else load_json(self.payload)
+        return view(item, (item.annotation_state, item.annotator_user_id), position=position, payload=payload)
 
     def record(self, queue: AnnotationQueue, revision: object) -> ItemRecord:
         """Make the record to hand out."""
@@ -139,28 +141,4 @@ def _annotated(progress: Progress, annotation: object) -> Progress:
 
 def deleted(item: QueueItem, at: datetime) -> QueueItem:
     """Show an item as deleted at a time, UTC."""
-    return _with(item, None, None, at)
-
-
-def _with(item: QueueItem, position: int | None, payload: object, deleted_at: datetime | None = None) -> QueueItem:
-    return make_item(
-        item.id,
-        item.project_id,
-        item.queue_id,
-        item.call_id,
-        item.call_started_at,
-        item.call_ended_at,
-        item.call_op_name,
-        item.call_trace_id,
-        item.display_fields,
-        item.added_by,
-        item.annotation_state,
-        item.annotator_user_id,
-        item.created_at,
-        item.created_by,
-        deleted_at or item.updated_at,
-        deleted_at,
-        position,
-        item.priority,
-        payload,
-    )
+    return attrs.evolve(item, deleted_at=at, updated_at=at)
