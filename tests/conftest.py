@@ -37,6 +37,15 @@ REPOSITORIES: dict[str, Callable[[Path], Repository]] = {
 }
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Spread the slow tests evenly, so that processes that share the tests share the slow ones too."""
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    items[:] = [item for item in items if item not in slow]
+    step = len(items) // max(len(slow), 1)
+    for number, item in enumerate(slow):
+        items.insert(number * (step + 1), item)
+
+
 @pytest.fixture
 def clock() -> Clock:
     """A clock that the test moves."""

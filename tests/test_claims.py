@@ -25,7 +25,7 @@ from annotation_queue import (
 )
 
 if TYPE_CHECKING:
-    from conftest import Clock
+    from helpers.clocks import Clock
 
 UNSTARTED, IN_PROGRESS, COMPLETED, SKIPPED = AnnotationState
 

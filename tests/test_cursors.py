@@ -29,7 +29,7 @@ from annotation_queue.cursors import decode_cursor, encode_cursor
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conftest import Clock
+    from helpers.clocks import Clock
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 QUEUE = AnnotationQueue(id="q", project_id="p", name="Triage", created_at=NOON, created_by="ann", updated_at=NOON)

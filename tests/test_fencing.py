@@ -27,9 +27,8 @@ from annotation_queue import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from conftest import Clock
-
     from annotation_queue import JsonValue
+    from helpers.clocks import Clock
 
 UNSTARTED, IN_PROGRESS, COMPLETED, SKIPPED = AnnotationState
 MUTATIONS: dict[str, Callable[[AnnotationQueues, Claim], object]] = {

@@ -25,7 +25,7 @@ from annotation_queue.states import fold
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conftest import Clock
+    from helpers.clocks import Clock
 
 UNSTARTED, IN_PROGRESS, COMPLETED, SKIPPED = AnnotationState
 

@@ -25,9 +25,8 @@ from annotation_queue import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from conftest import Clock
-
     from annotation_queue import Repository
+    from helpers.clocks import Clock
 
 COMPLETED = AnnotationState.COMPLETED
 

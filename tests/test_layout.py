@@ -7,7 +7,6 @@ import inspect
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,7 +60,6 @@ RESERVED = {
     "hypothesis": "testing",
 }
 MOST_LINES = 400
-MOST_MILLISECONDS = 150
 
 
 def modules() -> Iterator[tuple[str, Path]]:
@@ -177,14 +175,9 @@ print(json.dumps(sorted({name.partition(".")[0] for name in set(sys.modules) - b
     assert roots - sys.stdlib_module_names - EVERYWHERE == {"annotation_queue"}
 
 
-def test_importing_the_package_takes_less_than_150_ms() -> None:
-    def best(code: str) -> float:
-        run_bare(code)  # compiles what is not compiled yet
-        seconds = []
-        for _ in range(5):
-            start = time.perf_counter()
-            run_bare(code)
-            seconds.append(time.perf_counter() - start)
-        return min(seconds)
-
-    assert (best("import annotation_queue") - best("pass")) * 1_000 < MOST_MILLISECONDS
+def test_importing_the_package_leaves_out_what_is_slow_to_import() -> None:
+    # How long it takes in all is measured by the benchmarks; these would cost the most.
+    slow = {"asyncio", "multiprocessing", "email", "http", "unittest", "concurrent.futures.process", "xml"}
+    loaded = run_bare("import annotation_queue, sys; print(*sys.modules)").split()
+    assert "annotation_queue" in loaded
+    assert slow.isdisjoint(loaded)

@@ -35,10 +35,9 @@ def plans(repository: SQLiteRepository) -> Callable[[Callable[[], object]], list
     """Run something, and list the steps of the plans of all that it read."""
 
     def run(call: Callable[[], object]) -> list[str]:
-        connection = repository._connections.take()
         statements: list[str] = []
-        connection.set_trace_callback(statements.append)
-        repository._connections.give_back(connection)
+        with repository._connections.reading() as connection:
+            connection.set_trace_callback(statements.append)
         call()
         connection.set_trace_callback(None)
         reads = [text for text in statements if text.startswith("SELECT")]
@@ -112,3 +111,30 @@ def test_a_claim_and_a_completion_read_by_indexes_only(
         queues.complete(claim, "good")
 
     assert [step for step in plans(work) if is_slow(step)] == []
+
+
+def test_a_claim_costs_no_more_for_an_annotator_who_did_many_items_that_are_open_for_others(
+    repository: SQLiteRepository,
+) -> None:
+    queues = AnnotationQueues(repository, "project")
+    queue_id = queues.create("Triage", created_by="ann", annotations_per_item=3).id
+    queues.add_items(queue_id, [NewItem(call_id=f"call-{n}") for n in range(1_200)], added_by="ann")
+    queues.complete_batch([(claim, "good") for claim in queues.claim_batch(queue_id, "veteran", 1_000)])
+
+    def steps_of_a_claim(annotator_id: str) -> int:
+        queues.claim(queue_id, annotator_id)  # finds out where the annotator's open items begin
+        steps = 0
+
+        def count() -> int:
+            nonlocal steps
+            steps += 1
+            return 0
+
+        with repository._connections.reading() as connection:
+            connection.set_progress_handler(count, 10)
+        assert queues.claim(queue_id, annotator_id)
+        with repository._connections.reading() as connection:
+            connection.set_progress_handler(None, 10)
+        return steps
+
+    assert steps_of_a_claim("veteran") < 2 * steps_of_a_claim("fresh")

@@ -7,11 +7,20 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from annotation_queue import AnnotationQueues, AnnotationState, Claim, NewItem, SQLiteRepository
+from annotation_queue import AnnotationQueues, AnnotationState, Claim, NewItem, SQLiteRepository, StorageError
+from annotation_queue.ids import uuid7
+from annotation_queue.repositories.sqlite_items import CHUNK
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from multiprocessing.synchronize import Event
 
 PROCESSES = 8
 COMPLETED = AnnotationState.COMPLETED
@@ -30,6 +39,16 @@ with SQLiteRepository(path, synchronous="OFF") as repository:
         queues.complete(claim, {"by": who})
         done.append(claim.item.id)
 print(json.dumps(done))
+"""
+
+STRANGER = """
+import sys
+from annotation_queue import AnnotationQueues, NewItem, SQLiteRepository
+
+path, queue_id, number = sys.argv[1:]
+with SQLiteRepository(path, synchronous="OFF") as repository:
+    queues = AnnotationQueues(repository, "project")
+    queues.add_items(queue_id, [NewItem(call_id=f"stranger-{number}")], added_by="ann")
 """
 
 
@@ -116,18 +135,104 @@ def _files_open_on(path: Path) -> int:
 
 
 def _read_after_fork(repository: SQLiteRepository, path: Path, queue_id: str) -> None:
-    inherited = _files_open_on(path)
-    assert inherited
+    assert _files_open_on(path) == 0
     assert AnnotationQueues(repository, "project").get(queue_id).id == queue_id
-    assert _files_open_on(path) == inherited + 1
+    assert _files_open_on(path) == 1
 
 
 @pytest.mark.skipif(not OPEN_FILES.is_dir(), reason="only there can a process see which files it has open")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_forked_child_opens_the_file_anew_and_leaves_the_parents_connections_alone(path: Path) -> None:
+def test_a_forked_child_inherits_no_open_file_and_opens_it_anew(path: Path) -> None:
     with SQLiteRepository(path, synchronous="OFF") as repository:
         queue = AnnotationQueues(repository, "project").create("queue", created_by="ann")
         child = multiprocessing.get_context("fork").Process(target=_read_after_fork, args=(repository, path, queue.id))
         child.start()
         child.join(60)
         assert child.exitcode == 0
+
+
+def _add_after_fork(repository: SQLiteRepository, queue_id: str, go_on: Event, path: Path) -> None:
+    assert go_on.wait(30)
+    queues = AnnotationQueues(repository, "project")
+    for number in range(60):
+        queues.add_items(queue_id, [NewItem(call_id=f"child-{number}")], added_by="ann")
+        if number % 20 == 10:
+            # A process that knows nothing of the two others opens the file, writes and closes it.
+            subprocess.run([sys.executable, "-c", STRANGER, str(path), queue_id, str(number)], check=True, timeout=30)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_what_a_forked_child_writes_is_kept_when_its_parent_closes_the_file_before(path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    go_on = context.Event()
+    with SQLiteRepository(path, synchronous="OFF") as repository:
+        queue = AnnotationQueues(repository, "project").create("queue", created_by="ann")
+        child = context.Process(target=_add_after_fork, args=(repository, queue.id, go_on, path))
+        child.start()
+    go_on.set()
+    child.join(60)
+    assert child.exitcode == 0
+    with SQLiteRepository(path) as repository:
+        (stats,) = AnnotationQueues(repository, "project").stats([queue.id])
+        assert stats.total_items == 60 + 3
+        assert repository.check() == ()
+
+
+def _count_after_fork(repository: SQLiteRepository, queue_id: str) -> None:
+    AnnotationQueues(repository, "project").stats([queue_id])
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_fork_waits_for_the_transactions_of_other_threads(path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    with SQLiteRepository(path, synchronous="OFF") as repository:
+        queues = AnnotationQueues(repository, "project")
+        queue = queues.create("queue", created_by="ann")
+        done = threading.Event()
+
+        def write() -> None:
+            while not done.is_set():
+                queues.update(queue.id, description=str(uuid7()))
+
+        with ThreadPoolExecutor(4) as pool:
+            writers = [pool.submit(write) for _ in range(4)]
+            children = [context.Process(target=_count_after_fork, args=(repository, queue.id)) for _ in range(20)]
+            for child in children:
+                child.start()
+            for child in children:
+                child.join(60)
+            done.set()
+            assert [writer.exception() for writer in writers] == [None] * 4
+        assert [child.exitcode for child in children] == [0] * 20
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_child_that_was_forked_inside_a_transaction_is_refused_and_its_parent_goes_on(path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    refusals = context.SimpleQueue()
+
+    def be_refused() -> None:
+        try:
+            AnnotationQueues(repository, "project").get(queue.id)
+        except StorageError as error:
+            refusals.put(str(error))
+        try:
+            SQLiteRepository(path)
+        except StorageError as error:
+            refusals.put(str(error))
+
+    def items() -> Iterator[NewItem]:
+        for number in range(CHUNK + 1):
+            if number == CHUNK:
+                child = context.Process(target=be_refused)
+                child.start()
+                child.join(60)
+            yield NewItem(call_id=str(number))
+
+    with SQLiteRepository(path, synchronous="OFF") as repository:
+        queues = AnnotationQueues(repository, "project")
+        queue = queues.create("queue", created_by="ann")
+        assert len(queues.add_items(queue.id, items(), added_by="ann").added) == CHUNK + 1
+        assert queues.stats([queue.id])[0].total_items == CHUNK + 1
+    assert "forked" in refusals.get()
+    assert "forked" in refusals.get()

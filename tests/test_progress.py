@@ -26,9 +26,8 @@ from annotation_queue import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conftest import Clock
-
     from annotation_queue import JsonValue
+    from helpers.clocks import Clock
 
 UNSTARTED, IN_PROGRESS, COMPLETED, SKIPPED = AnnotationState
 BACKWARDS = Workflow("backwards", {("unstarted", "skipped"), ("skipped", "completed"), ("completed", "unstarted")})

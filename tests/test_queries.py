@@ -27,7 +27,7 @@ from annotation_queue import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from conftest import Clock
+    from helpers.clocks import Clock
 
 UNSTARTED, IN_PROGRESS, COMPLETED, SKIPPED = AnnotationState
 START = datetime(2026, 1, 1, tzinfo=UTC)

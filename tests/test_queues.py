@@ -30,9 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from conftest import Clock
-
     from annotation_queue import Repository
+    from helpers.clocks import Clock
 
 
 def names(page_of: AnnotationQueues, query: QueueQuery) -> list[str]:

@@ -34,6 +34,7 @@ def make_repository(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[
     return lambda: SQLiteRepository(tmp_path / f"{next(numbers)}.db", synchronous="OFF")
 
 
+@pytest.mark.slow
 def test_a_repository_answers_every_call_as_the_model_does(make_repository: Callable[[], Repository]) -> None:
     machine = repository_state_machine(make_repository)
     # Histories are many and short: a fault shows early in one of them, and then it is easy to read.

@@ -22,7 +22,7 @@ from annotation_queue import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conftest import Clock
+    from helpers.clocks import Clock
 
 UNSTARTED, IN_PROGRESS, COMPLETED, SKIPPED = AnnotationState
 NOBODY = dict.fromkeys(AnnotationState, 0)

@@ -31,7 +31,15 @@ Exit codes:
 """
 
 
-@click.group(epilog=_EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+class _InOrder(click.Group):
+    """Lists the commands as they are used, not by name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx  # it changes nothing
+        return list(self.commands)
+
+
+@click.group(cls=_InOrder, epilog=_EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name=_NAME)
 def app() -> None:
     """Annotation queues in a file: label, look, export."""

@@ -9,6 +9,7 @@ from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Final
 
 import attrs
+from rich.constrain import Constrain
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn
 
 from annotation_queue.batch import GRACE
@@ -17,13 +18,16 @@ from annotation_queue.cli.store import say
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from rich.console import Console
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+    from rich.progress import ProgressColumn
 
     from annotation_queue.batch_report import BatchReport
 
 _REFRESH: Final = 0.1
 _LINE_EVERY: Final = 5.0
 _PACE_SECONDS: Final = 30.0
+_WIDE: Final = 80
+"""Columns of a terminal from which on there is room for what is being done, and for a share in percent."""
 
 
 @contextmanager
@@ -41,15 +45,14 @@ def shown_progress(console: Console, total: int) -> Iterator[Callable[[BatchRepo
         with redirect_stdout(sys.stderr):
             yield _Throttled(lambda report, pace: say(_line(report, total, pace)), _LINE_EVERY, time.monotonic())
         return
-    progress = Progress(
-        TextColumn("{task.description}", markup=False),
+    columns: list[ProgressColumn] = [
         BarColumn(bar_width=None),
         MofNCompleteColumn(),
-        TaskProgressColumn(),
         TextColumn("{task.fields[notes]}", markup=False),
-        console=console,
-        expand=True,
-    )
+    ]
+    if console.width >= _WIDE:
+        columns = [TextColumn("{task.description}", markup=False), *columns[:-1], TaskProgressColumn(), columns[-1]]
+    progress = _Progress(*columns, console=console, expand=True)
     with progress:
         task = progress.add_task("labelling", total=total, notes="")
 
@@ -60,6 +63,25 @@ def shown_progress(console: Console, total: int) -> Iterator[Callable[[BatchRepo
         throttled = _Throttled(show, _REFRESH)
         yield throttled
         throttled.flush()
+
+
+class _Progress(Progress):
+    """Leaves room at the end of the line for the ^C that a terminal writes there."""
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        for each in super().get_renderables():
+            yield _Shortened(each)
+
+
+@attrs.frozen
+class _Shortened:
+    """Renders something in all but the last columns."""
+
+    whole: RenderableType
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        del console  # the options have its width
+        yield Constrain(self.whole, options.max_width - len("^C"))
 
 
 @attrs.define
@@ -78,6 +100,8 @@ class _Throttled:
         self.last = report
         now = time.monotonic()
         doing = _doing(report)
+        if doing != self.shown and (why := _why(report)):
+            say(why)
         if doing != self.shown or now - self.shown_at >= self.every:
             self.shown_at, self.shown = now, doing
             self.show(report, self.pace(report))
@@ -100,18 +124,30 @@ class _Throttled:
 
 def _doing(report: BatchReport) -> str:
     if report.interrupted:
-        return f"stopping within {GRACE:.0f} s, Ctrl-C again stops at once"
-    if report.waiting_for and report.unavailable is not None and report.unavailable.retry_at is not None:
-        until = report.unavailable.retry_at.strftime("%H:%M:%S UTC")
-        return f"waiting until {until} for {report.waiting_for:,} items held by another run"
-    return "labelling"
+        return "stopping"
+    return "waiting" if report.waiting_for else "labelling"
+
+
+def _why(report: BatchReport) -> str | None:
+    if report.interrupted:
+        return f"stopping within {GRACE:.0f} s; Ctrl-C again stops at once"
+    if report.waiting_for:
+        count = report.waiting_for
+        held = f"{count:,} {'item' if count == 1 else 'items'} held by another run, which may have been killed"
+        return f"waiting {_until(report)} for {held}"
+    return None
+
+
+def _until(report: BatchReport) -> str:
+    at = None if report.unavailable is None else report.unavailable.retry_at
+    return "" if at is None else f"until {at:%H:%M:%S} UTC"
 
 
 def _notes(report: BatchReport, total: int, pace: float) -> str:
-    parts = []
+    parts = [_until(report)] if report.waiting_for else []
     left = total - report.attempted
-    if pace and not report.interrupted:
-        parts.append(f"{pace:,.0f} items/s" if pace >= 10 else f"{pace:.2f} items/s")  # noqa: PLR2004 - telling digits
+    if pace and not report.interrupted and not report.waiting_for:
+        parts.append(_speed(pace))
         if left > 0:
             parts.append(f"{_duration(left / pace)} left")
     parts.extend(
@@ -125,6 +161,12 @@ def _notes(report: BatchReport, total: int, pace: float) -> str:
 def _line(report: BatchReport, total: int, pace: float) -> str:
     share = f" {report.attempted / total:.0%}" if total else ""
     return f"{_doing(report)}: {report.attempted:,}/{total:,}{share} {_notes(report, total, pace)}".rstrip()
+
+
+def _speed(pace: float) -> str:
+    if pace < 0.1:  # noqa: PLR2004 - telling digits
+        return f"{1 / pace:,.0f} s/item"
+    return f"{pace:,.0f} items/s" if pace >= 10 else f"{pace:.2f} items/s"  # noqa: PLR2004 - as above
 
 
 def _duration(seconds: float) -> str:

@@ -123,11 +123,11 @@ def _open_target(target: str) -> Iterator[IO[bytes]]:
         raise
 
 
-@click.command()
+@click.command(short_help="Write the labels and skips as JSON lines.")
 @db_option
 @project_option
 @queue_option
-@click.argument("target", metavar="OUT.jsonl", default=STDOUT)
+@click.argument("target", metavar="[OUT.jsonl]", default=STDOUT)
 def export(db: Path, project: str, queue_name: str | None, target: str) -> None:
     """Write one JSON line for each label or skip to OUT.jsonl, or to standard output.
 

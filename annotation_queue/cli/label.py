@@ -45,7 +45,8 @@ _LONGEST_LEASE: Final = 86_400.0
 
 
 @click.command(
-    epilog="Example: annotation-queue label traces.jsonl --labeler judge:score --annotator gpt-a --db labels.db"
+    short_help="Label the records of a file with a Python function.",
+    epilog="Example: annotation-queue label traces.jsonl --labeler judge:score --annotator gpt-a --db labels.db",
 )
 @click.argument("items", metavar="ITEMS.jsonl")
 @click.option(
@@ -57,14 +58,23 @@ _LONGEST_LEASE: Final = 86_400.0
     "--queue", "queue_name", metavar="NAME", help="Name of the queue, made when missing.  [default: the file's name]"
 )
 @project_option
-@click.option("--id-field", default="id", show_default=True, help="The field of a record that identifies it.")
+@click.option(
+    "--id-field", metavar="FIELD", default="id", show_default=True, help="The field of a record that identifies it."
+)
 @click.option(
     "--export", "target", metavar="OUT.jsonl", help="Export the queue's labels afterwards; - for standard output."
 )
-@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Items labelled at once.")
-@click.option("--limit", type=click.IntRange(min=0), help="Label at most so many items.")
 @click.option(
-    "--max-attempts", type=click.IntRange(min=1), default=3, show_default=True, help="Attempts for each item."
+    "--workers", metavar="N", type=click.IntRange(min=1), default=1, show_default=True, help="Items labelled at once."
+)
+@click.option("--limit", metavar="N", type=click.IntRange(min=0), help="Label at most so many items.")
+@click.option(
+    "--max-attempts",
+    metavar="N",
+    type=click.IntRange(min=1),
+    default=3,
+    show_default=True,
+    help="Attempts for each item.",
 )
 @click.option(
     "--on-failure",
@@ -79,7 +89,7 @@ _LONGEST_LEASE: Final = 86_400.0
     default=60.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long items stay held after a crash.",
+    help="How long items stay held after a crash, at most a day.",
 )
 @click.option(
     "--synchronous",

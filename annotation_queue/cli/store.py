@@ -30,7 +30,9 @@ INTERRUPTED: Final = 130
 db_option = click.option(
     "--db", required=True, metavar="FILE", type=click.Path(path_type=Path), help="The SQLite file with the queues."
 )
-project_option = click.option("--project", default="default", show_default=True, help="The project of the queue.")
+project_option = click.option(
+    "--project", metavar="NAME", default="default", help="The project of the queue.  [default: 'default']"
+)
 queue_option = click.option(
     "--queue", "queue_name", metavar="NAME", help="Name or id of the queue; may be left out where there is only one."
 )

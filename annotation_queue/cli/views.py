@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import click
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -24,7 +26,7 @@ from annotation_queue.cli.store import (
     timestamp,
 )
 from annotation_queue.query import ItemFilter, ItemQuery
-from annotation_queue.sorting import SortBy
+from annotation_queue.sorting import SORT_FIELDS, SortBy
 from annotation_queue.states import AnnotationState
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 _SHOWN_ITEMS: Final = 50
 _WIDTH: Final = 120
+_ENDLESS: Final = 10_000
 
 
 def make_console(*, stderr: bool = False) -> Console:
@@ -43,14 +46,37 @@ def make_console(*, stderr: bool = False) -> Console:
     return console if console.is_terminal else Console(stderr=stderr, highlight=False, width=_WIDTH)
 
 
-def _table(title: str | None, texts: Sequence[str], numbers: Sequence[str]) -> Table:
-    table = Table(title=title and Text(printable(title)), title_justify="left")
-    # Headings are no markup: rich would load its table of emoji for them, the slowest import of all.
-    for column in texts:
-        table.add_column(Text(column), overflow="fold")
-    for column in numbers:
-        table.add_column(Text(column), justify="right", no_wrap=True)
+_FOLDED: Final = "folded"
+_WHOLE: Final = "whole"
+_NUMBER: Final = "number"
+
+
+def _table(title: str | None, columns: Sequence[tuple[str, str]]) -> Table:
+    """Make a table of named columns, each folded where there is little room, whole (one word), or of numbers."""
+    table = Table(
+        title=title and Text(printable(title)),
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    for name, kind in columns:
+        # Headings are no markup: rich would load its table of emoji for them, the slowest import of all.
+        heading = Text(name)
+        if kind == _FOLDED:
+            table.add_column(heading, overflow="fold", min_width=8)
+        else:
+            table.add_column(heading, no_wrap=True, justify="right" if kind == _NUMBER else "left")
     return table
+
+
+def _print_table(console: Console, table: Table) -> None:
+    """Print a table; where it cannot get as narrow as the terminal, its lines go on rather than lose a number."""
+    least = Measurement.get(console, console.options.update(width=_ENDLESS), table).minimum
+    if least > console.width:
+        table.width = least
+    console.print(table, crop=False, soft_wrap=True)
 
 
 def _row(*cells: object) -> list[Text]:
@@ -75,17 +101,19 @@ def print_stats(console: Console, queues: Sequence[AnnotationQueue], stats: Sequ
         queues: The queues.
         stats: Their statistics, in the same order.
     """
-    names = [state.value.replace("_", " ") for state in AnnotationState]
-    table = _table(None, ["queue"], [*names, "total", "settled", "finished"])
-    people = _table(None, ["queue", "annotator"], [*names[1:]])
+    names = [state.value for state in AnnotationState]
+    totals = ("total", "settled", "finished")
+    table = _table(None, [("queue", _FOLDED), *((name, _NUMBER) for name in (*names, *totals))])
+    people = _table(None, [("queue", _FOLDED), ("annotator", _FOLDED), *((name, _NUMBER) for name in names[1:])])
     for queue, one in zip(queues, stats, strict=True):
         by_state = [one.by_state[state] for state in AnnotationState]
         table.add_row(*_row(queue.name, *by_state, one.total_items, one.settled_items, one.finished_items))
         for annotator, counts in sorted(one.by_annotator.items()):
             people.add_row(*_row(queue.name, annotator, *[counts.get(state, 0) for state in list(AnnotationState)[1:]]))
-    console.print(table)
+    _print_table(console, table)
     if people.row_count:
-        console.print(people)
+        console.print()
+        _print_table(console, people)
 
 
 @click.command()
@@ -121,26 +149,39 @@ def _sort(_context: click.Context, _option: click.Parameter, values: Iterable[st
 @db_option
 @project_option
 @queue_option
-@click.option("--id", "item_id", help="Only the item with this id.")
-@click.option("--call-id", help="Only items of this call.")
-@click.option("--op-name", help="Only items whose call has this operation's name.")
-@click.option("--trace-id", help="Only items whose call is of this trace.")
+@click.option("--id", "item_id", metavar="ID", help="Only the item with this id.")
+@click.option("--call-id", metavar="ID", help="Only items of this call.")
+@click.option("--op-name", metavar="NAME", help="Only items whose call has this operation's name.")
+@click.option("--trace-id", metavar="ID", help="Only items whose call is of this trace.")
 @click.option("--added-by", metavar="USER", help="Only items that this user added.")
 @click.option(
     "--state",
     "states",
     multiple=True,
+    metavar="STATE",
     type=click.Choice([state.value for state in AnnotationState]),
-    help="Only items in this state; repeatable.",
+    help=f"Only items in this state; repeatable. One of {', '.join(state.value for state in AnnotationState)}.",
 )
 @click.option(
     "--annotator", metavar="NAME", help="States as this annotator sees them, instead of the newest of anybody's."
 )
 @click.option(
-    "--sort", "sort_by", metavar="FIELD[:asc|desc]", multiple=True, callback=_sort, help="Sort by this; repeatable."
+    "--sort",
+    "sort_by",
+    metavar="FIELD[:asc|desc]",
+    multiple=True,
+    callback=_sort,
+    help=f"Sort by this field; repeatable. One of {', '.join(sorted(SORT_FIELDS))}.",
 )
-@click.option("--limit", type=click.IntRange(min=0), help="At most so many.  [default: 50 in a table, all with --json]")
-@click.option("--offset", type=click.IntRange(min=0), default=0, help="Leave out so many first.")
+@click.option(
+    "--limit",
+    metavar="N",
+    type=click.IntRange(min=0),
+    help="Show at most so many.  [default: 50 in a table, all with --json]",
+)
+@click.option(
+    "--offset", metavar="N", type=click.IntRange(min=0), default=0, help="Leave out so many first.  [default: 0]"
+)
 @click.option("--position", is_flag=True, help="Number the items by their place in the whole queue under this sort.")
 @json_option
 def items(
@@ -178,14 +219,15 @@ def items(
                 _print_json(attrs.asdict(item, recurse=False))
             return
         page = queues.query_items(queue.id, query)
-    numbers = ["position"] if position else []
-    table = _table(queue.name, ["item", "call", "state", "annotator", "updated (UTC)"], ["priority", *numbers])
+    texts = [("item", _WHOLE), ("call", _FOLDED), ("state", _WHOLE), ("annotator", _FOLDED), ("updated", _WHOLE)]
+    numbers = [(name, _NUMBER) for name in ("priority", *(["position"] if position else []))]
+    table = _table(f"queue {queue.name}", [*texts, *numbers])
     for item in page.items:
-        updated = item.updated_at.strftime("%Y-%m-%d %H:%M:%S")
+        updated = item.updated_at.strftime("%Y-%m-%dT%H:%M:%SZ")
         state, who = item.annotation_state.value, item.annotator_user_id
         place = [item.position_in_queue] if position else []
         table.add_row(*_row(item.id, item.call_id, state, who, updated, item.priority, *place))
-    make_console().print(table)
+    _print_table(make_console(), table)
     if page.total is not None and page.total > len(page.items):
         say(f"{len(page.items):,} of {page.total:,} items; see --limit and --offset")
 
@@ -203,8 +245,9 @@ def history(*, db: Path, project: str, item_id: str, as_json: bool) -> None:
         for transition in transitions:
             _print_json(attrs.asdict(transition, recurse=False))
         return
-    table = _table(f"item {item_id}", ["at (UTC)", "annotator", "from", "to", "reason"], [])
+    texts = [("at", _WHOLE), ("annotator", _FOLDED), ("from", _WHOLE), ("to", _WHOLE), ("reason", _FOLDED)]
+    table = _table(f"item {item_id}", texts)
     for one in transitions:
-        at = one.at.strftime("%Y-%m-%d %H:%M:%S.%f")
+        at = timestamp(one.at)
         table.add_row(*_row(at, one.annotator_id, one.from_state.value, one.to_state.value, one.reason))
-    make_console().print(table)
+    _print_table(make_console(), table)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
-from typing import TYPE_CHECKING, Self
+import weakref
+from typing import TYPE_CHECKING, Final, Self
 
 from annotation_queue.errors import Conflict, ItemNotFound, QueueNotFound, StorageError
 from annotation_queue.items import AddedItems, Claim, explain_unavailable
@@ -25,6 +27,29 @@ if TYPE_CHECKING:
     from annotation_queue.states import Transition
 
 
+# A child that is forked while another thread holds a lock would wait for it for ever, so a fork takes them all.
+_repositories: Final[weakref.WeakSet[MemoryRepository]] = weakref.WeakSet()
+_held: Final[list[threading.RLock]] = []
+_one_fork: Final = threading.RLock()
+
+
+def _hold_all() -> None:
+    _one_fork.acquire()
+    for repository in list(_repositories):
+        repository._lock.acquire()  # noqa: SLF001 - a fork is the one thing that concerns all of them
+        _held.append(repository._lock)  # noqa: SLF001
+
+
+def _release_all() -> None:
+    while _held:
+        _held.pop().release()
+    _one_fork.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_hold_all, after_in_parent=_release_all, after_in_child=_release_all)
+
+
 class MemoryRepository:
     """Keeps everything in this process's memory, indexed; it is gone with the repository.
 
@@ -39,6 +64,7 @@ class MemoryRepository:
     def __init__(self) -> None:
         # Reentrant, since making an item and an iterable of items may call back.
         self._lock = threading.RLock()
+        _repositories.add(self)
         self._closed = False
         self._queues: dict[str, StoredQueue] = {}
         """By id, deleted ones too."""

@@ -109,7 +109,7 @@ def kept(change: Change) -> Change:
     """Turn a change into the form that is kept, which shares nothing with the caller that could be changed."""
     if not any(isinstance(each.annotation, dict | list) for each in change.progresses):
         return change
-    return Change(tuple(map(_kept, change.progresses)), change.transitions, change.standing, change.updated_at)
+    return attrs.evolve(change, progresses=tuple(map(_kept, change.progresses)))
 
 
 def _kept(progress: Progress) -> Progress:

@@ -15,9 +15,10 @@ from annotation_queue.repositories.sql_rows import STATES, queue_of, queue_row
 from annotation_queue.repositories.sqlite_check import problems
 from annotation_queue.repositories.sqlite_connections import SYNCHRONOUS, Connections
 from annotation_queue.repositories.sqlite_items import CallerError, add_items, in_chunks, refresh, remove_items
+from annotation_queue.repositories.sqlite_known import Known
 from annotation_queue.repositories.sqlite_queries import query_items
 from annotation_queue.repositories.sqlite_schema import prepare
-from annotation_queue.repositories.sqlite_session import SQL, Known, Session
+from annotation_queue.repositories.sqlite_session import SQL, Session
 from annotation_queue.states import make_transition
 from annotation_queue.values import check_text, from_micros, refuse
 
@@ -61,7 +62,11 @@ class SQLiteRepository:
             raise refuse("busy_timeout", busy_timeout, "a number of seconds, at least 0")
         self._known = Known()
         self._connections = Connections(str(Path(name).absolute()), synchronous, busy_timeout)
-        prepare(self._connections)
+        try:
+            prepare(self._connections)
+        except BaseException:
+            self._connections.close()
+            raise
 
     def add_queue(self, queue: AnnotationQueue) -> None:
         """See `Repository.add_queue`. Cost: constant."""
@@ -118,7 +123,9 @@ class SQLiteRepository:
                 queue = session.queue(project_id, queue_id)
                 return add_items(session, queue, chain([first], chunks), make)
         except CallerError as carrier:
-            raise cast("Exception", carrier.__cause__) from None
+            error = cast("Exception", carrier.__cause__)
+        # Out here, so that it keeps the cause that its raiser gave it.
+        raise error
 
     def get_item(self, project_id: str, item_id: str, queue_id: str | None = None) -> QueueItem:
         """See `Repository.get_item`. Cost: that of the payload."""

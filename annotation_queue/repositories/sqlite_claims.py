@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any
 from annotation_queue.items import Claim, explain_unavailable
 from annotation_queue.records import FINISHED, change_of, view
 from annotation_queue.repositories.sql_rows import time_or_none
-from annotation_queue.repositories.sqlite_session import NEVER_MICROS, SQL
-from annotation_queue.states import AnnotationState, aggregate, grant
+from annotation_queue.repositories.sqlite_known import FIRST_PLACE, NEVER_MICROS
+from annotation_queue.repositories.sqlite_session import SQL
+from annotation_queue.states import AnnotationState, aggregate, grant, is_finished
 from annotation_queue.values import lease_end, to_micros
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from annotation_queue.items import AnnotationQueue, Unavailable
+    from annotation_queue.repositories.sqlite_known import Place
     from annotation_queue.repositories.sqlite_session import Session
 
 
@@ -32,7 +34,7 @@ def claim(
     queue, annotator = session.claim_context(project_id, queue_id, annotator_id)
     expires_at = lease_end(at, lease or queue[2].lease)
     claims: list[Claim] = []
-    while len(claims) < limit and (row := _first_claimable(session, queue[0], annotator, to_micros(at))) is not None:
+    while len(claims) < limit and (row := _first_claimable(session, queue, annotator, to_micros(at))) is not None:
         record, item = session.record_of(row, queue), session.item_of(row, queue[2])
         progresses, transitions = grant(record.progresses, item.id, annotator_id, at=at, expires_at=expires_at)
         session.store(record, change_of(record, progresses, transitions))
@@ -49,9 +51,42 @@ def claim(
     return tuple(claims) or _unavailable(session, queue, annotator)
 
 
-def _first_claimable(session: Session, queue: int, annotator: int, now: int) -> tuple[Any, ...] | None:
+def _first_claimable(
+    session: Session, queue: tuple[int, int, AnnotationQueue], annotator: int, now: int
+) -> tuple[Any, ...] | None:
     """Find the first item in queue order among those that wait for nothing and those whose lease ran out."""
-    found = session.execute(SQL["first_open"], (queue, annotator, now)).fetchone()
+    start = _first_unsettled(session, queue, annotator)
+    return _earlier_expired(
+        session,
+        queue[0],
+        annotator,
+        now,
+        session.execute(SQL["first_open"], (queue[0], *start, annotator, now)).fetchone(),
+    )
+
+
+def _first_unsettled(session: Session, queue: tuple[int, int, AnnotationQueue], annotator: int) -> Place:
+    """Find the place of the first open item that the annotator has not settled, and mark it.
+
+    Where settling an item leaves it open for others, an annotator who has done many would otherwise pass all of them at
+    every claim.
+    """
+    policies = queue[2].annotations_per_item, queue[2].skip_policy
+    if not annotator or (is_finished(1, 0, *policies) and is_finished(0, 1, *policies)):
+        return FIRST_PLACE
+    mark = session.mark(queue[0], annotator)
+    place = session.execute(SQL["first_unsettled"], (queue[0], *mark, annotator)).fetchone()
+    if place is None:
+        place = session.execute(SQL["last_open"], (queue[0],)).fetchone() or mark
+    if place != mark:
+        session.set_mark(queue[0], annotator, place)
+    return place  # type: ignore[no-any-return]
+
+
+def _earlier_expired(
+    session: Session, queue: int, annotator: int, now: int, found: tuple[Any, ...] | None
+) -> tuple[Any, ...] | None:
+    """Take an item whose lease ran out instead of the one found, where it comes first."""
     next_expiry = session.next_expiry(queue)
     if next_expiry <= now:
         expired = session.execute(SQL["first_expired"], (queue, now, annotator, now)).fetchone()
@@ -62,10 +97,10 @@ def _first_claimable(session: Session, queue: int, annotator: int, now: int) -> 
                 session.set_next_expiry(queue, NEVER_MICROS if least is None else least)
         elif found is None or _place(expired) < _place(found):
             found = expired
-    return found  # type: ignore[no-any-return]
+    return found
 
 
-def _place(row: tuple[Any, ...]) -> tuple[int, int, str]:
+def _place(row: tuple[Any, ...]) -> Place:
     """Pick what sorts in queue order out of the columns of ``live_item``."""
     return row[14], row[12], row[2]
 
@@ -77,6 +112,7 @@ def _unavailable(session: Session, queue: tuple[int, int, AnnotationQueue], anno
     retry_at = None
     if unfinished:
         (waiting,) = session.execute(SQL["retry_at"], (annotator, queue[0])).fetchone()
-        (own,) = session.execute(SQL["own_retry_at"], (annotator, queue[0])).fetchone()
+        start = _first_unsettled(session, queue, annotator)
+        (own,) = session.execute(SQL["own_retry_at"], (annotator, queue[0], *start)).fetchone()
         retry_at = time_or_none(min((moment for moment in (waiting, own) if moment is not None), default=None))
     return explain_unavailable(live=live, unfinished=unfinished, retry_at=retry_at)

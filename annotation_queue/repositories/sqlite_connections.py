@@ -7,11 +7,15 @@ import random
 import sqlite3
 import threading
 import time
+import weakref
+from contextlib import closing, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from annotation_queue.errors import StorageBusy, StorageCorrupt, StorageError, StorageFull
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
 SYNCHRONOUS: Final = ("FULL", "NORMAL", "OFF")
@@ -21,14 +25,15 @@ _BUSY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _FULL: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE})
 _CORRUPT: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _PRIMARY: Final = 0xFF
+# Where the schema itself is garbled, its text is no text.
+_DRIVER_ERRORS: Final = (sqlite3.Error, UnicodeDecodeError)
 _CACHE_KIBIBYTES: Final = 16_384
 _RETRY_SECONDS: Final = (0.000_5, 0.002)
+_FORK_SECONDS: Final = 10.0
+"""How long a fork waits for transactions of other threads."""
 
-# Connections that a forked child inherited. They are never used or closed there: closing one would touch the parent's locks.
-_inherited: Final[list[sqlite3.Connection]] = []
 
-
-def translate(error: sqlite3.Error, path: str) -> StorageError:
+def translate(error: sqlite3.Error | UnicodeDecodeError, path: str) -> StorageError:
     """Turn SQLite's error into ours.
 
     Args:
@@ -39,6 +44,8 @@ def translate(error: sqlite3.Error, path: str) -> StorageError:
         The error to raise from it.
     """
     code: int = getattr(error, "sqlite_errorcode", 0)
+    if isinstance(error, UnicodeDecodeError):
+        code = sqlite3.SQLITE_CORRUPT
     if code & _PRIMARY in _BUSY:
         return StorageBusy(f"{path} stayed locked by another writer past the deadline; nothing was written, try again")
     if code in _FULL or code & _PRIMARY == sqlite3.SQLITE_FULL:
@@ -46,6 +53,50 @@ def translate(error: sqlite3.Error, path: str) -> StorageError:
     if code & _PRIMARY in _CORRUPT:
         return StorageCorrupt(f"{path} is no intact SQLite database ({error}); restore it from a backup")
     return StorageError(f"{path} could not be used ({error}); nothing was written")
+
+
+class Pools:
+    """The pools of this process, which no fork may catch with an open connection.
+
+    Within a process SQLite counts its locks on a file itself. A child that inherits a connection believes that it holds locks
+    which only its parent does; once that closes the file, others take what the child commits for garbage, and it is lost.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._all: weakref.WeakSet[Connections] = weakref.WeakSet()
+        self._held: list[Connections] = []
+        self.inherited: Final[list[sqlite3.Connection]] = []
+        """What a child inherited all the same; it is never used or closed there."""
+        self.refused: Final[set[str]] = set()
+        """Paths that were in use at the fork, of which a child can keep no locks."""
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(before=self._hold, after_in_parent=self._let_go, after_in_child=self._begin)
+
+    def add(self, pool: Connections) -> None:
+        """Take care of a pool as long as it is used."""
+        with self._lock:
+            self._all.add(pool)
+
+    def _hold(self) -> None:
+        self._lock.acquire()
+        deadline = time.monotonic() + _FORK_SECONDS
+        for pool in list(self._all):
+            pool.hold(deadline)
+            self._held.append(pool)
+
+    def _let_go(self) -> None:
+        while self._held:
+            self._held.pop().let_go()
+        self._lock.release()
+
+    def _begin(self) -> None:
+        while self._held:
+            self._held.pop().begin_in_child()
+        self._lock.release()
+
+
+_pools: Final = Pools()
 
 
 class Connections:
@@ -61,10 +112,13 @@ class Connections:
         self.path = path
         self._synchronous = synchronous
         self._busy_timeout = busy_timeout
-        self._lock = threading.Lock()
+        self._gate = threading.RLock()
         self._pid = os.getpid()
         self._idle: list[sqlite3.Connection] = []
+        # By the id of a connection: to whom it is lent, and in which thread.
+        self._lent: dict[int, tuple[weakref.ref[Transaction], int]] = {}
         self._closed = False
+        _pools.add(self)
 
     def reading(self) -> Transaction:
         """Lend a connection inside a read transaction: every statement sees the same instant."""
@@ -112,59 +166,105 @@ class Connections:
             raise
         return connection
 
+    def peek(self, look: Callable[[sqlite3.Connection], object]) -> None:
+        """Look at a file that has a write-ahead log, without changing the one or the other.
+
+        SQLite's errors are passed over: who opens the file for writing meets them too.
+
+        Args:
+            look: Takes a connection that only reads. What else it raises comes through.
+        """
+        log = Path(f"{self.path}-wal")
+        # Behind the gate, since no fork may catch this connection either.
+        with self._gate, suppress(sqlite3.Error):
+            if log.exists() and log.stat().st_size:
+                with closing(sqlite3.connect(f"{Path(self.path).as_uri()}?mode=ro", uri=True, timeout=0)) as connection:
+                    look(connection)
+
     def write_ahead(self) -> None:
         """Turn the file to write-ahead logging, which stays with it."""
-        try:
-            connection = self.take()
-            try:
-                self.retry(connection, "PRAGMA journal_mode = WAL").fetchall()
-            finally:
-                self.give_back(connection)
-        except sqlite3.Error as error:
-            raise translate(error, self.path) from error
+        turning = Transaction(self, "PRAGMA journal_mode = WAL")
+        # It is no transaction, and so has nothing to commit.
+        turning.__enter__()
+        turning.end()
 
     def close(self) -> None:
         """Close what is idle, and what is lent as soon as it comes back; a second time does nothing."""
         if self._pid != os.getpid():
-            self._after_fork()
-        with self._lock:
+            self.begin_in_child()
+        with self._gate:
             self._closed = True
-            idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()
+            self._close_idle()
 
-    def take(self) -> sqlite3.Connection:
+    def take(self, borrower: Transaction) -> sqlite3.Connection:
         """Lend a connection; nobody else has it until it is given back."""
         if self._pid != os.getpid():
-            self._after_fork()
-        with self._lock:
+            self.begin_in_child()
+        with self._gate:
             if self._closed:
                 raise StorageError(f"the repository on {self.path} is closed; make a new one")
-            if self._idle:
-                return self._idle.pop()
-        return self.connect()
-
-    def _after_fork(self) -> None:
-        # Another thread of the parent may have held the lock when the process forked.
-        self._lock = threading.Lock()
-        _inherited.extend(self._idle)
-        self._idle = []
-        self._pid = os.getpid()
+            if self.path in _pools.refused:
+                raise StorageError(f"{self.path} was in use when this process was forked; fork while it is not")
+            connection = self._idle.pop() if self._idle else self.connect()
+            # An interrupt can come between the body of a transaction and its end. SQLite's connections free themselves only
+            # at a later garbage collection, and would keep the file locked until then.
+            lost = weakref.ref(borrower, lambda _: self.give_back(connection))
+            self._lent[id(connection)] = (lost, threading.get_ident())
+        return connection
 
     def give_back(self, connection: sqlite3.Connection) -> None:
-        """Take a connection back, without its transaction if that is still open."""
+        """Take a connection back, without its transaction if that is still open; a second time does nothing."""
+        if id(connection) not in self._lent:
+            return
+        intact = True
         if connection.in_transaction:
             # The body failed, or COMMIT did: nothing of it may stay, nor hold the lock.
             try:
                 connection.execute("ROLLBACK")
             except sqlite3.Error:
-                connection.close()
-                return
-        with self._lock:
-            if not self._closed:
-                self._idle.append(connection)
-                return
-        connection.close()
+                intact = False
+        del self._lent[id(connection)]
+        if not intact:
+            connection.close()
+            return
+        self._idle.append(connection)
+        # Only now, so that one that is closed meanwhile leaves nothing open.
+        if self._closed:
+            self._close_idle()
+
+    def hold(self, deadline: float) -> None:
+        """Close every connection and lend none until `let_go`, so that a forked child inherits none.
+
+        Args:
+            deadline: The monotonic second until which to wait for what other threads were lent. A child that inherits a
+                connection all the same refuses to use the file.
+        """
+        self._gate.acquire()
+        own = threading.get_ident()
+        while any(thread != own for _, thread in tuple(self._lent.values())) and time.monotonic() < deadline:
+            time.sleep(_RETRY_SECONDS[0])
+        self._close_idle()
+
+    def let_go(self) -> None:
+        """Go on in the parent after a fork."""
+        self._gate.release()
+
+    def begin_in_child(self) -> None:
+        """Start anew in a forked child."""
+        # Another thread of the parent may have held it, where the process was forked without Python's knowledge.
+        self._gate = threading.RLock()
+        _pools.inherited.extend(self._idle)
+        self._idle = []
+        if self._lent:
+            _pools.refused.add(self.path)
+            self._lent = {}
+        self._pid = os.getpid()
+
+    def _close_idle(self) -> None:
+        # Two threads may do this at once.
+        with suppress(IndexError):
+            while True:
+                self._idle.pop().close()
 
 
 class Transaction:
@@ -175,33 +275,38 @@ class Transaction:
         begin: The statement that begins it.
     """
 
-    __slots__ = ("_begin", "_connection", "_connections")
+    __slots__ = ("__weakref__", "_begin", "_connection", "_connections")
 
     def __init__(self, connections: Connections, begin: str) -> None:
         self._connections = connections
         self._begin = begin
+        self._connection: sqlite3.Connection | None = None
 
     def __enter__(self) -> sqlite3.Connection:
         try:
-            self._connection = connection = self._connections.take()
-            try:
-                self._connections.retry(connection, self._begin)
-            except BaseException:
-                self._connections.give_back(connection)
-                raise
-        except sqlite3.Error as error:
-            raise translate(error, self._connections.path) from error
+            self._connection = connection = self._connections.take(self)
+            self._connections.retry(connection, self._begin)
+        except BaseException as error:
+            self.end()
+            if isinstance(error, _DRIVER_ERRORS):
+                raise translate(error, self._connections.path) from error
+            raise
         return connection
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         try:
-            if error is None:
+            if error is None and self._connection is not None:
                 self._connection.execute("COMMIT")
-        except sqlite3.Error as failed:
+        except _DRIVER_ERRORS as failed:
             raise translate(failed, self._connections.path) from failed
         finally:
-            self._connections.give_back(self._connection)
-        if isinstance(error, sqlite3.Error):
+            self.end()
+        if isinstance(error, _DRIVER_ERRORS):
             raise translate(error, self._connections.path) from error
+
+    def end(self) -> None:
+        """Give the connection back; a second time does nothing."""
+        if self._connection is not None:
+            self._connections.give_back(self._connection)

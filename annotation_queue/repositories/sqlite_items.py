@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 CHUNK: Final = 2_000
 """How many items or ids go to the database at once."""
+_MOST_CHARACTERS: Final = 4 << 20
+"""How many characters of ids do, or one id."""
 
 
 def add_items(
@@ -43,16 +45,22 @@ def add_items(
     for chunk in chunks:
         given += len(chunk)
         # Earlier chunks are in the table by now, so this finds what they repeated too.
-        wanted = json.dumps([new.call_id for new in chunk])
-        taken = {call_id for (call_id,) in session.execute(SQL["taken_calls"], (wanted, num))}
+        taken: set[str] = set()
+        for wanted in _lists([new.call_id for new in chunk]):
+            taken.update(call_id for (call_id,) in session.execute(SQL["taken_calls"], (wanted, num)).fetchall())
         made: list[QueueItem] = []
-        for new in chunk:
-            if new.call_id not in taken:
-                taken.add(new.call_id)
-                made.append(make(new, queue[2]))
+        try:
+            for new in chunk:
+                if new.call_id not in taken:
+                    taken.add(new.call_id)
+                    made.append(make(new, queue[2]))
+        except Exception as error:
+            raise CallerError from error
         _insert(session, num, first + len(added), made, numbers)
         added += made
     session.count(num, {key: n * len(added) for key, n in tally(NEW, ()).items()})
+    if added:
+        session.opened(num)
     return AddedItems(added=tuple(added), duplicates=given - len(added))
 
 
@@ -60,9 +68,12 @@ def _insert(
     session: Session, queue: int, first: int, items: Sequence[QueueItem], numbers: dict[tuple[str, str], int]
 ) -> None:
     ids = [item.id for item in items]
-    taken = session.execute(SQL["taken_ids"], (json.dumps(ids),)).fetchone()
-    if taken is not None or len(set(ids)) < len(ids):
-        raise Conflict(f"an item's id is taken{'' if taken is None else f' ({taken[0]!r})'}")
+    for wanted in _lists(ids):
+        taken = session.execute(SQL["taken_ids"], (wanted,)).fetchone()
+        if taken is not None:
+            raise Conflict(f"the item id {taken[0]!r} is taken")
+    if len(set(ids)) < len(ids):
+        raise Conflict("an item's id is taken")
 
     def text(value: str) -> int:
         key = ("text", value)
@@ -112,8 +123,20 @@ def _insert(
     )
 
 
+def _lists(texts: Sequence[str]) -> Iterator[str]:
+    """Write texts as JSON lists which are all small enough for SQLite, however long the texts are."""
+    start = size = 0
+    for index, text in enumerate(texts):
+        size += len(text)
+        if index > start and (size > _MOST_CHARACTERS or index - start == CHUNK):
+            yield json.dumps(texts[start:index])
+            start, size = index, len(text)
+    if texts:
+        yield json.dumps(texts[start:])
+
+
 class CallerError(Exception):
-    """Carries what the caller's iterable raised past the place where SQLite's errors are translated; it is the cause."""
+    """Carries what the caller's code raised past the place where SQLite's errors are translated; it is the cause."""
 
 
 def in_chunks(items: Iterable[NewItem]) -> Iterator[list[NewItem]]:
@@ -138,9 +161,8 @@ def remove_items(
 ) -> int:
     """Delete items softly; what is deleted is as for `Repository.remove_items`."""
     removed: set[int] = set()
-    for start in range(0, len(item_ids), CHUNK):
-        wanted = json.dumps(item_ids[start : start + CHUNK])
-        nums = {num for (num,) in session.execute(SQL["live_nums_by_id"], (wanted, queue[0]))}
+    for wanted in _lists(item_ids):
+        nums = {num for (num,) in session.execute(SQL["live_nums_by_id"], (wanted, queue[0])).fetchall()}
         for num in sorted(nums):
             record = session.record_by_num(num, queue)
             counts = tally(standing(record.progresses, queue[2]), record.progresses)
@@ -170,10 +192,11 @@ def refresh(session: Session, before: tuple[int, int, AnnotationQueue], after: A
             session.count(num, {(None, FINISHED): n * (new.finished - old.finished)})
     for (item,) in session.execute(SQL["held_nums"], (num,)).fetchall():
         record = session.record_by_num(item, before)
-        new = standing(record.progresses, after)
-        if new != standing(record.progresses, was):
+        old, new = standing(record.progresses, was), standing(record.progresses, after)
+        if new != old:
             now = (num, revision + 1, item, cast("Revision", record.revision)[3])
-            session.store(attrs.evolve(record, revision=now), Change((), (), new, record.updated_at))
+            session.store(attrs.evolve(record, revision=now), Change((), (), old, new, record.updated_at))
+    session.opened(num)
 
 
 def _settled_by(completed: int, skipped: int, at: datetime) -> list[Progress]:

@@ -201,7 +201,8 @@ class Selection:
         if not nums:
             return ()
         expressions = tuple(term.text for term in self._terms)
-        if expressions not in _INDEXES and expressions != _BY_OP:
+        # What lies between two items is counted in an index; below `op_names` that would be a scan for each item.
+        if expressions not in _INDEXES and not (expressions == _BY_OP and in_a_row):
             return self._numbered(nums)
         values = [values_of(self._order, self._terms, self._order.values(item)) for item in items]
         first = self._count([beyond(self._terms, values[0], after=False)], self._terms) + 1

@@ -32,6 +32,8 @@ def prepare(connections: Connections) -> None:
         StorageBusy: Another process held it past the deadline.
         StorageError: It cannot be opened, or needs a migration and is read-only.
     """
+    # Closing a file that was opened for writing moves its log into it, which would change one that is refused.
+    connections.peek(lambda connection: _our_version(connection, connections.path))
     with connections.reading() as connection:
         version = _our_version(connection, connections.path)
     if version == SCHEMA_VERSION:
@@ -56,6 +58,8 @@ def _our_version(connection: sqlite3.Connection, path: str) -> int:
         return 0
     if application != APPLICATION_ID:
         raise StorageCorrupt(f"{path} is a database of another application; it was left as it is, name another file")
+    if version < 0 or (version == 0 and tables):
+        raise StorageCorrupt(f"{path} has schema version {version}, which nothing wrote; restore it from a backup")
     if version > SCHEMA_VERSION:
         raise SchemaVersionUnknown(path, version, SCHEMA_VERSION)
     return int(version)

@@ -20,6 +20,7 @@ from annotation_queue.repositories.sql_rows import (
     time_or_none,
     value_or_none,
 )
+from annotation_queue.repositories.sqlite_known import FIRST_PLACE, LONGEST_KEPT, NEVER_MICROS, Known
 from annotation_queue.values import from_micros, to_micros
 
 if TYPE_CHECKING:
@@ -29,12 +30,11 @@ if TYPE_CHECKING:
     from annotation_queue.items import AnnotationQueue, QueueItem
     from annotation_queue.records import Change
     from annotation_queue.repositories.sqlite_connections import Transaction
+    from annotation_queue.repositories.sqlite_known import Place
     from annotation_queue.states import Progress
 
 SQL: Final = load_statements("sqlite")
 
-NEVER_MICROS: Final = (1 << 63) - 1
-"""A time that never comes, in microseconds."""
 KIND_NAMES: Final = (*STATES, SETTLED, FINISHED)
 """What each kind of counter counts."""
 KINDS: Final = {name: kind for kind, name in enumerate(KIND_NAMES)}
@@ -43,36 +43,6 @@ Revision: TypeAlias = tuple[int, int, int, int]
 """What `ItemRecord.revision` is here: number and revision of the queue, number and revision of the item."""
 
 _Value = TypeVar("_Value")
-
-_LONGEST_KEPT: Final = 1_024
-_MOST_KEPT: Final = 65_536
-
-
-class Known:
-    """What numbers in the dictionary tables stand for, and queues by number and revision, kept in memory.
-
-    None of it ever changes once it is committed, so nothing kept can be stale. It is bounded: long texts are not kept, and
-    everything is dropped when there is too much.
-    """
-
-    __slots__ = ("fields", "nums", "op_names", "queues", "texts")
-
-    def __init__(self) -> None:
-        self.texts: dict[int, str] = {}
-        self.nums: dict[str, int] = {}
-        self.fields: dict[int, tuple[str, ...]] = {}
-        self.op_names: dict[int, str] = {}
-        self.queues: dict[tuple[int, int], AnnotationQueue] = {}
-
-    def keep(self, learned: Known) -> None:
-        """Keep what a transaction learned, now that it is committed."""
-        for name in self.__slots__:
-            new = getattr(learned, name)
-            if new:
-                kept = getattr(self, name)
-                if len(kept) > _MOST_KEPT:
-                    kept.clear()
-                kept.update(new)
 
 
 class Session:
@@ -89,6 +59,7 @@ class Session:
         self._known = known
         self._learned = Known()
         self._next_expiry: dict[int, int] = {}
+        self._openings: dict[int, int] = {}
 
     def __enter__(self) -> Self:
         connection = self._transaction.__enter__()
@@ -129,7 +100,7 @@ class Session:
         if found is None:
             (text,) = self.execute(SQL[statement], (num,)).fetchone()
             found = parse(text)
-            if len(text) <= _LONGEST_KEPT:
+            if len(text) <= LONGEST_KEPT:
                 learned[num] = found
         return found
 
@@ -149,7 +120,7 @@ class Session:
         return self._learn_num(text, self.execute(SQL["add_text"], (text,)).fetchone()[0]) if num is None else num
 
     def _learn_num(self, text: str, num: int) -> int:
-        if len(text) <= _LONGEST_KEPT:
+        if len(text) <= LONGEST_KEPT:
             self._learned.nums[text] = num
         return num
 
@@ -181,7 +152,8 @@ class Session:
         queue = self._known.queues.get(key) or self._learned.queues.get(key)
         if queue is None:
             queue = queue_of(self.execute(SQL["queue_by_num"], (key[0],)).fetchone())
-            self._learned.queues[key] = queue
+            if len(queue.description) + sum(map(len, queue.scorer_refs)) <= LONGEST_KEPT:
+                self._learned.queues[key] = queue
         if queue.project_id != project_id or queue.deleted_at is not None:
             raise QueueNotFound(queue_id)
         return *key, queue
@@ -329,6 +301,8 @@ class Session:
             )
         if claimable_at is not None and ALWAYS_MICROS < claimable_at < self.next_expiry(queue):
             self.set_next_expiry(queue, claimable_at)
+        if change.opens:
+            self.opened(queue)
         self.count(queue, count_change(record, change), annotators)
 
     def count(
@@ -355,10 +329,25 @@ class Session:
         row = self.execute(SQL["claim_context"], (annotator_id, queue_id)).fetchone()
         if row is None:
             raise QueueNotFound(queue_id)
-        num, revision, annotator, self._next_expiry[num] = row
+        num, revision, annotator, self._next_expiry[num], self._openings[num] = row
         if annotator:
             self._learn_num(annotator_id, annotator)
         return self._queue_of_key(project_id, queue_id, (num, revision)), annotator
+
+    def mark(self, queue: int, annotator: int) -> Place:
+        """Give a place before which the annotator has settled every open item; only after `claim_context`."""
+        openings, place = self._known.marks.get((queue, annotator), (-1, FIRST_PLACE))
+        return place if openings == self._openings[queue] else FIRST_PLACE
+
+    def set_mark(self, queue: int, annotator: int, place: Place) -> None:
+        """Remember that place for later transactions; only after `claim_context`."""
+        self._learned.marks[queue, annotator] = self._openings[queue], place
+
+    def opened(self, queue: int) -> None:
+        """Note that items became open or work was reopened, so that no mark is good any more."""
+        self.execute(SQL["opened"], (queue,))
+        if queue in self._openings:
+            self._openings[queue] += 1
 
     def next_expiry(self, queue: int) -> int:
         """Read a time before which no lease in ``work_waiting`` ends, in microseconds."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import threading
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -127,3 +128,29 @@ def test_the_check_names_what_is_wrong(break_it: Callable[[Any], object], what: 
     break_it(repository._queues[queue_id])
     wrong = repository.check()
     assert any(what in each and queue_id in each for each in wrong), wrong
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_child_that_is_forked_while_another_thread_is_at_work_does_not_wait_for_it() -> None:
+    repository = MemoryRepository()
+    inside, go_on = threading.Event(), threading.Event()
+
+    def slow_id() -> str:
+        inside.set()
+        go_on.wait(0.3)
+        return "id"
+
+    queue_id = AnnotationQueues(repository, PROJECT).create("queue", created_by="ann").id
+    slow = AnnotationQueues(repository, PROJECT, new_id=slow_id)
+    adding = threading.Thread(
+        target=slow.add_items, args=(queue_id, [NewItem(call_id="1")]), kwargs={"added_by": "ann"}
+    )
+    adding.start()
+    assert inside.wait(10)
+    child = multiprocessing.get_context("fork").Process(
+        target=AnnotationQueues(repository, PROJECT).get_item, args=("id",), daemon=True
+    )
+    child.start()
+    child.join(10)
+    assert child.exitcode == 0
+    adding.join()

@@ -145,6 +145,10 @@ ON CONFLICT (queue, annotator, kind) DO UPDATE SET n = n + excluded.n
 -- name: counters --
 SELECT annotator, kind, n FROM counters WHERE queue = ? AND kind < 6
 
+-- name: opened --
+INSERT INTO counters (queue, annotator, kind, n) VALUES (?, 0, 7, 1)
+ON CONFLICT (queue, annotator, kind) DO UPDATE SET n = n + 1
+
 -- name: set_next_expiry --
 INSERT INTO counters (queue, annotator, kind, n) VALUES (?, 0, 6, ?)
 ON CONFLICT (queue, annotator, kind) DO UPDATE SET n = excluded.n
@@ -156,16 +160,29 @@ SELECT n FROM counters WHERE queue = ? AND annotator = 0 AND kind = 6
 
 -- name: claim_context --
 SELECT q.num, q.revision, coalesce((SELECT num FROM texts WHERE text = ?), 0),
-    coalesce((SELECT n FROM counters WHERE queue = q.num AND annotator = 0 AND kind = 6), 9223372036854775807)
+    coalesce((SELECT n FROM counters WHERE queue = q.num AND annotator = 0 AND kind = 6), 9223372036854775807),
+    coalesce((SELECT n FROM counters WHERE queue = q.num AND annotator = 0 AND kind = 7), 0)
 FROM queues AS q WHERE q.id = ?
 
 -- name: first_open --
 SELECT @live_item_columns@
 FROM work AS w INDEXED BY work_open CROSS JOIN items AS i ON i.num = w.num
-WHERE w.queue = ? AND w.claimable_at = -62135596800000000 AND NOT EXISTS (
-    SELECT 1 FROM progresses AS p
-    WHERE p.item = w.num AND p.annotator = ? AND (p.state >= 2 OR p.lease_expires_at > ?))
+WHERE w.queue = ? AND w.claimable_at = -62135596800000000 AND (w.priority_down, w.created_at, w.id) >= (?, ?, ?)
+    AND NOT EXISTS (
+        SELECT 1 FROM progresses AS p
+        WHERE p.item = w.num AND p.annotator = ? AND (p.state >= 2 OR p.lease_expires_at > ?))
 ORDER BY w.priority_down, w.created_at, w.id LIMIT 1
+
+-- name: first_unsettled --
+SELECT w.priority_down, w.created_at, w.id FROM work AS w INDEXED BY work_open
+WHERE w.queue = ? AND w.claimable_at = -62135596800000000 AND (w.priority_down, w.created_at, w.id) >= (?, ?, ?)
+    AND NOT EXISTS (SELECT 1 FROM progresses AS p WHERE p.item = w.num AND p.annotator = ? AND p.state >= 2)
+ORDER BY w.priority_down, w.created_at, w.id LIMIT 1
+
+-- name: last_open --
+SELECT w.priority_down, w.created_at, w.id FROM work AS w INDEXED BY work_open
+WHERE w.queue = ? AND w.claimable_at = -62135596800000000
+ORDER BY w.priority_down DESC, w.created_at DESC, w.id DESC LIMIT 1
 
 -- name: first_expired --
 SELECT @live_item_columns@
@@ -187,7 +204,8 @@ WHERE w.queue = ? AND w.claimable_at > -62135596800000000 AND (p.state IS NULL O
 -- name: own_retry_at --
 SELECT min(p.lease_expires_at)
 FROM work AS w INDEXED BY work_open JOIN progresses AS p ON p.item = w.num AND p.annotator = ?
-WHERE w.queue = ? AND w.claimable_at = -62135596800000000 AND p.state = 1
+WHERE w.queue = ? AND w.claimable_at = -62135596800000000 AND (w.priority_down, w.created_at, w.id) >= (?, ?, ?)
+    AND p.state = 1
 
 -- Policies. An item that nobody touched keeps its standing under any of them.
 

@@ -117,7 +117,8 @@ CREATE TABLE transitions (
 ) STRICT, WITHOUT ROWID;
 
 -- What is counted for a queue. Annotator 0: live items by aggregate state (kind 0 to 3), settled (4) and finished (5) ones, and
--- in kind 6 a time before which no lease in `work_waiting` ends. Others: that annotator's progresses on live items by state.
+-- in kind 6 a time before which no lease in `work_waiting` ends, in kind 7 how often items became open or work was reopened.
+-- Others: that annotator's progresses on live items by state.
 CREATE TABLE counters (
     queue INTEGER NOT NULL REFERENCES queues,
     annotator INTEGER NOT NULL,

@@ -1,0 +1,191 @@
+"""Claims and completions: one at a time, each durable before it is acknowledged."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from annotation_queue import MemoryRepository, SQLiteRepository
+from benchmarks.contestants.bare import DiskCache, Huey, Litequeue, PersistQueue
+from benchmarks.contestants.orm import SQLAlchemyORM
+from benchmarks.contestants.ours import OursInMemory, OursOnSQLite
+from benchmarks.contestants.raw import RawSQLite
+from benchmarks.fixtures import Filled, complete, fill, new_items
+from benchmarks.harness import OURS_MEMORY, OURS_SQLITE, race, repeated
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from annotation_queue import Repository
+    from benchmarks.contestants import QueueContestant
+    from benchmarks.harness import Run
+
+CONTESTANTS: Final[tuple[type[QueueContestant], ...]] = (
+    OursOnSQLite,
+    RawSQLite,
+    Huey,
+    DiskCache,
+    SQLAlchemyORM,
+    PersistQueue,
+    Litequeue,
+    OursInMemory,
+)
+_GROWING: Final[dict[type[QueueContestant], str]] = {OursOnSQLite: "SQLite", OursInMemory: "memory", RawSQLite: ""}
+_STORAGES: Final = ("SQLite", "memory")
+_QUESTION: Final = "claims"
+_SMALL: Final = 10_000
+_ASKED: Final = 100_000
+_LARGE: Final = 1_000_000
+_EXPIRY: Final = timedelta(minutes=5)
+
+
+def measure(run: Run) -> None:
+    """Race them, and judge the lines on claims."""
+    check(run)
+    size = run.settings.size(_ASKED)
+    normal = _race(run, size, "NORMAL", CONTESTANTS)
+    ours = normal[OURS_SQLITE]
+    work = "claim + complete, NORMAL"
+    run.at_least(f"{work}: SQLite / sqlite3 by hand", ours / normal[RawSQLite.name], 0.6, asked=_ASKED, size=size)
+    run.at_least(f"{work}: SQLite / huey", ours / normal[Huey.name], 0.7, asked=_ASKED, size=size)
+    run.at_least(f"{work}: SQLite / SQLAlchemy", ours / normal[SQLAlchemyORM.name], 10, asked=_ASKED, size=size)
+    run.at_least(f"{work}: memory", normal[OURS_MEMORY], 20_000, asked=_ASKED, size=size, unit="/s")
+    full = _race(run, size, "FULL", [kind for kind in CONTESTANTS if kind.on_disk])
+    run.at_least(
+        "claim + complete, FULL: SQLite / sqlite3 by hand",
+        full[OURS_SQLITE] / full[RawSQLite.name],
+        0.9,
+        asked=_ASKED,
+        size=size,
+    )
+    _measure_growth(run)
+    _measure_veteran(run)
+    _measure_expired(run)
+
+
+def check(run: Run) -> None:
+    """Let every contestant empty a small queue: everything once, in order, with its label."""
+    items = list(new_items(60))
+    in_order = [new.call_id for new in items]
+    by_priority = [new.call_id for new in sorted(items, key=lambda new: -new.priority)]
+    for kind in CONTESTANTS:
+        with run.fixtures.queue(kind, len(items), "NORMAL") as contestant:
+            served = []
+            while (taken := contestant.claim()) is not None:
+                served.append(taken[0])
+                contestant.complete(taken[1], {"label": taken[0]})
+            assert served == (by_priority if kind.in_queue_order else in_order), f"{kind.name} serves a wrong order"
+            assert sorted(contestant.done()) == in_order, f"{kind.name} lost something"
+
+
+def pair(contestant: QueueContestant) -> Callable[[], None]:
+    """Make one claim with its completion."""
+    claim, complete_ = contestant.claim, contestant.complete
+
+    def claim_and_complete() -> None:
+        taken = claim()
+        assert taken is not None, f"{contestant.name} ran out of items"
+        complete_(taken[1], {"label": taken[0]})
+
+    return claim_and_complete
+
+
+def _pairs_in(run: Run, size: int) -> int:
+    # Never more than half of the queue, over all rounds.
+    return min(run.settings.pairs, size // (2 * run.settings.rounds))
+
+
+def _race(
+    run: Run, size: int, synchronous: str, kinds: tuple[type[QueueContestant], ...] | list[type[QueueContestant]]
+) -> dict[str, float]:
+    settings = run.settings
+    with ExitStack() as stack:
+        laps = {}
+        for kind in kinds:
+            step = pair(stack.enter_context(run.fixtures.queue(kind, size, synchronous)))
+            laps[kind.name] = repeated(step, at_most=_pairs_in(run, size), seconds=settings.lap_seconds)
+        return run.race(_QUESTION, f"claim + complete, {synchronous}", size, laps, unit="/s")
+
+
+def _measure_growth(run: Run) -> None:
+    """Race the same contestant in a small and a large queue."""
+    small, large = run.settings.size(_SMALL), run.settings.size(_LARGE)
+    if small == large:
+        small = run.settings.sizes[0]
+    pairs = _pairs_in(run, small)
+    for kind, storage in _GROWING.items():
+        with ExitStack() as stack:
+            laps = {}
+            for size in (small, large):
+                step = pair(stack.enter_context(run.fixtures.queue(kind, size, "NORMAL")))
+                laps[f"{size}"] = repeated(step, at_most=pairs, seconds=run.settings.lap_seconds)
+            seconds = race(laps, run.settings.rounds, run.settings.budget)
+        work = "claim + complete by size, NORMAL"
+        rates = {
+            size: run.note(
+                _QUESTION, work, kind.name, size=size, unit="/s", values=tuple(1 / each for each in seconds[f"{size}"])
+            )
+            for size in (small, large)
+        }
+        if storage:
+            growth = rates[small] / rates[large]
+            run.at_most(f"claim + complete: {storage}, growth", growth, 1.3, asked=_LARGE, size=large)
+
+
+def _measure_veteran(run: Run) -> None:
+    """Three annotations per item: one annotator has done very many that are open for others, the other none."""
+    special, pairs = run.settings.special, _pairs_in(run, run.settings.special)
+    for storage in _STORAGES:
+        spare = pairs * run.settings.rounds
+        with _repository(run, storage) as repository:
+            # Completed one by one first and opened for two others then: how long claims take a veteran is what is asked.
+            filled = fill(repository, special + spare)
+            complete(filled, "veteran", special)
+            filled.queues.update(filled.queue_id, annotations_per_item=3)
+            laps = {
+                f"{storage}, {who}": repeated(
+                    _service_pair(filled, who), at_most=pairs, seconds=run.settings.lap_seconds
+                )
+                for who in ("veteran", "novice")
+            }
+            rates = run.race(_QUESTION, "claim + complete, 3 annotations per item", special, laps, unit="/s")
+        ratio = rates[f"{storage}, novice"] / rates[f"{storage}, veteran"]
+        run.at_most(f"claims after very many of one's own: {storage}", ratio, 1.5, asked=_ASKED, size=special)
+
+
+def _measure_expired(run: Run) -> None:
+    """Very many leases have just expired, beside the same queue in which they have not."""
+    special, pairs = run.settings.special, _pairs_in(run, run.settings.special)
+    for storage in _STORAGES:
+        laps = {}
+        with ExitStack() as stack:
+            for state in ("expired", "live"):
+                repository = stack.enter_context(_repository(run, storage))
+                filled = fill(repository, special + pairs * run.settings.rounds)
+                for _ in range(special // 100):
+                    filled.queues.claim_batch(filled.queue_id, "gone", 100, lease=_EXPIRY)
+                if state == "expired":
+                    filled.clock.advance(_EXPIRY)
+                step = _service_pair(filled, "ann")
+                laps[f"{storage}, {state}"] = repeated(step, at_most=pairs, seconds=run.settings.lap_seconds)
+            rates = run.race(_QUESTION, "claim + complete, very many leases", special, laps, unit="/s")
+        ratio = rates[f"{storage}, live"] / rates[f"{storage}, expired"]
+        run.at_most(f"claims after very many leases expired: {storage}", ratio, 2, asked=_ASKED, size=special)
+
+
+def _repository(run: Run, storage: str) -> Repository:
+    if storage == "memory":
+        return MemoryRepository()
+    return SQLiteRepository(run.fixtures.scratch() / "special.db", synchronous="NORMAL")
+
+
+def _service_pair(filled: Filled, annotator: str) -> Callable[[], None]:
+    queues, queue_id = filled.queues, filled.queue_id
+
+    def claim_and_complete() -> None:
+        claim = queues.claim(queue_id, annotator)
+        assert claim, f"nothing to claim: {claim}"
+        queues.complete(claim, {"label": "good"})
+
+    return claim_and_complete

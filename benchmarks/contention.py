@@ -1,0 +1,108 @@
+"""Eight processes that claim and complete on one file at once."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sqlite3
+import time
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from annotation_queue import StorageBusy
+from benchmarks.contestants.bare import Huey
+from benchmarks.contestants.ours import OursOnSQLite
+from benchmarks.contestants.raw import RawSQLite
+from benchmarks.fixtures import new_items
+from benchmarks.harness import OURS_SQLITE
+
+if TYPE_CHECKING:
+    from multiprocessing.queues import SimpleQueue
+    from multiprocessing.synchronize import Barrier
+    from pathlib import Path
+
+    from benchmarks.contestants import QueueContestant
+    from benchmarks.harness import Run
+
+_Result: TypeAlias = tuple[list[str], float, float, int]
+
+_QUESTION: Final = "contention"
+_PROCESSES: Final = 8
+_ITEMS_PER_SECOND: Final = 12_000
+_PATIENCE: Final = 120.0
+_KINDS: Final[dict[str, type[QueueContestant]]] = {kind.name: kind for kind in (OursOnSQLite, RawSQLite, Huey)}
+
+
+def measure(run: Run) -> None:
+    """Let each contestant's processes compete, in turn, for several rounds."""
+    seconds = run.settings.contention_seconds / 2
+    rounds = 2 if run.settings.contention_seconds > 1 else 1
+    size = int(seconds * _ITEMS_PER_SECOND)
+    rates: dict[str, list[float]] = {name: [] for name in _KINDS}
+    waits: dict[str, list[float]] = {name: [] for name in _KINDS}
+    busy = dict.fromkeys(_KINDS, 0)
+    for _ in range(rounds):
+        for name in _KINDS:
+            rate, wait, errors = _compete(name, run.fixtures.scratch(), size, seconds)
+            rates[name].append(rate)
+            waits[name].append(wait)
+            busy[name] += errors
+    medians = {}
+    for name in _KINDS:
+        work = f"claim + complete, {_PROCESSES} processes, NORMAL"
+        medians[name] = run.note(_QUESTION, work, name, size=size, unit="/s", values=tuple(rates[name]))
+        run.note(_QUESTION, "longest wait of one call", name, size=size, unit="s", values=tuple(waits[name]))
+        run.note(_QUESTION, "busy errors", name, size=size, unit="errors", values=(busy[name],))
+    ratio = medians[OURS_SQLITE] / medians[RawSQLite.name]
+    run.at_least("8 processes: SQLite / sqlite3 by hand", ratio, 0.6, asked=size, size=size)
+    run.at_most("8 processes: longest wait", max(waits[OURS_SQLITE]), 1.0, asked=size, size=size, unit="s")
+    run.at_most("8 processes: busy errors", busy[OURS_SQLITE] + 1, 1, asked=size, size=size, unit="errors + 1")
+
+
+def _compete(name: str, folder: Path, size: int, seconds: float) -> tuple[float, float, int]:
+    kind = _KINDS[name]
+    contestant = kind(folder, "OFF")
+    contestant.fill(new_items(size))
+    contestant.close()
+    context = multiprocessing.get_context("spawn")
+    barrier, results = context.Barrier(_PROCESSES), context.SimpleQueue()
+    processes = [
+        context.Process(target=_worker, args=(name, folder, seconds, barrier, results)) for _ in range(_PROCESSES)
+    ]
+    for process in processes:
+        process.start()
+    found = [results.get() for _ in processes]
+    for process in processes:
+        process.join(_PATIENCE)
+    contestant = kind(folder, "NORMAL")
+    done = contestant.done()
+    contestant.close()
+    served = [call_id for result in found for call_id in result[0]]
+    assert len(set(served)) == len(served), f"{name} served an item twice"
+    assert set(done) == set(served), f"{name} lost what it acknowledged"
+    rate = len(served) / max(result[1] for result in found)
+    return rate, max(result[2] for result in found), sum(result[3] for result in found)
+
+
+def _worker(name: str, folder: Path, seconds: float, barrier: Barrier, results: SimpleQueue[_Result]) -> None:
+    contestant = _KINDS[name](folder, "NORMAL")
+    served: list[str] = []
+    longest, errors = 0.0, 0
+    barrier.wait(_PATIENCE)
+    started = time.perf_counter()
+    ends = started + seconds
+    while time.perf_counter() < ends:
+        before = time.perf_counter()
+        try:
+            taken = contestant.claim()
+            between = time.perf_counter()
+            if taken is None:
+                break
+            contestant.complete(taken[1], {"label": taken[0]})
+            after = time.perf_counter()
+        except (sqlite3.OperationalError, StorageBusy):
+            errors += 1
+            longest = max(longest, time.perf_counter() - before)
+            continue
+        longest = max(longest, between - before, after - between)
+        served.append(taken[0])
+    results.put((served, time.perf_counter() - started, longest, errors))
+    contestant.close()
