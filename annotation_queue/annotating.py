@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import attrs
@@ -20,10 +19,10 @@ from annotation_queue.states import (
     check_state,
     unstarted,
 )
-from annotation_queue.values import check_id, check_integer, check_lease, copy_json, lease_end, refuse
+from annotation_queue.values import check_id, check_integer, check_json, check_lease, lease_end, refuse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
     from datetime import datetime, timedelta
 
     from annotation_queue.items import QueueItem
@@ -122,7 +121,8 @@ class Annotating(Service):
             QueueNotFound: The queue was deleted.
             InvalidTransition: The workflow has no such move.
         """
-        return self._finish(claim, COMPLETED, copy_json("annotation", annotation), None)
+        check_json("annotation", annotation)
+        return self._finish(claim, COMPLETED, annotation, None)
 
     def complete_batch(self, results: Iterable[tuple[Claim, JsonValue]]) -> tuple[QueueItem | ClaimLost, ...]:
         """Finish several claims with one commit instead of one for each.
@@ -141,10 +141,10 @@ class Annotating(Service):
             InvalidTransition: The workflow has no such move; nothing of the step was written.
         """
         at = self._now()
-        waiting = [
-            (index, self._finishing(claim, COMPLETED, copy_json(f"results[{index}].annotation", annotation), None, at))
-            for index, (claim, annotation) in enumerate(results)
-        ]
+        waiting: list[tuple[int, Decision]] = []
+        for index, (claim, annotation) in enumerate(results):
+            check_json(f"results[{index}].annotation", annotation)
+            waiting.append((index, self._finishing(claim, COMPLETED, annotation, None, at)))
         outcomes: dict[int, QueueItem | ClaimLost] = {}
         while waiting:
             step: dict[str, tuple[int, Decision]] = {}
@@ -206,14 +206,21 @@ class Annotating(Service):
             InvalidTransition: The workflow has no such move.
         """
         annotator_id, to_state = check_id("annotator_id", annotator_id), check_state("state", state)
-        label, why = copy_json("annotation", annotation), check_reason(reason)
+        check_json("annotation", annotation)
+        why = check_reason(reason)
         at = self._now()
 
         def decide(own: Progress | None, record: ItemRecord) -> tuple[Progress, Transition | None]:
             ends = lease_end(at, record.queue.lease) if to_state is IN_PROGRESS else None
             progress = own or unstarted(item_id, annotator_id, at)
             return advance(
-                progress, to_state, at=at, workflow=self._workflow, lease_expires_at=ends, annotation=label, reason=why
+                progress,
+                to_state,
+                at=at,
+                workflow=self._workflow,
+                lease_expires_at=ends,
+                annotation=annotation,
+                reason=why,
             )
 
         return self._change(
@@ -269,12 +276,16 @@ class Annotating(Service):
         """Give the item of a claim as it is stored: what the claim carries, but for a payload, which may have been changed."""
         if claim.item.payload is None:
             return claim.item
-        with _lost_without(claim):
+        try:
             return self._item(claim.item.id, claim.item.queue_id)
+        except ItemNotFound as error:
+            raise _lost(claim) from error
 
     def _claimed(self, claim: Claim) -> ItemRecord:
-        with _lost_without(claim):
+        try:
             return self._record(claim.item.id, claim.item.queue_id)
+        except ItemNotFound as error:
+            raise _lost(claim) from error
 
     def _claim(
         self, queue_id: str, annotator_id: str, limit: int, lease: timedelta | None
@@ -305,17 +316,12 @@ class Annotating(Service):
 def _held(claim: Claim, own: Progress | None) -> Progress:
     """Give the progress that the claim holds; the one place where the fencing token is checked."""
     if own is None or own.state is not IN_PROGRESS or own.token != claim.token:
-        raise ClaimLost(claim.item.id, claim.annotator_id, claim.token)
+        raise _lost(claim)
     return own
 
 
-@contextmanager
-def _lost_without(claim: Claim) -> Iterator[None]:
-    """Turn a missing item into a lost claim."""
-    try:
-        yield
-    except ItemNotFound as error:
-        raise ClaimLost(claim.item.id, claim.annotator_id, claim.token) from error
+def _lost(claim: Claim) -> ClaimLost:
+    return ClaimLost(claim.item.id, claim.annotator_id, claim.token)
 
 
 def _check_claim(claim: object) -> Claim:

@@ -10,12 +10,9 @@ import json
 import math
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from annotation_queue.errors import InvalidValue
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 _Member = TypeVar("_Member", bound=StrEnum)
 
@@ -26,6 +23,7 @@ MAX_TEXT_BYTES: Final = 1 << 20
 """Longest text, in bytes of UTF-8."""
 MAX_JSON_BYTES: Final = 1 << 20
 """Longest JSON value, in bytes of its compact serialisation."""
+_LONGEST_NUMBER: Final = 26
 MAX_JSON_DEPTH: Final = 64
 """Deepest JSON value: a scalar is 0 levels deep, an empty list 1."""
 MIN_INTEGER: Final = -(1 << 63)
@@ -285,10 +283,28 @@ def dump_json(field: str, value: object, *, error: type[InvalidValue] = InvalidV
         return "null"
     _check_json(field, value, error)
     text = write_json(value)
+    _check_size(field, text, error)
+    return text
+
+
+def check_json(field: str, value: object) -> None:
+    """Check a JSON value as `dump_json` does, and leave it where it is.
+
+    Args:
+        field: Name of the field, for the error.
+        value: What was given.
+
+    Raises:
+        InvalidValue: As for `dump_json`.
+    """
+    if value is not None and _check_json(field, value, InvalidValue) > MAX_JSON_BYTES:
+        _check_size(field, write_json(value), InvalidValue)
+
+
+def _check_size(field: str, text: str, error: type[InvalidValue]) -> None:
     size = len(text) if text.isascii() else len(text.encode())
     if size > MAX_JSON_BYTES:
         raise error(field, f"{size:,} bytes", f"JSON of at most {MAX_JSON_BYTES:,} bytes")
-    return text
 
 
 def write_json(value: object) -> str:
@@ -320,51 +336,57 @@ def _path(place: _Place | None) -> str:
     return "".join(reversed(parts))
 
 
-def _check_json(field: str, root: object, error: type[InvalidValue]) -> None:
-    # Iterative, since the interpreter's own recursion limit differs by version; counted, since lists that share their
-    # elements can stand for more nodes than memory holds.
+def _check_json(field: str, root: object, error: type[InvalidValue]) -> int:
+    # Gives a number of bytes that the serialised value does not exceed. Iterative, since the interpreter's own recursion
+    # limit differs by version; counted, since lists that share their elements can stand for more nodes than memory holds.
     pending: list[tuple[_Place, object, int]] = [((None, field), root, 0)]
     budget = MAX_JSON_BYTES
+    size = 0
     while pending:
         place, value, depth = pending.pop()
         if not isinstance(value, dict | list):
-            _check_scalar(place, value, error)
+            size += _check_scalar(place, value, error)
             continue
         if depth == MAX_JSON_DEPTH:
             raise error(field, "JSON that is deeper", f"JSON of at most {MAX_JSON_DEPTH} levels")
         budget -= 1 + len(value)
         if budget < 0:
             raise error(field, "more values", f"JSON of at most {MAX_JSON_BYTES:,} bytes")
-        pending.extend(_children(place, value, depth + 1, error))
+        size += 2 + 2 * len(value)
+        if isinstance(value, dict):
+            for key in value:
+                if not (isinstance(key, str) and _is_plain(key)):
+                    check_text(f"a key of {_path(place)}", key, error=error)
+                size += _text_size(key)
+            pending.extend([((place, f".{key}"), element, depth + 1) for key, element in value.items()])
+        else:
+            pending.extend([((place, f"[{index}]"), element, depth + 1) for index, element in enumerate(value)])
+    return size
 
 
-def _check_scalar(place: _Place, value: object, error: type[InvalidValue]) -> None:
+def _check_scalar(place: _Place, value: object, error: type[InvalidValue]) -> int:
     if isinstance(value, str):
         if not _is_plain(value):
             check_text(_path(place), value, error=error)
-    elif value is None or isinstance(value, bool):
-        pass
-    elif isinstance(value, int):
+        return _text_size(value)
+    if isinstance(value, int) and not isinstance(value, bool):
         if not MIN_INTEGER <= value <= MAX_INTEGER:
             check_integer(_path(place), value, error=error)
-    elif not isinstance(value, float):
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise refuse(_path(place), value, "a finite number", error)
+    elif value is not None and not isinstance(value, bool):
         raise refuse(_path(place), value, "a JSON value (None, bool, int, float, str, list or dict)", error)
-    elif not math.isfinite(value):
-        raise refuse(_path(place), value, "a finite number", error)
+    return _LONGEST_NUMBER
 
 
 def _is_plain(text: str) -> bool:
     return len(text) <= MAX_TEXT_BYTES and text.isascii() and "\0" not in text
 
 
-def _children(
-    place: _Place, value: dict[Any, object] | list[object], depth: int, error: type[InvalidValue]
-) -> Iterable[tuple[_Place, object, int]]:
-    if isinstance(value, list):
-        return [((place, f"[{index}]"), element, depth) for index, element in enumerate(value)]
-    for key in value:
-        check_text(f"a key of {_path(place)}", key, error=error)
-    return [((place, f".{key}"), element, depth) for key, element in value.items()]
+def _text_size(text: str) -> int:
+    # The longest escape has 6 bytes, and so has no character more.
+    return 6 * len(text) + 2
 
 
 def utc_now() -> datetime:

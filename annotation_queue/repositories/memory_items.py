@@ -8,7 +8,7 @@ import attrs
 
 from annotation_queue.records import NEW, Change, ItemRecord, view
 from annotation_queue.states import aggregate, make_progress
-from annotation_queue.values import dump_json, load_json, to_micros
+from annotation_queue.values import load_json, to_micros, write_json
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -32,7 +32,7 @@ class StoredItem:
         self.payload: str | None = None
         """JSON text."""
         if item.payload is not None:
-            self.payload = dump_json("payload", item.payload)
+            self.payload = write_json(item.payload)
             item = attrs.evolve(item, payload=None)
         self.item = item
         """The aggregate view, without payload and position: nothing in it can change, so it may be handed out."""
@@ -107,14 +107,18 @@ class _JsonText(str):
 
 def kept(change: Change) -> Change:
     """Turn a change into the form that is kept, which shares nothing with the caller that could be changed."""
-    if not any(isinstance(each.annotation, dict | list) for each in change.progresses):
+    for progress in change.progresses:
+        if isinstance(progress.annotation, dict | list):
+            break
+    else:
         return change
-    return attrs.evolve(change, progresses=tuple(map(_kept, change.progresses)))
+    progresses = tuple(map(_kept, change.progresses))
+    return Change(progresses, change.transitions, change.before, change.standing, change.updated_at)
 
 
 def _kept(progress: Progress) -> Progress:
     if isinstance(progress.annotation, dict | list):
-        return _annotated(progress, _JsonText(dump_json("annotation", progress.annotation)))
+        return _annotated(progress, _JsonText(write_json(progress.annotation)))
     return progress
 
 
