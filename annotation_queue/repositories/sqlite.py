@@ -40,7 +40,8 @@ class SQLiteRepository:
     The methods are those of `Repository`, and their contract is there. An acknowledged write survives the death of the
     process always, and the loss of power with ``FULL``; with ``NORMAL`` the newest commits may be missing after a power cut,
     and the file is whole all the same. Nothing but SQLite may open the file: copy it with SQLite's backup.
-    A process may fork: the fork waits for the transactions of other threads, and both sides go on with connections of their own.
+    A process may fork: the fork waits for the transactions of other threads, and both sides go on with connections of their
+    own.
 
     Args:
         path: The file; made when missing. Its folder must exist, and it must not lie on a network file system.
