@@ -115,6 +115,7 @@ class _Throttled:
         """Measure the items in each second lately, waits left out."""
         if report.waiting_for:
             self.recent.clear()
+            return 0.0
         self.recent.append((report.seconds, report.attempted))
         while len(self.recent) > 2 and self.recent[1][0] < report.seconds - _PACE_SECONDS:  # noqa: PLR2004 - two measure
             self.recent.popleft()
