@@ -107,10 +107,7 @@ class _JsonText(str):
 
 def kept(change: Change) -> Change:
     """Turn a change into the form that is kept, which shares nothing with the caller that could be changed."""
-    for progress in change.progresses:
-        if isinstance(progress.annotation, dict | list):
-            break
-    else:
+    if not any(isinstance(each.annotation, dict | list) for each in change.progresses):
         return change
     progresses = tuple(map(_kept, change.progresses))
     return Change(progresses, change.transitions, change.before, change.standing, change.updated_at)

@@ -166,7 +166,12 @@ class SQLiteRepository:
         at: datetime,
         lease: timedelta | None,
     ) -> tuple[Claim, ...] | Unavailable:
-        """See `Repository.claim`. Cost: constant for each claim, plus the open items that the annotator settled before."""
+        """See `Repository.claim`. Cost: constant for each claim, which needs one commit for all.
+
+        Where settled items stay open for others, the first claim of an annotator after items were added or became open, or
+        in a new process, also passes the open items that this annotator settled. Where nothing can be claimed, and leases
+        keep items, it is linear in those.
+        """
         with self._writing() as session:
             return sqlite_claims.claim(session, project_id, queue_id, annotator_id, limit=limit, at=at, lease=lease)
 

@@ -56,13 +56,8 @@ def _first_claimable(
 ) -> tuple[Any, ...] | None:
     """Find the first item in queue order among those that wait for nothing and those whose lease ran out."""
     start = _first_unsettled(session, queue, annotator)
-    return _earlier_expired(
-        session,
-        queue[0],
-        annotator,
-        now,
-        session.execute(SQL["first_open"], (queue[0], *start, annotator, now)).fetchone(),
-    )
+    found = session.execute(SQL["first_open"], (queue[0], *start, annotator, now)).fetchone()
+    return _earlier_expired(session, queue[0], annotator, now, found)
 
 
 def _first_unsettled(session: Session, queue: tuple[int, int, AnnotationQueue], annotator: int) -> Place:
