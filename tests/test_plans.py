@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING
 
 import pytest
 
 from annotation_queue import AnnotationQueues, ItemFilter, ItemQuery, NewItem, SortBy, SQLiteRepository
+from annotation_queue.repositories import sqlite_filters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-SUPPORTED = [
-    (),
-    (SortBy("created_at"),),
-    (SortBy("created_at", "desc"),),
-    (SortBy("call_started_at"),),
-    (SortBy("call_started_at", "desc"),),
-    (SortBy("id"),),
-    (SortBy("updated_at", "desc"),),
-    (SortBy("call_op_name"), SortBy("created_at", "desc")),
+DIRECTIONS = ("asc", "desc")
+FIELDS = [("created_at",), ("call_started_at",), ("call_op_name",), ("id",), ("updated_at",)]
+FIELDS += [("call_started_at", "created_at"), ("call_op_name", "created_at"), ("priority", "created_at")]
+SUPPORTED = [()] + [
+    tuple(SortBy(field, direction) for field, direction in zip(fields, directions, strict=True))
+    for fields in FIELDS
+    for directions in product(DIRECTIONS, repeat=len(fields))
 ]
 
 
@@ -98,6 +98,24 @@ def test_an_equality_filter_finds_its_items_by_an_index(
     query = ItemQuery(filter=ItemFilter(**{field: getattr(item, field)}), limit=5)
     steps = plans(lambda: queues.query_items(queue_id, query))
     assert [step for step in steps if is_slow(step) and "TEMP" not in step] == []
+
+
+@pytest.mark.parametrize("chosen", [ItemFilter(call_op_name="op-1"), ItemFilter(added_by="ann")], ids=["op", "adder"])
+@pytest.mark.parametrize("sort_by", SUPPORTED, ids=str)
+def test_a_walk_past_other_operations_or_adders_reads_nothing_but_its_index(
+    plans: Callable[[Callable[[], object]], list[str]],
+    queue: tuple[AnnotationQueues, str],
+    monkeypatch: pytest.MonkeyPatch,
+    sort_by: tuple[SortBy, ...],
+    chosen: ItemFilter,
+) -> None:
+    # Otherwise so few items would be sorted, not walked along.
+    monkeypatch.setattr(sqlite_filters, "FEW", 0)
+    queues, queue_id = queue
+    query = ItemQuery(filter=chosen, sort_by=sort_by, limit=5, include_position=True)
+    steps = plans(lambda: queues.query_items(queue_id, query))
+    assert any("COVERING INDEX work_" in step for step in steps)
+    assert [step for step in steps if is_slow(step) or "w USING INDEX" in step] == []
 
 
 def test_a_claim_and_a_completion_read_by_indexes_only(

@@ -43,14 +43,14 @@ OWN: Final = "LEFT JOIN progresses AS p ON p.item = w.num AND p.annotator = ?"
 _SHARED: Final = {
     "id": Column("w.id"),
     "call_id": Column("i.call_id", needs=ITEMS),
-    "call_started_at": Column("w.call_started_at", "w.started_down", turn=int.__neg__),
+    "call_started_at": Column("w.call_started_at", "-w.call_started_at", turn=int.__neg__),
     "call_ended_at": Column("i.call_ended_at", "-i.call_ended_at", ITEMS, int.__neg__),
     "call_op_name": Column("o.text", needs=OP),
     "call_trace_id": Column("i.call_trace_id", needs=ITEMS),
     "added_by": Column("b.text", needs=ADDED_BY),
     "created_by": Column("b.text", needs=ADDED_BY),
-    "created_at": Column("w.created_at", "w.created_down", turn=int.__neg__),
-    "updated_at": Column("w.updated_at", "w.updated_down", turn=int.__neg__),
+    "created_at": Column("w.created_at", "-w.created_at", turn=int.__neg__),
+    "updated_at": Column("w.updated_at", "-w.updated_at", turn=int.__neg__),
     "priority": Column("~w.priority_down", "w.priority_down", turn=int.__invert__),
 }
 AGGREGATE: Final = _SHARED | {

@@ -18,7 +18,8 @@ from annotation_queue.repositories.sqlite_items import CallerError, add_items, i
 from annotation_queue.repositories.sqlite_known import Known
 from annotation_queue.repositories.sqlite_queries import query_items
 from annotation_queue.repositories.sqlite_schema import prepare
-from annotation_queue.repositories.sqlite_session import SQL, Session
+from annotation_queue.repositories.sqlite_session import Session
+from annotation_queue.repositories.sqlite_texts import SQL
 from annotation_queue.states import make_transition
 from annotation_queue.values import check_text, from_micros, refuse
 
@@ -86,8 +87,9 @@ class SQLiteRepository:
         wanted = None if query.name is None else search_text(query.name)
         with self._reading() as session:
             rows = session.execute(SQL["queues_of_project"], (project_id, wanted, wanted)).fetchall()
+            queues = [queue_of(row) for row in rows]
         order, after = query.order(), query.after(project_id)
-        keyed = sorted((order.key(order.values(queue)), queue) for queue in map(queue_of, rows))
+        keyed = sorted((order.key(order.values(queue)), queue) for queue in queues)
         if after is not None:
             start = order.key(after)
             keyed = [(key, queue) for key, queue in keyed if key > start]

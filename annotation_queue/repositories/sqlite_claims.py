@@ -8,7 +8,7 @@ from annotation_queue.items import Claim, explain_unavailable
 from annotation_queue.records import FINISHED, change_of, view
 from annotation_queue.repositories.sql_rows import time_or_none
 from annotation_queue.repositories.sqlite_known import FIRST_PLACE, NEVER_MICROS
-from annotation_queue.repositories.sqlite_session import SQL
+from annotation_queue.repositories.sqlite_texts import SQL
 from annotation_queue.states import AnnotationState, aggregate, grant, is_finished
 from annotation_queue.values import lease_end, to_micros
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from itertools import islice
 from typing import TYPE_CHECKING, Final, cast
 
@@ -12,7 +13,8 @@ from annotation_queue.errors import Conflict
 from annotation_queue.items import AddedItems
 from annotation_queue.records import FINISHED, NEW, Change, standing, tally
 from annotation_queue.repositories.sql_rows import json_or_none, micros_or_none
-from annotation_queue.repositories.sqlite_session import SQL
+from annotation_queue.repositories.sqlite_blocks import admit, dismiss
+from annotation_queue.repositories.sqlite_texts import SQL
 from annotation_queue.states import COMPLETED, SKIPPED, make_progress
 from annotation_queue.values import to_micros
 
@@ -104,23 +106,23 @@ def _insert(
             for num, item in enumerate(items, first)
         ),
     )
-    session.executemany(
-        SQL["add_work"],
+    work = [
         (
-            (
-                num,
-                queue,
-                ~item.priority,
-                to_micros(item.created_at),
-                item.id,
-                to_micros(item.call_started_at),
-                op(item.call_op_name),
-                text(item.added_by or item.created_by),
-                to_micros(item.updated_at),
-            )
-            for num, item in enumerate(items, first)
-        ),
-    )
+            num,
+            queue,
+            ~item.priority,
+            to_micros(item.created_at),
+            item.id,
+            to_micros(item.call_started_at),
+            op(item.call_op_name),
+            text(item.added_by or item.created_by),
+            to_micros(item.updated_at),
+        )
+        for num, item in enumerate(items, first)
+    ]
+    session.executemany(SQL["add_work"], work)
+    session.executemany(SQL["count_op"], ((n, num) for num, n in Counter(row[6] for row in work).items()))
+    admit(session, queue, [row[2:7] for row in work])
 
 
 def _lists(texts: Sequence[str]) -> Iterator[str]:
@@ -167,6 +169,7 @@ def remove_items(
             record = session.record_by_num(num, queue)
             counts = tally(standing(record.progresses, queue[2]), record.progresses)
             session.count(queue[0], {key: -n for key, n in counts.items()})
+            dismiss(session, queue[0], num)
             session.execute(SQL["delete_item"], (to_micros(at), num))
             session.execute(SQL["delete_work"], (num,))
         removed |= nums

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, cast
 
 from annotation_queue.errors import Conflict, ItemNotFound, QueueNotFound
 from annotation_queue.items import make_item
 from annotation_queue.records import FINISHED, SETTLED, ItemRecord, count_change
-from annotation_queue.repositories.sql_files import load_statements
 from annotation_queue.repositories.sql_rows import (
     ALWAYS_MICROS,
     RANKS,
@@ -20,44 +18,47 @@ from annotation_queue.repositories.sql_rows import (
     time_or_none,
     value_or_none,
 )
-from annotation_queue.repositories.sqlite_known import FIRST_PLACE, LONGEST_KEPT, NEVER_MICROS, Known
+from annotation_queue.repositories.sqlite_known import FIRST_PLACE, LONGEST_KEPT, NEVER_MICROS
+from annotation_queue.repositories.sqlite_texts import SQL, Dictionaries
 from annotation_queue.values import from_micros, to_micros
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from types import TracebackType
 
     from annotation_queue.items import AnnotationQueue, QueueItem
     from annotation_queue.records import Change
     from annotation_queue.repositories.sqlite_connections import Transaction
-    from annotation_queue.repositories.sqlite_known import Place
+    from annotation_queue.repositories.sqlite_known import Known, Place
     from annotation_queue.states import Progress
 
-SQL: Final = load_statements("sqlite")
-
 KIND_NAMES: Final = (*STATES, SETTLED, FINISHED)
-"""What each kind of counter counts."""
-KINDS: Final = {name: kind for kind, name in enumerate(KIND_NAMES)}
+"""What the columns of ``counters`` count."""
+KINDS: Final = {name: column for column, name in enumerate(KIND_NAMES, 2)}
+"""Where each stands in a row of ``count``, after queue and annotator."""
+
+_MOVES: Final = {
+    (before, after): None if before is after else tuple((state is after) - (state is before) for state in STATES)
+    for before in STATES
+    for after in STATES
+}
+"""What a change of an item's state adds to the counts of each state."""
 
 Revision: TypeAlias = tuple[int, int, int, int]
 """What `ItemRecord.revision` is here: number and revision of the queue, number and revision of the item."""
 
-_Value = TypeVar("_Value")
 
-
-class Session:
+class Session(Dictionaries):
     """A connection for the length of one transaction.
 
     Args:
         transaction: The transaction, which the session enters and leaves.
-        known: What is known already; what the transaction learns joins it after the commit, since what it wrote itself may
-            yet be rolled back.
+        known: As for `Dictionaries`.
     """
 
     def __init__(self, transaction: Transaction, known: Known) -> None:
+        super().__init__(known)
         self._transaction = transaction
-        self._known = known
-        self._learned = Known()
         self._next_expiry: dict[int, int] = {}
         self._openings: dict[int, int] = {}
 
@@ -73,66 +74,6 @@ class Session:
         self._transaction.__exit__(kind, error, traceback)
         if error is None:
             self._known.keep(self._learned)
-
-    # Dictionaries
-
-    def text(self, num: int) -> str:
-        """Read a text of the dictionary."""
-        found = self._known.texts.get(num)
-        return self._learn(self._learned.texts, "text_by_num", num, str) if found is None else found
-
-    def text_or_none(self, num: int | None) -> str | None:
-        """Read a text of the dictionary; None for NULL."""
-        return None if num is None else self.text(num)
-
-    def fields(self, num: int) -> tuple[str, ...]:
-        """Read a list of texts of the dictionary."""
-        found = self._known.fields.get(num)
-        return self._learn(self._learned.fields, "text_by_num", num, _tuple_of) if found is None else found
-
-    def op_name(self, num: int) -> str:
-        """Read the name of an operation."""
-        found = self._known.op_names.get(num)
-        return self._learn(self._learned.op_names, "op_name_by_num", num, str) if found is None else found
-
-    def _learn(self, learned: dict[int, _Value], statement: str, num: int, parse: Callable[[str], _Value]) -> _Value:
-        found = learned.get(num)
-        if found is None:
-            (text,) = self.execute(SQL[statement], (num,)).fetchone()
-            found = parse(text)
-            if len(text) <= LONGEST_KEPT:
-                learned[num] = found
-        return found
-
-    def find_text(self, text: str) -> int | None:
-        """Find the number of a text; None where nothing stored has it."""
-        num = self._known.nums.get(text) or self._learned.nums.get(text)
-        if num is None:
-            row = self.execute(SQL["text_num"], (text,)).fetchone()
-            if row is None:
-                return None
-            num = self._learn_num(text, row[0])
-        return num
-
-    def text_num(self, text: str) -> int:
-        """Find the number of a text, or give it one; only inside a write transaction."""
-        num = self.find_text(text)
-        return self._learn_num(text, self.execute(SQL["add_text"], (text,)).fetchone()[0]) if num is None else num
-
-    def _learn_num(self, text: str, num: int) -> int:
-        if len(text) <= LONGEST_KEPT:
-            self._learned.nums[text] = num
-        return num
-
-    def find_op_name(self, queue: int, name: str) -> int | None:
-        """Find the number of a queue's operation; None where no item of it had the name."""
-        row = self.execute(SQL["op_name_num"], (queue, name)).fetchone()
-        return None if row is None else row[0]
-
-    def op_num(self, queue: int, name: str) -> int:
-        """Find the number of a queue's operation, or give it one; only inside a write transaction."""
-        num = self.find_op_name(queue, name)
-        return self.execute(SQL["add_op_name"], (queue, name)).fetchone()[0] if num is None else num
 
     # Records
 
@@ -161,11 +102,13 @@ class Session:
     def record(self, project_id: str, item_id: str, queue_id: str | None) -> ItemRecord:
         """Read what a decision rests on; arguments, result and errors are those of `Repository.get_record`."""
         queue_id = queue_id or self._queue_of(project_id, item_id)
-        row = self.execute(SQL["live_record"], (item_id, queue_id)).fetchone()
-        if row is None:
+        rows = self.execute(SQL["live_record"], (item_id, queue_id)).fetchall()
+        if not rows:
             raise self._missing(project_id, item_id, queue_id)
-        item, revision, updated_at, *key = row
-        return self._record(item, revision, item_id, updated_at, self._queue_of_key(project_id, queue_id, (*key,)))
+        item, revision, updated_at, *key = rows[0][:5]
+        queue = self._queue_of_key(project_id, queue_id, (*key,))
+        progresses = self._progresses(item_id, [row[5:] for row in rows if row[5] is not None])
+        return ItemRecord(item_id, queue[2], from_micros(updated_at), progresses, (*queue[:2], item, revision))
 
     def item(self, project_id: str, item_id: str, queue_id: str | None) -> QueueItem:
         """Read an item; arguments, result and errors are those of `Repository.get_item`."""
@@ -247,7 +190,9 @@ class Session:
 
     def progresses(self, item: int, item_id: str) -> tuple[Progress, ...]:
         """Read every progress on an item, by annotator id."""
-        rows = self.execute(SQL["progresses"], (item,)).fetchall()
+        return self._progresses(item_id, self.execute(SQL["progresses"], (item,)).fetchall())
+
+    def _progresses(self, item_id: str, rows: Iterable[Sequence[Any]]) -> tuple[Progress, ...]:
         found = [progress_of(item_id, self.text(annotator), row) for annotator, *row in rows]
         return tuple(sorted(found, key=lambda progress: progress.annotator_id))
 
@@ -299,6 +244,9 @@ class Session:
                     each.reason,
                 ),
             )
+        move = _MOVES[change.before.state, after.state]
+        if move is not None:
+            self.execute(SQL["count_state"], (*move, queue, item))
         if claimable_at is not None and ALWAYS_MICROS < claimable_at < self.next_expiry(queue):
             self.set_next_expiry(queue, claimable_at)
         if change.opens:
@@ -316,11 +264,14 @@ class Session:
             annotators: The numbers of annotators, as far as they are known.
         """
         known = annotators or {}
-        rows = []
+        rows: dict[str | None, list[int]] = {}
         for (annotator_id, kind), n in counts.items():
-            annotator = 0 if annotator_id is None else known.get(annotator_id) or self.text_num(annotator_id)
-            rows.append((queue, annotator, KINDS[kind], n))
-        self.executemany(SQL["count"], rows)
+            row = rows.get(annotator_id)
+            if row is None:
+                annotator = 0 if annotator_id is None else known.get(annotator_id) or self.text_num(annotator_id)
+                row = rows[annotator_id] = [queue, annotator, 0, 0, 0, 0, 0, 0]
+            row[KINDS[kind]] += n
+        self.executemany(SQL["count"], rows.values())
 
     def claim_context(
         self, project_id: str, queue_id: str, annotator_id: str
@@ -329,7 +280,10 @@ class Session:
         row = self.execute(SQL["claim_context"], (annotator_id, queue_id)).fetchone()
         if row is None:
             raise QueueNotFound(queue_id)
-        num, revision, annotator, self._next_expiry[num], self._openings[num] = row
+        num, revision, annotator, next_expiry, openings = row
+        # Without a row nothing was ever added.
+        self._next_expiry[num] = NEVER_MICROS if next_expiry is None else next_expiry
+        self._openings[num] = openings or 0
         if annotator:
             self._learn_num(annotator_id, annotator)
         return self._queue_of_key(project_id, queue_id, (num, revision)), annotator
@@ -361,11 +315,15 @@ class Session:
         self.execute(SQL["set_next_expiry"], (queue, micros))
         self._next_expiry[queue] = micros
 
+    def live(self, queue: int) -> int:
+        """Count the live items of a queue."""
+        (n,) = self.execute(SQL["live"], (queue,)).fetchone()
+        return int(n)
+
     def counts(self, queue: int) -> dict[tuple[str | None, str], int]:
         """Read the counters of a queue, keyed as `records.tally` does."""
-        rows = self.execute(SQL["counters"], (queue,)).fetchall()
-        return {(self.text(annotator) if annotator else None, KIND_NAMES[kind]): n for annotator, kind, n in rows}
-
-
-def _tuple_of(text: str) -> tuple[str, ...]:
-    return tuple(json.loads(text))
+        return {
+            (self.text(annotator) if annotator else None, name): n
+            for annotator, *row in self.execute(SQL["counters"], (queue,)).fetchall()
+            for name, n in zip(KIND_NAMES, row, strict=True)
+        }

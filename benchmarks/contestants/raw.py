@@ -42,22 +42,24 @@ CREATE TABLE work (
     num INTEGER PRIMARY KEY, queue INTEGER NOT NULL, priority_down INTEGER NOT NULL, created_at INTEGER NOT NULL,
     id TEXT NOT NULL, call_started_at INTEGER NOT NULL, op INTEGER NOT NULL, added_by INTEGER NOT NULL,
     updated_at INTEGER NOT NULL, state INTEGER NOT NULL DEFAULT 0, annotator INTEGER,
-    completed INTEGER NOT NULL DEFAULT 0, claimable_at INTEGER DEFAULT {_ALWAYS}, revision INTEGER NOT NULL DEFAULT 0,
-    created_down INTEGER NOT NULL AS (-created_at) VIRTUAL,
-    updated_down INTEGER NOT NULL AS (-updated_at) VIRTUAL,
-    started_down INTEGER NOT NULL AS (-call_started_at) VIRTUAL
+    completed INTEGER NOT NULL DEFAULT 0, claimable_at INTEGER DEFAULT {_ALWAYS}, revision INTEGER NOT NULL DEFAULT 0
 ) STRICT;
-CREATE INDEX work_in_order ON work (queue, priority_down, created_at, id);
-CREATE INDEX work_by_state ON work (queue, state, priority_down, created_at, id);
+CREATE INDEX work_in_order ON work (queue, priority_down, created_at, id, op, added_by);
+CREATE INDEX work_by_state ON work (queue, state, priority_down, created_at, id, op, added_by);
 CREATE INDEX work_open ON work (queue, priority_down, created_at, id) WHERE claimable_at = {_ALWAYS};
 CREATE INDEX work_leases ON work (queue, claimable_at) WHERE claimable_at > {_ALWAYS};
-CREATE INDEX work_by_id ON work (queue, id);
-CREATE INDEX work_created_up ON work (queue, created_at, id);
-CREATE INDEX work_created_down ON work (queue, created_down, id);
-CREATE INDEX work_started_up ON work (queue, call_started_at, id);
-CREATE INDEX work_started_down ON work (queue, started_down, id);
-CREATE INDEX work_updated_down ON work (queue, updated_down, id);
-CREATE INDEX work_by_op ON work (queue, op, created_down, id);
+CREATE INDEX work_by_id ON work (queue, id, op, added_by);
+CREATE INDEX work_by_created ON work (queue, created_at, id, op, added_by);
+CREATE INDEX work_by_started ON work (queue, call_started_at, id, op, added_by);
+CREATE INDEX work_by_started_created ON work (queue, call_started_at, created_at, id, op, added_by);
+CREATE INDEX work_by_op ON work (queue, op, id, added_by);
+CREATE INDEX work_by_op_created ON work (queue, op, created_at, id, added_by);
+CREATE INDEX work_by_updated ON work (queue, updated_at, id, op, added_by);
+CREATE INDEX work_by_adder ON work (queue, added_by);
+CREATE TABLE blocks (
+    priority_down INTEGER NOT NULL, created_at INTEGER NOT NULL, id TEXT NOT NULL, unstarted INTEGER NOT NULL,
+    in_progress INTEGER NOT NULL DEFAULT 0, completed INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (priority_down, created_at, id)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE progresses (
     item INTEGER NOT NULL, annotator INTEGER NOT NULL, state INTEGER NOT NULL, token INTEGER NOT NULL,
     lease_expires_at INTEGER, annotation TEXT, reason TEXT, created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL,
@@ -112,6 +114,25 @@ UPDATE counters SET n = n + CASE kind WHEN 0 THEN -1 ELSE 1 END WHERE queue = 1 
 _COUNT_FINISH: Final = """
 UPDATE counters SET n = n + CASE kind WHEN 1 THEN -1 ELSE 1 END
 WHERE queue = 1 AND annotator IN (0, ?) AND kind IN (1, 2, 4, 5)
+"""
+_BLOCK: Final = """
+(SELECT b.priority_down, b.created_at, b.id FROM work AS w CROSS JOIN blocks AS b
+WHERE w.num = ? AND (b.priority_down, b.created_at, b.id) <= (w.priority_down, w.created_at, w.id)
+ORDER BY b.priority_down DESC, b.created_at DESC, b.id DESC LIMIT 1)
+"""
+_MOVE_TO_HELD: Final = f"""
+UPDATE blocks SET unstarted = unstarted - 1, in_progress = in_progress + 1 WHERE (priority_down, created_at, id) = {_BLOCK}
+"""
+_MOVE_TO_DONE: Final = f"""
+UPDATE blocks SET in_progress = in_progress - 1, completed = completed + 1 WHERE (priority_down, created_at, id) = {_BLOCK}
+"""
+_CUT_BLOCKS: Final = """
+INSERT INTO blocks (priority_down, created_at, id, unstarted)
+SELECT priority_down, created_at, id, min(512, items - place) FROM (
+    SELECT priority_down, created_at, id, count(*) OVER () AS items,
+        row_number() OVER (ORDER BY priority_down, created_at, id) - 1 AS place
+    FROM work)
+WHERE place % 512 = 0
 """
 _WALK: Final = f"""
 SELECT {_COLUMNS} FROM work AS w INDEXED BY work_in_order CROSS JOIN items AS i ON i.num = w.num
@@ -175,6 +196,8 @@ class RawSQLite:
                 " VALUES (?, 1, ?, ?, ?, ?, ?, ?, ?)",
                 hot,
             )
+        self._execute("DELETE FROM blocks")
+        self._execute(_CUT_BLOCKS)
         self._execute("UPDATE counters SET n = n + ? WHERE queue = 1 AND annotator = 0 AND kind = 0", (num - first,))
         self._execute("COMMIT")
 
@@ -192,6 +215,7 @@ class RawSQLite:
         (token,) = execute(_GRANT, (num, annotator, ends, now, now)).fetchone()
         (revision,) = execute(_HOLD, (annotator, ends, now, num)).fetchone()
         execute(_TRANSITION, (num, revision, annotator, 0, 1, now))
+        execute(_MOVE_TO_HELD, (num,))
         execute(_COUNT_CLAIM, (annotator,))
         execute("COMMIT")
         return row[2], (num, token)
@@ -203,6 +227,7 @@ class RawSQLite:
         assert execute(_FINISH, (json.dumps(label), now, num, annotator, token)).rowcount == 1
         (revision,) = execute(_SETTLE, (annotator, now, num)).fetchone()
         execute(_TRANSITION, (num, revision, annotator, 1, 2, now))
+        execute(_MOVE_TO_DONE, (num,))
         execute(_COUNT_FINISH, (annotator,))
         execute("COMMIT")
 

@@ -10,6 +10,9 @@ w.num, w.revision, w.id, i.call_id, i.call_started_at, i.call_ended_at, w.op, i.
 id, project_id, name, description, scorer_refs, annotations_per_item, skip_policy, lease, created_at, created_by,
     updated_at, deleted_at
 
+-- name: progress_columns --
+p.annotator, p.state, p.token, p.lease_expires_at, p.annotation, p.reason, p.created_at, p.updated_at
+
 -- Queues
 
 -- name: queue_key --
@@ -54,6 +57,21 @@ SELECT num FROM op_names WHERE queue = ? AND text = ?
 -- name: add_op_name --
 INSERT INTO op_names (queue, text) VALUES (?, ?) RETURNING num
 
+-- name: count_op --
+UPDATE op_names SET live = live + ? WHERE num = ?
+
+-- name: ops_up --
+SELECT num, text, live FROM op_names WHERE queue = ? AND text >= ? ORDER BY text
+
+-- name: ops_down --
+SELECT num, text, live FROM op_names WHERE queue = ? AND (? IS NULL OR text <= ?) ORDER BY text DESC
+
+-- name: live_before_op --
+SELECT coalesce(sum(live), 0) FROM op_names WHERE queue = ? AND text < ?
+
+-- name: live_after_op --
+SELECT coalesce(sum(live), 0) FROM op_names WHERE queue = ? AND text > ?
+
 -- Items
 
 -- CROSS JOIN keeps SQLite from turning the loops round: the list is always the outer one.
@@ -83,9 +101,12 @@ SELECT q.id, q.project_id FROM items AS i JOIN queues AS q ON q.num = i.queue WH
 SELECT @live_item_columns@, q.num, q.revision
 FROM items AS i JOIN work AS w ON w.num = i.num JOIN queues AS q ON q.num = i.queue WHERE i.id = ? AND q.id = ?
 
+-- A row for each progress, or one without.
+
 -- name: live_record --
-SELECT w.num, w.revision, w.updated_at, q.num, q.revision
-FROM queues AS q CROSS JOIN work AS w INDEXED BY work_by_id ON w.queue = q.num WHERE w.id = ? AND q.id = ?
+SELECT w.num, w.revision, w.updated_at, q.num, q.revision, @progress_columns@
+FROM queues AS q CROSS JOIN work AS w INDEXED BY work_by_id ON w.queue = q.num LEFT JOIN progresses AS p ON p.item = w.num
+WHERE w.id = ? AND q.id = ?
 
 -- name: live_record_by_num --
 SELECT w.revision, w.id, w.updated_at FROM work AS w WHERE w.num = ?
@@ -98,14 +119,14 @@ FROM json_each(?) AS wanted CROSS JOIN work AS w ON w.num = wanted.value JOIN it
 SELECT DISTINCT w.num FROM json_each(?) AS wanted CROSS JOIN work AS w INDEXED BY work_by_id ON w.queue = ? AND w.id = wanted.value
 
 -- name: progresses --
-SELECT p.annotator, p.state, p.token, p.lease_expires_at, p.annotation, p.reason, p.created_at, p.updated_at
+SELECT @progress_columns@
 FROM progresses AS p WHERE p.item = ?
 
 -- name: own_states --
 SELECT p.item, p.state FROM json_each(?) AS wanted CROSS JOIN progresses AS p ON p.item = wanted.value AND p.annotator = ?
 
--- name: few_of_op --
-SELECT count(*) FROM (SELECT 1 FROM work INDEXED BY work_by_op WHERE queue = ? AND op = ? LIMIT ?)
+-- name: live_of_op --
+SELECT live FROM op_names WHERE num = ?
 
 -- name: few_of_adder --
 SELECT count(*) FROM (SELECT 1 FROM work INDEXED BY work_by_adder WHERE queue = ? AND added_by = ? LIMIT ?)
@@ -136,33 +157,84 @@ INSERT INTO transitions (item, revision, step, annotator, from_state, to_state, 
 -- name: transitions --
 SELECT annotator, from_state, to_state, at, reason FROM transitions WHERE item = ? ORDER BY revision, step
 
+-- Blocks
+
+-- name: first_block --
+INSERT INTO blocks (queue, lane, a, b, id, n) VALUES (?, ?, ?, ?, ?, 0)
+
+-- name: block_of --
+SELECT a, b, id FROM blocks WHERE queue = ? AND lane = ? AND (a, b, id) <= (?, ?, ?) ORDER BY a DESC, b DESC, id DESC LIMIT 1
+
+-- name: block_after --
+SELECT a, b, id FROM blocks WHERE queue = ? AND lane = ? AND (a, b, id) > (?, ?, ?) ORDER BY a, b, id LIMIT 1
+
+-- name: nth_block --
+SELECT a, b, id FROM blocks WHERE queue = ? AND lane = ? ORDER BY a, b, id LIMIT 1 OFFSET ?
+
+-- name: sum_of_blocks --
+SELECT coalesce(sum(n), 0) FROM blocks WHERE queue = ? AND lane = ? AND (a, b, id) >= (?, ?, ?) AND (a, b, id) < (?, ?, ?)
+
+-- name: add_to_block --
+UPDATE blocks SET n = n + ?, unstarted = unstarted + ?, in_progress = in_progress + ?, completed = completed + ?,
+    skipped = skipped + ?
+WHERE queue = ? AND lane = ? AND a = ? AND b = ? AND id = ? RETURNING n
+
+-- The items that a block loses go to a new one.
+
+-- name: cut_block --
+INSERT INTO blocks (queue, lane, a, b, id, n, unstarted, in_progress, completed, skipped)
+SELECT ?, ?, ?, ?, ?, n - ?, unstarted - ?, in_progress - ?, completed - ?, skipped - ?
+FROM blocks WHERE queue = ? AND lane = ? AND a = ? AND b = ? AND id = ?
+
+-- name: set_block --
+UPDATE blocks SET n = ?, unstarted = ?, in_progress = ?, completed = ?, skipped = ?
+WHERE queue = ? AND lane = ? AND a = ? AND b = ? AND id = ?
+
+-- name: delete_block --
+DELETE FROM blocks WHERE queue = ? AND lane = ? AND a = ? AND b = ? AND id = ?
+
+-- name: place_of --
+SELECT priority_down, created_at, id, call_started_at, op, state FROM work WHERE num = ?
+
+-- name: blocks --
+SELECT a, b, id, n, unstarted, in_progress, completed, skipped FROM blocks WHERE queue = ? AND lane = ? ORDER BY a, b, id
+
+-- name: count_state --
+UPDATE blocks SET unstarted = unstarted + ?, in_progress = in_progress + ?, completed = completed + ?, skipped = skipped + ?
+WHERE queue = ? AND lane = 1 AND (a, b, id) = (
+    SELECT k.a, k.b, k.id FROM work AS w CROSS JOIN blocks AS k
+    WHERE w.num = ? AND k.queue = w.queue AND k.lane = 1 AND (k.a, k.b, k.id) <= (w.priority_down, w.created_at, w.id)
+    ORDER BY k.a DESC, k.b DESC, k.id DESC LIMIT 1)
+
 -- Counters
 
 -- name: count --
-INSERT INTO counters (queue, annotator, kind, n) VALUES (?, ?, ?, ?)
-ON CONFLICT (queue, annotator, kind) DO UPDATE SET n = n + excluded.n
+INSERT INTO counters (queue, annotator, unstarted, in_progress, completed, skipped, settled, finished)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (queue, annotator) DO UPDATE SET unstarted = unstarted + excluded.unstarted,
+    in_progress = in_progress + excluded.in_progress, completed = completed + excluded.completed,
+    skipped = skipped + excluded.skipped, settled = settled + excluded.settled, finished = finished + excluded.finished
 
 -- name: counters --
-SELECT annotator, kind, n FROM counters WHERE queue = ? AND kind < 6
+SELECT annotator, unstarted, in_progress, completed, skipped, settled, finished FROM counters WHERE queue = ?
+
+-- name: live --
+SELECT coalesce(sum(unstarted + in_progress + completed + skipped), 0) FROM counters WHERE queue = ? AND annotator = 0
 
 -- name: opened --
-INSERT INTO counters (queue, annotator, kind, n) VALUES (?, 0, 7, 1)
-ON CONFLICT (queue, annotator, kind) DO UPDATE SET n = n + 1
+UPDATE counters SET openings = openings + 1 WHERE queue = ? AND annotator = 0
 
 -- name: set_next_expiry --
-INSERT INTO counters (queue, annotator, kind, n) VALUES (?, 0, 6, ?)
-ON CONFLICT (queue, annotator, kind) DO UPDATE SET n = excluded.n
+UPDATE counters SET next_expiry = ?2 WHERE queue = ?1 AND annotator = 0
 
 -- name: next_expiry --
-SELECT n FROM counters WHERE queue = ? AND annotator = 0 AND kind = 6
+SELECT next_expiry FROM counters WHERE queue = ? AND annotator = 0
 
 -- Claims. An annotator is kept from an item by having settled it, or by a live hold of their own.
 
 -- name: claim_context --
-SELECT q.num, q.revision, coalesce((SELECT num FROM texts WHERE text = ?), 0),
-    coalesce((SELECT n FROM counters WHERE queue = q.num AND annotator = 0 AND kind = 6), 9223372036854775807),
-    coalesce((SELECT n FROM counters WHERE queue = q.num AND annotator = 0 AND kind = 7), 0)
-FROM queues AS q WHERE q.id = ?
+SELECT q.num, q.revision, coalesce((SELECT num FROM texts WHERE text = ?), 0), c.next_expiry, c.openings
+FROM queues AS q LEFT JOIN counters AS c ON c.queue = q.num AND c.annotator = 0 WHERE q.id = ?
 
 -- name: first_open --
 SELECT @live_item_columns@
@@ -230,9 +302,6 @@ SELECT num, revision FROM queues ORDER BY num
 
 -- name: live_nums --
 SELECT num FROM work WHERE queue = ? ORDER BY num
-
--- name: live_without_work --
-SELECT i.num FROM items AS i LEFT JOIN work AS w ON w.num = i.num WHERE (i.deleted_at IS NULL) <> (w.num IS NOT NULL)
 
 -- name: kept_standing --
 SELECT state, annotator, completed, skipped, claimable_at FROM work WHERE num = ?

@@ -30,11 +30,12 @@ CREATE TABLE queues (
 
 CREATE INDEX queues_of_project ON queues (project_id) WHERE deleted_at IS NULL;
 
--- Apart from `texts`, so that the names of one queue can be read in their order.
+-- Apart from `texts`, so that the names of one queue can be read in their order. `live` counts the live items.
 CREATE TABLE op_names (
     num INTEGER PRIMARY KEY,
     queue INTEGER NOT NULL REFERENCES queues,
     text TEXT NOT NULL,
+    live INTEGER NOT NULL DEFAULT 0,
     UNIQUE (queue, text)
 ) STRICT;
 
@@ -70,25 +71,40 @@ CREATE TABLE work (
     completed INTEGER NOT NULL DEFAULT 0,
     skipped INTEGER NOT NULL DEFAULT 0,
     claimable_at INTEGER DEFAULT -62135596800000000,
-    revision INTEGER NOT NULL DEFAULT 0,
-    created_down INTEGER NOT NULL AS (-created_at) VIRTUAL,
-    updated_down INTEGER NOT NULL AS (-updated_at) VIRTUAL,
-    started_down INTEGER NOT NULL AS (-call_started_at) VIRTUAL
+    revision INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
-CREATE INDEX work_in_order ON work (queue, priority_down, created_at, id);
-CREATE INDEX work_by_state ON work (queue, state, priority_down, created_at, id);
+-- After the unique id stand what filters need, so that a walk along an index reads nothing else.
+CREATE INDEX work_in_order ON work (queue, priority_down, created_at, id, op, added_by);
+CREATE INDEX work_by_state ON work (queue, state, priority_down, created_at, id, op, added_by);
 CREATE INDEX work_open ON work (queue, priority_down, created_at, id) WHERE claimable_at = -62135596800000000;
 CREATE INDEX work_waiting ON work (queue, priority_down, created_at, id, claimable_at)
     WHERE claimable_at > -62135596800000000;
-CREATE INDEX work_by_id ON work (queue, id);
-CREATE INDEX work_created_up ON work (queue, created_at, id);
-CREATE INDEX work_created_down ON work (queue, created_down, id);
-CREATE INDEX work_started_up ON work (queue, call_started_at, id);
-CREATE INDEX work_started_down ON work (queue, started_down, id);
-CREATE INDEX work_updated_down ON work (queue, updated_down, id);
+CREATE INDEX work_by_id ON work (queue, id, op, added_by);
+CREATE INDEX work_by_created ON work (queue, created_at, id, op, added_by);
+CREATE INDEX work_by_started ON work (queue, call_started_at, id, op, added_by);
+CREATE INDEX work_by_started_created ON work (queue, call_started_at, created_at, id, op, added_by);
+CREATE INDEX work_by_op ON work (queue, op, id, added_by);
+CREATE INDEX work_by_op_created ON work (queue, op, created_at, id, added_by);
+CREATE INDEX work_by_updated ON work (queue, updated_at, id, op, added_by);
 CREATE INDEX work_by_adder ON work (queue, added_by);
-CREATE INDEX work_by_op ON work (queue, op, created_down, id);
+
+-- How many live items stand where in each lane, an index of `work` (see sqlite_lanes.py). A block begins at its key, which is
+-- that of the lane with 0 for a column that is not there, and ends before the next block of the lane; the first begins before
+-- everything. Those of queue order also count by aggregate state.
+CREATE TABLE blocks (
+    queue INTEGER NOT NULL REFERENCES queues,
+    lane INTEGER NOT NULL,
+    a INTEGER NOT NULL,
+    b INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    n INTEGER NOT NULL,
+    unstarted INTEGER NOT NULL DEFAULT 0,
+    in_progress INTEGER NOT NULL DEFAULT 0,
+    completed INTEGER NOT NULL DEFAULT 0,
+    skipped INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (queue, lane, a, b, id)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE progresses (
     item INTEGER NOT NULL REFERENCES items,
@@ -116,13 +132,19 @@ CREATE TABLE transitions (
     PRIMARY KEY (item, revision, step)
 ) STRICT, WITHOUT ROWID;
 
--- What is counted for a queue. Annotator 0: live items by aggregate state (kind 0 to 3), settled (4) and finished (5) ones, and
--- in kind 6 a time before which no lease in `work_waiting` ends, in kind 7 how often items became open or work was reopened.
--- Others: that annotator's progresses on live items by state.
+-- What is counted. Annotator 0 is the queue as a whole: its live items by aggregate state, settled and finished ones, a time
+-- before which no lease in `work_waiting` ends, and how often items became open or work was reopened. Others: that annotator's
+-- progresses on live items by state.
 CREATE TABLE counters (
     queue INTEGER NOT NULL REFERENCES queues,
     annotator INTEGER NOT NULL,
-    kind INTEGER NOT NULL,
-    n INTEGER NOT NULL,
-    PRIMARY KEY (queue, annotator, kind)
+    unstarted INTEGER NOT NULL,
+    in_progress INTEGER NOT NULL,
+    completed INTEGER NOT NULL,
+    skipped INTEGER NOT NULL,
+    settled INTEGER NOT NULL,
+    finished INTEGER NOT NULL,
+    next_expiry INTEGER NOT NULL DEFAULT 9223372036854775807,
+    openings INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (queue, annotator)
 ) STRICT, WITHOUT ROWID;
