@@ -8,7 +8,7 @@ import attrs
 
 from annotation_queue.errors import ClaimLost, ItemNotFound
 from annotation_queue.items import Claim, Unavailable
-from annotation_queue.service import Decide, Decision, Service, check_reason
+from annotation_queue.service import Service, check_reason, make_decision
 from annotation_queue.states import (
     COMPLETED,
     IN_PROGRESS,
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from annotation_queue.items import QueueItem
     from annotation_queue.records import ItemRecord
+    from annotation_queue.service import Decision
     from annotation_queue.states import AnnotationState, Progress, Transition
     from annotation_queue.values import JsonValue
 
@@ -98,7 +99,9 @@ class Annotating(Service):
             held = _held(claim, own)
             return attrs.evolve(held, lease_expires_at=lease_end(at, lease or record.queue.lease)), None
 
-        item, progress = self._change(self._about(claim, decide))
+        item, progress = self._change(
+            make_decision(claim.item.id, lambda: self._claimed(claim), claim.annotator_id, decide)
+        )
         return Claim(
             item=item,
             annotator_id=claim.annotator_id,
@@ -224,10 +227,9 @@ class Annotating(Service):
             )
 
         return self._change(
-            Decision(
+            make_decision(
                 item_id,
-                lambda: self._item(item_id, queue_id),
-                lambda: self._record(item_id, queue_id),
+                lambda: (self._item(item_id, queue_id), self._record(item_id, queue_id)),
                 annotator_id,
                 decide,
             )
@@ -263,27 +265,14 @@ class Annotating(Service):
         """
         return self._repository.history(self._project_id, check_id("item_id", item_id))
 
-    def _about(self, claim: Claim, decide: Decide) -> Decision:
-        return Decision(
-            claim.item.id,
-            lambda: self._item_of(claim),
-            lambda: self._claimed(claim),
-            claim.annotator_id,
-            decide,
-        )
-
-    def _item_of(self, claim: Claim) -> QueueItem:
-        """Give the item of a claim as it is stored: what the claim carries, but for a payload, which may have been changed."""
-        if claim.item.payload is None:
-            return claim.item
+    def _claimed(self, claim: Claim) -> tuple[QueueItem, ItemRecord]:
+        """Read the item of a claim and its record."""
+        item = claim.item
         try:
-            return self._item(claim.item.id, claim.item.queue_id)
-        except ItemNotFound as error:
-            raise _lost(claim) from error
-
-    def _claimed(self, claim: Claim) -> ItemRecord:
-        try:
-            return self._record(claim.item.id, claim.item.queue_id)
+            # The item is what the claim carries, but for a payload, which may have been changed.
+            if item.payload is not None:
+                item = self._item(item.id, item.queue_id)
+            return item, self._record(item.id, item.queue_id)
         except ItemNotFound as error:
             raise _lost(claim) from error
 
@@ -310,7 +299,7 @@ class Annotating(Service):
             held = _held(claim, own)
             return advance(held, to_state, at=at, workflow=self._workflow, annotation=label, reason=reason)
 
-        return self._about(claim, decide)
+        return make_decision(claim.item.id, lambda: self._claimed(claim), claim.annotator_id, decide)
 
 
 def _held(claim: Claim, own: Progress | None) -> Progress:

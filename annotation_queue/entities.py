@@ -35,21 +35,26 @@ def run_checks(entity: object, checks: Mapping[str, Check]) -> None:
 
 
 def trusted(entity: type[_Entity]) -> Callable[..., _Entity]:
-    """Make a positional constructor for an attrs class that skips validation.
+    """Make a positional constructor for a frozen attrs class that skips validation.
 
-    For repositories that rebuild entities from values which were validated on their way in: four times as fast.
+    For values that were validated on their way in, where entities are made by the million: ten times as fast as the class
+    with its checks, twice as fast as the class without any.
 
     Args:
-        entity: A slotted attrs class.
+        entity: A frozen, slotted attrs class.
 
     Returns:
         A function that takes the values of all fields in their order.
     """
     names = [field.name for field in attrs.fields(cast("Any", entity))]
-    # Written out and compiled, as attrs does for its own: a loop over the fields takes twice as long.
-    lines = [f"def build({', '.join(names)}):", "    made = create(entity)"]
-    lines += [f"    set_{name}(made, {name})" for name in names]
-    scope: dict[str, Any] = {f"set_{name}": getattr(entity, name).__set__ for name in names}
-    scope |= {"create": entity.__new__, "entity": entity}
-    exec("\n".join([*lines, "    return made"]), scope)  # noqa: S102 - nothing but the names of our own fields
+    # The interpreter sets a slot in no time, but not where a class guards its slots, as a frozen one does. So the fields are
+    # set on an instance of a subclass that guards none and adds none, which then becomes what it looks like.
+    unguarded = {"__slots__": (), "__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
+    scope: dict[str, Any] = {"entity": entity, "new": object.__new__}
+    scope["Open"] = type(f"Open{entity.__name__}", (entity,), unguarded)
+    # Written out and compiled, as attrs does for its own: a loop over the fields takes several times as long.
+    lines = [f"def build({', '.join(names)}):", "    made = new(Open)"]
+    lines += [f"    made.{name} = {name}" for name in names]
+    lines += ["    made.__class__ = entity", "    return made"]
+    exec("\n".join(lines), scope)  # noqa: S102 - nothing but the names of our own fields
     return cast("Callable[..., _Entity]", scope["build"])

@@ -301,6 +301,9 @@ class Claim:
     expires_at: datetime
 
 
+make_claim = trusted(Claim)
+
+
 class UnavailableReason(StrEnum):
     """Why there is nothing to claim."""
 

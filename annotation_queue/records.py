@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from annotation_queue.entities import trusted
 from annotation_queue.items import QueueStats, make_item
 from annotation_queue.states import (
     ALWAYS,
@@ -13,13 +14,13 @@ from annotation_queue.states import (
     UNSTARTED,
     AnnotationState,
     aggregate,
-    claimable_at,
     count_settling,
-    is_finished,
+    open_slots,
+    slot_free_at,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from annotation_queue.items import AnnotationQueue, QueueItem
@@ -53,11 +54,12 @@ class Standing:
         return self.completed + self.skipped > 0
 
 
+_make_standing = trusted(Standing)
 NEW: Final = Standing(UNSTARTED, None, 0, 0, finished=False, claimable_at=ALWAYS)
 """The standing of an item that nobody touched."""
 
 
-def standing(progresses: Iterable[Progress], queue: AnnotationQueue) -> Standing:
+def standing(progresses: Collection[Progress], queue: AnnotationQueue) -> Standing:
     """Derive what an item's progresses amount to.
 
     Args:
@@ -67,16 +69,12 @@ def standing(progresses: Iterable[Progress], queue: AnnotationQueue) -> Standing
     Returns:
         The standing.
     """
-    all_of_them = tuple(progresses)
-    needed, policy = queue.annotations_per_item, queue.skip_policy
-    completed, skipped = count_settling(all_of_them)
-    return Standing(
-        *aggregate(all_of_them),
-        completed,
-        skipped,
-        is_finished(completed, skipped, needed, policy),
-        claimable_at(all_of_them, None, needed, policy),
-    )
+    if not progresses:
+        return NEW
+    state, annotator_id = aggregate(progresses)
+    completed, skipped = count_settling(progresses)
+    slots = open_slots(completed, skipped, queue.annotations_per_item, queue.skip_policy)
+    return _make_standing(state, annotator_id, completed, skipped, slots <= 0, slot_free_at(progresses, slots))
 
 
 @attrs.frozen
@@ -89,6 +87,7 @@ class ItemRecord:
         updated_at: The item's, UTC.
         progresses: Every progress on it, by annotator id.
         revision: Opaque; differs whenever the item, a progress on it, or the queue's policies or life have changed.
+        standing: What the progresses amount to, where the repository keeps that; None where it does not.
     """
 
     item_id: str
@@ -96,6 +95,10 @@ class ItemRecord:
     updated_at: datetime
     progresses: tuple[Progress, ...]
     revision: object
+    standing: Standing | None = None
+
+
+make_record = trusted(ItemRecord)
 
 
 @attrs.frozen
@@ -123,6 +126,29 @@ class Change:
         return opened or any(transition.from_state in SETTLING for transition in self.transitions)
 
 
+_make_change = trusted(Change)
+
+
+def merge(progresses: Sequence[Progress], changed: Sequence[Progress]) -> tuple[Progress, ...]:
+    """Give the progresses on an item after some of them changed.
+
+    Args:
+        progresses: Those before, by annotator id.
+        changed: Those that changed or are new, in any order.
+
+    Returns:
+        All of them, by annotator id.
+    """
+    if not progresses and len(changed) == 1:
+        return tuple(changed)
+    after = {progress.annotator_id: progress for progress in progresses}
+    for progress in changed:
+        after[progress.annotator_id] = progress
+    if len(after) == len(progresses):
+        return tuple(after.values())
+    return tuple(after[annotator_id] for annotator_id in sorted(after))
+
+
 def change_of(record: ItemRecord, progresses: tuple[Progress, ...], transitions: tuple[Transition, ...]) -> Change:
     """Derive what follows for the item when some of its progresses change.
 
@@ -134,11 +160,11 @@ def change_of(record: ItemRecord, progresses: tuple[Progress, ...], transitions:
     Returns:
         The change to store.
     """
-    after = {progress.annotator_id: progress for progress in record.progresses}
-    after.update((progress.annotator_id, progress) for progress in progresses)
+    queue = record.queue
     moved_at = transitions[-1].at if transitions else record.updated_at
-    before = standing(record.progresses, record.queue) if record.progresses else NEW
-    return Change(progresses, transitions, before, standing(after.values(), record.queue), moved_at)
+    before = record.standing or standing(record.progresses, queue)
+    after = standing(merge(record.progresses, progresses), queue)
+    return _make_change(progresses, transitions, before, after, moved_at)
 
 
 def view(
@@ -221,9 +247,12 @@ def count_change(record: ItemRecord, change: Change) -> dict[tuple[str | None, s
     changed = {progress.annotator_id for progress in change.progresses}
     before = [progress for progress in record.progresses if progress.annotator_id in changed]
     counts = tally(change.standing, change.progresses)
-    for key, n in tally(change.before, before).items():
-        counts[key] = counts.get(key, 0) - n
-    return {key: n for key, n in counts.items() if n}
+    for key in tally(change.before, before):
+        if key in counts:
+            del counts[key]
+        else:
+            counts[key] = -1
+    return counts
 
 
 def stats_of(queue_id: str, counts: Mapping[tuple[str | None, str], int]) -> QueueStats:

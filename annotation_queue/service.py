@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import attrs
 
+from annotation_queue.entities import trusted
 from annotation_queue.errors import ClaimLost, Conflict
 from annotation_queue.ids import uuid7
 from annotation_queue.records import change_of, view
@@ -34,17 +35,18 @@ class Decision:
 
     Args:
         item_id: The item.
-        item: Gives the item, in any view.
-        read: Reads what the decision rests on, again after somebody else was faster.
+        read: Gives the item, in any view, and reads what the decision rests on; again after somebody else was faster.
         annotator_id: Whose progress changes.
         decide: What it shall be.
     """
 
     item_id: str
-    item: Callable[[], QueueItem]
-    read: Callable[[], ItemRecord]
+    read: Callable[[], tuple[QueueItem, ItemRecord]]
     annotator_id: str
     decide: Decide
+
+
+make_decision = trusted(Decision)
 
 
 class Service:
@@ -91,10 +93,11 @@ class Service:
 
     def _change(self, decision: Decision) -> tuple[QueueItem, Progress]:
         """Carry out a decision; give the item in the annotator's perspective, and the progress."""
-        outcome = self._change_all([decision])[0]
-        if isinstance(outcome, ClaimLost):
-            raise outcome
-        return outcome
+        for _ in range(_ATTEMPTS):
+            outcome, write = _carry_out(decision)
+            if write is None or self._is_saved((write,)):
+                return outcome
+        raise Conflict("the item kept changing")
 
     def _change_all(self, decisions: Sequence[Decision]) -> list[tuple[QueueItem, Progress] | ClaimLost]:
         """Carry out decisions about different items in one atomic step, but for those whose claim is lost."""
@@ -110,17 +113,21 @@ class Service:
                 outcomes.append(outcome)
                 if write is not None:
                     writes.append(write)
-            try:
-                if writes:
-                    self._repository.save(writes)
-            except Conflict:
-                continue
-            return outcomes
+            if not writes or self._is_saved(writes):
+                return outcomes
         raise Conflict("the items kept changing")
+
+    def _is_saved(self, writes: Sequence[tuple[ItemRecord, Change]]) -> bool:
+        """Save, and tell whether nobody was faster."""
+        try:
+            self._repository.save(writes)
+        except Conflict:
+            return False
+        return True
 
 
 def _carry_out(decision: Decision) -> tuple[tuple[QueueItem, Progress], tuple[ItemRecord, Change] | None]:
-    item, record = decision.item(), decision.read()
+    item, record = decision.read()
     own = progress_of(record, decision.annotator_id)
     progress, transition = decision.decide(own, record)
     if progress is own or (own is None and transition is None):
@@ -132,7 +139,10 @@ def _carry_out(decision: Decision) -> tuple[tuple[QueueItem, Progress], tuple[It
 
 def progress_of(record: ItemRecord, annotator_id: str) -> Progress | None:
     """Find an annotator's progress in a record; None where there is none."""
-    return next((each for each in record.progresses if each.annotator_id == annotator_id), None)
+    for progress in record.progresses:
+        if progress.annotator_id == annotator_id:
+            return progress
+    return None
 
 
 def check_reason(reason: str | None) -> str | None:

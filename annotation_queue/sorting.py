@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from enum import Enum, StrEnum
 from functools import lru_cache
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import attrs
 
 from annotation_queue.errors import InvalidQuery, InvalidValue
 from annotation_queue.states import AnnotationState
-from annotation_queue.values import check_integer, check_member, check_text, refuse, to_micros
+from annotation_queue.values import MAX_INTEGER, MIN_INTEGER, check_integer, check_member, check_text, refuse, to_micros
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -38,6 +40,14 @@ class FieldKind(Enum):
     """In the order of the members of `AnnotationState`."""
 
 
+_BOUNDS: Final = {
+    # What lies beyond may not have a negative one, by which some storages sort downwards.
+    FieldKind.TIME: (to_micros(datetime.min.replace(tzinfo=UTC)), to_micros(datetime.max.replace(tzinfo=UTC))),
+    FieldKind.INTEGER: (MIN_INTEGER, MAX_INTEGER),
+    FieldKind.STATE: (0, len(AnnotationState) - 1),
+}
+
+
 @attrs.frozen
 class SortField:
     """A field that can be sorted by.
@@ -61,12 +71,23 @@ class SortField:
             return to_micros(raw)
         return STATE_RANKS[raw] if self.kind is FieldKind.STATE else raw
 
+    def values(self, entities: Iterable[object]) -> list[SortValue]:
+        """Read what each of very many entities sorts by."""
+        read: Iterable[Any] = map(attrgetter(self.name), entities)
+        if self.kind is FieldKind.TIME:
+            return [None if moment is None else to_micros(moment) for moment in read]
+        return [STATE_RANKS[state] for state in read] if self.kind is FieldKind.STATE else list(read)
+
     def accepts(self, value: object) -> bool:
         """Tell whether a cursor may carry this value for the field."""
         if value is None:
             return self.nullable
         try:
-            (check_text if self.kind is FieldKind.TEXT else check_integer)(self.name, value)
+            if self.kind is FieldKind.TEXT:
+                check_text(self.name, value)
+            else:
+                least, greatest = _BOUNDS[self.kind]
+                check_integer(self.name, value, minimum=least, maximum=greatest)
         except InvalidValue:
             return False
         return True
@@ -189,6 +210,24 @@ class Order:
     def key(self, values: Iterable[SortValue]) -> tuple[Any, ...]:
         """Turn sort values into a tuple that compares in this order."""
         return tuple(component(value) for component, value in zip(self._components, values, strict=True))
+
+    def arrange(self, entities: Iterable[object]) -> list[tuple[Any, ...]]:
+        """Give the keys of very many entities, sorted. O(n log n): as sorting what `key` gives for each, but much faster."""
+        given = list(entities)
+        columns = [each.values(given) for each in self.fields]
+        places = list(range(len(given)))
+        # One sort for each field, from the last to the first: so it is plain values that are compared, never tuples.
+        for values, by in reversed([*zip(columns, self.sort_by, strict=True)]):
+            absent = [value is None for value in values]
+            present: list[Any] = values
+            if any(absent):
+                some = next((value for value in values if value is not None), 0)
+                present = [some if value is None else value for value in values]
+            places.sort(key=present.__getitem__, reverse=by.direction is Direction.DESC)
+            if present is not values:
+                places.sort(key=absent.__getitem__)
+        keys = list(zip(*map(map, self._components, columns), strict=True))
+        return [keys[place] for place in places]
 
     def accepts(self, values: object) -> bool:
         """Tell whether these can be the sort values of an entity."""

@@ -260,7 +260,7 @@ def grant(
     """
     changed: dict[str, Progress] = {}
     transitions: list[Transition] = []
-    own = unstarted(item_id, annotator_id, at)
+    own: Progress | None = None
     for progress in progresses:
         current = progress
         if progress.state is IN_PROGRESS and is_expired(progress, at):
@@ -270,6 +270,7 @@ def grant(
         if progress.annotator_id == annotator_id:
             own = current
     changed.pop(annotator_id, None)
+    own = own or unstarted(item_id, annotator_id, at)
     changed[annotator_id], transition = _move(own, IN_PROGRESS, at, lease_expires_at=expires_at)
     transitions.append(transition)
     return tuple(changed.values()), tuple(transitions)
@@ -328,6 +329,22 @@ def is_finished(completed: int, skipped: int, annotations_per_item: int, skip_po
     return open_slots(completed, skipped, annotations_per_item, skip_policy) <= 0
 
 
+def slot_free_at(progresses: Iterable[Progress], slots: int) -> datetime | None:
+    """Say from when on fewer holds are live than an item has open slots, if nothing happened but leases ending.
+
+    Args:
+        progresses: Every progress on the item.
+        slots: What `open_slots` gives for it.
+
+    Returns:
+        `ALWAYS`, or the end of the lease that has to run out first, UTC; None where the item is finished.
+    """
+    if slots <= 0:
+        return None
+    ends = [each.lease_expires_at for each in progresses if each.lease_expires_at is not None]
+    return ALWAYS if len(ends) < slots else sorted(ends)[len(ends) - slots]
+
+
 def claimable_at(
     progresses: Sequence[Progress], annotator_id: str | None, annotations_per_item: int, skip_policy: SkipPolicy
 ) -> datetime | None:
@@ -345,20 +362,13 @@ def claimable_at(
         `ALWAYS`, or the end of the lease that has to run out first, UTC; None where the item is finished or this annotator
         completed or skipped it.
     """
-    slots = open_slots(*count_settling(progresses), annotations_per_item, skip_policy)
-    if slots <= 0:
-        return None
-    earliest = ALWAYS
-    ends = [each.lease_expires_at for each in progresses if each.lease_expires_at is not None]
+    free_at = slot_free_at(progresses, open_slots(*count_settling(progresses), annotations_per_item, skip_policy))
     for progress in progresses:
         if progress.annotator_id == annotator_id:
-            if progress.state in SETTLING:
+            if free_at is None or progress.state in SETTLING:
                 return None
-            earliest = progress.lease_expires_at or ALWAYS
-    # A slot is free once fewer than `slots` holds are live.
-    if len(ends) >= slots:
-        earliest = max(earliest, sorted(ends)[len(ends) - slots])
-    return earliest
+            return max(free_at, progress.lease_expires_at or ALWAYS)
+    return free_at
 
 
 def fold(transitions: Iterable[Transition]) -> dict[str, AnnotationState]:

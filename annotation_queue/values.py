@@ -32,6 +32,7 @@ MAX_LEASE: Final = timedelta(days=36_500)
 """Longest lease."""
 
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+_DECODER: Final = json.JSONDecoder()
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECONDS_PER_DAY: Final = 86_400_000_000
 
@@ -314,7 +315,7 @@ def write_json(value: object) -> str:
 
 def load_json(text: str) -> Any:  # noqa: ANN401 - JSON has no narrower type that a caller could use without casts
     """Parse what `dump_json` made; every call gives a fresh value that nobody else holds."""
-    return None if text == "null" else json.loads(text)
+    return None if text == "null" else _DECODER.decode(text)
 
 
 def copy_json(field: str, value: object) -> Any:  # noqa: ANN401 - as `load_json`
@@ -324,29 +325,31 @@ def copy_json(field: str, value: object) -> Any:  # noqa: ANN401 - as `load_json
     return load_json(dump_json(field, value))
 
 
-# Where a nested value stands: its parent's place and its key, rendered only for an error.
-_Place: TypeAlias = "tuple[_Place | None, str]"
+# Where a nested value stands: its parent's place, and its key or index there, rendered only for an error.
+_Place: TypeAlias = "tuple[_Place | None, str | int]"
+_NESTING: Final = (dict, list)
+_LONGEST_STEP: Final = 80
 
 
-def _path(place: _Place | None) -> str:
-    parts: list[str] = []
-    while place is not None:
-        place, part = place
-        parts.append(part)
-    return "".join(reversed(parts))
+def _path(place: _Place) -> str:
+    parent, step = place
+    if parent is None:
+        return str(step)
+    # Whatever a key is, the message stays in one line and can be read.
+    shown = f"[{step}]" if isinstance(step, int) else f".{step if step.isprintable() else ascii(step)}"
+    return _path(parent) + shown[:_LONGEST_STEP]
 
 
 def _check_json(field: str, root: object, error: type[InvalidValue]) -> int:
     # Gives a number of bytes that the serialised value does not exceed. Iterative, since the interpreter's own recursion
     # limit differs by version; counted, since lists that share their elements can stand for more nodes than memory holds.
-    pending: list[tuple[_Place, object, int]] = [((None, field), root, 0)]
+    if not isinstance(root, _NESTING):
+        return _check_scalar(None, field, root, error)
+    pending: list[tuple[_Place, Any, int]] = [((None, field), root, 0)]
     budget = MAX_JSON_BYTES
     size = 0
     while pending:
         place, value, depth = pending.pop()
-        if not isinstance(value, dict | list):
-            size += _check_scalar(place, value, error)
-            continue
         if depth == MAX_JSON_DEPTH:
             raise error(field, "JSON that is deeper", f"JSON of at most {MAX_JSON_DEPTH} levels")
         budget -= 1 + len(value)
@@ -358,30 +361,33 @@ def _check_json(field: str, root: object, error: type[InvalidValue]) -> int:
                 if not (isinstance(key, str) and _is_plain(key)):
                     check_text(f"a key of {_path(place)}", key, error=error)
                 size += _text_size(key)
-            pending.extend([((place, f".{key}"), element, depth + 1) for key, element in value.items()])
-        else:
-            pending.extend([((place, f"[{index}]"), element, depth + 1) for index, element in enumerate(value)])
+        for step, element in value.items() if isinstance(value, dict) else enumerate(value):
+            if isinstance(element, _NESTING):
+                pending.append(((place, step), element, depth + 1))
+            else:
+                size += _check_scalar(place, step, element, error)
     return size
 
 
-def _check_scalar(place: _Place, value: object, error: type[InvalidValue]) -> int:
+def _check_scalar(parent: _Place | None, step: str | int, value: object, error: type[InvalidValue]) -> int:
     if isinstance(value, str):
         if not _is_plain(value):
-            check_text(_path(place), value, error=error)
+            check_text(_path((parent, step)), value, error=error)
         return _text_size(value)
     if isinstance(value, int) and not isinstance(value, bool):
         if not MIN_INTEGER <= value <= MAX_INTEGER:
-            check_integer(_path(place), value, error=error)
+            check_integer(_path((parent, step)), value, error=error)
     elif isinstance(value, float):
         if not math.isfinite(value):
-            raise refuse(_path(place), value, "a finite number", error)
+            raise refuse(_path((parent, step)), value, "a finite number", error)
     elif value is not None and not isinstance(value, bool):
-        raise refuse(_path(place), value, "a JSON value (None, bool, int, float, str, list or dict)", error)
+        place = _path((parent, step))
+        raise refuse(place, value, "a JSON value (None, bool, int, float, str, list or dict)", error)
     return _LONGEST_NUMBER
 
 
 def _is_plain(text: str) -> bool:
-    return len(text) <= MAX_TEXT_BYTES and text.isascii() and "\0" not in text
+    return text.isascii() and "\0" not in text and len(text) <= MAX_TEXT_BYTES
 
 
 def _text_size(text: str) -> int:

@@ -93,6 +93,14 @@ def test_a_few_keys_join_many_one_by_one() -> None:
     assert keys.check() == ()
 
 
+@given(st.sets(NUMBERS))
+def test_keys_that_are_sorted_already_are_taken_as_they_are(numbers: set[int]) -> None:
+    model = [(number,) for number in sorted(numbers)]
+    keys = SortedKeys.of_sorted(list(model))
+    assert keys.check() == ()
+    _assert_reads_like(keys, model, (30,))
+
+
 def test_the_check_names_what_is_wrong() -> None:
     def broken(attribute: str, value: object) -> tuple[str, ...]:
         keys = SortedKeys([(1,), (2,), (3,)])

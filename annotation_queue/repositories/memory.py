@@ -8,7 +8,7 @@ import weakref
 from typing import TYPE_CHECKING, Final, Self
 
 from annotation_queue.errors import Conflict, ItemNotFound, QueueNotFound, StorageError
-from annotation_queue.items import AddedItems, Claim, explain_unavailable
+from annotation_queue.items import AddedItems, explain_unavailable, make_claim
 from annotation_queue.query import search_text
 from annotation_queue.repositories.memory_items import StoredItem, kept
 from annotation_queue.repositories.memory_pages import find_page
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
     from types import TracebackType
 
-    from annotation_queue.items import AnnotationQueue, NewItem, QueueItem, QueueStats, Unavailable
+    from annotation_queue.items import AnnotationQueue, Claim, NewItem, QueueItem, QueueStats, Unavailable
     from annotation_queue.query import ItemPage, ItemQuery, QueuePage, QueueQuery
     from annotation_queue.records import Change, ItemRecord
     from annotation_queue.states import Transition
@@ -152,14 +152,17 @@ class MemoryRepository:
 
     def save(self, writes: Sequence[tuple[ItemRecord, Change]]) -> None:
         """Store changes of items by compare-and-swap. O(log n) for each."""
-        kept_writes = [(record, kept(change)) for record, change in writes]
+        progresses = [kept(change) for _, change in writes]
         with self._lock:
             self._check_open()
-            for record, _ in kept_writes:
-                if record.revision != self._queues[record.queue.id].revision(self._items[record.item_id]):
+            found: list[tuple[StoredQueue, StoredItem]] = []
+            for record, _ in writes:
+                queue, stored = self._queues[record.queue.id], self._items[record.item_id]
+                if record.revision != queue.revision(stored):
                     raise Conflict(f"item {record.item_id!r} changed")
-            for record, change in kept_writes:
-                self._queues[record.queue.id].change(self._items[record.item_id], change)
+                found.append((queue, stored))
+            for (queue, stored), (_, change), changed in zip(found, writes, progresses, strict=True):
+                queue.change(stored, change, changed)
 
     def query_items(self, project_id: str, queue_id: str, query: ItemQuery) -> ItemPage:
         """Read items of a queue. The cost is that of `find_page`."""
@@ -199,14 +202,7 @@ class MemoryRepository:
                     stored.progresses, stored.item.id, annotator_id, at=at, expires_at=expires_at
                 )
                 queue.grant(stored, progresses, transitions)
-                claims.append(
-                    Claim(
-                        item=stored.show(annotator_id),
-                        annotator_id=annotator_id,
-                        token=progresses[-1].token,
-                        expires_at=expires_at,
-                    )
-                )
+                claims.append(make_claim(stored.show(annotator_id), annotator_id, progresses[-1].token, expires_at))
             if claims:
                 return tuple(claims)
             retry_at = queue.claims.retry_at(annotator_id, queue.queue)
@@ -270,8 +266,7 @@ class MemoryRepository:
     def _item(self, project_id: str, item_id: str, queue_id: str | None = None) -> tuple[StoredQueue, StoredItem]:
         """Give a live item of the project, and of the queue where one is named, with its live queue."""
         self._check_open()
-        if queue_id is not None:
-            self._queue(project_id, queue_id)
+        queue = None if queue_id is None else self._queue(project_id, queue_id)
         stored = self._items.get(item_id)
         if (
             stored is None
@@ -279,7 +274,7 @@ class MemoryRepository:
             or (queue_id is not None and stored.item.queue_id != queue_id)
         ):
             raise ItemNotFound(item_id)
-        queue = self._queue(project_id, stored.item.queue_id)
+        queue = queue or self._queue(project_id, stored.item.queue_id)
         if stored.item.deleted_at is not None:
             raise ItemNotFound(item_id)
         return queue, stored

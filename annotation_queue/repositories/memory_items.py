@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from annotation_queue.records import NEW, Change, ItemRecord, view
-from annotation_queue.states import aggregate, make_progress
+from annotation_queue.records import NEW, make_record, merge, view
+from annotation_queue.states import UNSTARTED, aggregate, make_progress
 from annotation_queue.values import load_json, to_micros, write_json
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from annotation_queue.items import AnnotationQueue, QueueItem
-    from annotation_queue.records import Standing
+    from annotation_queue.records import Change, ItemRecord, Standing
     from annotation_queue.repositories.sorted_keys import Key
     from annotation_queue.states import AnnotationState, Progress, Transition
+
+
+_NESTING: Final = (dict, list)
 
 
 class StoredItem:
@@ -54,15 +58,15 @@ class StoredItem:
     def seen_by(self, annotator_id: str) -> tuple[AnnotationState, str | None]:
         """Tell state and annotator in an annotator's perspective."""
         own = self.own(annotator_id)
-        return aggregate(() if own is None else (own,))
+        return (UNSTARTED, None) if own is None else aggregate((own,))
 
     def in_view(self, annotator_id: str | None) -> QueueItem:
         """Give the item in a view, without payload and position."""
         item = self.item
-        if annotator_id is None:
+        # Where this annotator's state is the one shown for all, the views are the same.
+        if annotator_id is None or item.annotator_user_id == annotator_id:
             return item
-        seen = self.seen_by(annotator_id)
-        return item if seen == (item.annotation_state, item.annotator_user_id) else view(item, seen)
+        return view(item, self.seen_by(annotator_id))
 
     def show(self, annotator_id: str | None = None, position: int | None = None) -> QueueItem:
         """Make the item to hand out.
@@ -82,20 +86,18 @@ class StoredItem:
 
     def record(self, queue: AnnotationQueue, revision: object) -> ItemRecord:
         """Make the record to hand out."""
-        return ItemRecord(self.item.id, queue, self.item.updated_at, tuple(map(_shown, self.progresses)), revision)
+        progresses = tuple(map(_shown, self.progresses))
+        return make_record(self.item.id, queue, self.item.updated_at, progresses, revision, self.standing)
 
-    def apply(self, change: Change) -> None:
-        """Take over a change in the form that is kept."""
-        merged = {each.annotator_id: each for each in self.progresses}
-        for progress in change.progresses:
-            merged[progress.annotator_id] = progress
-        self.progresses = tuple(merged[annotator_id] for annotator_id in sorted(merged))
+    def apply(self, change: Change, progresses: Sequence[Progress]) -> None:
+        """Take over a change, with its progresses in the form that is kept."""
+        self.progresses = merge(self.progresses, progresses)
         if change.transitions:
             if self.history is None:
                 self.history = []
             self.history += change.transitions
-        self.standing = change.standing
-        self.item = view(self.item, (change.standing.state, change.standing.annotator_id), updated_at=change.updated_at)
+        after = self.standing = change.standing
+        self.item = view(self.item, (after.state, after.annotator_id), updated_at=change.updated_at)
         self.revision += 1
 
 
@@ -105,16 +107,13 @@ class _JsonText(str):
     __slots__ = ()
 
 
-def kept(change: Change) -> Change:
-    """Turn a change into the form that is kept, which shares nothing with the caller that could be changed."""
-    if not any(isinstance(each.annotation, dict | list) for each in change.progresses):
-        return change
-    progresses = tuple(map(_kept, change.progresses))
-    return Change(progresses, change.transitions, change.before, change.standing, change.updated_at)
+def kept(change: Change) -> tuple[Progress, ...]:
+    """Turn the progresses of a change into the form that is kept, which shares nothing with the caller that could change."""
+    return tuple(map(_kept, change.progresses))
 
 
 def _kept(progress: Progress) -> Progress:
-    if isinstance(progress.annotation, dict | list):
+    if isinstance(progress.annotation, _NESTING):
         return _annotated(progress, _JsonText(write_json(progress.annotation)))
     return progress
 

@@ -1,112 +1,217 @@
-"""The orders in which a queue's items were asked for, and the values they were filtered by, kept sorted in memory."""
+"""The orders and filters by which a queue's items were asked for, and the values they have, kept sorted in memory."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Final
 
+from annotation_queue.repositories.memory_filters import Matcher
 from annotation_queue.repositories.sorted_keys import SortedKeys
+from annotation_queue.sorting import QUEUE_ORDER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
-    from annotation_queue.items import QueueItem
+    from annotation_queue.query import ItemFilter
     from annotation_queue.repositories.memory_items import StoredItem
-    from annotation_queue.sorting import Order, SortBy
+    from annotation_queue.repositories.sorted_keys import Key
+    from annotation_queue.sorting import Order
 
 MAX_ORDERS: Final = 16
-"""So many orders are kept for a queue; the one unused for longest gives way."""
-VIEW_FIELDS: Final = frozenset({"annotation_state", "annotator_user_id"})
+"""So many orders are kept for a queue, and so many selections; the one unused for longest gives way."""
+_SORT_SHARE: Final = 16
+"""To sort one item costs about as much as to pass over so many."""
+_VIEW_FIELDS: Final = frozenset({"annotation_state", "annotator_user_id"})
 """The fields that belong to a view."""
-_MOVING_FIELDS: Final = VIEW_FIELDS | {"updated_at"}
+_MOVING_FIELDS: Final = _VIEW_FIELDS | {"updated_at"}
 """The fields that change while an item is annotated."""
 
 
-class Orders:
-    """Orders of a queue's live items in the aggregate view, and which items have which value of a field.
-
-    Each order and each field is arranged at its first use, O(n log n) and O(n), and kept current from then on. An order
-    costs O(log n) for each item that comes, goes or changes a field it sorts by; a field O(1) for each that comes or
-    goes.
+class Listing:
+    """Live items of a queue in an order: all of them, or a selection.
 
     Args:
-        live: Iterates over the live items of the queue.
+        order: The order.
+        annotator_id: In whose perspective they are ordered and selected; None for the aggregate view.
+        wanted: Which items; None for all.
+        keys: Their keys.
     """
 
-    def __init__(self, live: Callable[[], Iterator[StoredItem]]) -> None:
-        self._live = live
-        self._orders: dict[tuple[SortBy, ...], tuple[Order, SortedKeys, bool]] = {}
-        """With whether annotating moves items in it; the most recently used last."""
+    __slots__ = ("_annotator_id", "_matches", "_order", "keys", "moves")
+
+    def __init__(self, order: Order, annotator_id: str | None, wanted: ItemFilter | None, keys: SortedKeys) -> None:
+        self._order = order
+        self._annotator_id = annotator_id
+        self._matches = None if wanted is None else Matcher(wanted, annotator_id)
+        self.keys = keys
+        by_state = wanted is not None and wanted.annotation_states is not None
+        self.moves = by_state or any(field.name in _MOVING_FIELDS for field in order.fields)
+        """Whether annotating moves items in it, into it or out of it."""
+
+    def key(self, stored: StoredItem) -> Key | None:
+        """Give the key of an item as it is now; None where it is not selected."""
+        if self._matches is not None and not self._matches(stored):
+            return None
+        return key_in(self._order, stored, self._annotator_id)
+
+    def move(self, stored: StoredItem, before: Key | None) -> None:
+        """Follow a change of an item, given its key before it."""
+        after = self.key(stored)
+        if before != after:
+            if before is not None:
+                self.keys.remove(before)
+            if after is not None:
+                self.keys.add(after)
+
+
+def key_in(order: Order, stored: StoredItem, annotator_id: str | None) -> Key:
+    """Give the key of an item in an order and view."""
+    if order.sort_by == QUEUE_ORDER:
+        return stored.key
+    return order.key(order.values(stored.in_view(annotator_id)))
+
+
+def finder(order: Order, items: Mapping[str, StoredItem]) -> Callable[[Iterable[Key]], Iterator[StoredItem]]:
+    """Make what gives the items of keys of an order."""
+    read_id = itemgetter(next(index for index, by in enumerate(order.sort_by) if by.field == "id"))
+    return lambda keys: map(items.__getitem__, map(read_id, keys))
+
+
+class Orders:
+    """Orders of a queue's live items, selections of them, and which items have which value of a field.
+
+    Each is arranged at its first use, in O(n log n), O(n) and O(n), and kept current from then on. An order or a selection
+    costs O(log n) for each item that comes, goes or changes in it; a field O(1) for each that comes or goes.
+
+    Args:
+        in_order: The keys of the live items in queue order.
+        items: Every item of the repository by id.
+    """
+
+    def __init__(self, in_order: SortedKeys, items: Mapping[str, StoredItem]) -> None:
+        self._in_order = in_order
+        self._items = items
+        self._orders: dict[Any, Listing] = {}
+        """By sort and view; the most recently used last."""
+        self._selections: dict[Any, Listing] = {}
+        """By sort, view and filter; the most recently used last."""
+        self.moving: list[Listing] = []
+        """Those of both that annotating changes: each is to be told of every change, by `Listing.move`."""
         self._values: dict[str, dict[str | None, dict[str, None]]] = {}
         """Name of a field -> value -> ids, as the keys of a dictionary that stands for a set: it is half as large."""
 
-    def keys(self, order: Order) -> SortedKeys:
-        """Give the keys of the live items in an order. O(1), but O(n log n) at the first use."""
-        found = self._orders.pop(order.sort_by, None)
+    def keys(self, order: Order, annotator_id: str | None) -> SortedKeys:
+        """Give the keys of the live items in an order and view. O(1), but O(n log n) at the first use."""
+        if order.sort_by == QUEUE_ORDER:
+            return self._in_order
+        if not any(field.name in _VIEW_FIELDS for field in order.fields):
+            annotator_id = None
+
+        def arrange() -> Listing:
+            items = (self._items[key[-1]].in_view(annotator_id) for key in self._in_order)
+            return Listing(order, annotator_id, None, SortedKeys.of_sorted(order.arrange(items)))
+
+        return self._keep(self._orders, (order.sort_by, annotator_id), arrange).keys
+
+    def selected(self, order: Order, annotator_id: str | None, wanted: ItemFilter) -> SortedKeys | None:
+        """Give the keys of the live items that a filter shows, in an order and view, where they are kept. O(1)."""
+        if (order.sort_by, annotator_id, wanted) not in self._selections:
+            return None
+        return self.select(order, annotator_id, wanted, None)
+
+    def select(
+        self, order: Order, annotator_id: str | None, wanted: ItemFilter, among: Collection[str] | None
+    ) -> SortedKeys:
+        """Give the keys of the live items that a filter shows, in an order and view. O(1), but O(n) at the first use.
+
+        Args:
+            order: The order.
+            annotator_id: The view; None for the aggregate one.
+            wanted: The filter.
+            among: Ids of live items, those that it shows among them; None for all.
+
+        Returns:
+            The keys.
+        """
+
+        def arrange() -> Listing:
+            matcher = Matcher(wanted, annotator_id)
+            if among is not None and len(among) * _SORT_SHARE < len(self._in_order):
+                items = (self._items[item_id] for item_id in among)
+                keys = order.arrange(each.in_view(annotator_id) for each in items if matcher(each))
+            else:
+                whole = self.keys(order, annotator_id)
+                keys = list(matcher.select(whole, finder(order, self._items)(whole)))
+            return Listing(order, annotator_id, wanted, SortedKeys.of_sorted(keys))
+
+        return self._keep(self._selections, (order.sort_by, annotator_id, wanted), arrange).keys
+
+    def _keep(self, kept: dict[Any, Listing], name: object, arrange: Callable[[], Listing]) -> Listing:
+        """Give a listing; where it is not kept yet, arrange it, and let go of the one unused for longest."""
+        found = kept.pop(name, None)
         if found is None:
-            if len(self._orders) >= MAX_ORDERS:
-                del self._orders[next(iter(self._orders))]
-            keys = SortedKeys(order.key(order.values(stored.item)) for stored in self._live())
-            found = order, keys, any(field.name in _MOVING_FIELDS for field in order.fields)
-        self._orders[order.sort_by] = found
-        return found[1]
+            found = arrange()
+            if len(kept) >= MAX_ORDERS:
+                del kept[next(iter(kept))]
+            kept[name] = found
+            self.moving = [each for each in self._listings() if each.moves]
+        kept[name] = found
+        return found
 
     def with_value(self, field: str, value: str) -> Collection[str]:
         """Give the ids of the live items that have a value, in any order. O(1), but O(n) at the field's first use."""
         if field not in self._values:
             self._values[field] = {}
-            self._index(field, (stored.item for stored in self._live()))
+            self._index(field, (self._items[key[-1]] for key in self._in_order))
         return self._values[field].get(value, {})
 
-    def add(self, items: Sequence[QueueItem]) -> None:
+    def add(self, added: Sequence[StoredItem]) -> None:
         """Take in new items."""
-        for order, keys, _ in self._orders.values():
-            keys.update(order.key(order.values(item)) for item in items)
+        for listing in self._listings():
+            listing.keys.update(key for stored in added if (key := listing.key(stored)) is not None)
         for field in self._values:
-            self._index(field, items)
+            self._index(field, added)
 
-    def remove(self, item: QueueItem) -> None:
+    def remove(self, stored: StoredItem) -> None:
         """Drop an item; it is given as it was taken in or last changed."""
-        for order, keys, _ in self._orders.values():
-            keys.remove(order.key(order.values(item)))
+        for listing in self._listings():
+            key = listing.key(stored)
+            if key is not None:
+                listing.keys.remove(key)
         for field, ids in self._values.items():
-            value = getattr(item, field)
-            del ids[value][item.id]
+            value = getattr(stored.item, field)
+            del ids[value][stored.item.id]
             if not ids[value]:
                 del ids[value]
 
-    def change(self, before: QueueItem, after: QueueItem) -> None:
-        """Follow a change of an item."""
-        for order, keys, moves in self._orders.values():
-            if moves:
-                old, new = order.key(order.values(before)), order.key(order.values(after))
-                if old != new:
-                    keys.remove(old)
-                    keys.add(new)
-
-    def check(self, items: Iterable[QueueItem]) -> tuple[str, ...]:
-        """Verify every invariant. O(orders * n log n).
+    def check(self, live: Sequence[StoredItem]) -> tuple[str, ...]:
+        """Verify every invariant. O(listings * n log n).
 
         Args:
-            items: The live items of the queue.
+            live: The live items of the queue.
 
         Returns:
             What is wrong, in words; nothing when it is whole.
         """
-        live = list(items)
         wrong = []
-        for sort_by, (order, keys, _) in self._orders.items():
-            wrong += [f"order {sort_by}: {each}" for each in keys.check()]
-            if list(keys) != sorted(order.key(order.values(item)) for item in live):
-                wrong.append(f"order {sort_by} does not hold the live items")
+        for kind, kept in (("order", self._orders), ("selection", self._selections)):
+            for name, listing in kept.items():
+                wrong += [f"{kind} {name}: {each}" for each in listing.keys.check()]
+                if list(listing.keys) != sorted(key for stored in live if (key := listing.key(stored)) is not None):
+                    wrong.append(f"{kind} {name} does not hold the live items")
         for field, ids in self._values.items():
             expected: dict[str | None, dict[str, None]] = {}
-            for item in live:
-                expected.setdefault(getattr(item, field), {})[item.id] = None
+            for stored in live:
+                expected.setdefault(getattr(stored.item, field), {})[stored.item.id] = None
             if ids != expected:
                 wrong.append(f"the items by {field} are not those")
         return tuple(wrong)
 
-    def _index(self, field: str, items: Iterable[QueueItem]) -> None:
+    def _listings(self) -> Iterator[Listing]:
+        yield from self._orders.values()
+        yield from self._selections.values()
+
+    def _index(self, field: str, added: Iterable[StoredItem]) -> None:
         by_value = self._values[field]
-        for item in items:
-            by_value.setdefault(getattr(item, field), {})[item.id] = None
+        for stored in added:
+            by_value.setdefault(getattr(stored.item, field), {})[stored.item.id] = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from annotation_queue.records import FINISHED, SETTLED, ItemRecord, change_of, standing, stats_of, tally
+from annotation_queue.records import FINISHED, SETTLED, change_of, make_record, standing, stats_of, tally
 from annotation_queue.repositories.memory_claims import Claims
 from annotation_queue.repositories.memory_items import deleted
 from annotation_queue.repositories.memory_orders import Orders
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from annotation_queue.items import AnnotationQueue, QueueStats
-    from annotation_queue.records import Change
+    from annotation_queue.records import Change, ItemRecord
     from annotation_queue.repositories.memory_items import StoredItem
     from annotation_queue.repositories.sorted_keys import Key
     from annotation_queue.states import Progress, Transition
@@ -38,12 +38,11 @@ class StoredQueue:
         self.items = items
         self.in_order = SortedKeys()
         """The live items in queue order."""
-        self.in_state = {state: SortedKeys() for state in AnnotationState}
-        """The live items in queue order, by aggregate state."""
         self.calls: dict[str, str] = {}
         """Call id -> id of the live item."""
         self.claims = Claims(self.find)
-        self.orders = Orders(self.live)
+        self.orders = Orders(self.in_order, items)
+        self._in_state = dict.fromkeys(AnnotationState, 0)
         self._settled = 0
         self._finished = 0
         self._by_annotator: dict[str, dict[AnnotationState, int]] = {}
@@ -68,18 +67,18 @@ class StoredQueue:
         """Take in new items, which nobody touched. O(log n) for each."""
         keys = [stored.key for stored in added]
         self.in_order.update(keys)
-        self.in_state[UNSTARTED].update(keys)
+        self._in_state[UNSTARTED] += len(keys)
         self.claims.add(keys)
         self.calls.update((stored.item.call_id, stored.item.id) for stored in added)
-        self.orders.add([stored.item for stored in added])
+        self.orders.add(added)
 
     def remove(self, stored: StoredItem, at: datetime) -> None:
         """Delete a live item at a time, UTC. O(log n)."""
         self.in_order.remove(stored.key)
-        self.in_state[stored.standing.state].remove(stored.key)
+        self._in_state[stored.standing.state] -= 1
         self.claims.move(stored, stored.standing.claimable_at, None, (), self.queue)
         del self.calls[stored.item.call_id]
-        self.orders.remove(stored.item)
+        self.orders.remove(stored)
         self._settled -= stored.standing.settled
         self._finished -= stored.standing.finished
         for progress in stored.progresses:
@@ -87,29 +86,33 @@ class StoredQueue:
         stored.item = deleted(stored.item, at)
         stored.revision += 1
 
-    def change(self, stored: StoredItem, change: Change) -> None:
-        """Follow a change of a live item, in the form that is kept. O(log n)."""
-        item, before, after = stored.item, stored.standing, change.standing
-        for progress in change.progresses:
+    def change(self, stored: StoredItem, change: Change, progresses: Sequence[Progress]) -> None:
+        """Follow a change of a live item, given its progresses in the form that is kept. O(log n)."""
+        before, after = stored.standing, change.standing
+        for progress in progresses:
             old = stored.own(progress.annotator_id)
             if old is None or old.state is not progress.state:
                 self._count(progress.annotator_id, progress.state, 1)
                 if old is not None:
                     self._count(progress.annotator_id, old.state, -1)
-        stored.apply(change)
+        moving = self.orders.moving
+        places = [listing.key(stored) for listing in moving] if moving else ()
+        stored.apply(change, progresses)
+        for listing, place in zip(moving, places, strict=True):
+            listing.move(stored, place)
         if before.state is not after.state:
-            self.in_state[before.state].remove(stored.key)
-            self.in_state[after.state].add(stored.key)
+            self._in_state[before.state] -= 1
+            self._in_state[after.state] += 1
         self._settled += after.settled - before.settled
         self._finished += after.finished - before.finished
-        self.claims.move(stored, before.claimable_at, after.claimable_at, change.progresses, self.queue)
-        self.orders.change(item, stored.item)
+        self.claims.move(stored, before.claimable_at, after.claimable_at, progresses, self.queue)
 
     def grant(self, stored: StoredItem, progresses: tuple[Progress, ...], transitions: tuple[Transition, ...]) -> None:
         """Store what a grant changes."""
         # Nothing of this record is handed out, so its progresses may be in the form that is kept.
-        record = ItemRecord(stored.item.id, self.queue, stored.item.updated_at, stored.progresses, None)
-        self.change(stored, change_of(record, progresses, transitions))
+        item = stored.item
+        record = make_record(item.id, self.queue, item.updated_at, stored.progresses, None, stored.standing)
+        self.change(stored, change_of(record, progresses, transitions), progresses)
 
     def replace(self, after: AnnotationQueue) -> None:
         """Change the queue; where its policies change, every item's standing follows. O(n) then, else O(1)."""
@@ -135,7 +138,7 @@ class StoredQueue:
     def _counts(self) -> dict[tuple[str | None, str], int]:
         """Sum up what `tally` says of every live item, without zeros."""
         counts: dict[tuple[str | None, str], int] = {(None, SETTLED): self._settled, (None, FINISHED): self._finished}
-        counts.update(((None, state), len(keys)) for state, keys in self.in_state.items())
+        counts.update(((None, state), n) for state, n in self._in_state.items())
         for name, by_state in self._by_annotator.items():
             counts.update(((name, state), n) for state, n in by_state.items())
         return {key: n for key, n in counts.items() if n}
@@ -148,8 +151,10 @@ class StoredQueue:
     def _count(self, annotator_id: str, state: AnnotationState, change: int) -> None:
         if state is UNSTARTED:
             return
-        counts = self._by_annotator.setdefault(annotator_id, {})
-        counts[state] = counts.get(state, 0) + change
+        counts = self._by_annotator.get(annotator_id)
+        if counts is None:
+            counts = self._by_annotator[annotator_id] = dict.fromkeys(AnnotationState, 0)
+        counts[state] += change
 
     def check(self) -> tuple[str, ...]:
         """Verify every invariant. O(n log n).
@@ -163,14 +168,10 @@ class StoredQueue:
         wrong = [f"queue order: {each}" for each in self.in_order.check()]
         if list(self.in_order) != [stored.key for stored in live]:
             wrong.append("queue order does not hold the live items")
-        for state, keys in self.in_state.items():
-            wrong += [f"state {state}: {each}" for each in keys.check()]
-            if list(keys) != [stored.key for stored in live if stored.standing.state is state]:
-                wrong.append(f"the items in state {state} are not those")
         if self.calls != {stored.item.call_id: stored.item.id for stored in live} or len(self.calls) != len(live):
             wrong.append("the calls are not those of the live items, each once")
         wrong += self.claims.check(live, self.queue)
-        wrong += self.orders.check([stored.item for stored in live])
+        wrong += self.orders.check(live)
         wrong += [each for stored in live for each in self._check_item(stored)]
         counts = Counter(key for stored in live for key in tally(stored.standing, stored.progresses))
         if counts != self._counts():

@@ -42,6 +42,13 @@ class SortedKeys:
         self._tree: list[int] | None = None
         self.update(keys)
 
+    @classmethod
+    def of_sorted(cls, keys: list[Key]) -> SortedKeys:
+        """Make it of distinct keys that are in ascending order. O(n)."""
+        made = cls()
+        made._fill(keys)
+        return made
+
     def __len__(self) -> int:
         return self._length
 
@@ -84,8 +91,8 @@ class SortedKeys:
         self._length += 1
         if len(self._blocks[place]) > _FULL:
             self._replace(place, self._blocks[place])
-        else:
-            self._count(place, 1)
+        elif self._tree is not None:
+            self._count(self._tree, place, 1)
 
     def discard(self, key: Key) -> bool:
         """Remove a key where it is there, and tell whether it was. O(log n), plus moving a part of one block."""
@@ -103,7 +110,8 @@ class SortedKeys:
             self._tree = None
             return True
         self._maxima[place] = block[-1]
-        self._count(place, -1)
+        if self._tree is not None:
+            self._count(self._tree, place, -1)
         return True
 
     def remove(self, key: Key) -> None:
@@ -121,9 +129,7 @@ class SortedKeys:
         if not new:
             return
         if len(new) * _BULK_SHARE > self._length:
-            merged = sorted(chain(self, new))
-            self._blocks, self._maxima, self._length = [[]], [merged[-1]], len(merged)
-            self._replace(0, merged)
+            self._fill(sorted(chain(self, new)) if self._length else new)
         else:
             for key in new:
                 self.add(key)
@@ -169,6 +175,11 @@ class SortedKeys:
             wrong.append("the tree does not count the keys")
         return tuple(wrong)
 
+    def _fill(self, keys: list[Key]) -> None:
+        """Hold these keys, which are sorted, and no others."""
+        self._blocks, self._maxima, self._length = [[]], [()], len(keys)
+        self._replace(0, keys)
+
     def _replace(self, place: int, keys: list[Key]) -> None:
         """Put keys, cut into blocks, in the place of one block."""
         # Half full, so that each has room; a tail shorter than that gains the same.
@@ -187,10 +198,8 @@ class SortedKeys:
                 tree[parent] += tree[node]
         return tree
 
-    def _count(self, place: int, change: int) -> None:
-        tree = self._tree
-        if tree is None:
-            return
+    @staticmethod
+    def _count(tree: list[int], place: int, change: int) -> None:
         node = place + 1
         while node < len(tree):
             tree[node] += change

@@ -50,8 +50,8 @@ class TimedKeys:
         place = bisect_left(self._maxima, key)
         if place == len(self._maxima):
             if not place:
-                self._insert_blocks(0, [[key]], [[time]])
-                self._length, self._floor = 1, time
+                self._keys, self._times, self._maxima, self._bounds = [[key]], [[time]], [key], [time]
+                self._length, self._floor, self._tree = 1, time, None
                 return
             place -= 1
             self._maxima[place] = key

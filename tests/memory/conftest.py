@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from annotation_queue.repositories import sorted_keys, timed_keys
+from annotation_queue.repositories import memory_pages, sorted_keys, timed_keys
 from annotation_queue.repositories.memory import MemoryRepository
 from helpers.memory import service
 
@@ -31,8 +31,10 @@ def queues(repository: MemoryRepository, clock: Clock) -> AnnotationQueues:
 
 @pytest.fixture(scope="module", autouse=True)
 def _short_blocks() -> Iterator[None]:
-    """Let few items fill many blocks of the indexes."""
+    """Let few items fill many blocks of the indexes, and be enough to arrange selections."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sorted_keys, "_FULL", 4)
         patch.setattr(timed_keys, "_FULL", 3)
+        patch.setattr(memory_pages, "_FEW", 3)
+        patch.setattr(memory_pages, "_GLANCE", 5)
         yield

@@ -11,6 +11,7 @@ import pytest
 
 from annotation_queue import (
     AnnotationQueues,
+    ItemFilter,
     ItemNotFound,
     ItemQuery,
     NewItem,
@@ -19,13 +20,16 @@ from annotation_queue import (
     StorageError,
 )
 from annotation_queue.repositories.memory import MemoryRepository
-from annotation_queue.states import COMPLETED
+from annotation_queue.states import COMPLETED, UNSTARTED
 from helpers.memory import PROJECT, service, started
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from helpers.clocks import Clock
+
+BY_ID = ItemQuery(sort_by=[SortBy("id")]).order()
+OPEN = ItemFilter(annotation_states={UNSTARTED})
 
 
 def test_another_projects_and_deleted_things_are_not_found(
@@ -107,11 +111,12 @@ def test_many_threads_complete_every_item_once(repository: MemoryRepository) -> 
         (lambda queue: queue._by_annotator.clear(), "counts"),
         (lambda queue: queue.calls.clear(), "calls"),
         (lambda queue: queue.in_order.remove(queue.in_order[0]), "queue order"),
-        (lambda queue: queue.in_state[COMPLETED].remove(queue.in_state[COMPLETED][0]), "in state completed"),
+        (lambda queue: queue._in_state.update({COMPLETED: 7}), "counts"),
         (lambda queue: queue.claims._open.remove(queue.claims._open[0]), "open items"),
         (lambda queue: queue.claims._held.set(queue.in_order[0], datetime.now(UTC)), "held items"),
         (lambda queue: queue.claims._blocked.clear(), "blocked for"),
-        (lambda queue: queue.orders.keys(ItemQuery(sort_by=[SortBy("id")]).order()).remove(("id-000002",)), "order"),
+        (lambda queue: queue.orders.keys(BY_ID, None).remove(("id-000002",)), "order"),
+        (lambda queue: queue.orders.select(BY_ID, None, OPEN, None).remove(("id-000003",)), "selection"),
         (lambda queue: queue.orders.with_value("added_by", "ann").clear(), "items by added_by"),
         (lambda queue: setattr(next(queue.live()), "history", []), "history"),
         (lambda queue: setattr(next(queue.live()), "progresses", ()), "standing"),

@@ -21,7 +21,7 @@ from annotation_queue import (
     SortBy,
 )
 from annotation_queue.repositories.memory_orders import MAX_ORDERS
-from annotation_queue.states import COMPLETED, SKIPPED, UNSTARTED
+from annotation_queue.states import COMPLETED, IN_PROGRESS, SKIPPED, UNSTARTED
 from helpers.memory import History
 
 if TYPE_CHECKING:
@@ -126,6 +126,58 @@ def test_more_orders_than_are_kept_answer_right(repository: MemoryRepository, qu
         _assert_page(queues, queue_id, ItemQuery(sort_by=sort_by, include_position=True), items)
         queues.claim(queue_id, "ann")
     assert len(repository._queues[queue_id].orders._orders) == MAX_ORDERS
+
+
+def test_more_selections_than_are_kept_answer_right(repository: MemoryRepository, queues: AnnotationQueues) -> None:
+    queue_id = queues.create("queue", created_by="ann").id
+    queues.add_items(queue_id, [NewItem(call_id=f"{n}", priority=-n) for n in range(20)], added_by="ann")
+    sorts = [(SortBy(field, direction),) for field in sorted(SORT_FIELDS) for direction in ("asc", "desc")]
+    assert len(sorts) > MAX_ORDERS
+    for sort_by in sorts * 2:
+        items = list(queues.query_items(queue_id).items)
+        wanted = ItemFilter(added_by="ann", annotation_states={UNSTARTED, IN_PROGRESS})
+        query = ItemQuery(filter=wanted, sort_by=sort_by, include_total=True, include_position=True)
+        _assert_page(queues, queue_id, query, items)
+        claim = queues.claim(queue_id, "ann")
+        if claim and len(items) % 2:
+            queues.complete(claim)
+    assert len(repository._queues[queue_id].orders._selections) == MAX_ORDERS
+    assert repository.check() == ()
+
+
+@pytest.mark.parametrize("annotator_id", [None, "ann"])
+@pytest.mark.parametrize("fields", [(), ("annotation_state",), ("annotator_user_id", "call_id"), ("updated_at",)])
+def test_a_selection_that_is_kept_follows_what_annotators_do(
+    fields: tuple[str, ...],
+    annotator_id: str | None,
+    repository: MemoryRepository,
+    queues: AnnotationQueues,
+    clock: Clock,
+) -> None:
+    queue_id = queues.create("queue", created_by="ann", annotations_per_item=2).id
+    wanted = ItemFilter(annotation_states={UNSTARTED, IN_PROGRESS, SKIPPED})
+    query = ItemQuery(
+        filter=wanted,
+        sort_by=[SortBy(field, "desc") for field in fields],
+        limit=4,
+        include_total=True,
+        include_position=True,
+        annotator_id=annotator_id,
+    )
+    queues.add_items(queue_id, [NewItem(call_id=f"{n:02}") for n in range(20)], added_by="ann")
+    kept = repository._queues[queue_id].orders._selections
+    for round_ in range(24):
+        items = [queues.get_item(item.id, annotator_id=annotator_id) for item in queues.query_items(queue_id).items]
+        _assert_page(queues, queue_id, query, items)
+        assert len(kept) == 1
+        claim = queues.claim(queue_id, ("ann", "bob")[round_ % 2])
+        assert claim
+        clock.now += timedelta(seconds=1)
+        (queues.complete, queues.skip, queues.release)[round_ % 3](claim)
+        if round_ % 5 == 0:
+            queues.remove_items(queue_id, [items[round_ % 7].id])
+            queues.add_items(queue_id, [NewItem(call_id=f"new-{round_}")], added_by="ann")
+        assert repository.check() == ()
 
 
 def test_items_that_come_and_go_are_found_by_value(repository: MemoryRepository, queues: AnnotationQueues) -> None:
