@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
-from annotation_queue import AnnotationQueues, MemoryRepository, SQLiteRepository, Workflow, labelers
+from annotation_queue import AnnotationQueues, MemoryRepository, SQLiteRepository, Workflow, attempts
 from annotation_queue.states import STANDARD
 from helpers.clocks import Clock
 from helpers.shells import Shell
@@ -98,7 +98,7 @@ def shape(request: pytest.FixtureRequest) -> Callable[[Labeler], Labeler]:
 @pytest.fixture
 def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retry at once."""
-    monkeypatch.setattr(labelers, "RETRY_WAIT", 0.0)
+    monkeypatch.setattr(attempts, "RETRY_WAIT", 0.0)
 
 
 @pytest.fixture

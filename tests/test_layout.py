@@ -35,25 +35,40 @@ ORDER = [
     "annotating",
     "queues",
     "batch_report",
+    "attempts",
     "labelers",
+    "labelers_threads",
     "labelers_async",
+    "outbox",
+    "patient_queue",
     "holds",
+    "tally",
+    "batch_run",
     "batch",
+    "agreement",
     "cli",
 ]
 # Packages beside the order: what they may import besides themselves.
 BESIDE = {
     "repositories": {*ORDER[: ORDER.index("repository") + 1]},
     "testing": {*ORDER[: ORDER.index("queues") + 1]},
-    "cli": {*ORDER, "repositories", ""},
+    "wire": {*ORDER[: ORDER.index("queues") + 1]},
+    "web": {*ORDER[: ORDER.index("queues") + 1], "wire", ""},
+    "cli": {*ORDER, "repositories", "wire", "web", ""},
     "__main__": {"cli"},
     # The samples are programs of a user: they know the public names only.
     "samples": {""},
 }
-EVERYWHERE = {"attr", "attrs", "cattrs"}
+EVERYWHERE = {"attr", "attrs"}
 # What only some modules may import, for its weight or because it is an extra.
 RESERVED = {
     "sqlite3": "repositories.sqlite",
+    "cattrs": "wire",
+    "starlette": "web",
+    "limits": "web",
+    "uvicorn": "cli.serve",
+    "statsmodels": "agreement",
+    "numpy": "agreement",
     "click": "cli",
     "rich": "cli",
     "pytest": "testing",

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser
 
+from conformance import dictionary
+
 README = Path(__file__).parent.parent / "README.md"
 
 
 def test_every_python_block_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "my_storage", dictionary)
     examples = list(Sybil(parsers=[PythonCodeBlockParser()]).parse(README))
     for example in examples:
         example.evaluate()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 import attrs
@@ -19,6 +18,7 @@ from annotation_queue.items import QueueStats
 from annotation_queue.query import ItemPage, ItemQuery, QueuePage, QueueQuery
 from annotation_queue.queues import AnnotationQueues
 from annotation_queue.states import REOPENABLE, STANDARD, STRICT
+from annotation_queue.testing.clock import Clock
 from annotation_queue.testing.examples import ANNOTATORS, SORTS
 from annotation_queue.testing.model import Model
 from annotation_queue.testing.tables import Tables
@@ -56,19 +56,6 @@ class Failure:
 
     kind: type[Exception]
     data: tuple[object, ...] = ()
-
-
-class Clock:
-    """A clock that stands still until it is moved, and counts how often it is read."""
-
-    def __init__(self) -> None:
-        self.now = datetime(2026, 1, 1, tzinfo=UTC)
-        self.reads = 0
-
-    def __call__(self) -> datetime:
-        """Tell the time."""
-        self.reads += 1
-        return self.now
 
 
 class Ids:
@@ -184,7 +171,8 @@ class Bench:
             if self.clock.reads > 1:
                 raise Disagreement(f"the service over {side.name} read the clock {self.clock.reads} times")
             if not _same(answer, expected):
-                raise Disagreement(f"{side.name} answered\n  {answer}\nand the model\n  {expected}")
+                first = _first_difference("the answer", answer, expected)
+                raise Disagreement(f"{first}\n{side.name} answered\n  {answer}\nand the model\n  {expected}")
         kind = expected.kind if isinstance(expected, Failure) else type(expected)
         self.answers[kind.__name__] += 1
         return expected
@@ -264,3 +252,18 @@ def _same(answer: object, expected: object) -> bool:
         return False
     holds_stats = isinstance(answer, tuple) and any(isinstance(each, QueueStats) for each in answer)
     return holds_stats or repr(answer) == repr(expected)
+
+
+def _first_difference(name: str, answer: object, expected: object) -> str:
+    """Say where two answers differ first, by the name of the part."""
+    parts: list[tuple[str, object, object]] = []
+    if type(answer) is type(expected) and attrs.has(type(answer)):
+        names = [field.name for field in attrs.fields(cast("Any", type(answer)))]
+        parts = [(f"{name}.{field}", getattr(answer, field), getattr(expected, field)) for field in names]
+    elif isinstance(answer, tuple) and isinstance(expected, tuple):
+        parts = [(f"{name}[{index}]", *pair) for index, pair in enumerate(zip(answer, expected, strict=False))]
+        parts.append((f"the length of {name}", len(answer), len(expected)))
+    for part, mine, theirs in parts:
+        if not _same(mine, theirs):
+            return _first_difference(part, mine, theirs)
+    return f"{name} is {answer!r} and should be {expected!r}"

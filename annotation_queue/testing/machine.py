@@ -1,15 +1,8 @@
-"""A state machine of hypothesis that drives any repository beside the model.
-
-In a test of your own storage::
-
-    from annotation_queue.testing import repository_state_machine
-
-    TestMyRepository = repository_state_machine(MyRepository).TestCase
-"""
+"""A state machine of hypothesis that drives any repository beside the model."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -20,24 +13,12 @@ from annotation_queue.testing import strategies
 from annotation_queue.testing.arguments import ARGUMENTS
 from annotation_queue.testing.bench import PROJECTS
 from annotation_queue.testing.calls import Calls
-from annotation_queue.testing.examples import ANNOTATORS
+from annotation_queue.testing.histories import arguments_of, begin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hypothesis.strategies import SearchStrategy
-
     from annotation_queue.repository import Repository
-
-# Fewer calls and queues meet more often in a short history; what is free text there is any text.
-_INSTEAD: Final[dict[str, dict[str, SearchStrategy[Any]]]] = {
-    "add_items": {"first": st.integers(0, 7)},
-    "create": {"name": strategies.texts()},
-    "update": {"name": st.none() | strategies.texts()},
-    "query_items": {"sort_by": strategies.item_sorts()},
-    "update_progress": {"annotation": st.none() | strategies.json_values(), "reason": st.none() | strategies.texts()},
-    "complete": {"annotation": st.none() | strategies.json_values()},
-}
 
 
 class _RepositoryStateMachine(RuleBasedStateMachine):
@@ -51,15 +32,9 @@ class _RepositoryStateMachine(RuleBasedStateMachine):
         self.calls = Calls({"the repository": self.repository})
 
     @initialize(needed=st.tuples(*[st.integers(1, 3)] * 3), policies=st.tuples(*[st.sampled_from(SkipPolicy)] * 3))
-    def begin(self, needed: tuple[int, ...], policies: tuple[SkipPolicy, ...]) -> None:
+    def some_queues(self, needed: tuple[int, ...], policies: tuple[SkipPolicy, ...]) -> None:
         """Make three queues with some items, and claim one of each."""
-        for index in range(3):
-            lease = ARGUMENTS["create"]["lease"][index % 2]
-            project = PROJECTS[index // 2]
-            name = ("É", "queue_ß", "100%")[index]
-            self.calls.create(project, name, needed[index], policies[index], lease, id_is_taken=False)
-            self.calls.add_items(index, "right", first=0, count=2, shape=3 * index, added_by="a", end="well")
-            self.calls.claim(index, "right", ANNOTATORS[index], None)
+        begin(self.calls, needed, policies)
 
     @rule(hostile=strategies.refused_calls())
     def refuse(self, hostile: strategies.RefusedCall) -> None:
@@ -103,6 +78,4 @@ def _rule(name: str) -> object:
         getattr(self.calls, name)(**arguments)
 
     call.__name__ = call.__qualname__ = name
-    drawn: dict[str, Any] = {key: st.sampled_from(values) for key, values in ARGUMENTS[name].items()}
-    drawn.update(_INSTEAD.get(name, {}))
-    return cast("Any", rule)(**drawn)(call)
+    return cast("Any", rule)(**arguments_of(name))(call)

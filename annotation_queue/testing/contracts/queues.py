@@ -1,0 +1,304 @@
+"""Queues: made, read, listed, changed, deleted."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from annotation_queue.errors import Conflict, InvalidCursor, ItemNotFound, QueueNotFound
+from annotation_queue.items import AnnotationQueue, NewItem
+from annotation_queue.query import ItemQuery, QueueQuery
+from annotation_queue.queues import AnnotationQueues
+from annotation_queue.sorting import Direction, SortBy
+from annotation_queue.states import AnnotationState, SkipPolicy
+from annotation_queue.testing.contracts.base import Contract
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from annotation_queue.repository import Repository
+    from annotation_queue.testing.clock import Clock
+
+
+def names(page_of: AnnotationQueues, query: QueueQuery) -> list[str]:
+    """List the names of the queues that a query shows."""
+    return [queue.name for queue in page_of.query(query).queues]
+
+
+def varied(queues: AnnotationQueues, clock: Clock) -> list[AnnotationQueue]:
+    """Make queues with equal names, equal times and later changes."""
+    made = []
+    for index, name in enumerate(["é", "É", "z", "10", "9", "é", "😀", "\uffff", "z", "_", ""]):
+        if index % 3 == 0:
+            clock.move(1)
+        made.append(queues.create(name, created_by="ann"))
+    for index in (1, 4, 6):
+        clock.move(index % 2)
+        made[index] = queues.update(made[index].id, description="changed")
+    return made
+
+
+class QueuesContract(Contract):
+    """Queues: made, read, listed, changed, deleted."""
+
+    def test_a_queue_has_what_it_was_made_with_and_defaults_for_the_rest(
+        self, queues: AnnotationQueues, clock: Clock
+    ) -> None:
+        made = queues.create("Triage", created_by="ann")
+        assert made == AnnotationQueue(
+            id="id-000001",
+            project_id="project",
+            name="Triage",
+            created_at=clock.now,
+            created_by="ann",
+            updated_at=clock.now,
+        )
+        assert queues.get(made.id) == made
+
+    def test_every_field_of_a_queue_is_stored(self, queues: AnnotationQueues) -> None:
+        made = queues.create(
+            "é É ß _ 10 9 😀 % \\ '",
+            created_by="ann",
+            description="long\ntext",
+            scorer_refs=(ref for ref in ["b", "a", "b"]),
+            annotations_per_item=2**63 - 1,
+            skip_policy=SkipPolicy.REQUEUE,
+            lease=timedelta(days=3, microseconds=7),
+        )
+        assert made.scorer_refs == ("b", "a", "b")
+        assert queues.get(made.id) == made
+
+    def test_queues_may_share_a_name(self, queues: AnnotationQueues) -> None:
+        one, other = queues.create("same", created_by="ann"), queues.create("same", created_by="ann")
+        assert {queues.get(one.id), queues.get(other.id)} == {one, other}
+
+    @pytest.mark.parametrize("deleted", [False, True])
+    def test_an_id_that_is_taken_by_any_queue_of_any_project_is_a_conflict(
+        self, repository: Repository, clock: Clock, *, deleted: bool
+    ) -> None:
+        first = AnnotationQueues(repository, "one", clock=clock, new_id=lambda: "same")
+        second = AnnotationQueues(repository, "two", clock=clock, new_id=lambda: "same")
+        made = first.create("first", created_by="ann")
+        if deleted:
+            first.delete(made.id)
+        for each in (first, second):
+            with pytest.raises(Conflict):
+                each.create("second", created_by="ann")
+        assert second.query().queues == ()
+
+    def test_an_update_changes_what_is_given_and_nothing_else(self, queues: AnnotationQueues, clock: Clock) -> None:
+        made = queues.create("before", created_by="ann", description="kept")
+        at = clock.move(10)
+        changed = queues.update(made.id, name="after", scorer_refs=(ref for ref in ["x"]))
+        assert changed == queues.get(made.id)
+        assert (changed.name, changed.description, changed.scorer_refs) == ("after", "kept", ("x",))
+        assert (changed.created_at, changed.updated_at) == (made.created_at, at)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"description": "new"},
+            {"scorer_refs": ["a"]},
+            {"annotations_per_item": 3},
+            {"skip_policy": SkipPolicy.REQUEUE},
+            {"lease": timedelta(seconds=1)},
+        ],
+        ids=lambda change: next(iter(change)),
+    )
+    def test_each_field_can_be_changed_alone(self, queues: AnnotationQueues, change: dict[str, Any]) -> None:
+        made = queues.create("queue", created_by="ann")
+        changed = queues.update(made.id, **change)
+        (name, value), *_ = change.items()
+        assert getattr(queues.get(made.id), name) == getattr(changed, name)
+        assert getattr(changed, name) == (tuple(value) if name == "scorer_refs" else value)
+        assert getattr(changed, name) != getattr(made, name)
+
+    def test_an_update_that_changes_nothing_leaves_the_time_of_the_last_change(
+        self, queues: AnnotationQueues, clock: Clock
+    ) -> None:
+        made = queues.create("same", created_by="ann", scorer_refs=["a"])
+        clock.move(10)
+        assert queues.update(made.id) == made
+        assert queues.update(made.id, name="same", scorer_refs=["a"], annotations_per_item=1) == made
+        assert queues.get(made.id) == made
+
+    def test_a_deleted_queue_is_given_back_with_its_time_and_is_gone(
+        self, queues: AnnotationQueues, clock: Clock
+    ) -> None:
+        made, other = queues.create("gone", created_by="ann"), queues.create("stays", created_by="ann")
+        at = clock.move(10)
+        deleted = queues.delete(made.id)
+        assert (deleted.id, deleted.deleted_at, deleted.updated_at) == (made.id, at, at)
+        assert queues.query().queues == (other,)
+
+    def test_every_operation_on_a_deleted_queue_or_what_is_in_it_is_queue_not_found(
+        self, queues: AnnotationQueues
+    ) -> None:
+        queue = queues.create("gone", created_by="ann")
+        added = queues.add_items(queue.id, [NewItem(call_id="a"), NewItem(call_id="b")], added_by="ann").added
+        item = added[0].id
+        claim = queues.claim(queue.id, "bob")
+        assert claim
+        queues.delete(queue.id)
+        for operation in (
+            lambda: queues.get(queue.id),
+            lambda: queues.update(queue.id, name="new"),
+            lambda: queues.update(queue.id),
+            lambda: queues.delete(queue.id),
+            lambda: queues.stats([queue.id]),
+            lambda: queues.add_items(queue.id, [], added_by="ann"),
+            lambda: queues.query_items(queue.id),
+            lambda: list(queues.iter_items(queue.id)),
+            lambda: queues.remove_items(queue.id, [item]),
+            lambda: queues.get_item(item),
+            lambda: queues.get_item(item, queue_id=queue.id, include_position=True),
+            lambda: queues.progress(item),
+            lambda: queues.history(item),
+            lambda: queues.update_progress(item, "ann", AnnotationState.COMPLETED),
+            lambda: queues.claim(queue.id, "ann"),
+            lambda: queues.claim_batch(queue.id, "ann", 2),
+            lambda: queues.claim_batch(queue.id, "ann", 0),
+            lambda: queues.complete(claim),
+            lambda: queues.skip(claim),
+            lambda: queues.release(claim),
+            lambda: queues.heartbeat(claim),
+        ):
+            with pytest.raises(QueueNotFound) as missing:
+                operation()
+            assert missing.value.queue_id == queue.id
+
+    def test_a_queue_that_never_was_is_not_found_and_its_items_neither(self, queues: AnnotationQueues) -> None:
+        for operation in (
+            lambda: queues.get("nothing"),
+            lambda: queues.stats(["nothing"]),
+            lambda: queues.claim("nothing", "ann"),
+        ):
+            with pytest.raises(QueueNotFound) as missing:
+                operation()
+            assert missing.value.queue_id == "nothing"
+        with pytest.raises(ItemNotFound):
+            queues.get_item("nothing")
+
+    def test_queues_are_listed_with_the_newest_first_and_ties_by_id(
+        self, queues: AnnotationQueues, clock: Clock
+    ) -> None:
+        for index, seconds in enumerate((0, 0, 5, 5, -20)):
+            clock.move(seconds)
+            queues.create(str(index), created_by="ann")
+        assert names(queues, QueueQuery()) == ["3", "2", "0", "1", "4"]
+
+    @pytest.mark.parametrize(
+        ("search", "found"),
+        [
+            ("", ["Straße 10%", "ÉCOLE", "e\u0301cole", "a_b", "aXb", "100", "it's \\ 😀"]),
+            ("STRASSE", ["Straße 10%"]),
+            ("ß", ["Straße 10%"]),
+            ("école", ["ÉCOLE", "e\u0301cole"]),
+            ("E\u0301COLE", ["ÉCOLE", "e\u0301cole"]),
+            ("%", ["Straße 10%"]),
+            ("_", ["a_b"]),
+            ("a_b", ["a_b"]),
+            ("A", ["Straße 10%", "a_b", "aXb"]),
+            ("10", ["Straße 10%", "100"]),
+            ("\\", ["it's \\ 😀"]),
+            ("'S", ["it's \\ 😀"]),
+            ("😀", ["it's \\ 😀"]),
+            ("0%", ["Straße 10%"]),
+            ("ab", []),
+            ("' OR 1=1 --", []),
+            ("straße 10% ", []),
+        ],
+    )
+    def test_a_name_is_searched_as_a_case_insensitive_part_without_wildcards(
+        self, queues: AnnotationQueues, search: str, found: list[str]
+    ) -> None:
+        for name in ("Straße 10%", "ÉCOLE", "e\u0301cole", "a_b", "aXb", "100", "it's \\ 😀"):
+            queues.create(name, created_by="ann")
+        assert names(queues, QueueQuery(name=search, sort_by=[SortBy("id")])) == found
+
+    def test_the_search_follows_a_changed_name(self, queues: AnnotationQueues) -> None:
+        queue = queues.create("before", created_by="ann")
+        queues.update(queue.id, name="AFTER")
+        assert names(queues, QueueQuery(name="after")) == ["AFTER"]
+        assert names(queues, QueueQuery(name="before")) == []
+
+    @pytest.mark.parametrize("direction", Direction)
+    @pytest.mark.parametrize("field", ["id", "name", "created_at", "updated_at"])
+    def test_queues_sort_by_each_field_in_both_directions_with_ties_by_id(
+        self, queues: AnnotationQueues, clock: Clock, field: str, direction: Direction
+    ) -> None:
+        expected = sorted(varied(queues, clock), key=lambda queue: queue.id)
+        # A reversed sort is stable too, so that ties stay in the order of their ids.
+        expected.sort(key=lambda queue: getattr(queue, field), reverse=direction is Direction.DESC)
+        assert list(queues.query(QueueQuery(sort_by=[SortBy(field, direction)])).queues) == expected
+
+    def test_queues_sort_by_several_fields(self, queues: AnnotationQueues, clock: Clock) -> None:
+        made = varied(queues, clock)
+        expected = sorted(sorted(made, key=lambda queue: queue.id, reverse=True), key=lambda queue: queue.name)
+        sort_by = [SortBy("name"), SortBy("id", Direction.DESC)]
+        assert list(queues.query(QueueQuery(sort_by=sort_by)).queues) == expected
+
+    @pytest.mark.parametrize("sort_by", [(), (SortBy("name", Direction.DESC),), (SortBy("updated_at"), SortBy("name"))])
+    @pytest.mark.parametrize("limit", [1, 3, 11, 50])
+    def test_a_walk_by_cursor_shows_every_queue_once_and_in_order(
+        self, queues: AnnotationQueues, clock: Clock, sort_by: tuple[SortBy, ...], limit: int
+    ) -> None:
+        varied(queues, clock)
+        everything = queues.query(QueueQuery(sort_by=sort_by)).queues
+        walked: list[AnnotationQueue] = []
+        cursor = None
+        while True:
+            page = queues.query(QueueQuery(sort_by=sort_by, limit=limit, cursor=cursor))
+            walked += page.queues
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+            assert len(page.queues) == limit
+        assert tuple(walked) == everything
+
+    def test_a_walk_goes_on_where_it_was_whatever_is_made_and_deleted_meanwhile(self, queues: AnnotationQueues) -> None:
+        made = [queues.create(name, created_by="ann") for name in "acegi"]
+        by_name = (SortBy("name"),)
+        page = queues.query(QueueQuery(sort_by=by_name, limit=2))
+        queues.delete(made[1].id)
+        queues.delete(made[3].id)
+        for name in "bdf":
+            queues.create(name, created_by="ann")
+        rest = queues.query(QueueQuery(sort_by=by_name, cursor=page.next_cursor))
+        assert [queue.name for queue in rest.queues] == ["d", "e", "f", "i"]
+
+    def test_a_cursor_of_another_sort_or_project_or_kind_of_list_is_refused(
+        self,
+        make_queues: Callable[..., AnnotationQueues],
+    ) -> None:
+        queues, others = make_queues(), make_queues("other")
+        for each in (queues, others):
+            for name in "ab":
+                each.create(name, created_by="ann")
+        cursor = queues.query(QueueQuery(limit=1)).next_cursor
+        queue = queues.query().queues[0]
+        queues.add_items(queue.id, [NewItem(call_id="a"), NewItem(call_id="b")], added_by="ann")
+        of_items = queues.query_items(queue.id, ItemQuery(limit=1)).next_cursor
+        for asked, query in (
+            (queues, QueueQuery(sort_by=[SortBy("name")], cursor=cursor)),
+            (others, QueueQuery(cursor=cursor)),
+            (queues, QueueQuery(cursor=of_items)),
+            (queues, QueueQuery(cursor="")),
+            (queues, QueueQuery(cursor="nonsense")),
+        ):
+            with pytest.raises(InvalidCursor):
+                asked.query(query)
+        assert len(queues.query(QueueQuery(cursor=cursor)).queues) == 1
+
+    def test_offset_and_limit_cut_a_page_and_past_the_end_it_is_empty(self, queues: AnnotationQueues) -> None:
+        for name in "abcde":
+            queues.create(name, created_by="ann")
+        by_name = [SortBy("name")]
+        assert names(queues, QueueQuery(sort_by=by_name, offset=1, limit=2)) == ["b", "c"]
+        assert names(queues, QueueQuery(sort_by=by_name, offset=4)) == ["e"]
+        for empty in (QueueQuery(offset=5), QueueQuery(offset=2**63 - 1), QueueQuery(limit=0), QueueQuery(name="x")):
+            page = queues.query(empty)
+            assert (page.queues, page.next_cursor) == ((), None)
+        assert names(queues, QueueQuery(sort_by=by_name, limit=2**63 - 1, offset=3)) == ["d", "e"]

@@ -1,0 +1,57 @@
+"""The conformance suite finds every fault that was put into a repository."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from annotation_queue.repositories.sqlite_connections import Connections
+from annotation_queue.testing import RepositoryContract
+from conformance.broken import BROKEN
+
+pytest_plugins = ["pytester"]
+
+HERE = Path(__file__).parent
+PROJECT = HERE.parent / "pyproject.toml"
+FORKS = f"{HERE / 'test_processes.py'}::test_what_a_forked_child_writes_is_kept_when_its_parent_closes_the_file_before"
+SUITE = """
+from conformance.broken import BROKEN
+
+class TestBroken(BROKEN[{name!r}].contract):
+    def make_repository(self):
+        from pathlib import Path
+        return BROKEN[{name!r}].make(Path({folder!r}))
+"""
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_fault_turns_the_suite_red(
+    pytester: pytest.Pytester, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    broken = BROKEN[name]
+    broken.spoil(monkeypatch)
+    path = pytester.makepyfile(SUITE.format(name=name, folder=str(tmp_path)))
+
+    outcome = pytester.inline_run(path, "-x", "-q", "-p", "no:cacheprovider")
+
+    failures = [report for report in outcome.getreports("pytest_runtest_logreport") if report.failed]
+    assert broken.hits is None or broken.hits, "the repository has no such statement any more"
+    assert failures, "nothing failed"
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_repository_that_goes_on_with_its_parents_connections_loses_what_a_forked_child_writes(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("hold", "let_go", "begin_in_child"):
+        monkeypatch.setattr(Connections, name, lambda *_: None)
+
+    outcome = pytester.inline_run(FORKS, "-q", "-p", "no:cacheprovider", "-c", str(PROJECT))
+
+    _, _, failed = outcome.listoutcomes()
+    assert len(failed) == 1
+
+
+def test_every_part_of_the_contract_belongs_to_the_whole() -> None:
+    assert all(issubclass(RepositoryContract, broken.contract) for broken in BROKEN.values())
