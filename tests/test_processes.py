@@ -9,17 +9,27 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from annotation_queue import AnnotationQueues, AnnotationState, Claim, NewItem, SQLiteRepository, StorageError
+from annotation_queue import (
+    AnnotationQueues,
+    AnnotationState,
+    Claim,
+    MemoryRepository,
+    NewItem,
+    SQLiteRepository,
+    StorageError,
+)
 from annotation_queue.ids import uuid7
+from annotation_queue.repositories import sqlite_connections
 from annotation_queue.repositories.sqlite_items import CHUNK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from multiprocessing.synchronize import Event
 
 PROCESSES = 8
@@ -236,3 +246,140 @@ def test_a_child_that_was_forked_inside_a_transaction_is_refused_and_its_parent_
         assert queues.stats([queue.id])[0].total_items == CHUNK + 1
     assert "forked" in refusals.get()
     assert "forked" in refusals.get()
+
+
+def _write_after_fork(repository: SQLiteRepository, queue_id: str, name: str) -> None:
+    queues = AnnotationQueues(repository, "project")
+    for number in range(5):
+        queues.add_items(queue_id, [NewItem(call_id=f"{name}-{number}")], added_by="ann")
+
+
+def _fork_bare(work: Callable[[], None]) -> int:
+    """Fork without multiprocessing; give the child's exit code."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            work()
+            code = 0
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_threads_and_children_that_are_forked_beside_them_all_write(path: Path) -> None:
+    with SQLiteRepository(path, synchronous="OFF") as repository:
+        queue = AnnotationQueues(repository, "project").create("queue", created_by="ann")
+        done = threading.Event()
+
+        def write(number: int) -> int:
+            written = 0
+            while not done.is_set():
+                _write_after_fork(repository, queue.id, f"thread-{number}-{written}")
+                written += 5
+            return written
+
+        def fork(number: int) -> list[int]:
+            names = [f"child-{number}-{turn}" for turn in range(4)]
+            return [_fork_bare(partial(_write_after_fork, repository, queue.id, name)) for name in names]
+
+        with ThreadPoolExecutor(4) as pool:
+            writers = [pool.submit(write, number) for number in range(2)]
+            # Forks out of two threads at once, neither of which is the main one.
+            forks = [pool.submit(fork, number) for number in range(2)]
+            codes = [each.exception() or each.result() for each in forks]
+            done.set()
+            assert codes == [[0] * 4] * 2
+            written = sum(each.result(60) for each in writers)
+        assert AnnotationQueues(repository, "project").stats([queue.id])[0].total_items == written + 2 * 4 * 5
+        assert repository.check() == ()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_bare_fork_and_a_fork_of_the_fork_write_beside_their_parents(path: Path) -> None:
+    with SQLiteRepository(path, synchronous="OFF") as repository:
+        queue = AnnotationQueues(repository, "project").create("queue", created_by="ann")
+
+        def child() -> None:
+            _write_after_fork(repository, queue.id, "child")
+            assert _fork_bare(lambda: _write_after_fork(repository, queue.id, "grandchild")) == 0
+            _write_after_fork(repository, queue.id, "child again")
+            repository.close()
+
+        _write_after_fork(repository, queue.id, "parent")
+        assert _fork_bare(child) == 0
+        # The child closed what it had, not what is ours.
+        _write_after_fork(repository, queue.id, "parent again")
+        assert AnnotationQueues(repository, "project").stats([queue.id])[0].total_items == 5 * 5
+        assert repository.check() == ()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_fork_that_waits_too_long_for_another_threads_transaction_leaves_a_child_that_is_refused(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_connections, "_FORK_SECONDS", 0.05)
+    inside, go_on = threading.Event(), threading.Event()
+
+    def items() -> Iterator[NewItem]:
+        for number in range(CHUNK + 1):
+            if number == CHUNK:
+                inside.set()
+                assert go_on.wait(30)
+            yield NewItem(call_id=str(number))
+
+    with SQLiteRepository(path, synchronous="OFF") as repository:
+        queues = AnnotationQueues(repository, "project")
+        queue = queues.create("queue", created_by="ann")
+
+        def be_refused() -> None:
+            for use in (lambda: queues.get(queue.id), lambda: SQLiteRepository(path)):
+                with pytest.raises(StorageError, match="forked"):
+                    use()
+            # Another file is none of that.
+            with SQLiteRepository(path.with_name("other.db"), synchronous="OFF") as other:
+                AnnotationQueues(other, "project").create("theirs", created_by="ann")
+
+        with ThreadPoolExecutor(1) as pool:
+            adding = pool.submit(lambda: queues.add_items(queue.id, items(), added_by="ann"))
+            assert inside.wait(30)
+            assert _fork_bare(be_refused) == 0
+            go_on.set()
+            assert len(adding.result(60).added) == CHUNK + 1
+        assert queues.stats([queue.id])[0].total_items == CHUNK + 1
+        assert repository.check() == ()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_memory_repository_is_copied_by_a_fork_also_while_other_threads_use_it() -> None:
+    with MemoryRepository() as repository:
+        queues = AnnotationQueues(repository, "project")
+        queue = queues.create("queue", created_by="ann")
+        done = threading.Event()
+
+        def write() -> None:
+            number = 0
+            while not done.is_set():
+                queues.add_items(queue.id, [NewItem(call_id=str(number))], added_by="ann")
+                number += 1
+
+        def child() -> None:
+            # No thread of the parent is here any more, and none left a lock or half a change behind.
+            before = queues.stats([queue.id])[0].total_items
+            queues.add_items(queue.id, [NewItem(call_id="child")], added_by="ann")
+            assert queues.stats([queue.id])[0].total_items == before + 1
+            assert repository.check() == ()
+
+        with ThreadPoolExecutor(1) as pool:
+            writer = pool.submit(write)
+            codes = [_fork_bare(child) for _ in range(10)]
+            done.set()
+            writer.result(60)
+        assert codes == [0] * 10
+        assert repository.check() == ()
+        assert "child" not in {item.call_id for item in queues.iter_items(queue.id)}

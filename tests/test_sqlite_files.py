@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import sys
+import tempfile
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,9 +25,10 @@ from annotation_queue import (
 from annotation_queue.repositories.sqlite_connections import Connections
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 OPEN_FILES = Path("/proc/self/fd")
+NOBODY = 65_534
 
 
 def execute(path: Path, *statements: str) -> None:
@@ -165,14 +169,79 @@ def test_a_file_locked_past_the_deadline_is_busy_and_works_afterwards(ours: Path
         assert len(queues.query().queues) == 2
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write to whatever is read-only")
-def test_a_read_only_file_can_be_read_and_not_written(ours: Path) -> None:
-    ours.chmod(0o444)
+@pytest.mark.parametrize("statements", [["BEGIN EXCLUSIVE"], ["PRAGMA locking_mode = EXCLUSIVE", "BEGIN IMMEDIATE"]])
+@pytest.mark.parametrize("empty", [False, True], ids=["ours", "empty"])
+def test_a_file_that_somebody_keeps_for_themselves_is_busy_when_it_is_opened(
+    ours: Path,
+    statements: list[str],
+    empty: bool,  # noqa: FBT001 - pytest gives it by name
+) -> None:
+    if empty:
+        ours.unlink()
+        ours.touch()
+    elif len(statements) == 1:
+        # Readers pass a writer by where there is a log.
+        execute(ours, "PRAGMA journal_mode = DELETE")
+    before = ours.read_bytes()
+    with closing(sqlite3.connect(ours, isolation_level=None)) as holder:
+        for statement in statements:
+            holder.execute(statement).fetchall()
+        with pytest.raises(StorageBusy):
+            SQLiteRepository(ours, busy_timeout=0.05)
+    assert ours.read_bytes() == before
     with SQLiteRepository(ours) as repository:
+        assert repository.check() == ()
+
+
+@pytest.fixture
+def as_nobody(ours: Path) -> Iterator[Callable[[int], Path]]:
+    """Make a folder with some mode, and in it a file of ours that may only be read.
+
+    Root, whom no mode keeps from anything, is somebody else until the test is over.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        path = folder / "ours.db"
+        shutil.copy(ours, path)
+        path.chmod(0o444)
+
+        def become(mode: int) -> Path:
+            folder.chmod(mode)
+            if os.geteuid() == 0:
+                os.seteuid(NOBODY)
+            return path
+
+        try:
+            yield become
+        finally:
+            if os.getuid() == 0:
+                os.seteuid(0)
+            folder.chmod(0o755)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such modes")
+def test_a_read_only_file_in_a_read_only_folder_is_refused_and_left_as_it_is(
+    as_nobody: Callable[[int], Path],
+) -> None:
+    path = as_nobody(0o555)
+    before = path.read_bytes()
+    with pytest.raises(StorageError):
+        SQLiteRepository(path)
+    assert path.read_bytes() == before
+    assert [each.name for each in path.parent.iterdir()] == ["ours.db"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such modes")
+def test_a_read_only_file_whose_log_can_be_made_can_be_read_and_not_written(as_nobody: Callable[[int], Path]) -> None:
+    path = as_nobody(0o777)
+    before = path.read_bytes()
+    with SQLiteRepository(path) as repository:
         queues = AnnotationQueues(repository, "project")
         assert len(queues.query().queues) == 1
         with pytest.raises(StorageError):
             queues.create("queue", created_by="ann")
+        assert len(queues.query().queues) == 1
+    assert path.read_bytes() == before
 
 
 def test_a_copy_made_by_backup_is_whole(ours: Path, tmp_path: Path) -> None:

@@ -12,7 +12,14 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from annotation_queue.errors import StorageBusy, StorageCorrupt, StorageError, StorageFull
+from annotation_queue.errors import (
+    AnnotationQueueError,
+    OutcomeUnknown,
+    StorageBusy,
+    StorageCorrupt,
+    StorageError,
+    StorageFull,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,8 +32,11 @@ _BUSY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _FULL: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE})
 _CORRUPT: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _PRIMARY: Final = 0xFF
+_BEGIN_WRITING: Final = "BEGIN IMMEDIATE"
 # Where the schema itself is garbled, its text is no text.
 _DRIVER_ERRORS: Final = (sqlite3.Error, UnicodeDecodeError)
+UNREADABLE: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What it ends in to read rows that hold what this library never writes."""
 _CACHE_KIBIBYTES: Final = 16_384
 _RETRY_SECONDS: Final = (0.000_5, 0.002)
 _FORK_SECONDS: Final = 10.0
@@ -129,7 +139,7 @@ class Connections:
 
         Entering it raises `StorageBusy` where another writer holds the file past the deadline.
         """
-        return Transaction(self, "BEGIN IMMEDIATE")
+        return Transaction(self, _BEGIN_WRITING)
 
     def retry(self, connection: sqlite3.Connection, statement: str) -> sqlite3.Cursor:
         """Execute a statement that may find the file locked, until it does not or the deadline has passed.
@@ -300,11 +310,25 @@ class Transaction:
             if error is None and self._connection is not None:
                 self._connection.execute("COMMIT")
         except _DRIVER_ERRORS as failed:
-            raise translate(failed, self._connections.path) from failed
+            raise self._uncommitted(failed) from failed
         finally:
             self.end()
         if isinstance(error, _DRIVER_ERRORS):
             raise translate(error, self._connections.path) from error
+        if isinstance(error, UNREADABLE) and not isinstance(error, AnnotationQueueError):
+            # Arguments were checked by the service, and what a caller's code raises does not come this way.
+            what = f"{type(error).__name__}: {error}"
+            raise StorageCorrupt(
+                f"{self._connections.path} holds what this library never wrote ({what}); restore it from a backup"
+            ) from error
+
+    def _uncommitted(self, error: sqlite3.Error | UnicodeDecodeError) -> StorageError:
+        """Say what a failed commit means: a device that failed may have kept what the log had got by then."""
+        path = self._connections.path
+        meant = translate(error, path)
+        if self._begin == _BEGIN_WRITING and type(meant) is StorageError:
+            return OutcomeUnknown(f"{path} failed during a commit ({error}), which took effect or did not; call again")
+        return meant
 
     def end(self) -> None:
         """Give the connection back; a second time does nothing."""
