@@ -6,7 +6,9 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
-from annotation_queue.errors import AnnotationQueueError, ClaimLost, NotFound
+import attrs
+
+from annotation_queue.errors import ClaimLost, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,11 +22,35 @@ _SHORTEST_INTERVAL: Final = 0.01
 _LONGEST_INTERVAL: Final = 3_600.0
 
 
+@attrs.define(eq=False)
+class Hold:
+    """One claim that is held.
+
+    Args:
+        claim: The claim.
+        due: When its next heartbeat is due, in monotonic seconds.
+        until: When the lease ends that was confirmed last, in monotonic seconds.
+        failing: Whether the storage refused the newest heartbeat.
+        is_lost: Whether it is held no longer: a heartbeat found it lost, or they failed for longer than the lease.
+    """
+
+    claim: Claim
+    due: float
+    until: float
+    failing: bool = False
+    is_lost: bool = False
+
+    @property
+    def expired(self) -> bool:
+        """Whether heartbeats have failed for longer than the lease, so that somebody else may hold the item by now."""
+        return self.failing and time.monotonic() >= self.until
+
+
 class Holds:
     """Claims whose leases are prolonged, each when a third of its lease has passed, until they are dropped.
 
-    Labelers cannot delay the heartbeats, whatever they do. A heartbeat that finds the claim lost drops it; one that the
-    storage refuses is tried again. Safe to share between threads.
+    Labelers cannot delay the heartbeats, whatever they do. A heartbeat that finds the claim lost is the last one; one that
+    the storage refuses is tried again until the lease has run out. Safe to share between threads.
 
     Args:
         queues: The service.
@@ -34,25 +60,43 @@ class Holds:
     def __init__(self, queues: AnnotationQueues, lease: timedelta) -> None:
         self._queues = queues
         self._lease = lease
-        self._interval = min(max(lease.total_seconds() / _BEATS_PER_LEASE, _SHORTEST_INTERVAL), _LONGEST_INTERVAL)
+        self._seconds = lease.total_seconds()
+        self._interval = min(max(self._seconds / _BEATS_PER_LEASE, _SHORTEST_INTERVAL), _LONGEST_INTERVAL)
         self._lock = threading.Lock()
-        # By item id: the claim, and at which monotonic second its heartbeat is due.
-        self._due: dict[str, tuple[Claim, float]] = {}
+        # In a lease where it ran out, a run may be granted an item again that it still works on: so the token is in the key.
+        self._held: dict[tuple[str, int], Hold] = {}
+        # Whether a heartbeat ever failed; where none did, nothing can have expired.
+        self._failed = False
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeats", daemon=True)
         self._thread.start()
 
-    def add(self, claims: Iterable[Claim]) -> None:
-        """Keep claims that were just granted."""
-        due = time.monotonic() + self._interval
-        with self._lock:
-            self._due.update((claim.item.id, (claim, due)) for claim in claims)
+    def __len__(self) -> int:
+        return len(self._held)
 
-    def drop(self, claim: Claim) -> None:
-        """Keep a claim no longer; a heartbeat for it may be under way."""
+    def add(self, claims: Iterable[Claim], since: float) -> None:
+        """Keep claims that were just granted.
+
+        Args:
+            claims: The claims.
+            since: When they were asked for, in monotonic seconds.
+        """
+        due, until = since + self._interval, since + self._seconds
         with self._lock:
-            if self._is_kept(claim):
-                del self._due[claim.item.id]
+            self._held.update((key_of(claim), Hold(claim, due, until)) for claim in claims)
+
+    def drop(self, claims: Iterable[Claim]) -> None:
+        """Keep claims no longer; a heartbeat for one of them may be under way."""
+        with self._lock:
+            for claim in claims:
+                self._held.pop(key_of(claim), None)
+
+    def has_expired(self, claim: Claim) -> bool:
+        """Tell whether the heartbeats of a claim that is kept have failed for longer than its lease."""
+        if not self._failed:
+            return False
+        hold = self._held.get(key_of(claim))
+        return hold is not None and hold.expired
 
     def close(self, *, wait: bool) -> None:
         """Send no more heartbeats; with ``wait`` not before the last one ended."""
@@ -64,32 +108,32 @@ class Holds:
         while not self._closing.wait(self._until_due()):
             now = time.monotonic()
             with self._lock:
-                due = [claim for claim, at in self._due.values() if at <= now]
-            for claim in due:
+                due = [hold for hold in self._held.values() if hold.due <= now and not hold.is_lost]
+            for hold in due:
                 if self._closing.is_set():
                     return
-                self._prolong(claim)
+                if key_of(hold.claim) in self._held:
+                    self._prolong(hold)
 
     def _until_due(self) -> float:
         with self._lock:
-            earliest = min((at for _, at in self._due.values()), default=time.monotonic() + self._interval)
-        return max(0.0, earliest - time.monotonic())
+            dues = [hold.due for hold in self._held.values() if not hold.is_lost]
+        return max(0.0, min(dues) - time.monotonic()) if dues else self._interval
 
-    def _prolong(self, claim: Claim) -> None:
+    def _prolong(self, hold: Hold) -> None:
         started = time.monotonic()
         try:
-            self._queues.heartbeat(claim, lease=self._lease)
+            self._queues.heartbeat(hold.claim, lease=self._lease)
         except (ClaimLost, NotFound):
-            self.drop(claim)
-            return
-        except AnnotationQueueError:
-            due = started + self._interval / _BEATS_PER_LEASE
+            hold.is_lost = True
+        except Exception:  # noqa: BLE001 - the heartbeats of the others must go on, whatever a storage raises
+            hold.failing = self._failed = True
+            hold.due = started + self._interval / _BEATS_PER_LEASE
+            hold.is_lost = hold.expired
         else:
-            due = started + self._interval
-        with self._lock:
-            if self._is_kept(claim):
-                self._due[claim.item.id] = (claim, due)
+            hold.due, hold.until, hold.failing = started + self._interval, started + self._seconds, False
 
-    def _is_kept(self, claim: Claim) -> bool:
-        kept = self._due.get(claim.item.id)
-        return kept is not None and kept[0] is claim
+
+def key_of(claim: Claim) -> tuple[str, int]:
+    """Tell claims apart, those on the same item too."""
+    return claim.item.id, claim.token

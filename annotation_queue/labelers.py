@@ -1,31 +1,32 @@
-"""Labelers at work: what one of them did with an item, the retries, and the threads they run in."""
+"""Labelers: what they are given, what they may raise, and what one of them did with an item."""
 
 from __future__ import annotations
 
-import threading
-from contextlib import suppress
+import time
+from datetime import timedelta
 from enum import Enum
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 import attrs
 
-from annotation_queue.values import copy_json
+from annotation_queue.attempts import MAX_HINTS
+from annotation_queue.values import check_json, copy_json, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from annotation_queue.attempts import Attempts
     from annotation_queue.items import Claim, QueueItem
     from annotation_queue.values import JsonValue
 
 Labeler: TypeAlias = "Callable[[QueueItem], Any]"
-"""Takes an item and returns its label, any JSON value, or raises `SkipItem`; a function or a coroutine function."""
+"""Takes an item and returns its label, any JSON value, or raises `SkipItem` or `RetryLater`; a function or a coroutine
+function."""
 
-RETRY_WAIT: float = 0.5
-"""Seconds before the second attempt; doubled before each further one."""
-MAX_RETRY_WAIT: float = 30.0
-"""Longest wait between two attempts, in seconds."""
+MAX_DELAY: Final = timedelta(days=1)
+"""Longest hint that `RetryLater` takes."""
 _MAX_REASON: Final = 500
+_SCALARS: Final = frozenset({str, int, float, bool, type(None)})
 
 
 class SkipItem(Exception):
@@ -43,36 +44,171 @@ class SkipItem(Exception):
         return "skipped" if self.reason is None else str(self.reason)
 
 
+class RetryLater(Exception):
+    """Raised by a labeler to be called again with the item after a while, as a ``Retry-After`` header asks for.
+
+    It uses up no attempt, up to 100 times for one item. The item keeps its worker meanwhile, so that a service which asks
+    everybody to come back later is called less.
+
+    Args:
+        delay: How long to wait at least: seconds or a timedelta, at most a day.
+
+    >>> RetryLater(timedelta(minutes=1)).delay
+    60.0
+    """
+
+    def __init__(self, delay: float | timedelta) -> None:
+        super().__init__(delay)
+        seconds = delay.total_seconds() if isinstance(delay, timedelta) else delay
+        is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+        if not (is_number and 0 <= seconds <= MAX_DELAY.total_seconds()):
+            raise refuse("delay", delay, "seconds or a timedelta from 0 to a day")
+        self.delay = float(seconds)
+
+    def __str__(self) -> str:
+        return f"asked to be called again after {self.delay:g} s"
+
+
 class OutcomeKind(Enum):
     """What became of a claim in the labeler's hands."""
 
     LABELLED = "labelled"
     SKIPPED = "skipped"
     FAILED = "failed"
-    """The last attempt raised, or gave what is no JSON."""
+    """The last attempt raised, gave what is no JSON, or the time was over."""
     WITHDRAWN = "withdrawn"
-    """The run stopped while the item waited for another attempt."""
+    """The run stopped while the item waited for its next attempt."""
+    LOST = "lost"
+    """Somebody else holds or finished the item, or it was removed; the label was dropped."""
+    EXPIRED = "expired"
+    """Heartbeats failed for longer than the lease; the result was dropped."""
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class Outcome:
     """What a labeler did with one item.
 
     Args:
         claim: The claim it worked under.
         kind: What became of it.
+        attempts: How often the labeler was called.
+        seconds: How long it took, its attempts together.
         label: The label, a copy that nobody else holds.
         reason: Why it was skipped or failed, as text that can be stored.
         error: What the last attempt raised.
-        attempts: How often the labeler was called.
+        timed_out: Whether the time was over.
     """
 
     claim: Claim
     kind: OutcomeKind
     attempts: int
+    seconds: float = 0.0
     label: JsonValue = None
     reason: str | None = None
     error: BaseException | None = None
+    timed_out: bool = False
+
+
+@attrs.define(eq=False)
+class Work:
+    """One item in a labeler's hands: how often and how long it was tried so far.
+
+    Args:
+        claim: The claim it is worked on under.
+        attempts: What holds for every item of the run.
+        calls: How often the labeler was called.
+        hints: How often it asked to be called later.
+        seconds: How long the calls took that have ended.
+        since: When the call that runs began, in monotonic seconds; None between two.
+    """
+
+    claim: Claim
+    attempts: Attempts
+    calls: int = 0
+    hints: int = 0
+    seconds: float = 0.0
+    since: float | None = None
+
+    def begin(self) -> None:
+        """Note that the labeler is called."""
+        self.calls += 1
+        self.since = time.monotonic()
+
+    def stop(self) -> None:
+        """Note that the call has ended."""
+        if self.since is not None:
+            self.seconds += time.monotonic() - self.since
+            self.since = None
+
+    def overdue(self) -> float:
+        """Say for how many seconds the time limit has been over in the call that runs; negative while there is time left."""
+        if self.attempts.timeout is None or self.since is None:
+            return float("-inf")
+        return self.seconds + time.monotonic() - self.since - self.attempts.timeout
+
+    def left(self) -> float | None:
+        """Say how many seconds of the time limit are left after the calls that have ended; None without a limit."""
+        return None if self.attempts.timeout is None else max(0.0, self.attempts.timeout - self.seconds)
+
+    def labelled(self, label: object) -> Outcome:
+        """Accept what the labeler returned.
+
+        Raises:
+            InvalidValue: It is no JSON value.
+        """
+        copy = _copy(label)
+        self.stop()
+        return Outcome(self.claim, OutcomeKind.LABELLED, self.calls, self.seconds, copy)
+
+    def judge(self, error: BaseException) -> Outcome | float:
+        """Decide what an error means for the item.
+
+        Args:
+            error: What the labeler raised. What is no `Exception` (an exit, an interrupt) is never tried again.
+
+        Returns:
+            The outcome; or after how many seconds another attempt is due.
+        """
+        self.stop()
+        if isinstance(error, SkipItem):
+            reason = None if error.reason is None else clean(str(error.reason))
+            return Outcome(self.claim, OutcomeKind.SKIPPED, self.calls, self.seconds, reason=reason)
+        if isinstance(error, RetryLater) and self.hints < MAX_HINTS:
+            self.hints += 1
+            return self.attempts.hint_wait(error.delay)
+        tried = self.calls - self.hints
+        if tried < self.attempts.most and isinstance(error, Exception):
+            return self.attempts.retry_wait(max(tried, 1))
+        return Outcome(
+            self.claim, OutcomeKind.FAILED, self.calls, self.seconds, reason=failure_reason(error), error=error
+        )
+
+    def timed_out(self) -> Outcome:
+        """Give the item up because its time is over."""
+        self.stop()
+        error = TimeoutError(f"no label within {self.attempts.timeout:g} s")
+        return Outcome(
+            self.claim,
+            OutcomeKind.FAILED,
+            self.calls,
+            self.seconds,
+            reason=failure_reason(error),
+            error=error,
+            timed_out=True,
+        )
+
+    def withdrawn(self) -> Outcome:
+        """Give the item back between two attempts."""
+        return Outcome(self.claim, OutcomeKind.WITHDRAWN, self.calls, self.seconds)
+
+
+def _copy(label: object) -> Any:  # noqa: ANN401 - as `copy_json`
+    """Check a label and give a copy that nobody else holds: most are flat, and need not be serialised for that."""
+    if type(label) is dict and all(type(value) in _SCALARS and type(key) is str for key, value in label.items()):
+        copy = label.copy()
+        check_json("annotation", copy)
+        return copy
+    return copy_json("annotation", label)
 
 
 def clean(text: str) -> str:
@@ -99,55 +235,6 @@ def failure_reason(error: BaseException) -> str:
     return clean(f"{name}: {message}" if message else name)
 
 
-def retry_wait(attempt: int) -> float:
-    """Say how long to wait after a failed attempt: growing waits.
-
-    Args:
-        attempt: Which attempt failed, from 1.
-
-    Returns:
-        Seconds.
-    """
-    return min(RETRY_WAIT * float(1 << min(attempt - 1, 30)), MAX_RETRY_WAIT)
-
-
-def labelled(claim: Claim, label: object, attempt: int) -> Outcome:
-    """Accept what a labeler returned.
-
-    Args:
-        claim: The claim it worked under.
-        label: What it returned.
-        attempt: Which attempt this was, from 1.
-
-    Returns:
-        The outcome.
-
-    Raises:
-        InvalidValue: It is no JSON value.
-    """
-    return Outcome(claim, OutcomeKind.LABELLED, attempt, label=copy_json("annotation", label))
-
-
-def judge(claim: Claim, error: BaseException, attempt: int, max_attempts: int) -> Outcome | None:
-    """Decide what an error means for the item.
-
-    Args:
-        claim: The claim under which it was raised.
-        error: What was raised.
-        attempt: Which attempt this was, from 1.
-        max_attempts: How many there are. What is no `Exception` (an exit, an interrupt) is never tried again.
-
-    Returns:
-        The outcome; None where another attempt is due.
-    """
-    if isinstance(error, SkipItem):
-        reason = None if error.reason is None else clean(str(error.reason))
-        return Outcome(claim, OutcomeKind.SKIPPED, attempt, reason=reason)
-    if attempt < max_attempts and isinstance(error, Exception):
-        return None
-    return Outcome(claim, OutcomeKind.FAILED, attempt, reason=failure_reason(error), error=error)
-
-
 class Labelers(Protocol):
     """Several labelers at work on what is submitted; each outcome is reported from whichever thread it came up in."""
 
@@ -163,72 +250,6 @@ class Labelers(Protocol):
         """End the labelers that are idle, and each other one when its item ends.
 
         Args:
-            wait: Whether to wait until they ended.
+            wait: Whether to wait until they ended; for those that were given up it never waits.
         """
         ...
-
-
-class ThreadLabelers:
-    """A labeler function in a number of threads. They are daemons: a labeler that hangs does not keep the process.
-
-    Args:
-        labeler: The function.
-        workers: How many threads.
-        max_attempts: How often an item is tried.
-        report: Takes each outcome; called in the labelers' threads.
-    """
-
-    def __init__(self, labeler: Labeler, *, workers: int, max_attempts: int, report: Callable[[Outcome], None]) -> None:
-        self._labeler = labeler
-        self._max_attempts = max_attempts
-        self._report = report
-        self._claims: SimpleQueue[Claim | None] = SimpleQueue()
-        self._stopping = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._work, name=f"labeler-{number}", daemon=True)
-            for number in range(1, workers + 1)
-        ]
-        for thread in self._threads:
-            thread.start()
-
-    def submit(self, claims: Sequence[Claim]) -> None:
-        """Queue claims to be labelled, in order."""
-        for claim in claims:
-            self._claims.put(claim)
-
-    def withdraw(self) -> list[Claim]:
-        """Take back the claims that no labeler has started, and start no further attempts."""
-        self._stopping.set()
-        withdrawn = []
-        with suppress(Empty):
-            while True:
-                claim = self._claims.get_nowait()
-                if claim is not None:
-                    withdrawn.append(claim)
-        return withdrawn
-
-    def close(self, *, wait: bool) -> None:
-        """End the threads: each when its item ends; with ``wait`` not before they ended."""
-        self._stopping.set()
-        for _ in self._threads:
-            self._claims.put(None)
-        if wait:
-            for thread in self._threads:
-                thread.join()
-
-    def _work(self) -> None:
-        while (claim := self._claims.get()) is not None:
-            self._report(self._label(claim))
-
-    def _label(self, claim: Claim) -> Outcome:
-        attempt = 1
-        while True:
-            try:
-                return labelled(claim, self._labeler(claim.item), attempt)
-            except BaseException as error:  # noqa: BLE001 - what is no Exception is raised again in the caller's thread
-                outcome = judge(claim, error, attempt, self._max_attempts)
-            if outcome is not None:
-                return outcome
-            if self._stopping.wait(retry_wait(attempt)):
-                return Outcome(claim, OutcomeKind.WITHDRAWN, attempt)
-            attempt += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,10 @@ from helpers.batches import fill, label_number, states
 from helpers.clocks import PATIENCE, wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from annotation_queue import Claim, QueueItem
+    from annotation_queue.labelers import Labeler
     from helpers.clocks import Clock
 
 
@@ -115,7 +119,7 @@ def test_an_item_granted_again_after_its_lease_is_labelled_by_the_newer_claim(
     assert queues.progress(next(queues.iter_items(queue_id)).id)[0].annotation == "second"
 
 
-def test_heartbeats_keep_the_claims_while_a_labeler_blocks() -> None:
+def test_heartbeats_keep_the_claims_while_a_labeler_blocks(shape: Callable[[Labeler], Labeler]) -> None:
     queues = AnnotationQueues(MemoryRepository(), "project")
     queue_id = fill(queues, 2)
     lease = timedelta(seconds=0.3)
@@ -130,7 +134,8 @@ def test_heartbeats_keep_the_claims_while_a_labeler_blocks() -> None:
         assert not queues.claim(queue_id, "bob")
         return "x"
 
-    report = run_batch(queues, queue_id, label, annotator_id="model", lease=lease, max_attempts=1)
+    # A coroutine that is shaped from this function blocks the event loop.
+    report = run_batch(queues, queue_id, shape(label), annotator_id="model", lease=lease, max_attempts=1)
     assert (report.completed, report.lost) == (2, 0)
 
 
@@ -150,8 +155,11 @@ def test_a_heartbeat_that_the_storage_refuses_is_tried_again_and_a_lost_claim_is
     claim = queues.claim(fill(queues, 1), "model")
     assert claim
     holds = Holds(queues, timedelta(seconds=0.03))
-    holds.add([claim])
-    wait_until(lambda: queues.beats == 3 and not holds._due)
+    holds.add([claim], time.monotonic())
+    wait_until(lambda: queues.beats == 3)
+    wait_until(lambda: all(hold.is_lost for hold in holds._held.values()))
     holds.close(wait=True)
     assert queues.beats == 3
-    holds.drop(claim)
+    assert not holds.has_expired(claim)
+    holds.drop([claim])
+    assert not holds._held

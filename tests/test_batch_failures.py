@@ -12,10 +12,12 @@ from annotation_queue import (
     BatchReport,
     OnFailure,
     SkipItem,
-    batch,
+    attempts,
+    batch_run,
     labelers,
     run_batch,
 )
+from annotation_queue.attempts import Attempts
 from helpers.batches import fill, label_number, states
 
 if TYPE_CHECKING:
@@ -103,8 +105,10 @@ def test_an_error_that_cannot_be_printed_still_has_a_reason() -> None:
 
 
 def test_waits_between_attempts_grow_up_to_a_bound() -> None:
-    assert [labelers.retry_wait(attempt) for attempt in (1, 2, 3, 4)] == [0.5, 1.0, 2.0, 4.0]
-    assert labelers.retry_wait(10_000) == labelers.MAX_RETRY_WAIT
+    longest, shortest = Attempts(chance=lambda: 0.0), Attempts(chance=lambda: 1.0)
+    assert [longest.retry_wait(attempt) for attempt in (1, 2, 3, 4)] == [0.5, 1.0, 2.0, 4.0]
+    assert [shortest.retry_wait(attempt) for attempt in (1, 2, 3, 4)] == [0.25, 0.5, 1.0, 2.0]
+    assert longest.retry_wait(10_000) == attempts.MAX_RETRY_WAIT
 
 
 @pytest.mark.usefixtures("no_waits")
@@ -131,7 +135,7 @@ def test_failures_can_be_released_and_are_not_tried_again_in_the_same_run(queues
 def test_a_run_that_releases_ends_when_too_many_items_fail(
     queues: AnnotationQueues, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch, "MAX_KEPT", 5)
+    monkeypatch.setattr(batch_run, "MAX_KEPT", 5)
     queue_id = fill(queues, 300)
 
     def label(_item: QueueItem) -> object:

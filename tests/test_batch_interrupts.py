@@ -11,8 +11,8 @@ import pytest
 from annotation_queue import (
     AnnotationQueues,
     BatchReport,
-    batch,
-    labelers,
+    attempts,
+    batch_run,
     run_batch,
 )
 from helpers.batches import fill, interrupt, label_number, states
@@ -34,6 +34,7 @@ def test_an_interrupt_lets_running_items_end_and_releases_the_rest(
 
     def label(item: QueueItem) -> object:
         if item.call_id == "call-004":
+            wait_until(lambda: states(queues, queue_id)[5] == "in_progress")  # claimed ahead
             interrupt(number)
             wait_until(lambda: states(queues, queue_id).count("in_progress") == 1)
         return "x"
@@ -51,8 +52,8 @@ def test_an_interrupt_lets_running_items_end_and_releases_the_rest(
 def test_an_interrupt_ends_the_wait_between_attempts(
     queues: AnnotationQueues, shape: Callable[[Labeler], Labeler], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(labelers, "RETRY_WAIT", 60.0)
-    monkeypatch.setattr(labelers, "MAX_RETRY_WAIT", 60.0)
+    monkeypatch.setattr(attempts, "RETRY_WAIT", 60.0)
+    monkeypatch.setattr(attempts, "MAX_RETRY_WAIT", 60.0)
     queue_id = fill(queues, 1)
 
     def label(_item: QueueItem) -> object:
@@ -74,7 +75,7 @@ def test_an_interrupt_ends_the_wait_for_a_killed_run(queues: AnnotationQueues) -
 def test_items_that_outlast_the_grace_time_are_released(
     queues: AnnotationQueues, shape: Callable[[Labeler], Labeler], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch, "GRACE", 0.05)
+    monkeypatch.setattr(batch_run, "GRACE", 0.05)
     queue_id = fill(queues, 3)
     over, done = threading.Event(), threading.Event()
 
@@ -94,12 +95,15 @@ def test_items_that_outlast_the_grace_time_are_released(
     assert states(queues, queue_id) == ["unstarted"] * 3
 
 
-def test_a_second_interrupt_stops_at_once(queues: AnnotationQueues) -> None:
+def test_a_second_interrupt_stops_at_once(queues: AnnotationQueues, shape: Callable[[Labeler], Labeler]) -> None:
     queue_id = fill(queues, 3)
     over = threading.Event()
     before = signal.getsignal(signal.SIGINT)
+    threads_before = set(threading.enumerate())
+    calls: list[str] = []
 
-    def label(_item: QueueItem) -> object:
+    def label(item: QueueItem) -> object:
+        calls.append(item.call_id)
         interrupt()
         over.wait(PATIENCE)
         return "x"
@@ -110,9 +114,11 @@ def test_a_second_interrupt_stops_at_once(queues: AnnotationQueues) -> None:
 
     try:
         with pytest.raises(KeyboardInterrupt):
-            run_batch(queues, queue_id, label, annotator_id="model", on_progress=again)
+            run_batch(queues, queue_id, shape(label), annotator_id="model", on_progress=again)
     finally:
         over.set()
+    wait_until(lambda: set(threading.enumerate()) <= threads_before)
+    assert calls == ["call-000"]
     assert states(queues, queue_id)[0] == "in_progress"
     assert signal.getsignal(signal.SIGINT) is before
 
