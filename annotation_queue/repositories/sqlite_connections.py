@@ -38,7 +38,7 @@ _DRIVER_ERRORS: Final = (sqlite3.Error, UnicodeDecodeError)
 UNREADABLE: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 """What it ends in to read rows that hold what this library never writes."""
 _CACHE_KIBIBYTES: Final = 16_384
-_RETRY_SECONDS: Final = (0.000_5, 0.002)
+_RETRY_SECONDS: Final = (0.001, 0.006)
 _FORK_SECONDS: Final = 10.0
 """How long a fork waits for transactions of other threads."""
 

@@ -19,6 +19,7 @@ from annotation_queue.repositories.sql_rows import (
     value_or_none,
 )
 from annotation_queue.repositories.sqlite_known import FIRST_PLACE, LONGEST_KEPT, NEVER_MICROS
+from annotation_queue.repositories.sqlite_lanes import IN_ORDER
 from annotation_queue.repositories.sqlite_texts import SQL, Dictionaries
 from annotation_queue.values import from_micros, to_micros
 
@@ -211,7 +212,7 @@ class Session(Dictionaries):
         shown = None if after.annotator_id is None else annotators.get(after.annotator_id)
         if after.annotator_id is not None and shown is None:
             shown = self.text_num(after.annotator_id)
-        changed = self.execute(
+        place = self.execute(
             SQL["change_work"],
             (
                 RANKS[after.state],
@@ -225,8 +226,8 @@ class Session(Dictionaries):
                 queue,
                 queue_revision,
             ),
-        )
-        if changed.rowcount != 1:
+        ).fetchone()
+        if place is None:
             raise Conflict(f"item {record.item_id!r} changed meanwhile")
         for progress in change.progresses:
             self.execute(SQL["put_progress"], (item, annotators[progress.annotator_id], *progress_row(progress)))
@@ -246,7 +247,10 @@ class Session(Dictionaries):
             )
         move = _MOVES[change.before.state, after.state]
         if move is not None:
-            self.execute(SQL["count_state"], (*move, queue, item))
+            # Two statements: in one, SQLite would pass every block before it.
+            lane = (queue, IN_ORDER.num)
+            block = self.execute(SQL["block_of"], (*lane, *place, record.item_id)).fetchone()
+            self.execute(SQL["count_states"], (*move, *lane, *block))
         if claimable_at is not None and ALWAYS_MICROS < claimable_at < self.next_expiry(queue):
             self.set_next_expiry(queue, claimable_at)
         if change.opens:

@@ -96,7 +96,7 @@ RETURNING token
 """
 _HOLD: Final = """
 UPDATE work SET state = 1, annotator = ?, claimable_at = ?, updated_at = ?, revision = revision + 1 WHERE num = ?
-RETURNING revision
+RETURNING revision, priority_down, created_at, id
 """
 _FINISH: Final = """
 UPDATE progresses SET state = 2, lease_expires_at = NULL, annotation = ?, updated_at = ?
@@ -105,7 +105,7 @@ WHERE item = ? AND annotator = ? AND token = ? AND state = 1
 _SETTLE: Final = """
 UPDATE work SET state = 2, annotator = ?, completed = completed + 1, claimable_at = NULL, updated_at = ?,
     revision = revision + 1
-WHERE num = ? RETURNING revision
+WHERE num = ? RETURNING revision, priority_down, created_at, id
 """
 # An annotator has counters of kinds 1 to 3 only, the queue (annotator 0) of all.
 _COUNT_CLAIM: Final = """
@@ -116,15 +116,16 @@ UPDATE counters SET n = n + CASE kind WHEN 1 THEN -1 ELSE 1 END
 WHERE queue = 1 AND annotator IN (0, ?) AND kind IN (1, 2, 4, 5)
 """
 _BLOCK: Final = """
-(SELECT b.priority_down, b.created_at, b.id FROM work AS w CROSS JOIN blocks AS b
-WHERE w.num = ? AND (b.priority_down, b.created_at, b.id) <= (w.priority_down, w.created_at, w.id)
-ORDER BY b.priority_down DESC, b.created_at DESC, b.id DESC LIMIT 1)
+SELECT priority_down, created_at, id FROM blocks WHERE (priority_down, created_at, id) <= (?, ?, ?)
+ORDER BY priority_down DESC, created_at DESC, id DESC LIMIT 1
 """
-_MOVE_TO_HELD: Final = f"""
-UPDATE blocks SET unstarted = unstarted - 1, in_progress = in_progress + 1 WHERE (priority_down, created_at, id) = {_BLOCK}
+_MOVE_TO_HELD: Final = """
+UPDATE blocks SET unstarted = unstarted - 1, in_progress = in_progress + 1
+WHERE priority_down = ? AND created_at = ? AND id = ?
 """
-_MOVE_TO_DONE: Final = f"""
-UPDATE blocks SET in_progress = in_progress - 1, completed = completed + 1 WHERE (priority_down, created_at, id) = {_BLOCK}
+_MOVE_TO_DONE: Final = """
+UPDATE blocks SET in_progress = in_progress - 1, completed = completed + 1
+WHERE priority_down = ? AND created_at = ? AND id = ?
 """
 _CUT_BLOCKS: Final = """
 INSERT INTO blocks (priority_down, created_at, id, unstarted)
@@ -213,9 +214,9 @@ class RawSQLite:
             return None
         num, ends = row[0], now + _LEASE
         (token,) = execute(_GRANT, (num, annotator, ends, now, now)).fetchone()
-        (revision,) = execute(_HOLD, (annotator, ends, now, num)).fetchone()
+        revision, *place = execute(_HOLD, (annotator, ends, now, num)).fetchone()
         execute(_TRANSITION, (num, revision, annotator, 0, 1, now))
-        execute(_MOVE_TO_HELD, (num,))
+        execute(_MOVE_TO_HELD, execute(_BLOCK, place).fetchone())
         execute(_COUNT_CLAIM, (annotator,))
         execute("COMMIT")
         return row[2], (num, token)
@@ -225,9 +226,9 @@ class RawSQLite:
         execute, annotator, now, (num, token) = self._execute, self._annotator, time.time_ns() // 1_000, claim
         execute("BEGIN IMMEDIATE")
         assert execute(_FINISH, (json.dumps(label), now, num, annotator, token)).rowcount == 1
-        (revision,) = execute(_SETTLE, (annotator, now, num)).fetchone()
+        revision, *place = execute(_SETTLE, (annotator, now, num)).fetchone()
         execute(_TRANSITION, (num, revision, annotator, 1, 2, now))
-        execute(_MOVE_TO_DONE, (num,))
+        execute(_MOVE_TO_DONE, execute(_BLOCK, place).fetchone())
         execute(_COUNT_FINISH, (annotator,))
         execute("COMMIT")
 

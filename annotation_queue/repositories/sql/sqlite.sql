@@ -143,6 +143,7 @@ DELETE FROM work WHERE num = ?
 UPDATE work SET state = ?, annotator = ?, completed = ?, skipped = ?, claimable_at = ?, updated_at = ?,
     revision = revision + 1
 WHERE num = ? AND revision = ? AND (SELECT q.revision FROM queues AS q WHERE q.num = ?) = ?
+RETURNING priority_down, created_at
 
 -- name: put_progress --
 INSERT INTO progresses (item, annotator, state, token, lease_expires_at, annotation, reason, created_at, updated_at)
@@ -199,12 +200,9 @@ SELECT priority_down, created_at, id, call_started_at, op, state FROM work WHERE
 -- name: blocks --
 SELECT a, b, id, n, unstarted, in_progress, completed, skipped FROM blocks WHERE queue = ? AND lane = ? ORDER BY a, b, id
 
--- name: count_state --
+-- name: count_states --
 UPDATE blocks SET unstarted = unstarted + ?, in_progress = in_progress + ?, completed = completed + ?, skipped = skipped + ?
-WHERE queue = ? AND lane = 1 AND (a, b, id) = (
-    SELECT k.a, k.b, k.id FROM work AS w CROSS JOIN blocks AS k
-    WHERE w.num = ? AND k.queue = w.queue AND k.lane = 1 AND (k.a, k.b, k.id) <= (w.priority_down, w.created_at, w.id)
-    ORDER BY k.a DESC, k.b DESC, k.id DESC LIMIT 1)
+WHERE queue = ? AND lane = ? AND a = ? AND b = ? AND id = ?
 
 -- Counters
 
