@@ -1,0 +1,141 @@
+"""The published APIs over HTTP, to try them by hand: ``annotation-queue serve``."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+import click
+
+from annotation_queue.cli.store import (
+    STORAGE_FAILED,
+    check_file,
+    db_option,
+    fail,
+    open_repository,
+    say,
+    synchronous_option,
+)
+from annotation_queue.wire.shaping import BadMessage, Id, read
+
+if TYPE_CHECKING:
+    from annotation_queue.web import Authenticate
+
+_EXTRA = {"starlette", "uvicorn", "limits"}
+
+
+@attrs.frozen(kw_only=True)
+class Token:
+    """One entry of a token file.
+
+    Args:
+        token: The secret: sent as the bearer token, or as the password of Basic with any user name.
+        user: The user id it stands for.
+        projects: The projects that the user belongs to.
+    """
+
+    token: Id
+    user: Id
+    projects: tuple[Id, ...]
+
+
+@attrs.frozen(kw_only=True)
+class TokenFile:
+    """A token file.
+
+    Args:
+        tokens: Its entries.
+    """
+
+    tokens: tuple[Token, ...]
+
+
+@click.command()
+@db_option
+@click.option(
+    "--token-file",
+    required=True,
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Who may ask, in TOML: [[tokens]] with token, user and projects.",
+)
+@click.option("--host", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option(
+    "--port", metavar="N", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0: any free one."
+)
+@click.option("--rate-limit", metavar="RATE", help='How often one user may ask, as "100/minute".')
+@synchronous_option
+def serve(*, db: Path, token_file: Path, host: str, port: int, rate_limit: str | None, synchronous: str) -> None:
+    """Serve the queues of a file over HTTP, as W&B Weave and EvalGuard have it.
+
+    A token is sent as Bearer, or as the password of Basic. /openapi.json describes what is served. Ctrl-C stops it.
+    """
+    tokens = _read_tokens(token_file)
+    try:
+        import uvicorn  # noqa: PLC0415 - an extra of its own
+
+        from annotation_queue.web import create_app  # noqa: PLC0415 - as above
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _EXTRA:
+            raise
+        fail('serve needs an extra: pip install "annotation-queue[cli,web]"')
+    check_file(db, create=True)
+    with _listen(host, port) as listener, open_repository(db, synchronous) as repository:
+        app = create_app(repository, authenticate=_authenticate(tokens), rate_limit=rate_limit)
+        server = uvicorn.Server(
+            uvicorn.Config(app, log_level="warning", lifespan="off", ws="none", server_header=False)
+        )
+        name = f"[{host}]" if ":" in host else host
+        say(f"serving {db} on http://{name}:{listener.getsockname()[1]} (see /openapi.json; Ctrl-C stops)")
+        server.run(sockets=[listener])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        fail(f"cannot listen on {host}, port {port}: {error.strerror}", STORAGE_FAILED)
+
+
+def _read_tokens(path: Path) -> tuple[Token, ...]:
+    """Read a token file; every entry that is wrong is named."""
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        fail(f"cannot read {str(path)!r}: {error.strerror}")
+    except ValueError as error:
+        fail(f"cannot read {str(path)!r}: {error}")
+    try:
+        tokens = read(TokenFile, content, "").tokens
+    except BadMessage as error:
+        faults = "; ".join(f"{_name(fault['loc'])}: {fault['msg']}" for fault in error.faults)
+        fail(f"{str(path)!r}: {faults}")
+    if not tokens:
+        fail(f"{str(path)!r}: tokens: expected at least one entry")
+    first: dict[str, int] = {}
+    for index, each in enumerate(tokens):
+        if each.token in first:
+            fail(f"{str(path)!r}: tokens[{index}].token: expected another than that of tokens[{first[each.token]}]")
+        first[each.token] = index
+    return tokens
+
+
+def _name(place: list[str | int]) -> str:
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
+    return "".join(parts).lstrip(".") or "the file"
+
+
+def _authenticate(tokens: tuple[Token, ...]) -> Authenticate:
+    from annotation_queue.web import Principal  # noqa: PLC0415 - an extra of its own
+
+    def digest(secret: str) -> bytes:
+        return hashlib.sha256(secret.encode()).digest()
+
+    # Found by its digest: how long that takes tells nothing about how much of a guess is right.
+    known = {digest(each.token): Principal(each.user, each.projects) for each in tokens}
+    return lambda credentials: known.get(digest(credentials.secret))

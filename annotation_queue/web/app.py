@@ -1,0 +1,166 @@
+"""The ASGI app: each request is authenticated, read and carried out in worker threads, and answered."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from annotation_queue.errors import AnnotationQueueError
+from annotation_queue.values import check_integer
+from annotation_queue.web.access import credentials_of, is_member
+from annotation_queue.web.openapi import openapi
+from annotation_queue.web.operations import OPERATIONS, Backend, Call
+from annotation_queue.web.rates import RateLimit
+from annotation_queue.web.requests import Denied, check_path, query_of, read_body
+from annotation_queue.wire.shaping import dump, load, read, write
+from annotation_queue.wire.weave import MAX_LIMIT, ResolveCalls
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+
+    from starlette.requests import Request
+
+    from annotation_queue.repository import Repository
+    from annotation_queue.web.access import Authenticate, Authorize, Principal
+    from annotation_queue.web.operations import Operation
+
+_LOGGER: Final = logging.getLogger("annotation_queue.web")
+_CHALLENGES: Final = {"WWW-Authenticate": 'Basic realm="annotation-queue", charset="UTF-8", Bearer'}
+_RETRY_AFTER: Final = {"Retry-After": "1"}
+
+
+def create_app(
+    repository: Repository,
+    *,
+    authenticate: Authenticate,
+    authorize: Authorize | None = None,
+    resolve_calls: ResolveCalls | None = None,
+    rate_limit: str | None = None,
+    max_limit: int = MAX_LIMIT,
+) -> Starlette:
+    """Make an ASGI app that serves the published annotation-queue APIs, to run as it is or to mount below any prefix.
+
+    It serves W&B Weave's nine operations, EvalGuard's update of an item, and ``/openapi.json``, which describes them. The
+    three functions may be slow: they run in worker threads, as all work does. What they raise is logged and answered
+    with 500, but for this library's own errors, which are answered as if they came from the queues.
+
+    Args:
+        repository: Where everything is stored. The app does not close it.
+        authenticate: Gives the principal of some credentials, or None. It alone compares secrets.
+        authorize: Tells whether a principal may do something in a project; None allows everything to the project's members.
+        resolve_calls: Looks up the calls that are to be added by their ids; None adds each as it is named.
+        rate_limit: How often one user may ask, counted in this process: ``"100/minute"``; None for any number.
+        max_limit: At most so many items or statistics are answered at once.
+
+    Returns:
+        The app.
+
+    Raises:
+        InvalidValue: A rate limit that cannot be read, or a maximum below 1.
+    """
+    backend = Backend(
+        repository=repository,
+        authorize=authorize or is_member,
+        resolve_calls=resolve_calls,
+        max_limit=check_integer("max_limit", max_limit, minimum=1),
+    )
+    gate = _Gate(authenticate, None if rate_limit is None else RateLimit(rate_limit))
+    document = openapi(OPERATIONS, max_limit=max_limit, rate_limited=rate_limit is not None)
+
+    async def describe(request: Request) -> Response:
+        prefix = request.scope.get("root_path", "")
+        return _json(document | {"servers": [{"url": prefix or "/"}]})
+
+    by_path: dict[str, dict[str, Operation]] = {}
+    for operation in OPERATIONS:
+        by_path.setdefault(operation.path, {})[operation.method] = operation
+    routes = [
+        Route(path, _endpoint(methods, gate, backend), methods=list(methods)) for path, methods in by_path.items()
+    ]
+    app = Starlette(
+        routes=[*routes, Route("/openapi.json", describe)],
+        exception_handlers={HTTPException: _unrouted},
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+@attrs.frozen
+class _Gate:
+    """What every request passes first."""
+
+    authenticate: Authenticate
+    rate_limit: RateLimit | None
+
+    def admit(self, authorization: list[str]) -> Principal:
+        credentials = credentials_of(authorization)
+        principal = None if credentials is None else self.authenticate(credentials)
+        if principal is None:
+            raise Denied(401, "credentials that are known here are needed: Basic or Bearer", _CHALLENGES)
+        seconds = None if self.rate_limit is None else self.rate_limit.wait(principal.user_id)
+        if seconds is not None:
+            raise Denied(429, f"too many requests; again in {seconds} s", {"Retry-After": str(seconds)})
+        return principal
+
+
+def _endpoint(
+    operations: Mapping[str, Operation], gate: _Gate, backend: Backend
+) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        operation = operations["GET" if request.method == "HEAD" else request.method]
+        try:
+            ids = check_path(request)
+            principal = await run_in_threadpool(gate.admit, request.headers.getlist("authorization"))
+            body = await read_body(request) if operation.has_body else None
+
+            def work() -> Response:
+                if body is None:
+                    message: object = read(operation.takes, query_of(request), "query")
+                else:
+                    message = read(operation.takes, load(body))
+                done = operation.run(Call(backend=backend, principal=principal, ids=ids, message=message))
+                return _stream(done) if operation.streams else _json(write(done))
+
+            return await run_in_threadpool(work)
+        except Denied as denied:
+            return _json({"reason": denied.reason}, denied.status, denied.headers)
+        except AnnotationQueueError as error:
+            status, answer = operation.refusal(error)
+            if status >= 500:  # noqa: PLR2004 - the server's own fault
+                _LOGGER.exception("%s %s failed", operation.method, operation.path)
+            return _json(answer, status, _RETRY_AFTER if status == 503 else None)  # noqa: PLR2004 - as above
+        except Exception:
+            _LOGGER.exception("%s %s failed", operation.method, operation.path)
+            return _json({"reason": "the server failed"}, 500)
+
+    return endpoint
+
+
+def _stream(pages: Any) -> Response:  # noqa: ANN401 - what a streaming operation gives
+    """Answer with a line for each message. The first page is read at once: what is wrong with the request shows there."""
+    chunks: Iterator[bytes] = (b"".join(dump(write(each)) + b"\n" for each in page) for page in pages)
+    first = next(chunks, b"")
+
+    async def send() -> AsyncIterator[bytes]:
+        yield first
+        while (chunk := await run_in_threadpool(next, chunks, None)) is not None:
+            yield chunk
+
+    return StreamingResponse(send(), media_type="application/x-ndjson")
+
+
+def _json(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(dump(value), status, headers, media_type="application/json")
+
+
+async def _unrouted(_request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    reason = {404: "there is no such path", 405: "this path has no such method"}.get(status, "the server failed")
+    return _json({"reason": reason}, status, getattr(error, "headers", None))

@@ -1,0 +1,267 @@
+"""The operations as data: where each is found, what it takes and answers, and what it calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import attrs
+
+from annotation_queue.queues import AnnotationQueues
+from annotation_queue.web.access import Action
+from annotation_queue.web.requests import Denied
+from annotation_queue.wire import evalguard, weave
+
+if TYPE_CHECKING:
+    from annotation_queue.errors import AnnotationQueueError
+    from annotation_queue.repository import Repository
+    from annotation_queue.web.access import Authorize, Principal
+
+
+@attrs.frozen(kw_only=True)
+class Backend:
+    """What the operations work on.
+
+    Args:
+        repository: Where everything is stored.
+        authorize: Tells what a principal may do.
+        resolve_calls: Looks calls up; None adds them as they are named.
+        max_limit: At most so many things are answered at once.
+    """
+
+    repository: Repository
+    authorize: Authorize
+    resolve_calls: weave.ResolveCalls | None
+    max_limit: int
+
+    def project(self, principal: Principal, project_id: str, action: Action) -> AnnotationQueues:
+        """Give the service for a project in which the principal may do this.
+
+        Raises:
+            Denied: The principal may not.
+        """
+        if not self.authorize(principal, project_id, action):
+            raise Denied(403, f"no right to {action} in this project")
+        return AnnotationQueues(self.repository, project_id)
+
+
+@attrs.frozen(kw_only=True)
+class Call:
+    """One request to an operation, read and authenticated.
+
+    Args:
+        backend: What it works on.
+        principal: Who asks.
+        ids: The ids in its path, by name.
+        message: What was sent.
+    """
+
+    backend: Backend
+    principal: Principal
+    ids: Mapping[str, str]
+    message: Any
+
+
+Refusal: TypeAlias = Callable[["AnnotationQueueError"], tuple[int, dict[str, Any]]]
+
+
+@attrs.frozen(kw_only=True)
+class Operation:
+    """One operation.
+
+    Args:
+        action: What the principal needs the right to do.
+        method: The HTTP method.
+        path: The path, with the names of its ids in braces.
+        title: What it does, in a few words.
+        takes: The class of what is sent: the body, or with GET and DELETE the query string.
+        gives: The class of what is answered; of each line where it streams.
+        run: Does it.
+        refusal: Says how an error is answered.
+        refuses: Why the answer may be 400; None where it never is.
+        streams: Whether ``run`` gives messages page after page, one line each on the wire.
+        name: What the document calls it; no two have the same.
+    """
+
+    action: Action
+    method: str
+    path: str
+    title: str
+    takes: type
+    gives: type
+    run: Callable[[Call], object]
+    refusal: Refusal = weave.refusal
+    refuses: str | None = None
+    streams: bool = False
+    name: str = attrs.field(default=attrs.Factory(lambda self: str(self.action), takes_self=True))
+
+    @property
+    def has_body(self) -> bool:
+        """Whether the message is the body, not the query string."""
+        return self.method not in ("GET", "DELETE")
+
+
+def _queues(call: Call, action: Action) -> AnnotationQueues:
+    return call.backend.project(call.principal, call.message.project_id, action)
+
+
+def _create(call: Call) -> object:
+    return weave.create(_queues(call, Action.CREATE), call.message, user_id=call.principal.user_id)
+
+
+def _query(call: Call) -> Iterator[tuple[object, ...]]:
+    return weave.query(_queues(call, Action.QUERY), call.message, page=call.backend.max_limit)
+
+
+def _get(call: Call) -> object:
+    return weave.get(_queues(call, Action.READ), call.ids["queue_id"])
+
+
+def _update(call: Call) -> object:
+    return weave.update(_queues(call, Action.UPDATE), call.ids["queue_id"], call.message)
+
+
+def _delete(call: Call) -> object:
+    return weave.delete(_queues(call, Action.DELETE), call.ids["queue_id"])
+
+
+def _add_calls(call: Call) -> object:
+    return weave.add_calls(
+        _queues(call, Action.ADD_CALLS),
+        call.ids["queue_id"],
+        call.message,
+        user_id=call.principal.user_id,
+        resolve_calls=call.backend.resolve_calls,
+    )
+
+
+def _query_items(call: Call) -> object:
+    queues = _queues(call, Action.QUERY_ITEMS)
+    return weave.query_items(queues, call.ids["queue_id"], call.message, max_limit=call.backend.max_limit)
+
+
+def _update_progress(call: Call) -> object:
+    queues = _queues(call, Action.UPDATE_PROGRESS)
+    return weave.update_progress(
+        queues, call.ids["queue_id"], call.ids["item_id"], call.message, annotator_id=call.principal.user_id
+    )
+
+
+def _stats(call: Call) -> object:
+    return weave.stats(_queues(call, Action.STATS), call.message, max_limit=call.backend.max_limit)
+
+
+def _update_state(call: Call) -> object:
+    # The request names no project, so each of the principal's own is looked into where that is allowed.
+    allowed = []
+    for project_id in sorted(call.principal.project_ids):
+        try:
+            allowed.append(call.backend.project(call.principal, project_id, Action.UPDATE_PROGRESS))
+        except Denied:
+            continue
+    if not allowed:
+        raise Denied(403, f"no right to {Action.UPDATE_PROGRESS} in any project")
+    return evalguard.update(allowed, call.message, annotator_id=call.principal.user_id)
+
+
+_QUEUES: Final = "/annotation_queues"
+_QUEUE: Final = f"{_QUEUES}/{{queue_id}}"
+
+OPERATIONS: Final = (
+    Operation(
+        action=Action.CREATE,
+        method="POST",
+        path=_QUEUES,
+        title="Make a queue",
+        takes=weave.CreateBody,
+        gives=weave.CreateRes,
+        run=_create,
+    ),
+    Operation(
+        action=Action.QUERY,
+        method="POST",
+        path=f"{_QUEUES}/query",
+        title="Show the queues of a project, a line of JSON each",
+        takes=weave.QueuesQueryBody,
+        gives=weave.Queue,
+        run=_query,
+        streams=True,
+    ),
+    Operation(
+        action=Action.STATS,
+        method="POST",
+        path=f"{_QUEUES}/stats",
+        title="Count what queues hold",
+        takes=weave.StatsBody,
+        gives=weave.StatsRes,
+        run=_stats,
+    ),
+    Operation(
+        action=Action.READ,
+        method="GET",
+        path=_QUEUE,
+        title="Show a queue",
+        takes=weave.ProjectQuery,
+        gives=weave.QueueRes,
+        run=_get,
+    ),
+    Operation(
+        action=Action.UPDATE,
+        method="PUT",
+        path=_QUEUE,
+        title="Change a queue",
+        takes=weave.UpdateBody,
+        gives=weave.QueueRes,
+        run=_update,
+    ),
+    Operation(
+        action=Action.DELETE,
+        method="DELETE",
+        path=_QUEUE,
+        title="Delete a queue",
+        takes=weave.ProjectQuery,
+        gives=weave.QueueRes,
+        run=_delete,
+    ),
+    Operation(
+        action=Action.ADD_CALLS,
+        method="POST",
+        path=f"{_QUEUE}/items",
+        title="Add calls to a queue",
+        takes=weave.AddCallsBody,
+        gives=weave.AddCallsRes,
+        run=_add_calls,
+    ),
+    Operation(
+        action=Action.QUERY_ITEMS,
+        method="POST",
+        path=f"{_QUEUE}/items/query",
+        title="Show items of a queue",
+        takes=weave.ItemsQueryBody,
+        gives=weave.ItemsQueryRes,
+        run=_query_items,
+    ),
+    Operation(
+        action=Action.UPDATE_PROGRESS,
+        method="POST",
+        path=f"{_QUEUE}/items/{{item_id}}/progress",
+        title="Move the state of whoever asks on an item",
+        takes=weave.ProgressBody,
+        gives=weave.ProgressRes,
+        run=_update_progress,
+        refuses="This annotator's state cannot move there.",
+    ),
+    Operation(
+        name="update_state",
+        action=Action.UPDATE_PROGRESS,
+        method="PATCH",
+        path="/api/v1/annotations/queues/items",
+        title="Move the state of whoever asks on an item, as EvalGuard has it",
+        takes=evalguard.StateBody,
+        gives=evalguard.StateRes,
+        run=_update_state,
+        refusal=evalguard.refusal,
+        refuses="The body does not fit, or this annotator's state cannot move there.",
+    ),
+)
+"""Every operation that is served. A fixed path stands before the one with an id that it would match too."""

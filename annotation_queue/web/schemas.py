@@ -1,0 +1,81 @@
+"""JSON Schemas (2020-12) of messages, from their fields, their types and what their docstrings say."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from datetime import datetime
+from types import NoneType
+from typing import Any, Final, TypeAlias, get_args, get_origin, get_type_hints
+
+import attrs
+
+from annotation_queue.values import MAX_INTEGER
+from annotation_queue.wire.shaping import Count, Id, choices_of
+
+Schema: TypeAlias = "dict[str, Any]"
+
+TEXT: Final[Schema] = {"type": "string", "pattern": "^[^\\u0000]*$"}
+ID: Final[Schema] = TEXT | {"minLength": 1}
+_PLAIN: Final[dict[Any, Schema]] = {
+    str: TEXT,
+    Id: ID,
+    Count: {"type": "integer", "minimum": 0, "maximum": MAX_INTEGER},
+    bool: {"type": "boolean"},
+    datetime: {"type": "string", "format": "date-time"},
+}
+
+
+def message_schemas(message: type, *, closed: bool) -> dict[str, Schema]:
+    """Describe a message and every message in it.
+
+    Args:
+        message: An attrs class with a docstring whose ``Args:`` name its fields.
+        closed: Whether it is read, so that unknown fields are refused and those with a default may be left out; one that is
+            written always has every field.
+
+    Returns:
+        By the name of the class.
+    """
+    summary, words = _words(message)
+    hints = get_type_hints(message)
+    schemas: dict[str, Schema] = {}
+    properties: dict[str, Schema] = {}
+    for field in attrs.fields(message):
+        schema = _schema(hints[field.name], schemas, closed=closed) | {"description": words[field.name]}
+        if "enum" in field.metadata:
+            schema["enum"] = field.metadata["enum"]
+        if closed and isinstance(field.default, str | bool):
+            schema["default"] = field.default
+        properties[field.name] = schema
+    required = [field.name for field in attrs.fields(message) if not closed or field.default is attrs.NOTHING]
+    described: Schema = {"type": "object", "description": summary, "properties": properties, "required": required}
+    if closed:
+        described["additionalProperties"] = False
+    return {message.__name__: described} | schemas
+
+
+def refer(message: type) -> Schema:
+    """Give the schema that refers to a message's own."""
+    return {"$ref": f"#/components/schemas/{message.__name__}"}
+
+
+def _schema(kind: Any, schemas: dict[str, Schema], *, closed: bool) -> Schema:  # noqa: ANN401 - a type, however written
+    if choices := choices_of(kind):
+        return {"type": "string", "enum": list(choices)}
+    if NoneType in get_args(kind):
+        (inner,) = (each for each in get_args(kind) if each is not NoneType)
+        return {"anyOf": [_schema(inner, schemas, closed=closed), {"type": "null"}]}
+    if get_origin(kind) is tuple:
+        return {"type": "array", "items": _schema(get_args(kind)[0], schemas, closed=closed)}
+    if attrs.has(kind):
+        schemas.update(message_schemas(kind, closed=closed))
+        return refer(kind)
+    return dict(_PLAIN[kind])
+
+
+def _words(message: type) -> tuple[str, dict[str, str]]:
+    """Read a docstring: what the message is, and what each of its fields is."""
+    summary, _, listed = inspect.cleandoc(message.__doc__ or "").partition("\n\nArgs:\n")
+    entries = re.findall(r"^    (\w+): (.*(?:\n {5,}.*)*)", listed, re.MULTILINE)
+    return summary, {name: " ".join(text.split()) for name, text in entries}

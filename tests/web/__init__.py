@@ -1,0 +1,1 @@
+"""The web app over real HTTP, also with the clients that are out there."""

@@ -1,0 +1,1 @@
+"""The messages of the published APIs, and what they mean here."""
