@@ -3,8 +3,8 @@
 `AnnotationQueues` is the service; `MemoryRepository` and `SQLiteRepository` store; `run_batch` labels a whole queue.
 """
 
-from annotation_queue.batch import run_batch
-from annotation_queue.batch_report import BatchReport, OnFailure
+from annotation_queue.batch import run_batch, run_batches
+from annotation_queue.batch_report import BatchReport, ItemResult, OnFailure, SlowItem, StopReason
 from annotation_queue.errors import (
     AnnotationQueueError,
     ClaimLost,
@@ -34,7 +34,7 @@ from annotation_queue.items import (
     Unavailable,
     UnavailableReason,
 )
-from annotation_queue.labelers import SkipItem
+from annotation_queue.labelers import RetryLater, SkipItem
 from annotation_queue.query import ItemFilter, ItemPage, ItemQuery, QueuePage, QueueQuery
 from annotation_queue.queues import AnnotationQueues
 from annotation_queue.records import Change, ItemRecord, Standing
@@ -86,6 +86,7 @@ __all__ = [
     "ItemPage",
     "ItemQuery",
     "ItemRecord",
+    "ItemResult",
     "JsonValue",
     "MemoryRepository",
     "NewItem",
@@ -99,12 +100,15 @@ __all__ = [
     "QueueQuery",
     "QueueStats",
     "Repository",
+    "RetryLater",
     "SQLiteRepository",
     "SchemaVersionUnknown",
     "SkipItem",
     "SkipPolicy",
+    "SlowItem",
     "SortBy",
     "Standing",
+    "StopReason",
     "StorageBusy",
     "StorageCorrupt",
     "StorageError",
@@ -118,6 +122,7 @@ __all__ = [
     "aggregate",
     "is_finished",
     "run_batch",
+    "run_batches",
     "utc_now",
     "uuid7",
 ]

@@ -16,6 +16,8 @@ def main() -> None:
             raise
         sys.stderr.write('annotation-queue: the command line needs an extra: pip install "annotation-queue[cli]"\n')
         sys.exit(2)
+    except KeyboardInterrupt:  # before there is a command that could say so
+        sys.exit(130)
     sys.exit(run())
 
 

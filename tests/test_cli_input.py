@@ -32,7 +32,7 @@ def test_records_may_come_from_standard_input_or_a_pipe(shell: Shell) -> None:
 def test_repeated_ids_count_once_and_running_again_adds_what_is_new(shell: Shell) -> None:
     shell.write("items.jsonl", [{"id": 1, "text": "first"}, {"id": "1", "text": "again"}, {"id": 2, "text": ""}])
     _, err = shell.label("items.jsonl", "--export", "out.jsonl")
-    assert "1 lines repeat the id of an earlier one" in err
+    assert "3 records, 2 added to queue 'items', 1 there already" in err
     assert [line["annotation"] for line in shell.read("out.jsonl")] == [{"size": 5}, {"size": 0}]
     shell.records(4)
     _, err = shell.label("items.jsonl")
@@ -70,7 +70,7 @@ def test_a_bad_line_is_named_and_nothing_is_added(shell: Shell, line: str, probl
     _, err = shell.label("items.jsonl", code=2)
     assert "items.jsonl:3: " in err
     assert problem in err
-    assert err.splitlines()[-1] == "annotation-queue: items.jsonl: 1 bad lines; nothing was added"
+    assert err.splitlines()[-1] == "annotation-queue: items.jsonl: 1 bad line; nothing was added; see --on-bad-line"
     assert not shell.exists("labels.db")
 
 
@@ -83,11 +83,18 @@ def test_bytes_that_are_no_text_and_endless_lines_are_bad_lines(shell: Shell) ->
     assert "2 bad lines; nothing was added" in err
 
 
-def test_many_bad_lines_are_counted_and_the_first_are_shown(shell: Shell) -> None:
-    shell.write("items.jsonl", ["x"] * 50)
+def test_every_bad_line_is_named_until_nobody_can_want_more(shell: Shell) -> None:
+    shell.write("items.jsonl", ["x"] * 999)
     _, err = shell.label("items.jsonl", code=2)
-    assert "50 bad lines, of which 20 are shown" in err
-    assert len(err.splitlines()) < 25
+    assert [line.split(":")[1] for line in err.splitlines() if line.startswith("items.jsonl")] == [
+        str(number) for number in range(1, 1_000)
+    ]
+    assert "999 bad lines; nothing was added" in err
+    shell.write("items.jsonl", [{"id": 1}, *["x"] * 2_000])
+    _, err = shell.label("items.jsonl", code=2)
+    assert len([line for line in err.splitlines() if line.startswith("items.jsonl:")]) == 1_000
+    assert "1,000 bad lines up to line 1,001, and nobody looked further; nothing was added" in err
+    assert not shell.exists("labels.db")
 
 
 @pytest.mark.parametrize("content", [b"", b"\n \n"])

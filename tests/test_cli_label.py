@@ -1,4 +1,4 @@
-"""``annotation-queue label``: labels, failures and what others hold, in real processes on SQLite files."""
+"""``annotation-queue label``: labels, failures and what others hold."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SAMPLE = Path(annotation_queue.__file__).parent / "samples" / "reviews.jsonl"
 
 
 def test_the_sample_is_labelled_and_exported(shell: Shell) -> None:
-    out, err = shell.run(
+    out, err = shell.run_apart(
         *("label", str(SAMPLE), "--labeler", "annotation_queue.samples.labelers:sentiment", "--annotator", "rules-v1"),
         *("--db", "labels.db", "--export", "out.jsonl"),
     )
@@ -70,11 +70,11 @@ def test_failures_may_be_released_or_end_the_job(shell: Shell) -> None:
     assert err.splitlines()[-1].startswith("annotation-queue: ValueError: three is no good (while labelling item ")
 
 
-def test_what_others_hold_is_left_with_exit_code_1(shell: Shell) -> None:
+def test_what_others_hold_is_left_with_exit_code_4(shell: Shell) -> None:
     shell.records(3)
     shell.label("items.jsonl", "--limit", "0")
     with SQLiteRepository(shell.folder / "labels.db") as repository:
         queues = AnnotationQueues(repository, "default")
         assert queues.claim(queues.query().queues[0].id, "bob")
-    _, err = shell.label("items.jsonl", code=1)
+    _, err = shell.label("items.jsonl", code=4)
     assert "others hold what is left" in err

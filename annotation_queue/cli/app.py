@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
 import sys
@@ -10,43 +11,70 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from annotation_queue import __version__
-from annotation_queue.cli.exports import export
-from annotation_queue.cli.label import label
 from annotation_queue.cli.store import BAD_INPUT, FAILURES, INTERRUPTED, STORAGE_FAILED, Failure
-from annotation_queue.cli.views import history, items, stats
 from annotation_queue.errors import AnnotationQueueError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _NAME: Final = "annotation-queue"
-_EXIT_CODES: Final = """
+# Each command with its module, as they are used, not by name. A module is imported by who runs its command: a shell loop
+# over claims starts many processes.
+_COMMANDS: Final = {
+    "label": "label",
+    "add": "adding",
+    "items": "views",
+    "stats": "views",
+    "agreement": "agreements",
+    "export": "exports",
+    "history": "views",
+    "claim": "claims",
+    "complete": "claims",
+    "skip": "claims",
+    "release": "claims",
+    "heartbeat": "claims",
+    "remove": "care",
+    "check": "care",
+    "serve": "serve",
+    "completion": "completion",
+}
+_EPILOG: Final = """
 \b
-Exit codes:
+Results go to standard output, all else to standard error. Exit codes:
   0    all done
-  1    items failed, or are left because others hold them
-  2    wrong usage or bad input; nothing was done
+  1    something failed: items, claims, lines, checks; or nothing to claim
+  2    wrong usage or bad input
   3    the storage or an output file failed
+  4    others hold what is left; come back later
   130  interrupted
+
+\b
+Example:
+  annotation-queue label traces.jsonl --labeler judge:score \\
+      --annotator gpt-a --db labels.db --export labels.jsonl
 """
 
 
-class _InOrder(click.Group):
-    """Lists the commands as they are used, not by name."""
+class _Commands(click.Group):
+    """Knows the commands by name, and imports one when it is asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         del ctx  # it changes nothing
-        return list(self.commands)
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx  # as above
+        module = _COMMANDS.get(cmd_name)
+        if module is None:
+            return None
+        command: click.Command = getattr(importlib.import_module(f"annotation_queue.cli.{module}"), cmd_name)
+        return command
 
 
-@click.group(cls=_InOrder, epilog=_EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Commands, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name=_NAME)
 def app() -> None:
-    """Annotation queues in a file: label, look, export."""
-
-
-for _command in (label, items, stats, export, history):
-    app.add_command(_command)
+    """Annotation queues in a file: add, label, look, compare, export."""
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

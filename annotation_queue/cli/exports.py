@@ -1,14 +1,15 @@
-"""The export: one JSON line for each progress that is completed or skipped."""
+"""The export: one line of JSON or CSV for each progress that is completed or skipped."""
 
 from __future__ import annotations
 
-import json
+import csv
 import os
 import secrets
 import sys
 from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import click
 
@@ -21,22 +22,28 @@ from annotation_queue.cli.store import (
     queue_option,
     say,
     timestamp,
+    to_json,
 )
 from annotation_queue.errors import ItemNotFound
 from annotation_queue.query import ItemFilter, ItemQuery
 from annotation_queue.states import SETTLING, UNSTARTED, AnnotationState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from annotation_queue.items import QueueItem
     from annotation_queue.queues import AnnotationQueues
-    from annotation_queue.values import JsonValue
+    from annotation_queue.states import Progress
 
 STDOUT: Final = "-"
+JSONL: Final = "jsonl"
+CSV: Final = "csv"
+_COLUMNS: Final = ("item_id", "call_id", "annotator_id", "state", "annotation", "reason", "updated_at")
+_HISTORY: Final = "history"
 _TOUCHED: Final = frozenset(AnnotationState) - {UNSTARTED}
 
 
-def labels(queues: AnnotationQueues, queue_id: str) -> Iterator[dict[str, JsonValue]]:
+def settled(queues: AnnotationQueues, queue_id: str) -> Iterator[tuple[QueueItem, list[Progress]]]:
     """Walk over what annotators completed or skipped.
 
     Args:
@@ -44,22 +51,48 @@ def labels(queues: AnnotationQueues, queue_id: str) -> Iterator[dict[str, JsonVa
         queue_id: The queue.
 
     Yields:
-        A line for each, in queue order and by annotator id. What changes during the walk may show as before or after.
+        Each item that anybody settled, in queue order, with those progresses by annotator id. What changes during the walk
+        may show as before or after.
     """
     for item in queues.iter_items(queue_id, ItemQuery(filter=ItemFilter(annotation_states=_TOUCHED))):
         # An item that is removed during the walk has nothing to show any more.
         with suppress(ItemNotFound):
-            for progress in queues.progress(item.id):
-                if progress.state in SETTLING:
-                    yield {
-                        "item_id": item.id,
-                        "call_id": item.call_id,
-                        "annotator_id": progress.annotator_id,
-                        "state": progress.state.value,
-                        "annotation": progress.annotation,
-                        "reason": progress.reason,
-                        "updated_at": timestamp(progress.updated_at),
-                    }
+            done = [progress for progress in queues.progress(item.id) if progress.state in SETTLING]
+            if done:
+                yield item, done
+
+
+def labels(queues: AnnotationQueues, queue_id: str, *, history: bool) -> Iterator[dict[str, Any]]:
+    """Walk over the lines of an export.
+
+    Args:
+        queues: The service.
+        queue_id: The queue.
+        history: Whether each line has its annotator's changes of the item, oldest first.
+
+    Yields:
+        The lines, in the order of `settled`.
+    """
+    for item, done in settled(queues, queue_id):
+        with suppress(ItemNotFound):
+            transitions = queues.history(item.id) if history else ()
+            for progress in done:
+                line: dict[str, Any] = {
+                    "item_id": item.id,
+                    "call_id": item.call_id,
+                    "annotator_id": progress.annotator_id,
+                    "state": progress.state.value,
+                    "annotation": progress.annotation,
+                    "reason": progress.reason,
+                    "updated_at": timestamp(progress.updated_at),
+                }
+                if history:
+                    line[_HISTORY] = [
+                        {"from_state": one.from_state, "to_state": one.to_state, "at": one.at, "reason": one.reason}
+                        for one in transitions
+                        if one.annotator_id == progress.annotator_id
+                    ]
+                yield line
 
 
 def check_target(target: str) -> None:
@@ -80,23 +113,45 @@ def check_target(target: str) -> None:
         fail(f"cannot export to {target!r}: there is no directory {str(path.parent)!r}")
 
 
-def write_labels(queues: AnnotationQueues, queue_id: str, target: str) -> int:
+def write_labels(
+    queues: AnnotationQueues, queue_id: str, target: str, *, form: str | None = None, history: bool = False
+) -> int:
     """Export a queue; a file is there whole or, on any error, as it was before.
 
     Args:
         queues: The service.
         queue_id: The queue.
         target: The file, or ``-`` for standard output.
+        form: `JSONL` or `CSV`; None for what the file's name says.
+        history: Whether each line has its annotator's changes of the item.
 
     Returns:
-        How many lines were written.
+        How many labels and skips were written.
     """
     count = 0
+    form = form or (CSV if target.lower().endswith(".csv") else JSONL)
     with _open_target(target) as file:
-        for line in labels(queues, queue_id):
-            file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+        text = TextIOWrapper(file, encoding="utf-8", newline="")
+        write = (_csv_writer if form == CSV else _json_writer)(text, history=history)
+        for line in labels(queues, queue_id, history=history):
+            write(line)
             count += 1
+        text.flush()
+        text.detach()
     return count
+
+
+def _json_writer(file: TextIOWrapper, *, history: bool) -> Callable[[dict[str, Any]], object]:
+    del history  # a line has the fields that it has
+    return lambda line: file.write(to_json(line) + "\n")
+
+
+def _csv_writer(file: TextIOWrapper, *, history: bool) -> Callable[[dict[str, Any]], object]:
+    writer = csv.writer(file, lineterminator="\n")
+    columns = (*_COLUMNS, _HISTORY) if history else _COLUMNS
+    writer.writerow(columns)
+    as_json = ("annotation", _HISTORY)
+    return lambda line: writer.writerow([to_json(line[each]) if each in as_json else line[each] for each in columns])
 
 
 @contextmanager
@@ -123,20 +178,37 @@ def _open_target(target: str) -> Iterator[IO[bytes]]:
         raise
 
 
-@click.command(short_help="Write the labels and skips as JSON lines.")
+@click.command(
+    short_help="Write the labels and skips as JSON lines or CSV.",
+    epilog="""
+\b
+Examples:
+  annotation-queue export labels.jsonl --db labels.db
+  annotation-queue export labels.csv --history --db labels.db
+  annotation-queue export --db labels.db | jq -r .annotation.label | sort
+""",
+)
 @db_option
 @project_option
 @queue_option
-@click.argument("target", metavar="[OUT.jsonl]", default=STDOUT)
-def export(db: Path, project: str, queue_name: str | None, target: str) -> None:
-    """Write one JSON line for each label or skip to OUT.jsonl, or to standard output.
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice([JSONL, CSV]),
+    help="The form of the lines.  [default: csv for a file named .csv, else jsonl]",
+)
+@click.option("--history", is_flag=True, help="Add to each line its annotator's changes of the item.")
+@click.argument("target", metavar="[OUT]", default=STDOUT)
+def export(db: Path, project: str, queue_name: str | None, form: str | None, target: str, *, history: bool) -> None:
+    """Write one line for each label or skip to OUT, or to standard output.
 
-    Lines have item_id, call_id, annotator_id, state, annotation, reason and updated_at. Items come in queue order,
-    their annotators by id. A file is replaced only once everything is written.
+    Lines have item_id, call_id, annotator_id, state, annotation, reason and updated_at; in CSV the annotation and the
+    history are JSON text. Items come in queue order, their annotators by id. A file is replaced only once everything is
+    written.
     """
     check_target(target)
     with open_queues(db, project) as queues:
         queue = choose_queue(queues, queue_name)
-        count = write_labels(queues, queue.id, target)
+        count = write_labels(queues, queue.id, target, form=form, history=history)
     if target != STDOUT:
         say(f"exported {count:,} lines to {target}")

@@ -5,76 +5,190 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from contextlib import redirect_stdout
+from contextlib import ExitStack, redirect_stdout
 from datetime import timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
 
+import attrs
 import click
 
-from annotation_queue.batch import run_batch
-from annotation_queue.batch_report import OnFailure
+from annotation_queue.batch import run_batches
+from annotation_queue.batch_report import OnFailure, StopReason
+from annotation_queue.cli.adding import add_records, input_options, target_queue
 from annotation_queue.cli.bar import shown_progress, summary
-from annotation_queue.cli.exports import STDOUT, check_target, write_labels
-from annotation_queue.cli.lines import STDIN, open_lines
+from annotation_queue.cli.exports import STDOUT, check_target, labels, write_labels
+from annotation_queue.cli.lines import Shape, open_records
+from annotation_queue.cli.programs import Programs
 from annotation_queue.cli.store import (
     FAILURES,
+    HELD,
     INTERRUPTED,
     db_option,
     fail,
-    find_queue,
+    lease_option,
+    open_queue,
     open_queues,
+    print_json,
     project_option,
     say,
+    synchronous_option,
 )
-from annotation_queue.cli.views import make_console, print_stats
-from annotation_queue.items import UnavailableReason
+from annotation_queue.cli.tables import make_console
+from annotation_queue.cli.views import done_by, print_stats
 from annotation_queue.labelers import failure_reason
-from annotation_queue.states import SETTLING
+from annotation_queue.queues import AnnotationQueues
+from annotation_queue.states import IN_PROGRESS
 from annotation_queue.values import check_id
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
     from annotation_queue.batch_report import BatchReport
-    from annotation_queue.cli.lines import Lines
+    from annotation_queue.cli.lines import Records
     from annotation_queue.items import AnnotationQueue, QueueStats
     from annotation_queue.labelers import Labeler
-    from annotation_queue.queues import AnnotationQueues
 
-_SHOWN_PROBLEMS: Final = 20
-_LONGEST_LEASE: Final = 86_400.0
+DRY: Final = 1_000
+"""How many records a dry run labels at most."""
+_SLOW: Final = 1.0
+
+
+@attrs.frozen(kw_only=True)
+class _Job:
+    """What to do with a queue, once it is filled."""
+
+    labelers: Mapping[str, Labeler]
+    limit: int | None
+    options: dict[str, Any]
+    target: str | None
+    as_json: bool
+
+    def run(self, queues: AnnotationQueues, queue: AnnotationQueue) -> dict[str, BatchReport]:
+        """Label; say what was done and what failed."""
+        stats = queues.stats([queue.id])[0]
+        totals = {annotator: _to_do(stats, annotator, self.limit) for annotator in self.labelers}
+        with shown_progress(make_console(stderr=True), totals) as on_progress:
+            try:
+                reports = run_batches(
+                    queues, queue.id, self.labelers, limit=self.limit, on_progress=on_progress, **self.options
+                )
+            except BaseException as error:
+                # The runner marks what a labeler raised by saying where.
+                if notes := getattr(error, "__notes__", None):
+                    fail(f"{failure_reason(error)} ({notes[0]})", FAILURES)
+                raise
+        for annotator, report in reports.items():
+            who = f"{annotator}: " if len(reports) > 1 else ""
+            say(f"{who}{summary(report)}")
+            if report.slowest and report.slowest[0].seconds >= _SLOW:
+                slowest = ", ".join(f"{slow.call_id} {slow.seconds:,.1f} s" for slow in report.slowest)
+                say(f"{who}slowest: {slowest}")
+            if report.last_failure is not None:
+                say(f"{who}last failure: {' '.join(report.last_failure.split())}")
+            if report.stop_reason is StopReason.FAILURES:
+                say(f"{who}stopped: too many items failed in a row; see --max-failures")
+        return reports
+
+    def finish(self, queues: AnnotationQueues, queue: AnnotationQueue, reports: dict[str, BatchReport]) -> int:
+        """Show and export what there is; give the exit code."""
+        (stats,) = queues.stats([queue.id])
+        if self.as_json:
+            for annotator, report in reports.items():
+                print_json(_plain(annotator, report))
+        else:
+            print_stats(make_console(stderr=self.target == STDOUT), [queue], [stats])
+        if any(report.interrupted for report in reports.values()):
+            not_exported = "" if self.target is None else ", nothing was exported"
+            say(f"interrupted; run the same command again to go on{not_exported}")
+            return INTERRUPTED
+        if self.target is not None:
+            count = write_labels(queues, queue.id, self.target)
+            if self.target != STDOUT:
+                say(f"exported {count:,} lines to {self.target}")
+        if any(report.failed or report.stop_reason is StopReason.FAILURES for report in reports.values()):
+            return FAILURES
+        left = [report.unavailable for report in reports.values() if report.unavailable is not None]
+        ends = [each.retry_at for each in left if each.retry_at is not None]
+        # What one of these annotators held from another one when that one ended may be finished by now.
+        if ends and any(IN_PROGRESS in counts for counts in stats.by_annotator.values()):
+            say(f"others hold what is left, the first until {min(ends):%Y-%m-%d %H:%M:%S} UTC; run again then")
+            return HELD
+        return 0
 
 
 @click.command(
-    short_help="Label the records of a file with a Python function.",
-    epilog="Example: annotation-queue label traces.jsonl --labeler judge:score --annotator gpt-a --db labels.db",
+    short_help="Label the records of a file with a Python function or a program.",
+    epilog="""
+\b
+Examples:
+  annotation-queue label traces.jsonl --labeler judge:score \\
+      --annotator gpt-a --db labels.db
+  annotation-queue label traces.jsonl.gz --workers 8 --rate 50 --timeout 60 \\
+      --labeler judge:a --annotator gpt-a \\
+      --labeler judge:b --annotator gpt-b --db labels.db --export out.jsonl
+  annotation-queue label traces.jsonl --exec 'python judge.py --strict' \\
+      --annotator rules --db labels.db
+""",
 )
 @click.argument("items", metavar="ITEMS.jsonl")
 @click.option(
-    "--labeler", "labeler_name", required=True, metavar="MODULE:FUNCTION", help="Takes an item, returns its label."
+    "--labeler",
+    "labeler_names",
+    metavar="MODULE:FUNCTION",
+    multiple=True,
+    help="Takes an item, returns its label; one for all annotators, or one for each in their order.",
 )
-@click.option("--annotator", required=True, metavar="NAME", help="In whose name the labels are stored.")
-@db_option
 @click.option(
-    "--queue", "queue_name", metavar="NAME", help="Name of the queue, made when missing.  [default: the file's name]"
+    "--exec",
+    "commands",
+    metavar="COMMAND",
+    multiple=True,
+    help="A program instead: reads an item as a line of JSON, answers with its label as one; as many as --labeler.",
 )
+@click.option(
+    "--annotator",
+    "annotators",
+    required=True,
+    metavar="NAME",
+    multiple=True,
+    help="In whose name the labels are stored; repeatable: each labels the whole queue, all at the same time.",
+)
+@db_option
+@input_options
 @project_option
 @click.option(
-    "--id-field", metavar="FIELD", default="id", show_default=True, help="The field of a record that identifies it."
+    "--export", "target", metavar="OUT", help="Export the queue's labels afterwards, as the export command does."
 )
 @click.option(
-    "--export", "target", metavar="OUT.jsonl", help="Export the queue's labels afterwards; - for standard output."
+    "--workers",
+    metavar="N",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Items that each annotator labels at once.",
+)
+@click.option("--limit", metavar="N", type=click.IntRange(min=0), help="Label at most so many items per annotator.")
+@click.option(
+    "--rate",
+    metavar="N",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Label at most so many items per second and annotator.",
 )
 @click.option(
-    "--workers", metavar="N", type=click.IntRange(min=1), default=1, show_default=True, help="Items labelled at once."
+    "--timeout",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Time limit of each attempt; a program that exceeds it is killed.",
 )
-@click.option("--limit", metavar="N", type=click.IntRange(min=0), help="Label at most so many items.")
 @click.option(
     "--max-attempts",
     metavar="N",
     type=click.IntRange(min=1),
     default=3,
     show_default=True,
-    help="Attempts for each item.",
+    help="Attempts for each item, with growing waits.",
 )
 @click.option(
     "--on-failure",
@@ -84,82 +198,130 @@ _LONGEST_LEASE: Final = 86_400.0
     help="What becomes of an item on which every attempt failed.",
 )
 @click.option(
-    "--lease",
-    type=click.FloatRange(min=0, max=_LONGEST_LEASE, min_open=True),
-    default=60.0,
+    "--max-failures",
+    metavar="N",
+    type=click.IntRange(min=0),
+    default=50,
     show_default=True,
-    metavar="SECONDS",
-    help="How long items stay held after a crash, at most a day.",
+    help="Stop when so many items failed in a row, and release those; 0: never.",
 )
+@lease_option("How long items stay held after a crash, at most a day.", default=60.0)
 @click.option(
-    "--synchronous",
-    type=click.Choice(["FULL", "NORMAL"], case_sensitive=False),
-    default="FULL",
-    show_default=True,
-    help="NORMAL is faster, and a power cut may cost the newest labels.",
+    "--dry-run", is_flag=True, help=f"Store nothing: label the first {DRY:,} records or --limit, print labels."
 )
+@synchronous_option
+@click.option("--json", "as_json", is_flag=True, help="Print a report for each annotator as a JSON line.")
 def label(
     *,
     items: str,
-    labeler_name: str,
-    annotator: str,
+    labeler_names: tuple[str, ...],
+    commands: tuple[str, ...],
+    annotators: tuple[str, ...],
     db: Path,
     queue_name: str | None,
     project: str,
     id_field: str,
+    payload: tuple[str, ...],
+    on_bad_line: str,
+    annotations_per_item: int | None,
     target: str | None,
     workers: int,
     limit: int | None,
+    rate: float | None,
+    timeout: float | None,
     max_attempts: int,
     on_failure: str,
-    lease: float,
+    max_failures: int,
+    lease: timedelta,
+    dry_run: bool,
     synchronous: str,
+    as_json: bool,
 ) -> int:
-    """Label every record of ITEMS.jsonl (- for standard input) with a Python function.
+    """Label every record of ITEMS.jsonl (- for standard input, gzipped or not) with a Python function or a program.
 
     Each line is a JSON object. Its id is stored as the call id and the object as the payload; records that the queue
-    holds already are not added again. The whole file is checked before anything is added. The function may be a
-    coroutine function; it is found from the current directory too, and may raise SkipItem.
+    holds already are not added again.
+
+    A function may be a coroutine function; it is found from the current directory too, and may raise SkipItem or
+    RetryLater. A program is kept running, one process per worker. It answers each line with one line: the label, or
+    {"$skip": REASON}, {"$error": MESSAGE} or {"$retry_after": SECONDS}. One that dies, hangs past --timeout or answers
+    anything else fails the attempt and is started again; what it writes to standard error is passed on.
 
     Killed or interrupted, run the same command again: nothing labelled is labelled again. The first Ctrl-C lets running
     items end, the second stops at once.
     """
-    annotator = check_id("annotator", annotator)
-    labeler = load_labeler(labeler_name)
+    names = [check_id("annotator", name) for name in dict.fromkeys(annotators)]
+    name = target_queue(items, queue_name)
+    if as_json and (dry_run or target == STDOUT):
+        fail("--json and the labels cannot both go to standard output")
     if target is not None:
         check_target(target)
-    if queue_name is None:
-        if items == STDIN:
-            fail("give the queue a name with --queue when the records come from standard input")
-        queue_name = Path(items).stem
-    with open_lines(items, id_field) as lines:
-        records = _check(lines)
-        with open_queues(db, project, create=True, synchronous=synchronous.upper()) as queues:
-            queue = _open_queue(queues, queue_name, annotator)
-            added = lines.add(queues, queue, annotator)
-            there = f", {records - added:,} there already" if records > added else ""
-            say(f"{lines.name}: {records:,} records, {added:,} added to queue {queue.name!r}{there}")
-            console = make_console(stderr=True)
-            with shown_progress(console, _to_do(queues.stats([queue.id])[0], annotator, limit)) as on_progress:
-                try:
-                    report = run_batch(
-                        queues,
-                        queue.id,
-                        labeler,
-                        annotator_id=annotator,
-                        workers=workers,
-                        limit=limit,
-                        max_attempts=max_attempts,
-                        on_failure=OnFailure(on_failure),
-                        lease=timedelta(seconds=lease),
-                        on_progress=on_progress,
-                    )
-                except BaseException as error:
-                    # The runner marks what the labeler raised by saying where.
-                    if notes := getattr(error, "__notes__", None):
-                        fail(f"{failure_reason(error)} ({notes[0]})", FAILURES)
-                    raise
-            return _finish(queues, queue, report, target)
+    with ExitStack() as opened:
+        options = {
+            "workers": workers,
+            "rate": rate,
+            "timeout": None if commands or timeout is None else timedelta(seconds=timeout),
+            "max_attempts": max_attempts,
+            "on_failure": OnFailure(on_failure),
+            "max_failures": max_failures or None,
+            "lease": lease,
+        }
+        chosen = _choose(opened, names, labeler_names, commands, timeout)
+        job = _Job(labelers=chosen, limit=limit, options=options, target=target, as_json=as_json)
+        records = opened.enter_context(open_records(items, Shape(id_field, payload), skip_bad=on_bad_line == "skip"))
+        if dry_run:
+            return _try(records, job, name)
+        queues = opened.enter_context(open_queues(db, project, create=True, synchronous=synchronous))
+        given = {} if annotations_per_item is None else {"annotations_per_item": annotations_per_item}
+        queue = open_queue(queues, name, names[0], {"annotations_per_item": len(names)}, **given)
+        added = add_records(queues, queue, records, names[0])
+        if len(names) > queue.annotations_per_item:
+            say(
+                f"queue {queue.name!r} takes {queue.annotations_per_item} of the {len(names)} annotators for each item; "
+                f"see --annotations-per-item"
+            )
+        code = job.finish(queues, queue, job.run(queues, queue))
+        return code or (FAILURES if added.bad_lines else 0)
+
+
+def _choose(
+    opened: ExitStack, annotators: Sequence[str], names: Sequence[str], commands: Sequence[str], timeout: float | None
+) -> dict[str, Labeler]:
+    """Give every annotator a labeler; programs end with the stack."""
+    if bool(names) == bool(commands):
+        fail("give --labeler or --exec, and not both")
+    chosen = names or commands
+    if len(chosen) not in (1, len(annotators)):
+        option = "--labeler" if names else "--exec"
+        fail(f"{len(annotators)} annotators and {len(chosen)} {option}: give one for all, or one for each")
+    if names:
+        made: list[Labeler] = [load_labeler(name) for name in names]
+    else:
+        # Each annotator has processes of its own.
+        spread = commands if len(commands) > 1 else list(commands) * len(annotators)
+        programs = [Programs(command, timeout=timeout) for command in spread]
+        for program in programs:
+            opened.callback(program.close)
+        made = list(programs)
+    return dict(zip(annotators, made if len(made) > 1 else made * len(annotators), strict=True))
+
+
+def _try(records: Records, job: _Job, name: str) -> int:
+    """Label the first records in memory, and print what would be exported."""
+    from annotation_queue import MemoryRepository  # noqa: PLC0415 - who labels in earnest needs none
+
+    with MemoryRepository() as repository:
+        queues = AnnotationQueues(repository, "dry-run")
+        queue = queues.create(name, created_by="dry-run", annotations_per_item=len(job.labelers))
+        first = islice(records, DRY if job.limit is None else min(job.limit, DRY))
+        queues.add_items(queue.id, first, added_by="dry-run")
+        reports = job.run(queues, queue)
+        for line in labels(queues, queue.id, history=False):
+            print_json(line)
+    say("dry run: nothing was stored")
+    if any(report.interrupted for report in reports.values()):
+        return INTERRUPTED
+    return FAILURES if records.bad or any(report.failed for report in reports.values()) else 0
 
 
 def load_labeler(name: str) -> Labeler:
@@ -194,52 +356,15 @@ def load_labeler(name: str) -> Labeler:
     return found
 
 
-def _check(lines: Lines) -> int:
-    records, repeated, problems = lines.check()
-    if problems:
-        for problem in problems[:_SHOWN_PROBLEMS]:
-            say(problem)
-        more = f", of which {_SHOWN_PROBLEMS} are shown" if len(problems) > _SHOWN_PROBLEMS else ""
-        fail(f"{lines.name}: {len(problems):,} bad lines{more}; nothing was added")
-    if repeated:
-        say(f"{lines.name}: {repeated:,} lines repeat the id of an earlier one and are left out")
-    return records
-
-
-def _open_queue(queues: AnnotationQueues, name: str, created_by: str) -> AnnotationQueue:
-    found = find_queue(queues, name)
-    if found is not None:
-        return found
-    made = queues.create(name, created_by=created_by)
-    # Another run may have made it at the same moment; both then take the older one.
-    same = [queue for queue in queues.query().queues if queue.name == name]
-    oldest = min(same, key=lambda queue: (queue.created_at, queue.id))
-    if oldest.id != made.id:
-        queues.delete(made.id)
-    return oldest
-
-
 def _to_do(stats: QueueStats, annotator: str, limit: int | None) -> int:
-    own = stats.by_annotator.get(annotator, {})
-    settled = sum(count for state, count in own.items() if state in SETTLING)
-    left = stats.total_items - max(stats.finished_items, settled)
+    """Count what there is to label for an annotator, or somewhat more."""
+    left = stats.total_items - max(stats.finished_items, done_by(stats, annotator))
     return left if limit is None else min(left, limit)
 
 
-def _finish(queues: AnnotationQueues, queue: AnnotationQueue, report: BatchReport, target: str | None) -> int:
-    say(summary(report))
-    if report.last_failure is not None:
-        say(f"last failure: {' '.join(report.last_failure.split())}")
-    print_stats(make_console(stderr=target == STDOUT), [queue], queues.stats([queue.id]))
-    if report.interrupted:
-        say("interrupted; run the same command again to go on" + ("" if target is None else ", nothing was exported"))
-        return INTERRUPTED
-    if target is not None:
-        count = write_labels(queues, queue.id, target)
-        if target != STDOUT:
-            say(f"exported {count:,} lines to {target}")
-    left = report.unavailable
-    if left is not None and left.reason is UnavailableReason.LEASED and left.retry_at is not None and not report.failed:
-        say(f"others hold what is left, the first until {left.retry_at:%Y-%m-%d %H:%M:%S} UTC; run again then")
-        return FAILURES
-    return FAILURES if report.failed else 0
+def _plain(annotator: str, report: BatchReport) -> dict[str, Any]:
+    """Give a report's numbers."""
+    # Programs keep the time limit by themselves, so timed_out would tell half of it.
+    left_out = ("newest", "labels", "dry_run", "unavailable", "waiting_for", "storage_error", "timed_out")
+    numbers = attrs.asdict(report, filter=lambda field, _value: field.name not in left_out)
+    return {"annotator": annotator, **numbers, "items_per_second": round(report.items_per_second, 1)}

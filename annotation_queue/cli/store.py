@@ -2,41 +2,83 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import click
 
+from annotation_queue.query import QueueQuery
 from annotation_queue.queues import AnnotationQueues
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from datetime import datetime
+    from collections.abc import Callable, Iterator, Mapping
 
     from annotation_queue.items import AnnotationQueue
-    from annotation_queue.repository import Repository
+    from annotation_queue.repositories.sqlite import SQLiteRepository
+
+Command = TypeVar("Command", bound="Callable[..., Any]")
 
 FAILURES: Final = 1
-"""Exit code: items failed, or are left because others hold them."""
+"""Exit code: something failed, or there is nothing to claim any more."""
 BAD_INPUT: Final = 2
-"""Exit code: wrong usage or bad input; nothing was done."""
+"""Exit code: wrong usage or bad input."""
 STORAGE_FAILED: Final = 3
 """Exit code: the storage or an output file failed."""
+HELD: Final = 4
+"""Exit code: others hold what is left; come back later."""
 INTERRUPTED: Final = 130
 """Exit code: Ctrl-C or SIGTERM."""
 
+_LONGEST_LEASE: Final = 86_400.0
+
 db_option = click.option(
-    "--db", required=True, metavar="FILE", type=click.Path(path_type=Path), help="The SQLite file with the queues."
+    "--db",
+    required=True,
+    envvar="ANNOTATION_QUEUE_DB",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="The SQLite file with the queues; or set ANNOTATION_QUEUE_DB.",
 )
 project_option = click.option(
-    "--project", metavar="NAME", default="default", help="The project of the queue.  [default: 'default']"
+    "--project",
+    envvar="ANNOTATION_QUEUE_PROJECT",
+    metavar="NAME",
+    default="default",
+    help="The project of the queue; or set ANNOTATION_QUEUE_PROJECT.  [default: 'default']",
 )
 queue_option = click.option(
-    "--queue", "queue_name", metavar="NAME", help="Name or id of the queue; may be left out where there is only one."
+    "--queue",
+    "queue_name",
+    envvar="ANNOTATION_QUEUE_QUEUE",
+    metavar="NAME",
+    help="Name or id of the queue; may be left out where there is only one.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON lines instead of a table.")
+synchronous_option = click.option(
+    "--synchronous",
+    type=click.Choice(["FULL", "NORMAL"], case_sensitive=False),
+    default="FULL",
+    show_default=True,
+    help="NORMAL is faster, and a power cut may cost the newest changes.",
+)
+
+
+def lease_option(what: str, *, default: float | None) -> Callable[[Command], Command]:
+    """Make the option for a lease in seconds, at most a day."""
+    return click.option(
+        "--lease",
+        "lease",
+        type=click.FloatRange(min=0, max=_LONGEST_LEASE, min_open=True),
+        default=default,
+        show_default=default is not None,
+        callback=lambda _context, _option, seconds: None if seconds is None else timedelta(seconds=seconds),
+        metavar="SECONDS",
+        help=what,
+    )
 
 
 class Failure(click.ClickException):
@@ -70,11 +112,45 @@ def say(what: str) -> None:
     sys.stderr.write(f"{what}\n")
 
 
-def open_repository(db: Path, synchronous: str) -> Repository:
+def print_json(record: dict[str, Any]) -> None:
+    """Write a JSON line to standard output; times as `timestamp`, sets and tuples as arrays."""
+    click.echo(to_json(record))
+
+
+def to_json(record: object) -> str:
+    """Write a value as one line of JSON; times as `timestamp`, mappings as objects, what else can be iterated as an array."""
+    return json.dumps(record, ensure_ascii=False, default=_plain)
+
+
+def _plain(value: Any) -> object:  # noqa: ANN401 - whatever JSON has no form of its own for
+    if isinstance(value, datetime):
+        return timestamp(value)
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    return dict(value) if hasattr(value, "keys") else list(value)
+
+
+def open_repository(db: Path, synchronous: str) -> SQLiteRepository:
     """Open the file; the one place where the command line chooses a repository."""
     from annotation_queue import SQLiteRepository  # noqa: PLC0415 - help and usage errors need no storage
 
     return SQLiteRepository(db, synchronous=synchronous)
+
+
+def check_file(db: Path, *, create: bool = False) -> None:
+    """Find out early that there is no file to open.
+
+    Args:
+        db: The SQLite file.
+        create: Whether it is made where it is missing.
+
+    Raises:
+        Failure: The file, or its directory, is missing.
+    """
+    if not create and not db.exists():
+        fail(f"there is no file {str(db)!r}")
+    if not db.parent.is_dir():
+        fail(f"there is no directory {str(db.parent)!r} to make {db.name!r} in")
 
 
 @contextmanager
@@ -95,11 +171,8 @@ def open_queues(
     Raises:
         Failure: The file, or its directory, is missing.
     """
-    if not create and not db.exists():
-        fail(f"there is no file {str(db)!r}")
-    if not db.parent.is_dir():
-        fail(f"there is no directory {str(db.parent)!r} to make {db.name!r} in")
-    with open_repository(db, synchronous) as repository:
+    check_file(db, create=create)
+    with open_repository(db, synchronous.upper()) as repository:
         yield AnnotationQueues(repository, project)
 
 
@@ -121,6 +194,40 @@ def find_queue(queues: AnnotationQueues, name: str) -> AnnotationQueue | None:
     if len(found) > 1:
         fail(f"{len(found)} queues are named {name!r}; give one's id: {', '.join(queue.id for queue in found)}")
     return found[0] if found else None
+
+
+def open_queue(
+    queues: AnnotationQueues,
+    name: str,
+    created_by: str,
+    defaults: Mapping[str, Any] | None = None,
+    **policies: Any,  # noqa: ANN401 - those of create
+) -> AnnotationQueue:
+    """Find a queue by its name or its id, or make it.
+
+    Args:
+        queues: The service.
+        name: Name or id.
+        created_by: User id.
+        defaults: What a new queue gets where ``policies`` are silent.
+        policies: Those of `AnnotationQueues.create` that were asked for. A queue that is there follows them.
+
+    Returns:
+        The queue.
+
+    Raises:
+        Failure: Several have the name.
+    """
+    found = find_queue(queues, name)
+    if found is None:
+        made = queues.create(name, created_by=created_by, **{**(defaults or {}), **policies})
+        # Another run may have made it at the same moment; both then take the older one.
+        same = [queue for queue in queues.query(QueueQuery(name=name)).queues if queue.name == name]
+        found = min(same, key=lambda queue: (queue.created_at, queue.id))
+        if found.id == made.id:
+            return made
+        queues.delete(made.id)
+    return queues.update(found.id, **policies) if policies else found
 
 
 def choose_queue(queues: AnnotationQueues, name: str | None) -> AnnotationQueue:

@@ -1,96 +1,39 @@
-"""Commands that only look: items, statistics, histories; and their tables."""
+"""Commands that only look: items, statistics, histories."""
 
 from __future__ import annotations
 
-import json
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 import click
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.measure import Measurement
-from rich.table import Table
-from rich.text import Text
 
 from annotation_queue.cli.store import (
     choose_queue,
     db_option,
     json_option,
     open_queues,
-    printable,
+    print_json,
     project_option,
     queue_option,
     say,
     timestamp,
 )
+from annotation_queue.cli.tables import FOLDED, NUMBER, WHOLE, make_console, make_table, print_table, row
 from annotation_queue.query import ItemFilter, ItemQuery
 from annotation_queue.sorting import SORT_FIELDS, SortBy
-from annotation_queue.states import AnnotationState
+from annotation_queue.states import COMPLETED, IN_PROGRESS, SKIPPED, AnnotationState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
-    from annotation_queue.items import AnnotationQueue, QueueStats
+    from rich.console import Console
+
+    from annotation_queue.items import AnnotationQueue, QueueItem, QueueStats
 
 _SHOWN_ITEMS: Final = 50
-_WIDTH: Final = 120
-_ENDLESS: Final = 10_000
-
-
-def make_console(*, stderr: bool = False) -> Console:
-    """Make what prints tables: as wide as the terminal, or 120 columns where it is none."""
-    console = Console(stderr=stderr, highlight=False)
-    return console if console.is_terminal else Console(stderr=stderr, highlight=False, width=_WIDTH)
-
-
-_FOLDED: Final = "folded"
-_WHOLE: Final = "whole"
-_NUMBER: Final = "number"
-
-
-def _table(title: str | None, columns: Sequence[tuple[str, str]]) -> Table:
-    """Make a table of named columns, each folded where there is little room, whole (one word), or of numbers."""
-    table = Table(
-        title=title and Text(printable(title)),
-        title_justify="left",
-        box=SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )
-    for name, kind in columns:
-        # Headings are no markup: rich would load its table of emoji for them, the slowest import of all.
-        heading = Text(name)
-        if kind == _FOLDED:
-            table.add_column(heading, overflow="fold", min_width=8)
-        else:
-            table.add_column(heading, no_wrap=True, justify="right" if kind == _NUMBER else "left")
-    return table
-
-
-def _print_table(console: Console, table: Table) -> None:
-    """Print a table; where it cannot get as narrow as the terminal, its lines go on rather than lose a number."""
-    least = Measurement.get(console, console.options.update(width=_ENDLESS), table).minimum
-    if least > console.width:
-        table.width = least
-    console.print(table, crop=False, soft_wrap=True)
-
-
-def _row(*cells: object) -> list[Text]:
-    return [
-        Text("" if cell is None else f"{cell:,}" if isinstance(cell, int) else printable(str(cell))) for cell in cells
-    ]
-
-
-def _print_json(record: dict[str, Any]) -> None:
-    click.echo(json.dumps(record, ensure_ascii=False, default=_plain))
-
-
-def _plain(value: object) -> object:
-    return timestamp(value) if isinstance(value, datetime) else list(value)  # type: ignore[call-overload]
+_WIDE: Final = 100
+"""Columns of a terminal from which on there is room for times too."""
 
 
 def print_stats(console: Console, queues: Sequence[AnnotationQueue], stats: Sequence[QueueStats]) -> None:
@@ -103,26 +46,56 @@ def print_stats(console: Console, queues: Sequence[AnnotationQueue], stats: Sequ
     """
     names = [state.value for state in AnnotationState]
     totals = ("total", "settled", "finished")
-    table = _table(None, [("queue", _FOLDED), *((name, _NUMBER) for name in (*names, *totals))])
-    people = _table(None, [("queue", _FOLDED), ("annotator", _FOLDED), *((name, _NUMBER) for name in names[1:])])
+    table = make_table(None, [("queue", FOLDED), *((name, NUMBER) for name in (*names, *totals))])
+    people = make_table(
+        None, [(name, FOLDED) for name in ("queue", "annotator")] + [(name, NUMBER) for name in (*names[1:], "done")]
+    )
     for queue, one in zip(queues, stats, strict=True):
         by_state = [one.by_state[state] for state in AnnotationState]
-        table.add_row(*_row(queue.name, *by_state, one.total_items, one.settled_items, one.finished_items))
-        for annotator, counts in sorted(one.by_annotator.items()):
-            people.add_row(*_row(queue.name, annotator, *[counts.get(state, 0) for state in list(AnnotationState)[1:]]))
-    _print_table(console, table)
+        table.add_row(*row(queue.name, *by_state, one.total_items, one.settled_items, one.finished_items))
+        for annotator, counts in one.by_annotator.items():
+            numbers = [counts.get(state, 0) for state in (IN_PROGRESS, COMPLETED, SKIPPED)]
+            people.add_row(*row(queue.name, annotator, *numbers, percent(done_by(one, annotator), one.total_items)))
+    print_table(console, table)
     if people.row_count:
         console.print()
-        _print_table(console, people)
+        print_table(console, people)
 
 
-@click.command()
+def done_by(stats: QueueStats, annotator: str) -> int:
+    """Count the items that an annotator completed or skipped."""
+    counts = stats.by_annotator.get(annotator, {})
+    return counts.get(COMPLETED, 0) + counts.get(SKIPPED, 0)
+
+
+def percent(part: int, whole: int) -> str:
+    """Write a share in percent, never more than there is.
+
+    >>> percent(1, 3), percent(9_999, 10_000), percent(0, 0)
+    ('33.3%', '99.9%', '')
+    """
+    return f"{part * 1_000 // whole / 10:.1f}%" if whole else ""
+
+
+@click.command(
+    short_help="Show how far queues and annotators have come.",
+    epilog="""
+\b
+Examples:
+  annotation-queue stats --db labels.db
+  annotation-queue stats --db labels.db --json | jq .finished_items
+""",
+)
 @db_option
 @project_option
 @click.option("--queue", "queue_name", metavar="NAME", help="Name or id of the queue; default: all of the project.")
 @json_option
 def stats(*, db: Path, project: str, queue_name: str | None, as_json: bool) -> None:
-    """Show how far queues have come, as a whole and for each annotator."""
+    """Show how far queues have come, as a whole and for each annotator.
+
+    settled: items that at least one annotator completed or skipped; finished: items that need nothing more; done: the
+    share of all items that the annotator completed or skipped.
+    """
     with open_queues(db, project) as queues:
         chosen = queues.query().queues if queue_name is None else (choose_queue(queues, queue_name),)
         counted = queues.stats([queue.id for queue in chosen])
@@ -130,13 +103,8 @@ def stats(*, db: Path, project: str, queue_name: str | None, as_json: bool) -> N
         print_stats(make_console(), chosen, counted)
         return
     for queue, one in zip(chosen, counted, strict=True):
-        _print_json({"queue": queue.name, **attrs.asdict(one, recurse=False, value_serializer=_serialize)})
-
-
-def _serialize(_owner: object, _field: object, value: object) -> object:
-    if isinstance(value, str | int | datetime | tuple) or value is None:
-        return value
-    return json.loads(json.dumps(value, default=dict))
+        policies = {"annotations_per_item": queue.annotations_per_item, "skip_policy": queue.skip_policy}
+        print_json({"queue": queue.name, **attrs.asdict(one, recurse=False), **policies})
 
 
 def _sort(_context: click.Context, _option: click.Parameter, values: Iterable[str]) -> tuple[SortBy, ...]:
@@ -145,7 +113,15 @@ def _sort(_context: click.Context, _option: click.Parameter, values: Iterable[st
     )
 
 
-@click.command()
+@click.command(
+    short_help="List a queue's items.",
+    epilog="""
+\b
+Examples:
+  annotation-queue items --db labels.db --state skipped --sort updated_at:desc
+  annotation-queue items --db labels.db --json | jq -r .payload.text
+""",
+)
 @db_option
 @project_option
 @queue_option
@@ -216,23 +192,31 @@ def items(
         queue = choose_queue(queues, queue_name)
         if as_json:
             for item in queues.iter_items(queue.id, query):
-                _print_json(attrs.asdict(item, recurse=False))
+                print_json(attrs.asdict(item, recurse=False))
             return
         page = queues.query_items(queue.id, query)
-    texts = [("item", _WHOLE), ("call", _FOLDED), ("state", _WHOLE), ("annotator", _FOLDED), ("updated", _WHOLE)]
-    numbers = [(name, _NUMBER) for name in ("priority", *(["position"] if position else []))]
-    table = _table(f"queue {queue.name}", [*texts, *numbers])
+    console = make_console()
+    columns: dict[tuple[str, str], Callable[[QueueItem], object]] = {
+        ("item", WHOLE): lambda item: item.id,
+        ("call", FOLDED): lambda item: item.call_id,
+        ("state", WHOLE): lambda item: item.annotation_state.value,
+        ("annotator", FOLDED): lambda item: item.annotator_user_id,
+    }
+    if console.width >= _WIDE:
+        columns["updated", WHOLE] = lambda item: item.updated_at.strftime("%Y-%m-%dT%H:%M:%SZ")
+    if any(item.priority for item in page.items):
+        columns["priority", NUMBER] = lambda item: item.priority
+    if position:
+        columns["position", NUMBER] = lambda item: item.position_in_queue
+    table = make_table(f"queue {queue.name}", list(columns))
     for item in page.items:
-        updated = item.updated_at.strftime("%Y-%m-%dT%H:%M:%SZ")
-        state, who = item.annotation_state.value, item.annotator_user_id
-        place = [item.position_in_queue] if position else []
-        table.add_row(*_row(item.id, item.call_id, state, who, updated, item.priority, *place))
-    _print_table(make_console(), table)
+        table.add_row(*row(*(show(item) for show in columns.values())))
+    print_table(console, table)
     if page.total is not None and page.total > len(page.items):
         say(f"{len(page.items):,} of {page.total:,} items; see --limit and --offset")
 
 
-@click.command()
+@click.command(epilog="Example: annotation-queue history 0199c0de-… --db labels.db")
 @db_option
 @project_option
 @click.argument("item_id", metavar="ITEM_ID")
@@ -243,11 +227,11 @@ def history(*, db: Path, project: str, item_id: str, as_json: bool) -> None:
         transitions = queues.history(item_id)
     if as_json:
         for transition in transitions:
-            _print_json(attrs.asdict(transition, recurse=False))
+            print_json(attrs.asdict(transition, recurse=False))
         return
-    texts = [("at", _WHOLE), ("annotator", _FOLDED), ("from", _WHOLE), ("to", _WHOLE), ("reason", _FOLDED)]
-    table = _table(f"item {item_id}", texts)
+    texts = [("at", WHOLE), ("annotator", FOLDED), ("from", WHOLE), ("to", WHOLE), ("reason", FOLDED)]
+    table = make_table(f"item {item_id}", texts)
     for one in transitions:
         at = timestamp(one.at)
-        table.add_row(*_row(at, one.annotator_id, one.from_state.value, one.to_state.value, one.reason))
-    _print_table(make_console(), table)
+        table.add_row(*row(at, one.annotator_id, one.from_state.value, one.to_state.value, one.reason))
+    print_table(make_console(), table)

@@ -1,0 +1,205 @@
+"""Filling a queue from a file: ``annotation-queue add``, and the options that ``label`` shares."""
+
+from __future__ import annotations
+
+import getpass
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+import click
+
+from annotation_queue.cli.bar import shown_addition
+from annotation_queue.cli.lines import STDIN, Shape, open_records, queue_name_of
+from annotation_queue.cli.store import (
+    FAILURES,
+    db_option,
+    fail,
+    lease_option,
+    open_queue,
+    open_queues,
+    print_json,
+    project_option,
+    say,
+    synchronous_option,
+)
+from annotation_queue.cli.tables import FOLDED, NUMBER, make_console, make_table, print_table, row
+from annotation_queue.states import SkipPolicy
+from annotation_queue.values import check_id
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+    from pathlib import Path
+
+    from annotation_queue.cli.lines import Records
+    from annotation_queue.cli.store import Command
+    from annotation_queue.items import AnnotationQueue
+    from annotation_queue.queues import AnnotationQueues
+
+CHUNK: Final = 1_000
+"""How many records are added at once, all or none of them."""
+
+_INPUT_OPTIONS: Final = (
+    click.option(
+        "--queue",
+        "queue_name",
+        envvar="ANNOTATION_QUEUE_QUEUE",
+        metavar="NAME",
+        help="Name of the queue, made when missing.  [default: the file's name]",
+    ),
+    click.option(
+        "--id-field", metavar="FIELD", default="id", show_default=True, help="The field of a record that identifies it."
+    ),
+    click.option(
+        "--payload",
+        metavar="FIELD",
+        multiple=True,
+        help="Keep this field for the labeler to see; repeatable.  [default: the whole record]",
+    ),
+    click.option(
+        "--on-bad-line",
+        type=click.Choice(["stop", "skip"]),
+        default="stop",
+        show_default=True,
+        help="stop: check everything first, and add nothing if a line is bad. skip: leave bad lines out.",
+    ),
+    click.option(
+        "--annotations-per-item",
+        metavar="N",
+        type=click.IntRange(min=1),
+        help="How many annotators each item needs; changes a queue that is there.  [default of a new queue: the number "
+        "of --annotator, else 1]",
+    ),
+)
+
+
+def input_options(command: Command) -> Command:
+    """Give a command the options that say what the input is, and which queue takes it."""
+    for option in reversed(_INPUT_OPTIONS):
+        command = option(command)
+    return command
+
+
+def target_queue(path: str, queue_name: str | None) -> str:
+    """Name the queue that an input fills.
+
+    Raises:
+        Failure: Standard input names none.
+    """
+    if queue_name is None and path == STDIN:
+        fail("give the queue a name with --queue when the records come from standard input")
+    return queue_name_of(path) if queue_name is None else queue_name
+
+
+@attrs.frozen
+class Added:
+    """What an addition did.
+
+    Args:
+        queue: The name of the queue.
+        records: How many records were read.
+        added: How many of them are new.
+        already_there: How many the queue held already, or repeat the id of an earlier one.
+        bad_lines: How many lines were left out.
+    """
+
+    queue: str
+    records: int
+    added: int
+    already_there: int
+    bad_lines: int
+
+
+def add_records(queues: AnnotationQueues, queue: AnnotationQueue, records: Records, added_by: str) -> Added:
+    """Add records to a queue, each id once, in bounded memory; say on standard error what was done.
+
+    Args:
+        queues: The service.
+        queue: The queue.
+        records: What to add. A failure in their midst leaves whole chunks added; adding them again adds the rest.
+        added_by: User id.
+
+    Returns:
+        What was done.
+    """
+    source = iter(records)
+    added = 0
+    with shown_addition(make_console(stderr=True), records.total) as tell:
+        while chunk := list(islice(source, CHUNK)):
+            added += len(queues.add_items(queue.id, chunk, added_by=added_by).added)
+            tell(records.read)
+    done = Added(queue.name, records.read, added, records.read - added, records.bad)
+    there = f", {done.already_there:,} there already" if done.already_there else ""
+    bad = f"; {done.bad_lines:,} bad lines left out" if done.bad_lines else ""
+    say(f"{records.name}: {done.records:,} records, {added:,} added to queue {queue.name!r}{there}{bad}")
+    return done
+
+
+@click.command(
+    short_help="Add the records of a file to a queue.",
+    epilog="""
+\b
+Examples:
+  annotation-queue add traces.jsonl.gz --db labels.db
+  zcat traces.gz | annotation-queue add - --queue traces --db labels.db
+""",
+)
+@click.argument("items", metavar="ITEMS.jsonl")
+@db_option
+@input_options
+@project_option
+@click.option(
+    "--skip-policy",
+    type=click.Choice([policy.value for policy in SkipPolicy]),
+    help="Whether a skip counts as an annotation (final) or leaves the item to others (requeue).  "
+    "[default of a new queue: final]",
+)
+@lease_option("How long a claim lasts; changes a queue that is there.  [default of a new queue: 300]", default=None)
+@click.option("--added-by", metavar="USER", help="In whose name.  [default: who runs the command]")
+@synchronous_option
+@click.option("--json", "as_json", is_flag=True, help="Print the numbers as a JSON line.")
+def add(
+    *,
+    items: str,
+    db: Path,
+    queue_name: str | None,
+    project: str,
+    id_field: str,
+    payload: tuple[str, ...],
+    on_bad_line: str,
+    annotations_per_item: int | None,
+    skip_policy: str | None,
+    lease: timedelta | None,
+    added_by: str | None,
+    synchronous: str,
+    as_json: bool,
+) -> int:
+    """Add the records of ITEMS.jsonl (- for standard input) to a queue, gzipped or not.
+
+    Each line is a JSON object. Its id is stored as the call id and the object as the payload; records that the queue
+    holds already are not added again, so a second run adds only what is new. Every bad line is named with its number.
+    """
+    user = check_id("added-by", _user() if added_by is None else added_by)
+    name = target_queue(items, queue_name)
+    wanted = {"annotations_per_item": annotations_per_item, "skip_policy": skip_policy, "lease": lease}
+    policies: dict[str, Any] = {key: value for key, value in wanted.items() if value is not None}
+    with (
+        open_records(items, Shape(id_field, payload), skip_bad=on_bad_line == "skip") as records,
+        open_queues(db, project, create=True, synchronous=synchronous) as queues,
+    ):
+        done = add_records(queues, open_queue(queues, name, user, **policies), records, user)
+    if as_json:
+        print_json(attrs.asdict(done))
+    else:
+        numbers = ("records", "added", "already there", "bad lines")
+        table = make_table(None, [("queue", FOLDED), *((each, NUMBER) for each in numbers)])
+        table.add_row(*row(*attrs.astuple(done)))
+        print_table(make_console(), table)
+    return FAILURES if done.bad_lines else 0
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name; KeyError before Python 3.13
+        fail("say in whose name with --added-by")

@@ -1,0 +1,199 @@
+"""How far annotators agree, and on which items they differ."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+import click
+
+from annotation_queue.agreement import agreement as compare
+from annotation_queue.agreement import category
+from annotation_queue.cli.exports import settled
+from annotation_queue.cli.lines import kind_of
+from annotation_queue.cli.store import (
+    choose_queue,
+    db_option,
+    fail,
+    open_queues,
+    print_json,
+    project_option,
+    queue_option,
+    say,
+    to_json,
+)
+from annotation_queue.cli.tables import FOLDED, NUMBER, make_console, make_table, print_table, row
+from annotation_queue.cli.views import percent
+from annotation_queue.errors import InvalidValue, ItemNotFound
+from annotation_queue.states import COMPLETED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from annotation_queue.agreement import Agreement, PairAgreement
+    from annotation_queue.queues import AnnotationQueues
+    from annotation_queue.states import Progress
+
+_SHOWN: Final = 20
+
+
+@attrs.define
+class _Labels:
+    """The labels of a queue, walked over as they are compared.
+
+    Args:
+        queues: The service.
+        queue_id: The queue.
+        annotators: Whose labels.
+        path: The field of a label that is compared, as the names that lead to it; empty for the whole label.
+        lacking: How many labels were left out, because they have no such field or it is null.
+    """
+
+    queues: AnnotationQueues
+    queue_id: str
+    annotators: Sequence[str]
+    path: tuple[str, ...]
+    lacking: int = 0
+
+    def __iter__(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Give each item with labels: its id, and the labels by annotator."""
+        for item, done in settled(self.queues, self.queue_id):
+            labels = {}
+            for progress in done:
+                if progress.state is COMPLETED and progress.annotator_id in self.annotators:
+                    label = self.find(progress.annotation)
+                    if label is None:
+                        self.lacking += 1
+                    else:
+                        _check(label, progress)
+                        labels[progress.annotator_id] = label
+            yield item.id, labels
+
+    def find(self, label: Any) -> Any:  # noqa: ANN401 - any JSON value
+        """Find in a label what is compared; None where it is not there."""
+        for name in self.path:
+            label = label.get(name) if isinstance(label, dict) else None
+        return label
+
+    def differing(self, item_ids: Iterable[str]) -> Iterator[dict[str, Any]]:
+        """Show what the annotators said of items."""
+        for item_id in item_ids:
+            with suppress(ItemNotFound):  # it was removed meanwhile
+                item = self.queues.get_item(item_id)
+                given = {each.annotator_id: self.find(each.annotation) for each in self.queues.progress(item_id)}
+                labels = {name: given[name] for name in sorted(self.annotators) if given.get(name) is not None}
+                yield {"item_id": item_id, "call_id": item.call_id, "labels": labels}
+
+
+def _check(label: Any, progress: Progress) -> None:  # noqa: ANN401 - any JSON value
+    try:
+        category(label)
+    except InvalidValue:
+        inside = f", which has {', '.join(map(repr, label))}" if isinstance(label, dict) else ""
+        fail(
+            f"{progress.annotator_id!r} labelled item {progress.item_id!r} with {kind_of(label)}{inside}: "
+            f"name the field to compare with --field"
+        )
+
+
+@click.command(
+    short_help="Compare the labels of annotators.",
+    epilog="""
+\b
+Examples:
+  annotation-queue agreement --field label --db labels.db
+  annotation-queue agreement --field label --db labels.db \\
+      --annotator gpt-a --annotator ann
+  annotation-queue agreement --field label --db labels.db --json | jq .kappa
+""",
+)
+@db_option
+@project_option
+@queue_option
+@click.option(
+    "--field", metavar="FIELD", help="The field of a label to compare; a.b is b within a.  [default: the whole label]"
+)
+@click.option(
+    "--annotator", "annotators", metavar="NAME", multiple=True, help="Compare these.  [default: all with a label]"
+)
+@click.option(
+    "--limit",
+    metavar="N",
+    type=click.IntRange(min=0),
+    help=f"List at most so many items on which they differ.  [default: {_SHOWN}, all with --json]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON line.")
+def agreement(
+    *,
+    db: Path,
+    project: str,
+    queue_name: str | None,
+    field: str | None,
+    annotators: tuple[str, ...],
+    limit: int | None,
+    as_json: bool,
+) -> None:
+    """Show how far annotators agree over categorical labels, and list the items on which they differ.
+
+    Labels are text, numbers or booleans. The first line counts the items that all of them labelled: the share on which
+    all agree, and kappa, which leaves out what chance alone would give (1: always the same, 0: no more than chance):
+    Cohen's for two annotators, Fleiss' for more. Then every two are compared on the items that both labelled. Skipped
+    items have no label, and kappa is empty where there is but one label in all.
+    """
+    with open_queues(db, project) as queues:
+        queue = choose_queue(queues, queue_name)
+        known = queues.stats([queue.id])[0].by_annotator
+        chosen = list(dict.fromkeys(annotators)) or [name for name, counts in known.items() if counts.get(COMPLETED)]
+        if len(chosen) < 2:  # noqa: PLR2004 - one agrees with nobody
+            fail(f"queue {queue.name!r} has labels of {len(chosen)} of the annotators: there is nothing to compare")
+        for name in chosen:
+            if name not in known:
+                fail(f"annotator {name!r} has done nothing in queue {queue.name!r}")
+        labels = _Labels(queues, queue.id, chosen, () if field is None else tuple(field.split(".")))
+        try:
+            found = compare(chosen, labels)
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] not in {"numpy", "statsmodels"}:
+                raise
+            fail('kappa needs an extra: pip install "annotation-queue[agreement]"')
+        shown = found.differing[: limit if as_json or limit is not None else _SHOWN]
+        differing = list(labels.differing(shown))
+    if labels.lacking:
+        say(f"{labels.lacking:,} labels without {'a value' if field is None else repr(field)} are left out")
+    if as_json:
+        print_json({"queue": queue.name, "field": field, **_plain(found), "differing": differing})
+        return
+    _print(found, differing)
+    if len(found.differing) > len(differing):
+        say(f"{len(differing):,} of {len(found.differing):,} items on which they differ; see --limit")
+
+
+def _plain(found: Agreement) -> dict[str, Any]:
+    pairs = [{**attrs.asdict(pair), "share": pair.share} for pair in found.pairs]
+    return {**attrs.asdict(found, recurse=False), "share": found.share, "pairs": pairs}
+
+
+def _print(found: Agreement, differing: Sequence[dict[str, Any]]) -> None:
+    console = make_console()
+    table = make_table(
+        None, [("annotators", FOLDED), *((name, NUMBER) for name in ("items", "agreed", "share", "kappa"))]
+    )
+    rows: list[Agreement | PairAgreement] = [*found.pairs]
+    if len(found.pairs) > 1:
+        rows.insert(0, found)
+    for each in rows:
+        kappa = None if each.kappa is None else f"{each.kappa:.3f}"
+        table.add_row(
+            *row(", ".join(each.annotators), each.items, each.agreed, percent(each.agreed, each.items), kappa)
+        )
+    print_table(console, table)
+    if differing:
+        console.print()
+        table = make_table(None, [(name, FOLDED) for name in ("call", *found.annotators)])
+        for each_item in differing:
+            labels = each_item["labels"]
+            given = [to_json(labels[name]) if name in labels else None for name in found.annotators]
+            table.add_row(*row(each_item["call_id"], *given))
+        print_table(console, table)
