@@ -1,4 +1,15 @@
-"""Claims and completions: one at a time, each durable before it is acknowledged."""
+"""Claims and completions: one at a time, each durable before it is acknowledged.
+
+What was tried and lost, as pairs per second of processor time, by hand-written statements among 100,000 items on SQLite 3.40
+at NORMAL, medians of interleaved laps. Every index: 7,494; without the one by state 9,556; without that by time of update
+too 10,822: pages by state and by time of update would have to sort. Progresses and transitions in one clustered table
+besides: 12,167, for a table that is two; leases and counters in one table besides: 11,989. Pages of 8 KiB 5,793, of 4 KiB
+7,902, of 2 KiB 8,364, of 1 KiB 8,242: not worth an unusual file. A checkpoint every 4,000 pages instead of 1,000: 7,461; every
+10,000: 6,933. Memory-mapped reads: 7,716.
+
+Moving an item between the counts of its block in one statement, with the block found by a correlated row value, passes every
+block before it: 707 steps of SQLite's machine among 40,000 items; a seek and an update are 93.
+"""
 
 from __future__ import annotations
 
