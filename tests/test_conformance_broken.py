@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from annotation_queue import OutcomeUnknown, SQLiteRepository
 from annotation_queue.repositories.sqlite_connections import Connections
 from annotation_queue.testing import RepositoryContract
 from conformance.broken import BROKEN
+
+if TYPE_CHECKING:
+    from annotation_queue import AnnotationQueue
 
 pytest_plugins = ["pytester"]
 
 HERE = Path(__file__).parent
 PROJECT = HERE.parent / "pyproject.toml"
 FORKS = f"{HERE / 'test_processes.py'}::test_what_a_forked_child_writes_is_kept_when_its_parent_closes_the_file_before"
+FAILING = (
+    f"{HERE / 'test_fault_calls.py'}::test_when_the_kth_sql_call_of_a_mutation_fails_it_took_effect_whole_or_not_at_all"
+)
 SUITE = """
 from conformance.broken import BROKEN
 
@@ -38,6 +46,7 @@ def test_a_fault_turns_the_suite_red(
     failures = [report for report in outcome.getreports("pytest_runtest_logreport") if report.failed]
     assert broken.hits is None or broken.hits, "the repository has no such statement any more"
     assert failures, "nothing failed"
+    assert not [report for report in failures if "syntax error" in report.longreprtext], "the fault is no SQL"
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -51,6 +60,27 @@ def test_a_repository_that_goes_on_with_its_parents_connections_loses_what_a_for
 
     _, _, failed = outcome.listoutcomes()
     assert len(failed) == 1
+
+
+def test_a_repository_that_repeats_a_write_whose_commit_failed_is_found_by_the_test_of_failing_calls(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_queue = SQLiteRepository.add_queue
+
+    def add_twice(repository: SQLiteRepository, queue: AnnotationQueue) -> None:
+        try:
+            add_queue(repository, queue)
+        except OutcomeUnknown:
+            add_queue(repository, queue)
+
+    monkeypatch.setattr(SQLiteRepository, "add_queue", add_twice)
+
+    outcome = pytester.inline_run(
+        *[f"{FAILING}[create-{how}]" for how in ("before", "after")], "-q", "-p", "no:cacheprovider", "-c", str(PROJECT)
+    )
+
+    _, _, failed = outcome.listoutcomes()
+    assert len(failed) == 2
 
 
 def test_every_part_of_the_contract_belongs_to_the_whole() -> None:

@@ -13,12 +13,17 @@ import attrs
 import pytest
 
 from annotation_queue import AnnotationQueueError, ItemQuery, QueueQuery, SortBy, SQLiteRepository, StorageError
+from annotation_queue.repositories import sqlite_blocks
+from annotation_queue.repositories.sqlite_lanes import COUNTED
+from annotation_queue.values import MIN_INTEGER
 from helpers.clocks import Clock
 from helpers.faults import NIGHTLY, OPERATIONS, Operation, Scene, outcome, service, set_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from annotation_queue.repositories.sqlite_lanes import Lane
 
 FACTS = {
     *(
@@ -45,10 +50,14 @@ FACTS = {
 }
 """Columns, or columns of one table, that stand for nothing but themselves."""
 SOMETIMES = {
+    # Where a block begins may differ, as long as the same items stand in it.
+    *("blocks.a", "blocks.b", "blocks.id"),
     *("created_at", "updated_at", "at", "reason", "revision", "lease_expires_at", "num", "op", "annotation"),
     *("counters.annotator", "counters.next_expiry"),
 }
 """Those that are compared with something else in some rows only."""
+LANES = {1, 2}
+"""Of the lanes the one that also counts by state and one that does not: all others are like that one."""
 
 
 @attrs.frozen
@@ -98,8 +107,9 @@ def cells(path: Path) -> Iterator[Cell]:
 
 
 @pytest.fixture
-def whole(tmp_path: Path, clock: Clock) -> tuple[Path, Scene]:
-    """A file whose items have a history."""
+def whole(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Scene]:
+    """A file whose items have a history, and stand in several blocks of each lane."""
+    monkeypatch.setattr(sqlite_blocks, "SIZE", 1)
     path = tmp_path / "whole.db"
     with SQLiteRepository(path, synchronous="OFF") as repository:
         queues = service(repository, clock, "id")
@@ -111,6 +121,7 @@ def whole(tmp_path: Path, clock: Clock) -> tuple[Path, Scene]:
         # Items that nobody touched.
         OPERATIONS["add_items"](queues, scene)
         assert repository.check() == ()
+    assert sum(cell.table == "blocks" and cell.column == "n" for cell in cells(path)) > len(COUNTED) * 2
     return path, scene
 
 
@@ -129,6 +140,8 @@ def test_every_stored_value_stands_for_itself_or_is_checked_against_what_it_is_d
     copy = original.with_name("copy.db")
     named: dict[str, list[bool]] = {}
     for cell in cells(original):
+        if cell.table == "blocks" and dict(cell.key)["lane"] not in LANES:
+            continue
         shutil.copy(original, copy)
         if cell.put(copy, another(cell.value)):
             with SQLiteRepository(copy, synchronous="OFF") as repository:
@@ -157,6 +170,41 @@ def test_every_change_of_the_schema_is_named(whole: tuple[Path, Scene]) -> None:
             connection.execute(f"DROP INDEX {index}")
         with SQLiteRepository(copy, synchronous="OFF") as repository:
             assert any(index in problem for problem in repository.check())
+
+
+@pytest.mark.parametrize("lane", COUNTED, ids=lambda lane: lane.index)
+def test_blocks_that_are_missing_too_many_or_too_long_are_named(whole: tuple[Path, Scene], lane: Lane) -> None:
+    original, _ = whole
+    copy = original.with_name("copy.db")
+    where = f"WHERE queue = 1 AND lane = {lane.num}"
+    last = f"{where} AND (a, b, id) = (SELECT a, b, id FROM blocks {where} ORDER BY a DESC, b DESC, id DESC LIMIT 1)"  # noqa: S608 - as above
+    for statement, name in {
+        f"DELETE FROM blocks {last}": lane.index,  # noqa: S608 - as above
+        f"DELETE FROM blocks {where} AND a = {MIN_INTEGER}": lane.index,  # noqa: S608 - as above
+        f"DELETE FROM blocks {where}": lane.index,  # noqa: S608 - as above
+        f"UPDATE blocks SET lane = 99 {last}": "lane 99",  # noqa: S608 - as above
+        f"UPDATE blocks SET n = n - 1 {last}": lane.index,  # noqa: S608 - as above
+    }.items():
+        shutil.copy(original, copy)
+        with closing(sqlite3.connect(copy)) as connection:
+            assert connection.execute(statement).rowcount > 0
+            connection.commit()
+        with SQLiteRepository(copy, synchronous="OFF") as repository:
+            assert any(name in problem for problem in repository.check()), statement
+    # All items stand in one block: counted right, and never split.
+    shutil.copy(original, copy)
+    with closing(sqlite3.connect(copy)) as connection:
+        states = ("n", "unstarted", "in_progress", "completed", "skipped")
+        sums = connection.execute(
+            f"SELECT {', '.join(f'sum({each})' for each in states)} FROM blocks {where}"  # noqa: S608 - as above
+        ).fetchone()
+        connection.execute(f"DELETE FROM blocks {where} AND a <> {MIN_INTEGER}")  # noqa: S608 - as above
+        connection.execute(f"UPDATE blocks SET {', '.join(f'{each} = ?' for each in states)} {where}", sums)  # noqa: S608 - as above
+        connection.commit()
+    with SQLiteRepository(copy, synchronous="OFF") as repository:
+        (problem,) = repository.check()
+        assert lane.index in problem
+        assert f"a block of {sums[0]} items" in problem
 
 
 READS: dict[str, Operation] = {

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from annotation_queue import MemoryRepository, SkipPolicy, SQLiteRepository
+from annotation_queue.repositories import memory_pages, sorted_keys, sqlite_blocks, sqlite_filters, timed_keys
 from annotation_queue.testing import ARGUMENTS, PROJECTS, Calls
 
 if TYPE_CHECKING:
@@ -71,7 +72,17 @@ def _arguments(randomness: random.Random, name: str) -> dict[str, Any]:
     return {argument: randomness.choice(values) for argument, values in ARGUMENTS[name].items()}
 
 
+@pytest.fixture
+def _short_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let few items fill many blocks of every index and count, and be too many to be sorted for each page."""
+    for module, size in {sqlite_blocks: 2, sorted_keys: 4, timed_keys: 3}.items():
+        monkeypatch.setattr(module, "SIZE" if module is sqlite_blocks else "_FULL", size)
+    for module, name, few in ((sqlite_filters, "FEW", 0), (memory_pages, "_FEW", 3), (memory_pages, "_GLANCE", 5)):
+        monkeypatch.setattr(module, name, few)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("_short_blocks")
 def test_a_long_random_history_gives_the_same_answers_everywhere(tmp_path: Path) -> None:
     randomness = random.Random(_SEED)  # noqa: S311 - repeatable on purpose
     made: Counter[str] = Counter()
@@ -91,6 +102,7 @@ def test_a_long_random_history_gives_the_same_answers_everywhere(tmp_path: Path)
                 raise
             made[name] += 1
 
+        assert (memory.check(), sqlite.check()) == ((), ())
         assert made.keys() == ARGUMENTS.keys()
         assert _ANSWERS - calls.answers.keys() == set()
         assert sum(len(history) for history in calls.tables.histories.values()) > _CALLS / 5

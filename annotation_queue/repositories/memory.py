@@ -249,6 +249,11 @@ class MemoryRepository:
                 for item_id, stored in self._items.items()
                 if stored.item.id != item_id or stored.item.queue_id not in self._queues
             ]
+            wrong += [
+                f"queue {queue_id!r} is stored under another id"
+                for queue_id, queue in self._queues.items()
+                if queue.queue.id != queue_id
+            ]
             return (*wrong, *(each for stored in self._queues.values() for each in stored.check()))
 
     def _check_open(self) -> None:

@@ -48,6 +48,15 @@ class Listing:
         self.moves = by_state or any(field.name in _MOVING_FIELDS for field in order.fields)
         """Whether annotating moves items in it, into it or out of it."""
 
+    @property
+    def sort_by(self) -> object:
+        """How it is sorted, in full."""
+        return self._order.sort_by
+
+    def named(self, _: object, annotator_id: str | None, wanted: ItemFilter | None = None) -> Listing:
+        """Give what it should be by the name that it is kept under: sort, view and filter."""
+        return Listing(self._order, annotator_id, wanted, self.keys)
+
     def key(self, stored: StoredItem) -> Key | None:
         """Give the key of an item as it is now; None where it is not selected."""
         if self._matches is not None and not self._matches(stored):
@@ -194,11 +203,18 @@ class Orders:
             What is wrong, in words; nothing when it is whole.
         """
         wrong = []
+        if sorted(map(id, self.moving)) != sorted(id(each) for each in self._listings() if each.moves):
+            wrong.append("not all listings that annotating moves follow it, or others do")
         for kind, kept in (("order", self._orders), ("selection", self._selections)):
             for name, listing in kept.items():
                 wrong += [f"{kind} {name}: {each}" for each in listing.keys.check()]
-                if list(listing.keys) != sorted(key for stored in live if (key := listing.key(stored)) is not None):
-                    wrong.append(f"{kind} {name} does not hold the live items")
+                named = listing.named(*name)
+                if (named.sort_by, named.moves) != (listing.sort_by, listing.moves):
+                    wrong.append(f"{kind} {name} does not follow what annotators do, or is another one")
+                # What it says of an item decides where the next change puts it.
+                for each in (listing, named):
+                    if list(listing.keys) != sorted(key for stored in live if (key := each.key(stored)) is not None):
+                        wrong.append(f"{kind} {name} does not hold the live items")
         for field, ids in self._values.items():
             expected: dict[str | None, dict[str, None]] = {}
             for stored in live:

@@ -6,11 +6,12 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from annotation_queue.records import FINISHED, SETTLED, change_of, make_record, standing, stats_of, tally
+from annotation_queue.repositories.history_check import history_problems
 from annotation_queue.repositories.memory_claims import Claims
-from annotation_queue.repositories.memory_items import deleted
+from annotation_queue.repositories.memory_items import StoredItem, deleted
 from annotation_queue.repositories.memory_orders import Orders
 from annotation_queue.repositories.sorted_keys import SortedKeys
-from annotation_queue.states import UNSTARTED, AnnotationState, fold
+from annotation_queue.states import UNSTARTED, AnnotationState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     from annotation_queue.items import AnnotationQueue, QueueStats
     from annotation_queue.records import Change, ItemRecord
-    from annotation_queue.repositories.memory_items import StoredItem
     from annotation_queue.repositories.sorted_keys import Key
     from annotation_queue.states import Progress, Transition
 
@@ -179,7 +179,13 @@ class StoredQueue:
         return tuple(f"queue {queue_id!r}: {each}" for each in wrong)
 
     def _check_item(self, stored: StoredItem) -> Iterator[str]:
-        item = stored.item
+        item, history = stored.item, stored.history or []
+        if stored.key != StoredItem(item).key:
+            yield f"item {item.id!r}: its key is not that of its place in queue order"
+        if item.project_id != self.queue.project_id:
+            yield f"item {item.id!r} is one of project {item.project_id!r}, and its queue of another project"
+        if not {each.item_id for each in stored.progresses} | {each.item_id for each in history} <= {item.id}:
+            yield f"item {item.id!r} has what belongs to another item"
         names = [progress.annotator_id for progress in stored.progresses]
         if names != sorted(set(names)):
             yield f"item {item.id!r}: the progresses are not sorted by annotator, each once"
@@ -187,5 +193,10 @@ class StoredQueue:
             yield f"item {item.id!r}: the standing is not that of its progresses"
         if (item.annotation_state, item.annotator_user_id) != (stored.standing.state, stored.standing.annotator_id):
             yield f"item {item.id!r}: the view is not that of its standing"
-        if fold(stored.history or ()) != {each.annotator_id: each.state for each in stored.progresses}:
-            yield f"item {item.id!r}: its history does not lead to its progresses"
+        yield from history_problems(
+            item.id,
+            history,
+            stored.progresses,
+            created_at=item.created_at,
+            updated_at=item.updated_at,
+        )

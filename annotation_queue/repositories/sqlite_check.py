@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Final
 
 from annotation_queue.query import search_text
 from annotation_queue.records import standing, tally
+from annotation_queue.repositories import sqlite_blocks
+from annotation_queue.repositories.history_check import history_problems
 from annotation_queue.repositories.sql_files import load_statements
 from annotation_queue.repositories.sql_rows import ALWAYS_MICROS, STATES, micros_or_none, queue_of
-from annotation_queue.repositories.sqlite_blocks import block_problems
+from annotation_queue.repositories.sqlite_blocks import FIRST_BLOCK, block_problems
 from annotation_queue.repositories.sqlite_connections import UNREADABLE
+from annotation_queue.repositories.sqlite_lanes import COUNTED
 from annotation_queue.repositories.sqlite_schema import newest_schema, schema_of
 from annotation_queue.repositories.sqlite_texts import SQL
-from annotation_queue.states import IN_PROGRESS, UNSTARTED, fold, make_transition
+from annotation_queue.states import make_transition
 from annotation_queue.values import from_micros
 
 if TYPE_CHECKING:
@@ -25,9 +28,9 @@ if TYPE_CHECKING:
     from annotation_queue.items import AnnotationQueue
     from annotation_queue.records import ItemRecord
     from annotation_queue.repositories.sqlite_session import Session
-    from annotation_queue.states import Progress, Transition
 
 _SQL: Final = load_statements("sqlite_check")
+_COUNTED: Final = {lane.num: lane for lane in COUNTED}
 
 
 def problems(session: Session) -> Iterator[str]:
@@ -82,13 +85,25 @@ def _of_queue(session: Session, num: int, revision: int) -> Iterator[str]:
     kept_counts = {key: n for key, n in session.counts(num).items() if n}
     if kept_counts != counted:
         yield f"queue {queue.id!r} counts {kept_counts} instead of {dict(counted)}"
-    for problem in block_problems(session, num):
+    for problem in (*block_problems(session, num), *_shapes_of_blocks(session, num)):
         yield f"queue {queue.id!r}: {problem}"
     for name, live in session.execute(_SQL["wrong_ops"], (num,)).fetchall():
         yield f"queue {queue.id!r} counts {live} items of the operation {name!r}, which is wrong"
     next_expiry = session.execute(SQL["next_expiry"], (num,)).fetchone()
     if earliest and (next_expiry is None or next_expiry[0] > min(earliest)):
         yield f"queue {queue.id!r} expects its next expired lease after the lease of one of its items ends"
+
+
+def _shapes_of_blocks(session: Session, num: int) -> Iterator[str]:
+    """Find blocks that are no blocks of their lane, whatever they count."""
+    for number, a, b, item_id, n in session.execute(_SQL["block_shapes"], (num,)).fetchall():
+        lane = _COUNTED.get(number)
+        if lane is None:
+            yield f"a block is one of lane {number}, which there is not"
+        elif n > 2 * sqlite_blocks.SIZE:
+            yield f"{lane.index} has a block of {n} items, which had to be split"
+        elif (a, b, item_id) != FIRST_BLOCK and any((a, b)[len(lane.columns) - 1 :]):
+            yield f"{lane.index} has a block that begins at {(a, b, item_id)}, in columns that it has not"
 
 
 def _of_item(
@@ -122,40 +137,12 @@ def _of_history(session: Session, num: int, record: ItemRecord, created_at: date
         make_transition(item_id, session.text(annotator), STATES[before], STATES[after], from_micros(at), reason)
         for annotator, before, after, at, reason in session.execute(SQL["transitions"], (num,)).fetchall()
     ]
-    try:
-        fold(history)
-    except ValueError as error:
-        yield str(error)
-    moved_at = history[-1].at if history else created_at
-    if record.updated_at != moved_at:
-        yield f"item {item_id!r} was updated at {record.updated_at}, and its last change was at {moved_at}"
-    expected = _progresses_after(history)
-    found = {each.annotator_id: _facts_of(each) for each in record.progresses}
-    for annotator_id in sorted(expected.keys() | found.keys()):
-        told, kept = expected.get(annotator_id), found.get(annotator_id)
-        if told != kept:
-            yield f"the progress of {annotator_id!r} on item {item_id!r} is {kept}, and its history tells {told}"
+    yield from history_problems(
+        item_id, history, record.progresses, created_at=created_at, updated_at=record.updated_at
+    )
     steps = session.execute(_SQL["steps"], (num,)).fetchall()
     for before, after in zip([(0, 0), *steps], steps, strict=False):
         if after != (before[0], before[1] + 1) and (after[0] <= before[0] or after[1] != 0):
             yield f"the history of item {item_id!r} has step {after} after {before}"
     if steps and steps[-1][0] > record.revision[3]:  # type: ignore[index]  # a `Revision`
         yield f"the history of item {item_id!r} is ahead of the item"
-
-
-_Facts = tuple[str, int, bool, str | None, str, str]
-
-
-def _facts_of(progress: Progress) -> _Facts:
-    """List what the history tells of a progress: all but the label and when the lease ends."""
-    times = (str(progress.created_at), str(progress.updated_at))
-    return progress.state, progress.token, progress.lease_expires_at is not None, progress.reason, *times
-
-
-def _progresses_after(history: Iterable[Transition]) -> dict[str, _Facts]:
-    told: dict[str, _Facts] = {}
-    for each in history:
-        _, token, _, _, created_at, _ = told.get(each.annotator_id, (UNSTARTED, 0, False, None, str(each.at), ""))
-        starts = each.to_state is IN_PROGRESS
-        told[each.annotator_id] = each.to_state, token + starts, starts, each.reason, created_at, str(each.at)
-    return told

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from annotation_queue import MemoryRepository, SQLiteRepository, testing
+from annotation_queue import MemoryRepository, SQLiteRepository, annotating, testing
 from annotation_queue.ids import uuid7
+from annotation_queue.repositories import sqlite_blocks
 from conformance import broken_dictionaries as wrong
+from conformance.dictionary import MyRepository
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,8 +23,9 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from annotation_queue import AnnotationQueue, ItemPage, ItemQuery, QueueStats, Repository
+    from annotation_queue import AnnotationQueue, Claim, ItemPage, ItemQuery, QueueStats, Repository
     from annotation_queue.records import Change, ItemRecord
+    from annotation_queue.states import Progress
 
 
 @attrs.frozen
@@ -126,6 +129,34 @@ def sql(contract: type[testing.Contract], pattern: str, replacement: str) -> Bro
     return Broken(contract, on_a_file, spoil, hits)
 
 
+def blocks(pattern: str, replacement: str) -> Broken:
+    """Break, as `sql` does, how SQLite's repository counts in blocks; they are short, so that few items fill several."""
+    broken = sql(testing.PositionsContract, pattern, replacement)
+
+    def spoil(patch: pytest.MonkeyPatch) -> None:
+        _short_blocks(patch)
+        broken.spoil(patch)
+
+    return attrs.evolve(broken, spoil=spoil)
+
+
+def _short_blocks(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(sqlite_blocks, "SIZE", 1)
+
+
+def _long_blocks(patch: pytest.MonkeyPatch) -> None:
+    _short_blocks(patch)
+    patch.setattr(sqlite_blocks, "_split", lambda *_: None)
+
+
+def _no_token(patch: pytest.MonkeyPatch) -> None:
+    def held(claim: Claim, own: Progress | None) -> Progress:
+        return checked(attrs.evolve(claim, token=claim.token if own is None else own.token), own)
+
+    checked = annotating._held
+    patch.setattr(annotating, "_held", held)
+
+
 def _float_times(patch: pytest.MonkeyPatch) -> None:
     def to_micros(moment: datetime) -> int:
         return int(moment.timestamp() * 1e6)
@@ -208,5 +239,25 @@ BROKEN: Final = {
         testing.IsolationContract, r"(FROM queues WHERE) project_id = \?", r"\1 ? <> ''"
     ),
     "sqlite: keeps times as floats": Broken(testing.HostileInputContract, on_a_file, _float_times),
+    "sqlite: never splits a block": Broken(testing.PositionsContract, on_a_file, _long_blocks),
+    "sqlite: counts what a cut block lost": blocks(r"^UPDATE blocks SET n = \?", "UPDATE blocks SET n = n + 0 * ?"),
+    "sqlite: counts the states that a cut block lost": blocks(
+        r"^UPDATE blocks SET n = \?, unstarted = \?", "UPDATE blocks SET n = ?, unstarted = unstarted + 0 * ?"
+    ),
+    "sqlite: gives a new block one item too few": blocks(
+        r"SELECT \?, \?, \?, \?, \?, n - \?", "SELECT ?, ?, ?, ?, ?, n - 1 - ?"
+    ),
+    "sqlite: counts removed items in blocks": blocks(r"SET n = n \+ \?", "SET n = n + max(?, 0)"),
+    "sqlite: does not move items between the states of a block": blocks(
+        r"^UPDATE blocks SET unstarted = unstarted \+ \?", "UPDATE blocks SET unstarted = unstarted + 0 * ?"
+    ),
+    "sqlite: moves items between the states of every block": blocks(
+        r"(skipped = skipped \+ \?\s+WHERE queue = \? AND lane = \? AND) a = \? AND b = \? AND id = \?$",
+        r"\1 a >= min(?, a) AND b >= min(?, b) AND id >= min(?, id)",
+    ),
+    "sqlite: adds to the first block": blocks(
+        r"(<= \(\?, \?, \?\)) ORDER BY a DESC, b DESC, id DESC", r"\1 ORDER BY a, b, id"
+    ),
+    "forgets the token of the claim": Broken(testing.FencingContract, lambda _folder: MyRepository(), _no_token),
     "sqlite: searches in lower case": Broken(testing.QueuesContract, on_a_file, _plain_search),
 }

@@ -1,35 +1,27 @@
-"""Memory: reach, closing, threads and its check of itself."""
+"""Memory: reach, closing and threads."""
 
 from __future__ import annotations
 
 import multiprocessing
 import threading
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from annotation_queue import (
     AnnotationQueues,
-    ItemFilter,
     ItemNotFound,
-    ItemQuery,
     NewItem,
     QueueNotFound,
-    SortBy,
     StorageError,
 )
 from annotation_queue.repositories.memory import MemoryRepository
-from annotation_queue.states import COMPLETED, UNSTARTED
-from helpers.memory import PROJECT, service, started
+from helpers.memory import PROJECT, started
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from helpers.clocks import Clock
-
-BY_ID = ItemQuery(sort_by=[SortBy("id")]).order()
-OPEN = ItemFilter(annotation_states={UNSTARTED})
 
 
 def test_another_projects_and_deleted_things_are_not_found(
@@ -101,38 +93,6 @@ def test_many_threads_complete_every_item_once(repository: MemoryRepository) -> 
         thread.join(60)
     assert len(done) == len(set(done)) == 1_000
     assert queues.stats([queue_id])[0].finished_items == 1_000
-
-
-@pytest.mark.parametrize(
-    ("break_it", "what"),
-    [
-        (lambda queue: setattr(queue, "_settled", 5), "counts"),
-        (lambda queue: setattr(queue, "_finished", 5), "counts"),
-        (lambda queue: queue._by_annotator.clear(), "counts"),
-        (lambda queue: queue.calls.clear(), "calls"),
-        (lambda queue: queue.in_order.remove(queue.in_order[0]), "queue order"),
-        (lambda queue: queue._in_state.update({COMPLETED: 7}), "counts"),
-        (lambda queue: queue.claims._open.remove(queue.claims._open[0]), "open items"),
-        (lambda queue: queue.claims._held.set(queue.in_order[0], datetime.now(UTC)), "held items"),
-        (lambda queue: queue.claims._blocked.clear(), "blocked for"),
-        (lambda queue: queue.orders.keys(BY_ID, None).remove(("id-000002",)), "order"),
-        (lambda queue: queue.orders.select(BY_ID, None, OPEN, None).remove(("id-000003",)), "selection"),
-        (lambda queue: queue.orders.with_value("added_by", "ann").clear(), "items by added_by"),
-        (lambda queue: setattr(next(queue.live()), "history", []), "history"),
-        (lambda queue: setattr(next(queue.live()), "progresses", ()), "standing"),
-        (lambda queue: setattr(next(queue.live()), "progresses", next(queue.live()).progresses * 2), "each once"),
-    ],
-)
-def test_the_check_names_what_is_wrong(break_it: Callable[[Any], object], what: str, clock: Clock) -> None:
-    repository = MemoryRepository()
-    queues = service(repository, clock)
-    queue_id = queues.create("queue", created_by="ann", annotations_per_item=2).id
-    added = queues.add_items(queue_id, [NewItem(call_id=f"{n}") for n in range(3)], added_by="ann").added
-    queues.update_progress(added[0].id, "ann", COMPLETED)
-    assert repository.check() == ()
-    break_it(repository._queues[queue_id])
-    wrong = repository.check()
-    assert any(what in each and queue_id in each for each in wrong), wrong
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")

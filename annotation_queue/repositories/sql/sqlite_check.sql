@@ -16,3 +16,6 @@ SELECT revision, step FROM transitions WHERE item = ? ORDER BY revision, step
 -- name: wrong_ops --
 SELECT o.text, o.live FROM op_names AS o
 WHERE o.queue = ? AND o.live <> (SELECT count(*) FROM work AS w WHERE w.queue = o.queue AND w.op = o.num)
+
+-- name: block_shapes --
+SELECT lane, a, b, id, n FROM blocks WHERE queue = ?
