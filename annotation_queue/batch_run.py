@@ -43,6 +43,8 @@ POLL: Final = 0.25
 """Longest sleep of a run in seconds: a signal that arrives just before it would else be noticed only after it."""
 _EMPTY_POLL: Final = 1.0
 _STOP_POLL: Final = 0.1
+_OPEN_ENDED: Final = frozenset({StopReason.FAILURES, StopReason.INTERRUPTED})
+"""Where a run stops so, the last failures may be an outage's, which shall use up no item."""
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -306,8 +308,8 @@ class BatchRun:
         self._skip_row()
 
     def _skip_row(self) -> None:
-        """Skip the items of a row of failures that did not end the run; those of one that did are released at the end."""
-        if self.row and self.tally.stop_reason is not StopReason.FAILURES:
+        """Skip the items of a row of failures; at the end of a run that they or an interrupt stopped they are released."""
+        if self.row and self.tally.stop_reason not in _OPEN_ENDED:
             row, self.row = self.row, []
             for claim, reason in row:
                 self.tally.counts[self.queue.skip(claim, reason)] += 1
@@ -329,7 +331,6 @@ class BatchRun:
         deadline = time.monotonic() + GRACE
         while self.in_flight and (left := deadline - time.monotonic()) > 0:
             self._settle(self._take(min(left, POLL)))
-        self._skip_row()
 
     def _release_rest(self) -> None:
         """Release what is still held: items that outlasted the grace time, and those that were kept."""

@@ -113,6 +113,8 @@ class Outcome:
 class Work:
     """One item in a labeler's hands: how often and how long it was tried so far.
 
+    One thread works on it; another one may call `overdue` at any moment.
+
     Args:
         claim: The claim it is worked on under.
         attempts: What holds for every item of the run.
@@ -136,15 +138,17 @@ class Work:
 
     def stop(self) -> None:
         """Note that the call has ended."""
-        if self.since is not None:
-            self.seconds += time.monotonic() - self.since
-            self.since = None
+        # In this order, so that whoever calls `overdue` meanwhile never finds the call counted twice.
+        since, self.since = self.since, None
+        if since is not None:
+            self.seconds += time.monotonic() - since
 
     def overdue(self) -> float:
         """Say for how many seconds the time limit has been over in the call that runs; negative while there is time left."""
-        if self.attempts.timeout is None or self.since is None:
+        seconds, since = self.seconds, self.since  # once, in this order: the call may end at any moment
+        if self.attempts.timeout is None or since is None:
             return float("-inf")
-        return self.seconds + time.monotonic() - self.since - self.attempts.timeout
+        return seconds + time.monotonic() - since - self.attempts.timeout
 
     def left(self) -> float | None:
         """Say how many seconds of the time limit are left after the calls that have ended; None without a limit."""

@@ -193,7 +193,7 @@ class _Loop:
             await asyncio.wait(self._calls, timeout=_LAST_WAIT)
 
     async def _work(self) -> None:
-        while True:
+        while not self._closing.is_set():  # a labeler may have kept the cancellation from its task
             await self._submitted.acquire()
             with self._lock:
                 if self._abandoned:

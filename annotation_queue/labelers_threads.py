@@ -68,7 +68,8 @@ class ThreadLabelers:
     def submit(self, claims: Sequence[Claim]) -> None:
         """Queue claims to be labelled, in order."""
         self._claims.extend(claims)
-        self._wake(min(len(claims), len(self._workers)) - self._wakes.qsize())
+        # For all that wait, not these alone: whoever an earlier wake was for may not have taken its claim yet.
+        self._wake(min(len(self._claims), len(self._workers)) - self._wakes.qsize())
 
     def withdraw(self) -> list[Claim]:
         """Take back the claims that no labeler has started, and start no further attempts."""

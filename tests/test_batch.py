@@ -6,6 +6,7 @@ import asyncio
 import functools
 import threading
 from datetime import timedelta
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +19,9 @@ from annotation_queue import (
     UnavailableReason,
     run_batch,
 )
+from annotation_queue.attempts import Attempts
+from annotation_queue.labelers import OutcomeKind
+from annotation_queue.labelers_threads import ThreadLabelers
 from helpers.batches import fill, label_number, states
 from helpers.clocks import PATIENCE
 
@@ -25,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from annotation_queue import QueueItem
-    from annotation_queue.labelers import Labeler
+    from annotation_queue.labelers import Labeler, Outcome
 
 
 @pytest.mark.parametrize("workers", [1, 5])
@@ -55,6 +59,24 @@ def test_every_item_is_labelled_once_and_reported(
     assert report.unavailable.reason is UnavailableReason.FINISHED
     assert report.items_per_second == pytest.approx(200 / report.seconds)
     assert [one.attempted for one in reports] == list(range(1, 201))
+
+
+def test_claims_that_come_one_by_one_are_worked_on_at_once(queues: AnnotationQueues) -> None:
+    claims = queues.claim_batch(fill(queues, 3), "model", 3)
+    together = threading.Barrier(3)
+    outcomes: SimpleQueue[Outcome] = SimpleQueue()
+
+    def label(_item: QueueItem) -> object:
+        return together.wait(PATIENCE)
+
+    labelers = ThreadLabelers(label, workers=3, attempts=Attempts(most=1), report=outcomes.put)
+    try:
+        for claim in claims:
+            labelers.submit((claim,))
+        kinds = [outcomes.get(timeout=2 * PATIENCE).kind for _ in claims]
+    finally:
+        labelers.close(wait=True)
+    assert kinds == [OutcomeKind.LABELLED] * 3
 
 
 def test_a_second_run_finds_nothing_to_do(queues: AnnotationQueues) -> None:

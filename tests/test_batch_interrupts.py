@@ -25,6 +25,12 @@ if TYPE_CHECKING:
     from annotation_queue.labelers import Labeler
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no busy machine outlast the grace time."""
+    monkeypatch.setattr(batch_run, "GRACE", PATIENCE)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_lets_running_items_end_and_releases_the_rest(
     queues: AnnotationQueues, shape: Callable[[Labeler], Labeler], number: signal.Signals

@@ -228,7 +228,7 @@ def test_a_label_or_a_skip_ends_the_row(queues: AnnotationQueues, between: str) 
     assert [one.skipped + one.completed for one in reports] == [1, 1, 1, 4, 4, 4, 7, 7, 7, 10, 10, 10]
 
 
-def test_a_row_that_an_interrupt_cuts_off_is_skipped(queues: AnnotationQueues) -> None:
+def test_a_row_that_an_interrupt_cuts_off_is_released(queues: AnnotationQueues) -> None:
     queue_id = fill(queues, 9)
 
     def label(item: QueueItem) -> object:
@@ -238,8 +238,8 @@ def test_a_row_that_an_interrupt_cuts_off_is_skipped(queues: AnnotationQueues) -
         raise ValueError("no")
 
     report = run_batch(queues, queue_id, label, annotator_id="model", max_attempts=1)
-    assert (report.stop_reason, report.failed, report.skipped) == (StopReason.INTERRUPTED, 2, 2)
-    assert states(queues, queue_id) == ["skipped"] * 2 + ["unstarted"] * 7
+    assert (report.stop_reason, report.failed, report.skipped) == (StopReason.INTERRUPTED, 2, 0)
+    assert states(queues, queue_id) == ["unstarted"] * 9
 
 
 def test_failures_in_a_row_stop_a_run_that_releases_too(queues: AnnotationQueues) -> None:

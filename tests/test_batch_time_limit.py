@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
-from annotation_queue import AnnotationQueues, BatchReport, OnFailure, StopReason, run_batch
+from annotation_queue import AnnotationQueues, BatchReport, OnFailure, StopReason, batch_run, run_batch
 from annotation_queue.attempts import Attempts
 from annotation_queue.labelers import Work
-from helpers.batches import fill, label_number, states
+from helpers.batches import fill, interrupt, label_number, states
 from helpers.clocks import PATIENCE, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from annotation_queue import QueueItem
 
@@ -160,6 +161,36 @@ def test_attempts_share_the_time_and_waits_between_them_do_not_count(queues: Ann
     assert work.left() == 0.0
 
 
+def test_a_call_that_ends_while_it_is_timed_neither_breaks_the_watch_nor_counts_twice(
+    queues: AnnotationQueues, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = queues.claim(fill(queues, 1), "model")
+    assert claim
+    work = Work(claim, Attempts(timeout=60.0))
+    now = 100.0
+    meanwhile: list[Callable[[], object]] = []  # what another thread does at the moment when the clock is read
+
+    def tell() -> float:
+        if meanwhile:
+            meanwhile.pop()()
+        return now
+
+    monkeypatch.setattr("annotation_queue.labelers.time.monotonic", tell)
+    work.begin()
+    now += 40.0
+    meanwhile.append(work.stop)
+    assert work.overdue() == -20.0
+    assert work.seconds == 40.0
+    work.seconds = 0.0
+    work.begin()
+    now += 40.0
+    overdue: list[float] = []
+    meanwhile.append(lambda: overdue.append(work.overdue()))
+    work.stop()
+    assert overdue == [float("-inf")]
+    assert work.seconds == 40.0
+
+
 @pytest.mark.parametrize("is_async", [False, True])
 def test_no_attempt_begins_when_the_time_is_over(queues: AnnotationQueues, is_async: bool) -> None:  # noqa: FBT001 - a case
     queue_id = fill(queues, 1)
@@ -222,6 +253,25 @@ def test_an_exit_within_the_time_limit_ends_the_run(queues: AnnotationQueues) ->
     with pytest.raises(SystemExit, match="no key"):
         run_batch(queues, queue_id, label, annotator_id="model", timeout=LIMIT)
     assert set(states(queues, queue_id)) == {"unstarted"}
+
+
+def test_a_coroutine_that_outlives_its_cancellation_at_the_end_of_a_run_leaves_no_thread_behind(
+    queues: AnnotationQueues, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_run, "GRACE", 0.05)
+    queue_id = fill(queues, 2)
+    before = set(threading.enumerate())
+
+    async def label(_item: QueueItem) -> object:
+        interrupt()
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(PATIENCE)
+        return "late"
+
+    report = run_batch(queues, queue_id, label, annotator_id="model")
+    assert (report.interrupted, report.completed) == (True, 0)
+    wait_until(lambda: set(threading.enumerate()) <= before)
+    assert states(queues, queue_id) == ["unstarted"] * 2
 
 
 def test_a_run_with_a_time_limit_leaves_no_thread_behind(queues: AnnotationQueues) -> None:

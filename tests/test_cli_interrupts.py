@@ -68,6 +68,6 @@ def test_a_second_interrupt_stops_at_once(shell: Shell) -> None:
     while "stopping" not in process.stderr.readline():
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=5)
+    _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert err.splitlines()[-1] == "annotation-queue: interrupted"

@@ -59,6 +59,16 @@ def test_failures_are_counted_and_end_in_exit_code_1(shell: Shell) -> None:
     assert found["5"] == ("completed", "5", None)
 
 
+def test_what_a_labeler_says_cannot_move_the_cursor(shell: Shell) -> None:
+    shell.records(1)
+    (shell.folder / "own_labelers.py").write_text("def boo(item): raise ValueError('\\x1b[2Jboo\\x07')")
+    _, err = shell.label("items.jsonl", "--max-attempts", "1", labeler="boo", code=1)
+    assert "last failure: 0: ValueError: ?[2Jboo?" in err.splitlines()
+    shell.records(2)
+    _, err = shell.label("items.jsonl", "--max-attempts", "1", "--on-failure", "raise", labeler="boo", code=1)
+    assert err.splitlines()[-1].startswith("annotation-queue: ValueError: ?[2Jboo? (while labelling item ")
+
+
 def test_failures_may_be_released_or_end_the_job(shell: Shell) -> None:
     shell.records(6)
     shell.label(

@@ -212,7 +212,7 @@ for _, n in items():
         answer("stray")
 """,
     )
-    _, err = shell.label("items.jsonl", *program, "--max-attempts", "2", "--rate", "4")
+    _, err = shell.label("items.jsonl", *program, "--max-attempts", "2", "--rate", "2")
     assert "stray" not in {label for _, label, _ in found(shell).values()}
     assert "3 labelled; 0 failed, 1 retries" in err
     assert len(started(shell.folder)) == 2

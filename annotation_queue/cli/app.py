@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from annotation_queue import __version__
-from annotation_queue.cli.store import BAD_INPUT, FAILURES, INTERRUPTED, STORAGE_FAILED, Failure
+from annotation_queue.cli.store import BAD_INPUT, FAILURES, INTERRUPTED, STORAGE_FAILED, Failure, say
 from annotation_queue.errors import AnnotationQueueError, StorageError
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return FAILURES
     except (AnnotationQueueError, OSError, KeyboardInterrupt, click.Abort, click.ClickException) as error:
         what, code = _explain(error)
-        sys.stderr.write(f"{_NAME}: {' '.join(what.split())}\n")
+        say(f"{_NAME}: {' '.join(what.split())}")
     return code if isinstance(code, int) else 0
 
 

@@ -174,13 +174,13 @@ Examples:
     "--rate",
     metavar="N",
     type=click.FloatRange(min=0, min_open=True),
-    help="Label at most so many items per second and annotator.",
+    help="Call the labeler at most so often per second and annotator, further attempts too.",
 )
 @click.option(
     "--timeout",
     metavar="SECONDS",
     type=click.FloatRange(min=0, min_open=True),
-    help="Time limit of each attempt; a program that exceeds it is killed.",
+    help="Time limit of a function for an item, its attempts together; of a program for each attempt: then it is killed.",
 )
 @click.option(
     "--max-attempts",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import signal
 import socket
 import tomllib
 from pathlib import Path
@@ -72,7 +73,7 @@ class TokenFile:
 def serve(*, db: Path, token_file: Path, host: str, port: int, rate_limit: str | None, synchronous: str) -> None:
     """Serve the queues of a file over HTTP, as W&B Weave and EvalGuard have it.
 
-    A token is sent as Bearer, or as the password of Basic. /openapi.json describes what is served. Ctrl-C stops it.
+    A token is sent as Bearer, or as the password of Basic. /openapi.json describes what is served. Ctrl-C or SIGTERM stops it.
     """
     tokens = _read_tokens(token_file)
     try:
@@ -91,6 +92,8 @@ def serve(*, db: Path, token_file: Path, host: str, port: int, rate_limit: str |
         )
         name = f"[{host}]" if ":" in host else host
         say(f"serving {db} on http://{name}:{listener.getsockname()[1]} (see /openapi.json; Ctrl-C stops)")
+        # The server ends at a signal and then raises it again: SIGTERM too shall lead through here, where the file is closed.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         server.run(sockets=[listener])
 
 

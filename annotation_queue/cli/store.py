@@ -108,8 +108,8 @@ def fail(what: str, code: int = BAD_INPUT) -> NoReturn:
 
 
 def say(what: str) -> None:
-    """Write a line for people to standard error."""
-    sys.stderr.write(f"{what}\n")
+    """Write a line for people to standard error, without what could move a terminal's cursor: it may quote labelers."""
+    sys.stderr.write(f"{printable(what)}\n")
 
 
 def print_json(record: dict[str, Any]) -> None:
