@@ -21,7 +21,8 @@ def test_every_python_block_of_the_readme_runs(tmp_path: Path, monkeypatch: pyte
     for example in examples:
         example.evaluate()
     assert len(examples) >= 6
-    examples[0].document.namespace["repository"].close()
+    for name in ("repository", "labels"):
+        examples[0].document.namespace[name].close()
 
 
 @pytest.mark.parametrize("heading", ["Run it", "Test it"])

@@ -60,7 +60,8 @@ class Principal:
 
     Args:
         user_id: Creates, adds and annotates: the annotator id of all that this principal does.
-        project_ids: The projects that the principal belongs to.
+        project_ids: The projects that the principal belongs to. EvalGuard's request, which names no project, is for an item in
+            one of these.
     """
 
     user_id: str = attrs.field(converter=_user_id)

@@ -13,8 +13,8 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from annotation_queue.errors import AnnotationQueueError
-from annotation_queue.values import check_integer
-from annotation_queue.web.access import credentials_of, is_member
+from annotation_queue.values import check_integer, describe
+from annotation_queue.web.access import Principal, credentials_of, is_member
 from annotation_queue.web.openapi import openapi
 from annotation_queue.web.operations import OPERATIONS, Backend, Call
 from annotation_queue.web.rates import RateLimit
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from annotation_queue.repository import Repository
-    from annotation_queue.web.access import Authenticate, Authorize, Principal
+    from annotation_queue.web.access import Authenticate, Authorize
     from annotation_queue.web.operations import Operation
 
 _LOGGER: Final = logging.getLogger("annotation_queue.web")
@@ -48,8 +48,9 @@ def create_app(
     """Make an ASGI app that serves the published annotation-queue APIs, to run as it is or to mount below any prefix.
 
     It serves W&B Weave's nine operations, EvalGuard's update of an item, and ``/openapi.json``, which describes them. The
-    three functions may be slow: they run in worker threads, as all work does. What they raise is logged and answered
-    with 500, but for this library's own errors, which are answered as if they came from the queues.
+    three functions may be slow: they run in worker threads, as all work does, so none is a coroutine function. What they
+    raise is logged and answered with 500, but for this library's own errors, which are answered as if they came from the
+    queues.
 
     Args:
         repository: Where everything is stored. The app does not close it.
@@ -104,6 +105,8 @@ class _Gate:
         principal = None if credentials is None else self.authenticate(credentials)
         if principal is None:
             raise Denied(401, "credentials that are known here are needed: Basic or Bearer", _CHALLENGES)
+        if not isinstance(principal, Principal):  # such as a coroutine, of a function written as "async def"
+            raise TypeError(f"authenticate gave {describe(principal)}, neither a Principal nor None")
         seconds = None if self.rate_limit is None else self.rate_limit.wait(principal.user_id)
         if seconds is not None:
             raise Denied(429, f"too many requests; again in {seconds} s", {"Retry-After": str(seconds)})

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import attrs
 
 from annotation_queue.queues import AnnotationQueues
+from annotation_queue.values import describe
 from annotation_queue.web.access import Action
 from annotation_queue.web.requests import Denied
 from annotation_queue.wire import evalguard, weave
@@ -39,8 +40,12 @@ class Backend:
 
         Raises:
             Denied: The principal may not.
+            TypeError: The backend gave neither True nor False.
         """
-        if not self.authorize(principal, project_id, action):
+        allowed = self.authorize(principal, project_id, action)
+        if not isinstance(allowed, bool):  # a coroutine, of a function written as "async def", would count as a yes
+            raise TypeError(f"authorize gave {describe(allowed)}, not a bool")
+        if not allowed:
             raise Denied(403, f"no right to {action} in this project")
         return AnnotationQueues(self.repository, project_id)
 

@@ -7,7 +7,7 @@ import operator
 import re
 from datetime import datetime
 from enum import StrEnum
-from functools import partial
+from functools import cache, partial
 from heapq import nsmallest
 from typing import TYPE_CHECKING, Any, Final, Literal, NewType, TypeAlias, TypeVar, get_args, get_origin
 
@@ -33,6 +33,8 @@ Place: TypeAlias = "tuple[str | int, ...]"
 
 MOST_FAULTS: Final = 100
 """So many faults of one request are named; of a request with more, the first."""
+_SLICE: Final = 256
+"""So many values of a list are looked at together."""
 
 
 class BadMessage(AnnotationQueueError, ValueError):
@@ -102,6 +104,7 @@ def _choice(value: object, kind: Any) -> Any:  # noqa: ANN401 - whatever the enu
     return kind(value) if isinstance(kind, type) else value
 
 
+@cache
 def choices_of(kind: Any) -> tuple[str, ...]:  # noqa: ANN401 - a type, in any of the ways to write one
     """List the texts that a `Literal` or a `StrEnum` allows; none for any other type."""
     if _is_literal(kind):
@@ -124,19 +127,23 @@ def _tuple_hook(kind: Any, converter: cattrs.Converter) -> Callable[[object, obj
     def hook(value: object, _type: object) -> object:
         if type(value) is not list:
             raise _Unfit(value, "a list", "list_type")
-        if element in (str, Id) and _are_plain(value, empty=element is str):
-            return tuple(value)
-        made, errors = [], []
-        for index, each in enumerate(value):
-            try:
-                made.append(structure(each, element))
-            except Exception as error:  # noqa: BLE001 - every one is named in the answer, or raised from there
-                error.__notes__ = [IterableValidationNote("", index, element)]
-                errors.append(error)
-                if len(errors) == MOST_FAULTS:
-                    break
+        made: list[object] = []
+        errors: list[Exception] = []
+        for start in range(0, len(value), _SLICE):
+            part = value[start : start + _SLICE]
+            if element in (str, Id) and _are_plain(part, empty=element is str):
+                made += part
+                continue
+            for index, each in enumerate(part, start):
+                try:
+                    made.append(structure(each, element))
+                except Exception as error:  # noqa: BLE001 - every one is named in the answer, or raised from there
+                    error.__notes__ = [IterableValidationNote("", index, element)]
+                    errors.append(error)
+            if len(errors) >= MOST_FAULTS:
+                break
         if errors:
-            raise IterableValidationError("", errors, kind)
+            raise IterableValidationError("", errors[:MOST_FAULTS], kind)
         return tuple(made)
 
     return hook

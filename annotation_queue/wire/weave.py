@@ -26,7 +26,7 @@ from annotation_queue.query import ItemFilter, ItemQuery, QueueQuery
 from annotation_queue.sorting import SortBy
 from annotation_queue.states import COMPLETED, IN_PROGRESS, SKIPPED, AnnotationState
 from annotation_queue.values import describe
-from annotation_queue.wire.shaping import BadMessage, Count, load, misfit, read, refused, write
+from annotation_queue.wire.shaping import BadMessage, Count, dump, load, misfit, read, refused, write
 from annotation_queue.wire.weave_messages import (
     AddCallsBody,
     AddCallsRes,
@@ -102,7 +102,7 @@ ResolveCalls: TypeAlias = "Callable[[str, Sequence[str]], Iterable[NewItem]]"
 MAX_LIMIT: Final = 1_000
 """So many items or statistics one answer holds, where nobody says otherwise."""
 MAX_SHOWN_BYTES: Final = 64 << 20
-"""What the display fields of one addition may take in all, since they are stored with each of its calls."""
+"""What the display fields of one addition may take in all, as JSON, since they are stored with each of its calls."""
 _TARGETS: Final = (IN_PROGRESS, COMPLETED, SKIPPED)
 
 
@@ -206,7 +206,7 @@ def add_calls(
         BadMessage: The display fields, stored with each of the calls, would take more than 64 MiB.
     """
     shown = body.display_fields
-    if len(body.call_ids) * sum(map(len, shown)) > MAX_SHOWN_BYTES:
+    if len(body.call_ids) * len(dump(shown)) > MAX_SHOWN_BYTES:
         raise misfit(
             ("body", "display_fields"), f"expected fewer, to be stored with each of {len(body.call_ids):,} calls"
         )
@@ -292,11 +292,11 @@ def update_progress(
 
 
 def _check_start(queues: AnnotationQueues, queue_id: str, item_id: str, annotator_id: str) -> None:
-    # Weave: nobody starts an item twice, also one that went back to unstarted. Ours: what was released may be started again,
-    # and a Workflow may reopen what is finished. Weave has no releases, so only those who also use claims see this.
+    # Weave: nobody starts what they finished. Ours: a Workflow may reopen it. What was released or ran out is in Weave's
+    # words a record that is not there, since none of its records is unstarted; so it may be started again.
     queues.get_item(item_id, queue_id=queue_id)
     own = [each.state for each in queues.progress(item_id) if each.annotator_id == annotator_id]
-    if own and own[0] is not IN_PROGRESS:
+    if own and own[0] in {COMPLETED, SKIPPED}:
         raise Refused(f"this annotator's state on the item is {own[0]}, and a second start is refused")
 
 

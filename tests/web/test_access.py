@@ -188,6 +188,18 @@ def test_evalguard_looks_only_where_the_user_may_annotate(connect: Callable[...,
         assert [each.annotator_id for each in AnnotationQueues(repository, OTHER).progress(item_id)] == ["bob"]
 
 
+@pytest.mark.parametrize("options", [{"authorize": lambda *_: "yes"}, {"authenticate": lambda _: "ann"}])
+def test_what_only_looks_like_a_yes_opens_nothing(
+    connect: Callable[..., httpx.Client], caplog: pytest.LogCaptureFixture, options: dict[str, Any]
+) -> None:
+    # Any coroutine counts as true: a check that was written as "async def" must not let everybody in.
+    client = connect(**{"authorize": lambda *_: True} | options)
+    answer = client.post("/annotation_queues/query", json={"project_id": PROJECT})
+    assert (answer.status_code, answer.json()) == (500, {"reason": "the server failed"})
+    (name,) = options
+    assert f"TypeError: {name} gave str" in caplog.text
+
+
 def test_a_user_who_asks_too_often_is_told_when_to_come_back(connect: Callable[..., httpx.Client]) -> None:
     client = connect(rate_limit="3/minute;100/hour")
     asked = [client.post("/annotation_queues/query", json={"project_id": PROJECT}) for _ in range(4)]

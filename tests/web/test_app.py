@@ -169,6 +169,32 @@ def test_a_stream_that_breaks_half_way_ends_without_its_end(connect: Callable[..
         assert "labels.db" not in str(lines)
 
 
+def test_the_first_queues_arrive_before_the_last_are_read(connect: Callable[..., httpx.Client]) -> None:
+    arrived = threading.Event()
+
+    class Waiting(MemoryRepository):
+        """Reads the third page once the first two have arrived."""
+
+        pages = 0
+
+        def query_queues(self, *arguments: Any) -> Any:  # noqa: ANN401 - those of the repository
+            self.pages += 1
+            assert self.pages < 3 or arrived.wait(30)
+            return super().query_queues(*arguments)
+
+    with Waiting() as repository:
+        queues = AnnotationQueues(repository, PROJECT)
+        made = [queues.create(str(n), created_by="ann").id for n in range(9)]
+        client = connect(repository=repository, max_limit=3)
+        read: list[str] = []
+        with client.stream("POST", "/annotation_queues/query", json={"project_id": PROJECT}) as answer:
+            for line in answer.iter_lines():
+                read.append(json.loads(line)["id"])
+                if len(read) == 6:
+                    arrived.set()
+        assert read == made[::-1]
+
+
 def test_a_stream_is_a_line_of_json_for_each_queue(client: httpx.Client) -> None:
     for name in ("a\nb", "c\u2028d", "é"):
         client.post("/annotation_queues", json=QUEUE | {"name": name})

@@ -76,6 +76,19 @@ def test_it_serves_the_file_to_whoever_has_a_token(shell: Shell) -> None:
         assert [(each.name, each.created_by) for each in queues] == [("q", "ann")] * 2
 
 
+def test_it_closes_the_file_when_it_is_told_to_end(shell: Shell) -> None:
+    with serving(shell) as (url, process):
+        made = httpx.post(
+            f"{url}/annotation_queues", json={**PROJECT, "name": "q", "scorer_refs": []}, auth=("", "ann-key")
+        )
+        assert made.status_code == 200
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=30)
+        assert (process.returncode, out, err.strip()) == (130, "", "annotation-queue: interrupted")
+    assert shell.exists("labels.db")
+    assert not shell.exists("labels.db-wal")
+
+
 def test_it_counts_how_often_a_user_asks(shell: Shell) -> None:
     with serving(shell, "--rate-limit", "1/hour", "--host", "localhost") as (url, _):
         asked = [httpx.post(f"{url}/annotation_queues/query", json=PROJECT, auth=("", "ann-key")) for _ in range(2)]

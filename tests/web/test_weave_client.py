@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 
 from annotation_queue import AnnotationQueues, MemoryRepository, NewItem
+from annotation_queue.wire import weave_messages
 from helpers.servers import OTHER, PROJECT
 
 if TYPE_CHECKING:
@@ -250,3 +253,57 @@ def test_a_long_list_of_queues_streams_whole(weave: Callable[..., Weave]) -> Non
     made = [call("create", name=f"é {n}", scorer_refs=[]).id for n in range(30)]
     assert [each.id for each in call("query")] == made[::-1]
     assert [each.id for each in call("query", limit=20, offset=5)] == made[::-1][5:25]
+
+
+# What an operation takes and what it answers, by the client's module and class.
+TAKEN = {
+    "annotation_queue_create_params.AnnotationQueueCreateParams": weave_messages.CreateBody,
+    "annotation_queue_query_params.AnnotationQueueQueryParams": weave_messages.QueuesQueryBody,
+    "annotation_queue_query_params.SortBy": weave_messages.QueueSortBy,
+    "annotation_queue_read_params.AnnotationQueueReadParams": weave_messages.ProjectQuery,
+    "annotation_queue_update_params.AnnotationQueueUpdateParams": weave_messages.UpdateBody,
+    "annotation_queue_delete_params.AnnotationQueueDeleteParams": weave_messages.ProjectQuery,
+    "annotation_queue_stats_params.AnnotationQueueStatsParams": weave_messages.StatsBody,
+    "annotation_queues.item_add_params.ItemAddParams": weave_messages.AddCallsBody,
+    "annotation_queues.item_query_params.ItemQueryParams": weave_messages.ItemsQueryBody,
+    "annotation_queues.item_query_params.Filter": weave_messages.ItemsFilter,
+    "annotation_queues.item_query_params.SortBy": weave_messages.ItemSortBy,
+    "annotation_queues.item_update_progress_params.ItemUpdateProgressParams": weave_messages.ProgressBody,
+}
+ANSWERED = {
+    "annotation_queue_create_response.AnnotationQueueCreateResponse": weave_messages.CreateRes,
+    "annotation_queue_schema.AnnotationQueueSchema": weave_messages.Queue,
+    "annotation_queue_read_response.AnnotationQueueReadResponse": weave_messages.QueueRes,
+    "annotation_queue_update_response.AnnotationQueueUpdateResponse": weave_messages.QueueRes,
+    "annotation_queue_delete_response.AnnotationQueueDeleteResponse": weave_messages.QueueRes,
+    "annotation_queue_stats_response.AnnotationQueueStatsResponse": weave_messages.StatsRes,
+    "annotation_queue_stats_response.Stat": weave_messages.QueueStats,
+    "annotation_queues.item_add_response.ItemAddResponse": weave_messages.AddCallsRes,
+    "annotation_queues.item_query_response.ItemQueryResponse": weave_messages.ItemsQueryRes,
+    "annotation_queues.item_query_response.Item": weave_messages.Item,
+    "annotation_queues.item_update_progress_response.ItemUpdateProgressResponse": weave_messages.ProgressRes,
+    "annotation_queues.item_update_progress_response.Item": weave_messages.Item,
+}
+
+
+def client_type(sdk: Any, name: str) -> Any:  # noqa: ANN401 - has no types here
+    module, _, kind = name.rpartition(".")
+    return getattr(importlib.import_module(f"{sdk.__name__}.types.{module}"), kind)
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_the_client_can_send_every_field_that_is_taken_and_no_other(weave_sdk: Any, name: str) -> None:  # noqa: ANN401
+    fields = attrs.fields(TAKEN[name])
+    kind = client_type(weave_sdk, name)
+    assert set(kind.__annotations__) - {"queue_id"} == {field.name for field in fields}
+    sent = {field for field, told in kind.__annotations__.items() if "Required[" in str(told)}
+    assert sent - {"queue_id"} == {field.name for field in fields if field.default is attrs.NOTHING}
+
+
+@pytest.mark.parametrize("name", ANSWERED)
+def test_the_client_knows_every_field_that_is_answered_and_no_other(weave_sdk: Any, name: str) -> None:  # noqa: ANN401
+    fields = attrs.fields(ANSWERED[name])
+    known = client_type(weave_sdk, name).model_fields
+    assert set(known) == {field.name for field in fields}
+    always = {field for field, told in known.items() if told.is_required()}
+    assert always == {field.name for field in fields if field.default is attrs.NOTHING}

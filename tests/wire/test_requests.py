@@ -315,6 +315,18 @@ def test_of_very_many_faults_the_first_are_named(wrong: dict[str, Any]) -> None:
     assert len(faults(weave.AddCallsBody, body)) == MOST_FAULTS
 
 
+@pytest.mark.parametrize(("message", "field"), [(weave.AddCallsBody, "call_ids"), (weave.UpdateBody, "scorer_refs")])
+def test_every_fault_of_a_long_list_has_its_index(message: type, field: str) -> None:
+    base: dict[str, Any] = P | ({"call_ids": [], "display_fields": []} if message is weave.AddCallsBody else {})
+    values: list[object] = [f"c-{n}" for n in range(2_000)]
+    assert getattr(weave.read(message, base | {field: values}), field) == tuple(values)
+    wrong = [0, 255, 256, 511, 1_300, 1_999]
+    for index in wrong:
+        values[index] = "a\0b"
+    found = faults(message, base | {field: values})
+    assert found == [(["body", field, index], "value_error") for index in wrong]
+
+
 @pytest.mark.parametrize(
     "text",
     [
