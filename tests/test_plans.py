@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DIRECTIONS = ("asc", "desc")
-FIELDS = [("created_at",), ("call_started_at",), ("call_op_name",), ("id",), ("updated_at",)]
+FIELDS: list[tuple[str, ...]] = [("created_at",), ("call_started_at",), ("call_op_name",), ("id",), ("updated_at",)]
 FIELDS += [("call_started_at", "created_at"), ("call_op_name", "created_at"), ("priority", "created_at")]
-SUPPORTED = [()] + [
+SUPPORTED: list[tuple[SortBy, ...]] = [()] + [
     tuple(SortBy(field, direction) for field, direction in zip(fields, directions, strict=True))
     for fields in FIELDS
     for directions in product(DIRECTIONS, repeat=len(fields))
