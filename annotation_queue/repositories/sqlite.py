@@ -148,7 +148,12 @@ class SQLiteRepository:
                 session.store(record, change)
 
     def query_items(self, project_id: str, queue_id: str, query: ItemQuery) -> ItemPage:
-        """See `Repository.query_items`. Cost: that of the page, plus what is skipped or counted before it in an index."""
+        """See `Repository.query_items`.
+
+        Cost: that of the page, and a sum over the blocks of its order, one for some 512 items, for a position or an offset. An
+        offset below other filters than one operation or, in queue order, some states is linear in what it passes; an order
+        that no index has needs one sort of what is wanted, and of the whole queue for positions.
+        """
         with self._reading() as session:
             return query_items(session, session.queue(project_id, queue_id), query)
 

@@ -27,7 +27,6 @@ PLACE: Final = ("priority_down", "created_at", "id", "call_started_at", "op")
 """The columns of ``work`` that lanes with blocks have; annotating changes none of them."""
 _STATES: Final = 4
 
-
 _NO_COLUMN: Final = len(PLACE)
 _PICK: Final[dict[Lane, Callable[[tuple[Any, ...]], BlockKey]]] = {
     lane: itemgetter(*(*map(PLACE.index, lane.columns[:-1]), _NO_COLUMN, _NO_COLUMN)[:2], PLACE.index("id"))

@@ -40,6 +40,8 @@ def prepare(connections: Connections, migrations: Sequence[Iterable[str]] = MIGR
     newest = len(migrations)
     connections.peek(lambda connection: _our_version(connection, connections.path, newest))
     with connections.reading() as connection:
+        # A file that another process turns to write-ahead logging at this moment is locked for readers too.
+        connections.retry(connection, "SELECT count(*) FROM sqlite_schema")
         version = _our_version(connection, connections.path, newest)
     if version == newest:
         return
