@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import attrs
@@ -22,7 +23,7 @@ from annotation_queue.states import (
 from annotation_queue.values import check_id, check_integer, check_json, check_lease, lease_end, refuse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from datetime import datetime, timedelta
 
     from annotation_queue.items import QueueItem
@@ -144,19 +145,19 @@ class Annotating(Service):
             InvalidTransition: The workflow has no such move; nothing of the step was written.
         """
         at = self._now()
-        waiting: list[tuple[int, Decision]] = []
+        waiting: list[tuple[int, Claim, JsonValue]] = []
         for index, (claim, annotation) in enumerate(results):
             check_json(f"results[{index}].annotation", annotation)
-            waiting.append((index, self._finishing(claim, COMPLETED, annotation, None, at)))
+            waiting.append((index, _check_claim(claim), annotation))
         outcomes: dict[int, QueueItem | ClaimLost] = {}
         while waiting:
-            step: dict[str, tuple[int, Decision]] = {}
-            for index, decision in waiting:
-                step.setdefault(decision.item_id, (index, decision))
-            done = self._change_all([decision for _, decision in step.values()])
-            for (index, _), outcome in zip(step.values(), done, strict=True):
-                outcomes[index] = outcome if isinstance(outcome, ClaimLost) else outcome[0]
-            waiting = [(index, decision) for index, decision in waiting if index not in outcomes]
+            step: dict[str, tuple[int, Claim, JsonValue]] = {}
+            for result in waiting:
+                step.setdefault(result[1].item.id, result)
+            done = self._change_all(partial(self._completions, step.values(), at))
+            for (index, _, _), outcome in zip(step.values(), done, strict=True):
+                outcomes[index] = outcome
+            waiting = [result for result in waiting if result[0] not in outcomes]
         return tuple(outcomes[index] for index in sorted(outcomes))
 
     def skip(self, claim: Claim, reason: str | None = None) -> QueueItem:
@@ -287,6 +288,11 @@ class Annotating(Service):
 
     def _finish(self, claim: Claim, to_state: AnnotationState, label: JsonValue, reason: str | None) -> QueueItem:
         return self._change(self._finishing(claim, to_state, label, reason, self._now()))[0]
+
+    def _completions(self, results: Iterable[tuple[int, Claim, JsonValue]], at: datetime) -> Iterator[Decision]:
+        # Made one by one: many that are kept at once, with all they refer to, would keep the garbage collector busy.
+        for _, claim, annotation in results:
+            yield self._finishing(claim, COMPLETED, annotation, None, at)
 
     def _finishing(
         self, claim: Claim, to_state: AnnotationState, label: JsonValue, reason: str | None, at: datetime

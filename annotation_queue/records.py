@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -54,7 +55,8 @@ class Standing:
         return self.completed + self.skipped > 0
 
 
-_make_standing = trusted(Standing)
+# Most items stand where others do; what they share, the garbage collector need not visit for each.
+_make_standing = lru_cache(maxsize=4096)(trusted(Standing))
 NEW: Final = Standing(UNSTARTED, None, 0, 0, finished=False, claimable_at=ALWAYS)
 """The standing of an item that nobody touched."""
 

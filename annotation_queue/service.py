@@ -14,7 +14,7 @@ from annotation_queue.states import STANDARD, Workflow, aggregate
 from annotation_queue.values import check_id, check_text, check_time, utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime
 
     from annotation_queue.items import QueueItem
@@ -99,18 +99,18 @@ class Service:
                 return outcome
         raise Conflict("the item kept changing")
 
-    def _change_all(self, decisions: Sequence[Decision]) -> list[tuple[QueueItem, Progress] | ClaimLost]:
+    def _change_all(self, decisions: Callable[[], Iterable[Decision]]) -> list[QueueItem | ClaimLost]:
         """Carry out decisions about different items in one atomic step, but for those whose claim is lost."""
         for _ in range(_ATTEMPTS):
-            outcomes: list[tuple[QueueItem, Progress] | ClaimLost] = []
+            outcomes: list[QueueItem | ClaimLost] = []
             writes: list[tuple[ItemRecord, Change]] = []
-            for decision in decisions:
+            for decision in decisions():
                 try:
-                    outcome, write = _carry_out(decision)
+                    (item, _progress), write = _carry_out(decision)
                 except ClaimLost as error:
                     outcomes.append(error)
                     continue
-                outcomes.append(outcome)
+                outcomes.append(item)
                 if write is not None:
                     writes.append(write)
             if not writes or self._is_saved(writes):
