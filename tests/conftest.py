@@ -37,6 +37,11 @@ REPOSITORIES: dict[str, Callable[[Path], Repository]] = {
 }
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Say whether the tests on PostgreSQL may be left out where there is no server."""
+    parser.addoption("--require-postgres", action="store_true", help="fail where no PostgreSQL server can be found")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Spread the slow tests evenly, so that processes that share the tests share the slow ones too."""
     slow = [item for item in items if item.get_closest_marker("slow")]

@@ -63,6 +63,8 @@ EVERYWHERE = {"attr", "attrs"}
 # What only some modules may import, for its weight or because it is an extra.
 RESERVED = {
     "sqlite3": "repositories.sqlite",
+    "psycopg": "repositories.postgres",
+    "psycopg_pool": "repositories.postgres",
     "cattrs": "wire",
     "starlette": "web",
     "limits": "web",

@@ -26,7 +26,7 @@ from annotation_queue import (
 )
 from annotation_queue.ids import uuid7
 from annotation_queue.repositories import sqlite_connections
-from annotation_queue.repositories.sqlite_items import CHUNK
+from annotation_queue.repositories.sql_chunks import CHUNK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

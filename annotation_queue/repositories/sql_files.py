@@ -11,29 +11,31 @@ _REFERENCE: Final = re.compile(r"@(\w+)@")
 _COMMENT: Final = re.compile(r"^\s*--.*\n", re.MULTILINE)
 
 
-def load_statements(name: str) -> dict[str, str]:
-    """Read the named statements of a file.
+def load_statements(*names: str) -> dict[str, str]:
+    """Read the named statements of files.
 
     Each stands below a line ``-- name: the_name --``; comments and line breaks are left out, and ``@the_name@`` stands for
     the text of an earlier one.
 
     Args:
-        name: The file, without its ending.
+        names: The files, without their ending.
 
     Returns:
-        Name -> statement, in the order of the file.
+        Name -> statement, in the order of the files.
 
     Raises:
         ValueError: A name stands twice, or there is text before the first name.
         KeyError: A statement refers to one that does not stand before it.
     """
-    head, *parts = _BLOCK.split(_read(f"{name}.sql"))
-    names, bodies = parts[::2], parts[1::2]
-    if _flat(head) or len(set(names)) < len(names):
-        raise ValueError(f"{name}.sql: every statement needs a name of its own")
     statements: dict[str, str] = {}
-    for statement, body in zip(names, bodies, strict=True):
-        statements[statement] = _REFERENCE.sub(lambda found: statements[found[1]], _flat(body))
+    for name in names:
+        head, *parts = _BLOCK.split(_read(f"{name}.sql"))
+        if _flat(head):
+            raise ValueError(f"{name}.sql: every statement needs a name")
+        for statement, body in zip(parts[::2], parts[1::2], strict=True):
+            if statement in statements:
+                raise ValueError(f"{name}.sql: there is another statement {statement}")
+            statements[statement] = _REFERENCE.sub(lambda found: statements[found[1]], _flat(body))
     return statements
 
 

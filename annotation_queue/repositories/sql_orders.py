@@ -124,13 +124,14 @@ def order_by(terms: Sequence[Term]) -> str:
     return ", ".join(parts)
 
 
-def beyond(terms: Sequence[Term], values: Sequence[SortValue], *, after: bool) -> Fragment:
+def beyond(terms: Sequence[Term], values: Sequence[SortValue], *, after: bool, inclusive: bool = False) -> Fragment:
     """Write the condition that a row comes after, or before, given sort values.
 
     Args:
         terms: The order.
         values: What to compare with, as `values_of` gives it.
         after: Whether rows after it are wanted, else rows before it.
+        inclusive: Whether a row with these very values is wanted too.
 
     Returns:
         The condition. Where the order allows, it is one comparison of row values, which an index can seek.
@@ -138,12 +139,15 @@ def beyond(terms: Sequence[Term], values: Sequence[SortValue], *, after: bool) -
     if all(term.ascending and not term.nullable for term in terms):
         row = ", ".join(term.text for term in terms)
         marks = ", ".join("?" for _ in terms)
-        sign = ">" if after else "<"
+        sign = (">" if after else "<") + ("=" if inclusive else "")
         return (f"({row}) {sign} ({marks})", tuple(values)) if len(terms) > 1 else (f"{row} {sign} ?", tuple(values))
-    condition: Fragment = ("0", ())
+    condition: Fragment = ("TRUE" if inclusive else "FALSE", ())
     for term, value in zip(reversed(terms), reversed(values), strict=True):
         condition = _or(_strictly(term, value, after=after), _and(_equal(term, value), condition))
-    return condition
+    if terms[0].nullable:
+        return condition
+    # Says no more than the rest, but in words that an index can seek.
+    return _and((f"{terms[0].text} {'>' if after == terms[0].ascending else '<'}= ?", (values[0],)), condition)
 
 
 def _equal(term: Term, value: SortValue) -> Fragment:
@@ -152,7 +156,7 @@ def _equal(term: Term, value: SortValue) -> Fragment:
 
 def _strictly(term: Term, value: SortValue, *, after: bool) -> Fragment:
     if value is None:
-        return ("0", ()) if after else (f"{term.text} IS NOT NULL", ())
+        return ("FALSE", ()) if after else (f"{term.text} IS NOT NULL", ())
     sign = ">" if after == term.ascending else "<"
     if after and term.nullable:
         return f"({term.text} {sign} ? OR {term.text} IS NULL)", (value,)

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from annotation_queue.items import AnnotationQueue, make_queue
 from annotation_queue.query import search_text
-from annotation_queue.states import AnnotationState, Progress, SkipPolicy, make_progress
+from annotation_queue.states import COMPLETED, SKIPPED, AnnotationState, Progress, SkipPolicy, make_progress
 from annotation_queue.values import from_micros, load_json, to_micros, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
+    from annotation_queue.query import QueuePage, QueueQuery
     from annotation_queue.values import JsonValue
 
 STATES: Final = tuple(AnnotationState)
@@ -125,3 +126,23 @@ def progress_of(item_id: str, annotator_id: str, row: Sequence[Any]) -> Progress
         from_micros(created_at),
         from_micros(updated_at),
     )
+
+
+def settled_by(completed: int, skipped: int, at: datetime) -> list[Progress]:
+    """Make the progresses of an item that so many annotators completed and skipped."""
+    states = [COMPLETED] * completed + [SKIPPED] * skipped
+    return [make_progress("item", str(n), state, 0, None, None, None, at, at) for n, state in enumerate(states)]
+
+
+def page_of(project_id: str, query: QueueQuery, queues: Iterable[AnnotationQueue]) -> QueuePage:
+    """Make the page of a query out of all queues whose name matches, in any order.
+
+    Raises:
+        InvalidCursor: As for `QueueQuery.after`.
+    """
+    order, after = query.order(), query.after(project_id)
+    keyed = sorted((order.key(order.values(queue)), queue) for queue in queues)
+    if after is not None:
+        start = order.key(after)
+        keyed = [(key, queue) for key, queue in keyed if key > start]
+    return query.page(project_id, [queue for _, queue in keyed[query.offset :]])

@@ -11,10 +11,11 @@ from annotation_queue.errors import Conflict
 from annotation_queue.query import search_text
 from annotation_queue.records import stats_of
 from annotation_queue.repositories import sqlite_claims
-from annotation_queue.repositories.sql_rows import STATES, queue_of, queue_row
+from annotation_queue.repositories.sql_chunks import CallerError, in_chunks
+from annotation_queue.repositories.sql_rows import STATES, page_of, queue_of, queue_row
 from annotation_queue.repositories.sqlite_check import problems
 from annotation_queue.repositories.sqlite_connections import SYNCHRONOUS, Connections
-from annotation_queue.repositories.sqlite_items import CallerError, add_items, in_chunks, refresh, remove_items
+from annotation_queue.repositories.sqlite_items import add_items, refresh, remove_items
 from annotation_queue.repositories.sqlite_known import Known
 from annotation_queue.repositories.sqlite_queries import query_items
 from annotation_queue.repositories.sqlite_schema import prepare
@@ -88,12 +89,7 @@ class SQLiteRepository:
         with self._reading() as session:
             rows = session.execute(SQL["queues_of_project"], (project_id, wanted, wanted)).fetchall()
             queues = [queue_of(row) for row in rows]
-        order, after = query.order(), query.after(project_id)
-        keyed = sorted((order.key(order.values(queue)), queue) for queue in queues)
-        if after is not None:
-            start = order.key(after)
-            keyed = [(key, queue) for key, queue in keyed if key > start]
-        return query.page(project_id, [queue for _, queue in keyed[query.offset :]])
+        return page_of(project_id, query, queues)
 
     def replace_queue(self, before: AnnotationQueue, after: AnnotationQueue) -> None:
         """See `Repository.replace_queue`. Cost: constant; linear in the items where a policy changes."""

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from itertools import islice
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, cast
 
 import attrs
 
 from annotation_queue.errors import Conflict
 from annotation_queue.items import AddedItems
 from annotation_queue.records import FINISHED, NEW, Change, standing, tally
-from annotation_queue.repositories.sql_rows import json_or_none, micros_or_none
+from annotation_queue.repositories.sql_chunks import make_new, spans
+from annotation_queue.repositories.sql_rows import json_or_none, micros_or_none, settled_by
 from annotation_queue.repositories.sqlite_blocks import admit, dismiss
 from annotation_queue.repositories.sqlite_texts import SQL
-from annotation_queue.states import COMPLETED, SKIPPED, make_progress
 from annotation_queue.values import to_micros
 
 if TYPE_CHECKING:
@@ -24,12 +23,6 @@ if TYPE_CHECKING:
 
     from annotation_queue.items import AnnotationQueue, NewItem, QueueItem
     from annotation_queue.repositories.sqlite_session import Revision, Session
-    from annotation_queue.states import Progress
-
-CHUNK: Final = 2_000
-"""How many items or ids go to the database at once."""
-_MOST_CHARACTERS: Final = 4 << 20
-"""How many characters of ids do, or one id."""
 
 
 def add_items(
@@ -50,14 +43,7 @@ def add_items(
         taken: set[str] = set()
         for wanted in _lists([new.call_id for new in chunk]):
             taken.update(call_id for (call_id,) in session.execute(SQL["taken_calls"], (wanted, num)).fetchall())
-        made: list[QueueItem] = []
-        try:
-            for new in chunk:
-                if new.call_id not in taken:
-                    taken.add(new.call_id)
-                    made.append(make(new, queue[2]))
-        except Exception as error:
-            raise CallerError from error
+        made = make_new(chunk, taken, make, queue[2])
         _insert(session, num, first + len(added), made, numbers)
         added += made
     session.count(num, {key: n * len(added) for key, n in tally(NEW, ()).items()})
@@ -127,35 +113,7 @@ def _insert(
 
 def _lists(texts: Sequence[str]) -> Iterator[str]:
     """Write texts as JSON lists which are all small enough for SQLite, however long the texts are."""
-    start = size = 0
-    for index, text in enumerate(texts):
-        size += len(text)
-        if index > start and (size > _MOST_CHARACTERS or index - start == CHUNK):
-            yield json.dumps(texts[start:index])
-            start, size = index, len(text)
-    if texts:
-        yield json.dumps(texts[start:])
-
-
-class CallerError(Exception):
-    """Carries what the caller's code raised past the place where SQLite's errors are translated; it is the cause."""
-
-
-def in_chunks(items: Iterable[NewItem]) -> Iterator[list[NewItem]]:
-    """Cut an iterable into lists of `CHUNK`, reading no further than the list that is asked for.
-
-    Raises:
-        CallerError: The iterable raised something.
-    """
-    source = iter(items)
-    while True:
-        try:
-            chunk = list(islice(source, CHUNK))
-        except Exception as error:
-            raise CallerError from error
-        if not chunk:
-            return
-        yield chunk
+    return (json.dumps(texts[span]) for span in spans(map(len, texts)))
 
 
 def remove_items(
@@ -188,7 +146,7 @@ def refresh(session: Session, before: tuple[int, int, AnnotationQueue], after: A
     """
     num, revision, was = before
     for completed, skipped, n in session.execute(SQL["kinds_without_hold"], (num,)).fetchall():
-        alike = _settled_by(completed, skipped, was.created_at)
+        alike = settled_by(completed, skipped, was.created_at)
         old, new = standing(alike, was), standing(alike, after)
         if new != old:
             session.execute(SQL["refresh_kind"], (micros_or_none(new.claimable_at), num, completed, skipped))
@@ -200,9 +158,3 @@ def refresh(session: Session, before: tuple[int, int, AnnotationQueue], after: A
             now = (num, revision + 1, item, cast("Revision", record.revision)[3])
             session.store(attrs.evolve(record, revision=now), Change((), (), old, new, record.updated_at))
     session.opened(num)
-
-
-def _settled_by(completed: int, skipped: int, at: datetime) -> list[Progress]:
-    """Make the progresses of an item that so many annotators completed and skipped."""
-    states = [COMPLETED] * completed + [SKIPPED] * skipped
-    return [make_progress("item", str(n), state, 0, None, None, None, at, at) for n, state in enumerate(states)]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterator
 
-SQL: Final = load_statements("sqlite")
+SQL: Final = load_statements("queues", "sqlite")
 
 _Value = TypeVar("_Value")
 

@@ -7,36 +7,11 @@
 w.num, w.revision, w.id, i.call_id, i.call_started_at, i.call_ended_at, w.op, i.call_trace_id, i.display_fields,
     w.added_by, w.state, w.annotator, w.created_at, w.updated_at, w.priority_down, i.payload
 
--- name: queue_columns --
-id, project_id, name, description, scorer_refs, annotations_per_item, skip_policy, lease, created_at, created_by,
-    updated_at, deleted_at
-
--- name: progress_columns --
-p.annotator, p.state, p.token, p.lease_expires_at, p.annotation, p.reason, p.created_at, p.updated_at
-
 -- Queues
-
--- name: queue_key --
-SELECT num, revision FROM queues WHERE id = ?
-
--- name: queue_by_num --
-SELECT @queue_columns@
-FROM queues WHERE num = ?
 
 -- name: queues_of_project --
 SELECT @queue_columns@
 FROM queues WHERE project_id = ? AND deleted_at IS NULL AND (? IS NULL OR instr(search_name, ?) > 0)
-
--- name: add_queue --
-INSERT INTO queues (id, project_id, name, search_name, description, scorer_refs, annotations_per_item, skip_policy, lease,
-    created_at, created_by, updated_at, deleted_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (id) DO NOTHING RETURNING num
-
--- name: replace_queue --
-UPDATE queues SET name = ?, search_name = ?, description = ?, scorer_refs = ?, annotations_per_item = ?, skip_policy = ?,
-    lease = ?, updated_at = ?, deleted_at = ?, revision = revision + 1
-WHERE num = ?
 
 -- Texts
 
@@ -295,9 +270,6 @@ SELECT w.num FROM work AS w
 WHERE w.queue = ? AND w.revision > 0 AND EXISTS (SELECT 1 FROM progresses AS p WHERE p.item = w.num AND p.state = 1)
 
 -- Checks
-
--- name: all_queues --
-SELECT num, revision FROM queues ORDER BY num
 
 -- name: live_nums --
 SELECT num FROM work WHERE queue = ? ORDER BY num

