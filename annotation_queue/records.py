@@ -246,14 +246,20 @@ def count_change(record: ItemRecord, change: Change) -> dict[tuple[str | None, s
     Returns:
         The differences of `tally`, without zeros.
     """
-    changed = {progress.annotator_id for progress in change.progresses}
-    before = [progress for progress in record.progresses if progress.annotator_id in changed]
-    counts = tally(change.standing, change.progresses)
-    for key in tally(change.before, before):
-        if key in counts:
-            del counts[key]
-        else:
-            counts[key] = -1
+    before, after = change.before, change.standing
+    counts: dict[tuple[str | None, str], int] = {}
+    if before.state is not after.state:
+        counts[None, before.state], counts[None, after.state] = -1, 1
+    for kind, n in ((SETTLED, after.settled - before.settled), (FINISHED, after.finished - before.finished)):
+        if n:
+            counts[None, kind] = n
+    states = {progress.annotator_id: progress.state for progress in record.progresses}
+    for progress in change.progresses:
+        was = states.get(progress.annotator_id, UNSTARTED)
+        if was is not progress.state:
+            for state, n in ((was, -1), (progress.state, 1)):
+                if state is not UNSTARTED:
+                    counts[progress.annotator_id, state] = n
     return counts
 
 

@@ -34,7 +34,7 @@ MAX_LEASE: Final = timedelta(days=36_500)
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _DECODER: Final = json.JSONDecoder()
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECONDS_PER_DAY: Final = 86_400_000_000
+_MICROSECOND: Final = timedelta(microseconds=1)
 
 
 def describe(value: object) -> str:
@@ -256,13 +256,13 @@ def to_micros(moment: datetime) -> int:
     >>> to_micros(datetime(1970, 1, 1, 0, 0, 1, 5, tzinfo=UTC))
     1000005
     """
-    since = moment - _EPOCH
-    return since.days * _MICROSECONDS_PER_DAY + since.seconds * 1_000_000 + since.microseconds
+    return (moment - _EPOCH) // _MICROSECOND
 
 
 def from_micros(micros: int) -> datetime:
     """Turn integer microseconds since the epoch into a UTC time; the inverse of `to_micros`."""
-    return _EPOCH + timedelta(microseconds=micros)
+    # Half as long as making the timedelta by keyword.
+    return _EPOCH + micros * _MICROSECOND
 
 
 def dump_json(field: str, value: object, *, error: type[InvalidValue] = InvalidValue) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from annotation_queue.items import Claim, explain_unavailable
+from annotation_queue.items import explain_unavailable, make_claim
 from annotation_queue.records import FINISHED, change_of, view
 from annotation_queue.repositories.sql_rows import time_or_none
 from annotation_queue.repositories.sqlite_known import FIRST_PLACE, NEVER_MICROS
@@ -15,7 +15,7 @@ from annotation_queue.values import lease_end, to_micros
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
-    from annotation_queue.items import AnnotationQueue, Unavailable
+    from annotation_queue.items import AnnotationQueue, Claim, Unavailable
     from annotation_queue.repositories.sqlite_known import Place
     from annotation_queue.repositories.sqlite_session import Session
 
@@ -39,14 +39,7 @@ def claim(
         progresses, transitions = grant(record.progresses, item.id, annotator_id, at=at, expires_at=expires_at)
         session.store(record, change_of(record, progresses, transitions))
         own = progresses[-1]
-        claims.append(
-            Claim(
-                item=view(item, aggregate((own,)), updated_at=at),
-                annotator_id=annotator_id,
-                token=own.token,
-                expires_at=expires_at,
-            )
-        )
+        claims.append(make_claim(view(item, aggregate((own,)), updated_at=at), annotator_id, own.token, expires_at))
         annotator = annotator or session.text_num(annotator_id)
     return tuple(claims) or _unavailable(session, queue, annotator)
 

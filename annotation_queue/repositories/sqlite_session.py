@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, cast
 
 from annotation_queue.errors import Conflict, ItemNotFound, QueueNotFound
 from annotation_queue.items import make_item
-from annotation_queue.records import FINISHED, SETTLED, ItemRecord, count_change
+from annotation_queue.records import FINISHED, SETTLED, ItemRecord, count_change, make_record
 from annotation_queue.repositories.sql_rows import (
     ALWAYS_MICROS,
     RANKS,
@@ -44,6 +45,8 @@ _MOVES: Final = {
     for after in STATES
 }
 """What a change of an item's state adds to the counts of each state."""
+
+_by_annotator: Final = attrgetter("annotator_id")
 
 Revision: TypeAlias = tuple[int, int, int, int]
 """What `ItemRecord.revision` is here: number and revision of the queue, number and revision of the item."""
@@ -109,7 +112,7 @@ class Session(Dictionaries):
         item, revision, updated_at, *key = rows[0][:5]
         queue = self._queue_of_key(project_id, queue_id, (*key,))
         progresses = self._progresses(item_id, [row[5:] for row in rows if row[5] is not None])
-        return ItemRecord(item_id, queue[2], from_micros(updated_at), progresses, (*queue[:2], item, revision))
+        return make_record(item_id, queue[2], from_micros(updated_at), progresses, (*queue[:2], item, revision), None)
 
     def item(self, project_id: str, item_id: str, queue_id: str | None) -> QueueItem:
         """Read an item; arguments, result and errors are those of `Repository.get_item`."""
@@ -143,7 +146,7 @@ class Session(Dictionaries):
     ) -> ItemRecord:
         # An item of revision 0 was never touched.
         progresses = self.progresses(item, item_id) if revision else ()
-        return ItemRecord(item_id, queue[2], from_micros(updated_at), progresses, (queue[0], queue[1], item, revision))
+        return make_record(item_id, queue[2], from_micros(updated_at), progresses, (*queue[:2], item, revision), None)
 
     def item_of(self, row: Sequence[Any], queue: AnnotationQueue) -> QueueItem:
         """Build an item in the aggregate view from the columns of ``live_item``."""
@@ -195,7 +198,8 @@ class Session(Dictionaries):
 
     def _progresses(self, item_id: str, rows: Iterable[Sequence[Any]]) -> tuple[Progress, ...]:
         found = [progress_of(item_id, self.text(annotator), row) for annotator, *row in rows]
-        return tuple(sorted(found, key=lambda progress: progress.annotator_id))
+        found.sort(key=_by_annotator)
+        return tuple(found)
 
     # Changes
 
