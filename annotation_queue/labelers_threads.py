@@ -57,10 +57,10 @@ class ThreadLabelers:
         self._stopping = threading.Event()
         self._closing = threading.Event()
         self._lock = threading.Lock()
+        self._wanted = workers
         self._workers: list[_Worker] = []
         self._started = 0
-        for _ in range(workers):
-            self._start_worker()
+        self._start_workers()
         self._watcher = threading.Thread(target=self._watch, name="labelers-watch", daemon=True)
         if attempts.timeout is not None:
             self._watcher.start()
@@ -93,12 +93,14 @@ class ThreadLabelers:
             if wait and worker.thread is not None:
                 worker.thread.join()
 
-    def _start_worker(self) -> None:
-        self._started += 1
-        worker = _Worker()
-        worker.thread = threading.Thread(target=self._run, args=(worker,), name=f"labeler-{self._started}", daemon=True)
-        self._workers.append(worker)
-        worker.thread.start()
+    def _start_workers(self) -> None:
+        """Start as many threads as are missing."""
+        while len(self._workers) < self._wanted:
+            worker, name = _Worker(), f"labeler-{self._started + 1}"
+            worker.thread = threading.Thread(target=self._run, args=(worker,), name=name, daemon=True)
+            worker.thread.start()
+            self._started += 1
+            self._workers.append(worker)
 
     def _run(self, worker: _Worker) -> None:
         is_watched = self._attempts.timeout is not None
@@ -150,6 +152,7 @@ class ThreadLabelers:
                         worker.work = None
                         self._workers.remove(worker)
                         given_up.append(work)
-                        self._start_worker()
+                with suppress(RuntimeError):  # no thread can be had; the next look tries again
+                    self._start_workers()
             for work in given_up:
                 self._report(work.timed_out())

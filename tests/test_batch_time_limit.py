@@ -60,6 +60,28 @@ def test_a_function_that_hangs_costs_its_item_and_no_worker(queues: AnnotationQu
     assert report.slowest[1].seconds >= LIMIT.total_seconds()
 
 
+def test_where_no_thread_can_be_had_the_next_item_waits_for_one(
+    queues: AnnotationQueues, over: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue_id = fill(queues, 3)
+    start, refused = threading.Thread.start, itertools.count(1)
+
+    def start_later(thread: threading.Thread) -> None:
+        if thread.name == "labeler-2" and next(refused) <= 3:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    def label(item: QueueItem) -> object:
+        if item.call_id == "call-000":
+            over.wait(PATIENCE)
+        return "x"
+
+    monkeypatch.setattr(threading.Thread, "start", start_later)
+    report = run_batch(queues, queue_id, label, annotator_id="model", timeout=LIMIT)
+    assert (report.completed, report.timed_out) == (2, 1)
+    assert next(refused) == 5  # refused three times, and then there was one
+
+
 def test_what_a_function_returns_after_its_time_is_dropped(queues: AnnotationQueues, over: threading.Event) -> None:
     queue_id = fill(queues, 2)
     returned = threading.Event()
