@@ -1,8 +1,9 @@
 """What the library costs, beside what a user would pick instead: ``python -m benchmarks [QUESTION ...] [--quick]``.
 
-One module for each question (`claims`, `adding`, `pages`, `orders`, `stats`, `batch`, `sizes`, `imports`, `contention`), each
-with one function ``measure(run)``. The contestants stand in `benchmarks.contestants`; each of them first answers a small or
-the very same question right, compared with a plain-Python oracle, and is timed only then. A wrong answer ends the run.
+One module for each question (`claims`, `adding`, `pages`, `orders`, `stats`, `batch`, `sizes`, `imports`, `contention`,
+`postgres`), each with one function ``measure(run)``. The contestants stand in `benchmarks.contestants`; each of them first
+answers a small or the very same question right, compared with a plain-Python oracle, and is timed only then. A wrong answer
+ends the run.
 
 How it is timed. Every contestant runs a lap in each round, the order rotates from round to round, and what is compared are
 the medians of the rounds: a busy machine slows all of them alike, so that ratios hold where absolute figures do not. The

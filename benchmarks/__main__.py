@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 
-from benchmarks import adding, batch, claims, contention, imports, orders, pages, sizes, stats
+from benchmarks import adding, batch, claims, contention, imports, orders, pages, postgres, sizes, stats
 from benchmarks.fixtures import opened_fixtures
 from benchmarks.harness import GRID, Run, full_settings, quick_settings, thaw
 from benchmarks.report import print_report, to_json, write_report
@@ -24,6 +24,7 @@ QUESTIONS: Final = {
     "sizes": sizes.measure,
     "adding": adding.measure,
     "contention": contention.measure,
+    "postgres": postgres.measure,
     "claims": claims.measure,
     "batch": batch.measure,
     "pages": pages.measure,

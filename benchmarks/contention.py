@@ -10,6 +10,7 @@ from __future__ import annotations
 import multiprocessing
 import sqlite3
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from annotation_queue import StorageBusy
@@ -20,6 +21,7 @@ from benchmarks.fixtures import new_items
 from benchmarks.harness import OURS_SQLITE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from multiprocessing.queues import SimpleQueue
     from multiprocessing.synchronize import Barrier
     from pathlib import Path
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 _Result: TypeAlias = tuple[list[str], float, float, int]
 
 _QUESTION: Final = "contention"
-_PROCESSES: Final = 8
+PROCESSES: Final = 8
 _ITEMS_PER_SECOND: Final = 12_000
 _PATIENCE: Final = 120.0
 _KINDS: Final[dict[str, type[QueueContestant]]] = {kind.name: kind for kind in (OursOnSQLite, RawSQLite, Huey)}
@@ -46,13 +48,13 @@ def measure(run: Run) -> None:
     busy = dict.fromkeys(_KINDS, 0)
     for _ in range(rounds):
         for name in _KINDS:
-            rate, wait, errors = _compete(name, run.fixtures.scratch(), size, seconds)
+            rate, wait, errors = compete(_KINDS[name], run.fixtures.scratch(), size, seconds, "NORMAL")
             rates[name].append(rate)
             waits[name].append(wait)
             busy[name] += errors
     medians = {}
     for name in _KINDS:
-        work = f"claim + complete, {_PROCESSES} processes, NORMAL"
+        work = f"claim + complete, {PROCESSES} processes, NORMAL"
         medians[name] = run.note(_QUESTION, work, name, size=size, unit="/s", values=tuple(rates[name]))
         run.note(_QUESTION, "longest wait of one call", name, size=size, unit="s", values=tuple(waits[name]))
         run.note(_QUESTION, "busy errors", name, size=size, unit="errors", values=(busy[name],))
@@ -62,33 +64,47 @@ def measure(run: Run) -> None:
     run.at_most("8 processes: busy errors", busy[OURS_SQLITE] + 1, 1, asked=size, size=size, unit="errors + 1")
 
 
-def _compete(name: str, folder: Path, size: int, seconds: float) -> tuple[float, float, int]:
-    kind = _KINDS[name]
+def compete(
+    kind: type[QueueContestant], folder: Path, size: int, seconds: float, synchronous: str
+) -> tuple[float, float, int]:
+    """Let processes of one contestant claim and complete.
+
+    Args:
+        kind: The contestant.
+        folder: Where its files will be.
+        size: How many items to fill in before.
+        seconds: How long.
+        synchronous: As for the contestant.
+
+    Returns:
+        Pairs a second, the longest wait of one call in seconds, and how many calls were told that the storage is busy.
+    """
     contestant = kind(folder, "OFF")
     contestant.fill(new_items(size))
     contestant.close()
+    make = partial(kind, folder, synchronous)
     context = multiprocessing.get_context("spawn")
-    barrier, results = context.Barrier(_PROCESSES), context.SimpleQueue()
-    processes = [
-        context.Process(target=_worker, args=(name, folder, seconds, barrier, results)) for _ in range(_PROCESSES)
-    ]
+    barrier, results = context.Barrier(PROCESSES), context.SimpleQueue()
+    processes = [context.Process(target=_worker, args=(make, seconds, barrier, results)) for _ in range(PROCESSES)]
     for process in processes:
         process.start()
     found = [results.get() for _ in processes]
     for process in processes:
         process.join(_PATIENCE)
-    contestant = kind(folder, "NORMAL")
+    contestant = make()
     done = contestant.done()
     contestant.close()
     served = [call_id for result in found for call_id in result[0]]
-    assert len(set(served)) == len(served), f"{name} served an item twice"
-    assert set(done) == set(served), f"{name} lost what it acknowledged"
+    assert len(set(served)) == len(served), f"{kind.name} served an item twice"
+    assert set(done) == set(served), f"{kind.name} lost what it acknowledged"
     rate = len(served) / max(result[1] for result in found)
     return rate, max(result[2] for result in found), sum(result[3] for result in found)
 
 
-def _worker(name: str, folder: Path, seconds: float, barrier: Barrier, results: SimpleQueue[_Result]) -> None:
-    contestant = _KINDS[name](folder, "NORMAL")
+def _worker(
+    make: Callable[[], QueueContestant], seconds: float, barrier: Barrier, results: SimpleQueue[_Result]
+) -> None:
+    contestant = make()
     served: list[str] = []
     longest, errors = 0.0, 0
     barrier.wait(_PATIENCE)

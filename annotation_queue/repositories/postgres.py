@@ -8,12 +8,13 @@ from contextlib import suppress
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
-from annotation_queue.errors import Conflict, QueueNotFound, StorageBusy, StorageError
+from annotation_queue.errors import Conflict, StorageBusy, StorageError
 from annotation_queue.query import search_text
 from annotation_queue.records import stats_of
 from annotation_queue.repositories import postgres_claims
 from annotation_queue.repositories.postgres_check import problems
 from annotation_queue.repositories.postgres_items import add_items, refresh, remove_items
+from annotation_queue.repositories.postgres_known import Known
 from annotation_queue.repositories.postgres_pool import Pool
 from annotation_queue.repositories.postgres_queries import query_items
 from annotation_queue.repositories.postgres_schema import prepare
@@ -38,10 +39,8 @@ if TYPE_CHECKING:
 
 _LONGEST_SCHEMA: Final = 63
 _LONGEST_TIMEOUT: Final = 1_000_000
-_LONGEST_KEPT: Final = 1_024
 _MANY: Final = CHUNK
 """From how many new items on the server looks at its tables again."""
-_MOST_KEPT: Final = 65_536
 _SHORTEST_WAIT: Final = 0.000_5
 _LONGEST_WAIT: Final = 0.05
 
@@ -62,7 +61,8 @@ class PostgresRepository:
         max_connections: How many connections to open at most; each call uses one for its length.
         timeout: How long to wait for a connection, for a lock and for a statement, in seconds each.
         prepare_threshold: How often a statement is executed before the server keeps it prepared; None for never, which
-            PgBouncer before version 1.21 needs. A pool of the caller's has its own.
+            PgBouncer in transaction mode needs unless it is version 1.22 or newer, its ``max_prepared_statements`` is above
+            0 and libpq is version 17 or newer. A pool of the caller's has its own.
 
     Raises:
         StorageCorrupt: The schema holds another application's tables; it is left as it is.
@@ -96,9 +96,7 @@ class PostgresRepository:
             timeout=timeout,
             prepare_threshold=prepare_threshold,
         )
-        # Numbers of queues never change.
-        self._nums: dict[str, int] = {}
-        self._marks = postgres_claims.Marks()
+        self._known = Known()
         try:
             prepare(self._pool)
         except BaseException:
@@ -128,7 +126,7 @@ class PostgresRepository:
 
         It waits for the changes of the queue's items that are under way, and these then wait for it.
         """
-        with self._writing(alone=self._num(before.id)) as session:
+        with self._writing(alone=self._num(before.id), custom=True) as session:
             num, revision, stored = session.queue(before.project_id, before.id)
             if stored != before:
                 raise Conflict(f"queue {before.id!r} changed meanwhile")
@@ -180,7 +178,10 @@ class PostgresRepository:
             return session.record(project_id, item_id, queue_id)
 
     def save(self, writes: Sequence[tuple[ItemRecord, Change]]) -> None:
-        """See `Repository.save`. Cost: linear in what changes, and one commit."""
+        """See `Repository.save`. Cost: linear in what changes, and one commit.
+
+        All of it is one statement, which has to end within the timeout: at its default that is some 100,000 items.
+        """
         if writes:
             queues = [cast("Revision", record.revision)[0] for record, _ in writes]
             with self._writing(queues) as session:
@@ -192,13 +193,13 @@ class PostgresRepository:
         So it is linear in the offset, and in the positions where they do not follow from it, at a few million a second.
         Orders without an index, and queues that hold texts of 255 characters or more in a sorted field, are sorted.
         """
-        with self._reading() as session:
+        with self._reading(custom=True) as session:
             return query_items(session, session.queue(project_id, queue_id), query)
 
     def remove_items(self, project_id: str, queue_id: str, item_ids: Iterable[str], at: datetime) -> int:
         """See `Repository.remove_items`. Cost: linear in the ids."""
         wanted = list(item_ids)
-        with self._writing([self._num(queue_id)]) as session:
+        with self._writing([self._num(queue_id)], custom=True) as session:
             return remove_items(session, session.queue(project_id, queue_id), wanted, at)
 
     def claim(
@@ -214,22 +215,22 @@ class PostgresRepository:
         """See `Repository.claim`. Cost: constant for each claim, which needs one commit for all.
 
         Nobody waits for anybody else's claim. Only where there is nothing left but items that others have locked at this
-        moment, it looks again until they are claimed or free. Otherwise as for `SQLiteRepository.claim`.
+        moment, it looks again until they are claimed or free. How many there can be at once is limited as for `save`.
+        Otherwise as for `SQLiteRepository.claim`.
         """
         num = self._num(queue_id)
         deadline = time.monotonic() + self._pool.timeout
         wait = _SHORTEST_WAIT
         while True:
-            with self._writing([num]) as session:
-                queue = session.queue(project_id, queue_id)
+            with self._writing([num], custom=True) as session:
                 claims = postgres_claims.claim(
-                    session, queue, annotator_id, self._marks, limit=limit, at=at, lease=lease
+                    session, project_id, queue_id, annotator_id, limit=limit, at=at, lease=lease
                 )
             if claims:
                 return claims
-            with self._reading() as session:
+            with self._reading(custom=True) as session:
                 queue = session.queue(project_id, queue_id)
-                unavailable = postgres_claims.explain(session, queue, annotator_id, self._marks, at)
+                unavailable = postgres_claims.explain(session, queue, annotator_id, at)
             if unavailable is not None:
                 return unavailable
             if time.monotonic() > deadline:
@@ -262,7 +263,7 @@ class PostgresRepository:
         Returns:
             What is wrong, a sentence each; nothing where all is well. Cost: linear in all that is stored.
         """
-        with self._reading() as session:
+        with self._reading(custom=True) as session:
             return tuple(problems(session))
 
     def close(self) -> None:
@@ -277,13 +278,20 @@ class PostgresRepository:
     ) -> None:
         self.close()
 
-    def _reading(self) -> Session:
-        return Session(self._pool.reading())
+    def _reading(self, *, custom: bool = False) -> Session:
+        return Session(self._pool.reading(custom=custom), self._known)
 
     def _writing(
-        self, shared: Sequence[int] = (), *, alone: int | None = None, adding: int | None = None, waits: bool = False
+        self,
+        shared: Sequence[int] = (),
+        *,
+        alone: int | None = None,
+        adding: int | None = None,
+        custom: bool = False,
+        waits: bool = False,
     ) -> Session:
-        return Session(self._pool.writing(shared, alone=alone, adding=adding, waits=waits))
+        begun = self._pool.writing(shared, alone=alone, adding=adding, custom=custom, waits=waits)
+        return Session(begun, self._known)
 
     def _num(self, queue_id: str) -> int:
         """Find the number of a queue of any project, which is what it is locked by.
@@ -291,13 +299,8 @@ class PostgresRepository:
         Raises:
             QueueNotFound: There is none; whether it is live, and of which project, is looked at when it is locked.
         """
-        num = self._nums.get(queue_id)
-        if num is None:
-            with self._reading() as session:
-                row = session.row("queue_key", (queue_id,))
-            if row is None:
-                raise QueueNotFound(queue_id)
-            num = row[0]
-            if len(queue_id) <= _LONGEST_KEPT and len(self._nums) < _MOST_KEPT:
-                self._nums[queue_id] = num
-        return num
+        known = self._known.versions.get(queue_id)
+        if known is not None:
+            return known[0]
+        with self._reading() as session:
+            return session.num(queue_id)

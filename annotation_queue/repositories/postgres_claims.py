@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING
 
 from annotation_queue.items import Claim, explain_unavailable
 from annotation_queue.records import FINISHED, change_of, view
+from annotation_queue.repositories.postgres_known import FIRST_PLACE
 from annotation_queue.repositories.postgres_texts import key_of
 from annotation_queue.repositories.sql_rows import time_or_none
 from annotation_queue.states import AnnotationState, aggregate, claimable_at, grant, is_finished
@@ -14,86 +15,66 @@ from annotation_queue.values import lease_end, to_micros
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
-    from annotation_queue.items import Unavailable
+    from annotation_queue.items import AnnotationQueue, Unavailable
     from annotation_queue.records import Change, ItemRecord
+    from annotation_queue.repositories.postgres_known import Place
     from annotation_queue.repositories.postgres_session import LiveQueue, Session
-
-Place: TypeAlias = tuple[int, int, str]
-"""What sorts in queue order: ``priority_down``, ``created_at`` and the key of ``id``."""
-FIRST_PLACE: Final[Place] = (-(1 << 63), -(1 << 63), "")
-_MOST_MARKS: Final = 65_536
+    from annotation_queue.states import SkipPolicy
 
 
-class Marks:
-    """For each queue and annotator a place before which the annotator has settled every open item.
+def first_place(session: Session, num: int, queue: AnnotationQueue | None, annotator: str) -> Place:
+    """Find a place before which an annotator can claim no open item; the greater it is, the less has to be passed.
 
     Where settling an item leaves it open for others, an annotator who has done many would otherwise pass all of them at every
     claim. A mark is good as long as no item of the queue was opened since, which the queue's counters tell.
+
+    Args:
+        session: The session.
+        num: The number of the queue.
+        queue: The queue, as it was at any time; None where that is not known.
+        annotator: The key of the annotator.
     """
-
-    def __init__(self) -> None:
-        self._marks: dict[tuple[int, str], tuple[int, Place]] = {}
-
-    def start(self, session: Session, queue: LiveQueue, annotator: str) -> Place:
-        """Find the place from which to look for open items."""
-        policies = queue[2].annotations_per_item, queue[2].skip_policy
-        if is_finished(1, 0, *policies) and is_finished(0, 1, *policies):
-            return FIRST_PLACE
-        # Read before the place is looked for: what is opened in between makes the mark worthless, not wrong.
-        openings = session.value("openings", (queue[0],))
-        known, mark = self._marks.get((queue[0], annotator), (-1, FIRST_PLACE))
-        if known != openings:
-            mark = FIRST_PLACE
-        row = session.row("first_unsettled", (queue[0], *mark, annotator)) or session.row("last_open", (queue[0],))
-        place: Place = mark if row is None else (row[0], row[1], row[2])
-        if len(self._marks) > _MOST_MARKS:
-            self._marks.clear()
-        self._marks[queue[0], annotator] = openings, place
-        return place
+    if queue is not None and is_finished(1, 0, *_policies(queue)) and is_finished(0, 1, *_policies(queue)):
+        return FIRST_PLACE
+    # Read before the place is looked for: what is opened in between makes the mark worthless, not wrong.
+    openings = session.value("openings", (num,))
+    known, mark = session.known.marks.get((num, annotator), (-1, FIRST_PLACE))
+    if known != openings:
+        mark = FIRST_PLACE
+    row = session.row("first_unsettled", (num, *mark, annotator)) or session.row("last_open", (num,))
+    place: Place = mark if row is None else (row[0], row[1], row[2])
+    session.known.set_mark(num, annotator, openings, place)
+    return place
 
 
 def claim(
     session: Session,
-    queue: LiveQueue,
+    project_id: str,
+    queue_id: str,
     annotator_id: str,
-    marks: Marks,
     *,
     limit: int,
     at: datetime,
     lease: timedelta | None,
 ) -> tuple[Claim, ...]:
-    """Grant claims inside a write transaction that shares the queue.
-
-    Args:
-        session: The session.
-        queue: The queue.
-        annotator_id: Who wants to work.
-        marks: What is known of the queue's annotators.
-        limit: At most so many claims.
-        at: Now, UTC.
-        lease: How long the claims last; None for the queue's own lease.
+    """Grant claims inside a write transaction that shares the queue; arguments and errors are those of `Repository.claim`.
 
     Returns:
         The claims in queue order. None of them may be since somebody else has what is left locked; `explain` tells.
-
-    Raises:
-        InvalidValue: The lease would end beyond the year 9999.
     """
+    num, annotator = session.num(queue_id), key_of(annotator_id)
+    start = first_place(session, num, session.known.newest(queue_id), annotator)
+    opened, expired = _wanted(num, annotator, start, to_micros(at), limit)
+    found = session.rows("lock_claimable", (*opened, *expired, num))
+    queue = session.live_queue(found[0][:3] if found else None, project_id, queue_id)
     expires_at = lease_end(at, lease or queue[2].lease)
+    rows = [row[3:] for row in found if row[3] is not None]
+    rows.sort(key=lambda row: (row[14], row[12], session.text(num, row[2])))
     claims: list[Claim] = []
     writes: list[tuple[ItemRecord, Change]] = []
-    start = marks.start(session, queue, key_of(annotator_id))
-    opened, expired = _wanted(queue, key_of(annotator_id), start, to_micros(at), limit)
-    nums = session.rows("lock_claimable", (*opened, *expired))
-    # Read as they are since they are locked.
-    found = session.live_rows(queue, (num for (num,) in nums)).values() if nums else ()
-    rows = sorted(found, key=lambda row: (row[14], row[12], session.text(queue[0], row[2])))
-    records = session.records(queue, rows)
-    policies = queue[2].annotations_per_item, queue[2].skip_policy
-    for row in rows:
-        record = records[row[0]]
-        # Whoever had it before it was locked may have changed it after it was chosen.
-        free_at = claimable_at(record.progresses, annotator_id, *policies)
+    # Their progresses are read only now: whoever had an item before it was locked may have changed them after it was chosen.
+    for row, record in zip(rows, session.records(queue, rows).values(), strict=True):
+        free_at = claimable_at(record.progresses, annotator_id, *_policies(queue[2]))
         if len(claims) == limit or free_at is None or free_at > at:
             continue
         progresses, transitions = grant(record.progresses, record.item_id, annotator_id, at=at, expires_at=expires_at)
@@ -106,26 +87,29 @@ def claim(
     return tuple(claims)
 
 
+def _policies(queue: AnnotationQueue) -> tuple[int, SkipPolicy]:
+    return queue.annotations_per_item, queue.skip_policy
+
+
 def _wanted(
-    queue: LiveQueue, annotator: str, start: Place, now: int, limit: int
+    num: int, annotator: str, start: Place, now: int, limit: int
 ) -> tuple[tuple[object, ...], tuple[object, ...]]:
     """Give the values of ``open_items`` and of ``expired_items``."""
-    return (queue[0], *start, now, annotator, limit), (queue[0], now, now, annotator, limit)
+    return (num, *start, now, annotator, limit), (num, now, now, annotator, limit)
 
 
-def explain(session: Session, queue: LiveQueue, annotator_id: str, marks: Marks, at: datetime) -> Unavailable | None:
+def explain(session: Session, queue: LiveQueue, annotator_id: str, at: datetime) -> Unavailable | None:
     """Say at one instant why an annotator can claim nothing; None where they can.
 
     Args:
         session: The session, inside a read snapshot.
         queue: The queue.
         annotator_id: Who wanted to work.
-        marks: What is known of the queue's annotators.
         at: Now, UTC.
     """
     annotator = key_of(annotator_id)
-    start = marks.start(session, queue, annotator)
-    opened, expired = _wanted(queue, annotator, start, to_micros(at), 1)
+    start = first_place(session, queue[0], queue[2], annotator)
+    opened, expired = _wanted(queue[0], annotator, start, to_micros(at), 1)
     if any(session.rows("is_claimable", (*opened, *expired))[0]):
         return None
     counts = session.counts([queue[0]]).get(queue[0], {})

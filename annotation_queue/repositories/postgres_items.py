@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import attrs
+from psycopg.errors import UniqueViolation
 
 from annotation_queue.errors import Conflict
 from annotation_queue.items import AddedItems
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
     from annotation_queue.items import AnnotationQueue, NewItem, QueueItem
     from annotation_queue.repositories.postgres_session import LiveQueue, Revision, Session
+
+_UPDATED_AT_ONCE: Final = 20_000
 
 
 def add_items(
@@ -47,8 +50,14 @@ def add_items(
         if taken is not None or len(set(ids)) < len(ids):
             raise Conflict("an item's id is taken")
         payloads = [json_or_none(item.payload) for item in made]
-        for span in spans(len(payload or "") + len(item.call_id) for payload, item in zip(payloads, made, strict=True)):
-            _insert(session, queue[0], made[span], payloads[span])
+        try:
+            for span in spans(
+                len(payload or "") + len(item.call_id) for payload, item in zip(payloads, made, strict=True)
+            ):
+                _insert(session, queue[0], made[span], payloads[span])
+        except UniqueViolation as error:
+            # Somebody who adds to another queue was faster; the calls of this one are ours alone.
+            raise Conflict("an item's id is taken") from error
         added += made
     session.count(queue[0], {key: n * len(added) for key, n in tally(NEW, ()).items()}, opened=bool(added))
     return AddedItems(added=tuple(added), duplicates=given - len(added))
@@ -59,7 +68,7 @@ def _insert(session: Session, queue: int, items: Sequence[QueueItem], payloads: 
         (item.id, item.call_id, item.call_op_name, item.call_trace_id, item.added_by or item.created_by)
         for item in items
     ]
-    session.long_keys(queue, {text for row in texts for text in row})
+    session.long_keys((queue, text) for row in texts for text in row)
     columns = [[*map(key_of, column)] for column in zip(*texts, strict=True)]
     session.rows(
         "add_items",
@@ -106,11 +115,14 @@ def refresh(session: Session, before: LiveQueue, after: AnnotationQueue) -> None
     """
     num, revision, was = before
     counts: Counter[tuple[str | None, str]] = Counter()
-    for completed, skipped, n in session.rows("kinds_without_hold", (num,)):
+    for completed, skipped, n, first, last in session.rows("kinds_without_hold", (num,)):
         alike = settled_by(completed, skipped, was.created_at)
         old, new = standing(alike, was), standing(alike, after)
         if new != old:
-            session.rows("refresh_kind", (micros_or_none(new.claimable_at), num, completed, skipped))
+            # However many there are, no statement takes long.
+            for start in range(first, last + 1, _UPDATED_AT_ONCE):
+                changed = (micros_or_none(new.claimable_at), num, start, start + _UPDATED_AT_ONCE, completed, skipped)
+                session.rows("refresh_kind", changed)
             counts[None, FINISHED] += n * (new.finished - old.finished)
     held = [item for (item,) in session.rows("held_nums", (num,))]
     for span in spans([1] * len(held)):

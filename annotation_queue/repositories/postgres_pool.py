@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
@@ -46,6 +47,12 @@ _GRACE_SECONDS: Final = 5.0
 _SHARED: Final = "SELECT pg_advisory_xact_lock_shared({}, {})"
 _ADDING: Final = 1 << 30
 _ALONE: Final = "SELECT pg_advisory_xact_lock({}, {})"
+# Every question is about one queue out of many, and the tables are indexed by it: whatever the server believes of a table that
+# it has not looked at yet, no plan, and least of all one that is kept, may read it from end to end.
+_PLANS: Final = {
+    custom: f"SET LOCAL plan_cache_mode = force_{kind}_plan; SET LOCAL enable_seqscan = off"
+    for custom, kind in ((False, "generic"), (True, "custom"))
+}
 
 
 class SilentServer(psycopg.OperationalError):
@@ -141,7 +148,11 @@ class Pool:
         }
         self._is_ours = pool is None
         self._pid = os.getpid()
+        # By process: a fork may catch one that another thread holds.
+        self._locks: dict[int, threading.Lock] = {}
         self._closed = False
+        # Connections that the caller wants without autocommit, while they are lent.
+        self._switched: set[psycopg.Connection[Any]] = set()
         if pool is None:
             self._look()
         self._pool = self._open() if pool is None else pool
@@ -149,23 +160,30 @@ class Pool:
         self._inherited: list[ConnectionPool[Any]] = []
         self._space = crc32(f"annotation_queue {schema}".encode()) >> 2
         milliseconds = max(1, round(timeout * 1_000))
-        # A plan that was kept from when a table was small would be kept until the table is analysed.
         self._settings = (
             f"SET LOCAL search_path TO {quoted(schema)}, pg_temp; SET LOCAL statement_timeout = {milliseconds}; "
-            f"SET LOCAL lock_timeout = {milliseconds}; SET LOCAL jit = off; "
-            "SET LOCAL plan_cache_mode = force_custom_plan"
+            f"SET LOCAL lock_timeout = {milliseconds}; SET LOCAL jit = off"
         )
         self._idle = f"SET LOCAL idle_in_transaction_session_timeout = {milliseconds}"
 
-    def reading(self) -> Transaction:
-        """Lend a connection inside a read transaction: every statement sees the same instant."""
-        # Every question is about one queue out of many, and the tables are indexed by it.
-        scan = "SET LOCAL enable_seqscan = off"
+    def reading(self, *, custom: bool = False) -> Transaction:
+        """Lend a connection inside a read transaction: every statement sees the same instant.
+
+        Args:
+            custom: Whether the best plan of a statement depends on its values and on how much is stored. Else it is planned
+                once for a connection: to plan it takes the server longer than to look up a key.
+        """
         begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-        return Transaction(self, f"{begin}; {self._settings}; {self._idle}; {scan}")
+        return Transaction(self, f"{begin}; {self._settings}; {self._idle}; {_PLANS[custom]}")
 
     def writing(
-        self, shared: Sequence[int] = (), *, alone: int | None = None, adding: int | None = None, waits: bool = False
+        self,
+        shared: Sequence[int] = (),
+        *,
+        alone: int | None = None,
+        adding: int | None = None,
+        custom: bool = False,
+        waits: bool = False,
     ) -> Transaction:
         """Lend a connection inside a write transaction: commits at the end, rolls back on any exception.
 
@@ -176,9 +194,10 @@ class Pool:
             shared: Numbers of queues that change only after it.
             alone: Number of a queue that nobody else works on.
             adding: Number of a queue that nobody else adds to.
+            custom: As for `reading`.
             waits: Whether the caller's own code runs inside it, which may take any time.
         """
-        parts = ["BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", self._settings]
+        parts = ["BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", self._settings, _PLANS[custom]]
         parts += [] if waits else [self._idle]
         parts += [_SHARED.format(self._space, _lock_key(queue)) for queue in sorted(set(shared))]
         parts += [] if alone is None else [_ALONE.format(self._space, _lock_key(alone))]
@@ -208,6 +227,7 @@ class Pool:
             try:
                 if not connection.autocommit:
                     connection.autocommit = True
+                    self._switched.add(connection)
                 if isinstance(connection, BoundedConnection):
                     connection.patience = None if patient else self.timeout + _GRACE_SECONDS
                 connection.execute(begin, prepare=False)
@@ -228,6 +248,10 @@ class Pool:
                 connection.execute("ROLLBACK", prepare=False)
             except (psycopg.Error, OSError):
                 connection.close()
+        if connection in self._switched:
+            self._switched.discard(connection)
+            with suppress(psycopg.Error):
+                connection.autocommit = False
         with suppress(psycopg.Error):
             self._pool.putconn(connection)
 
@@ -264,11 +288,15 @@ class Pool:
         """Start anew in a forked child."""
         if not self._is_ours:
             raise StorageError(f"the pool of {self.name} belongs to another process; make a repository after the fork")
-        self._inherited.append(self._pool)
-        self._pid = os.getpid()
-        self._pool = self._open()
-        if self._closed:
-            self._pool.close()
+        pid = os.getpid()
+        with self._locks.setdefault(pid, threading.Lock()):
+            if self._pid != pid:
+                self._inherited.append(self._pool)
+                self._pool = self._open()
+                if self._closed:
+                    self._pool.close()
+                # The last: until then every other thread comes here.
+                self._pid = pid
 
 
 def quoted(name: str) -> str:

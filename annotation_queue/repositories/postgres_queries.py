@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from itertools import chain
+from typing import TYPE_CHECKING, Final
 
 from annotation_queue.records import view
 from annotation_queue.repositories.postgres_columns import plan_of
@@ -19,11 +20,14 @@ if TYPE_CHECKING:
     from annotation_queue.query import ItemPage, ItemQuery
     from annotation_queue.repositories.postgres_columns import Plan
     from annotation_queue.repositories.postgres_session import LiveQueue, Session
-    from annotation_queue.repositories.sql_orders import Fragment
+    from annotation_queue.repositories.sql_orders import Fragment, Term
     from annotation_queue.sorting import SortValue
 
 _CALL = "num = (SELECT c.num FROM calls AS c WHERE c.queue = ? AND c.call_id = ?)"
 _KEYS = ("call_op_name", "call_trace_id", "added_by")
+_FIRST_LOOK: Final = 1_024
+_FURTHER: Final = 32
+"""How many items from the first of a page on are looked at for the others, and how many times as many next."""
 
 
 class Selection:
@@ -115,40 +119,65 @@ class Selection:
         ]
 
     def _total(self, conditions: list[Fragment]) -> int:
-        states = self._query.filter.annotation_states
-        if not conditions or (states and self._annotator is None and len(conditions) == 1):
-            counts = self._session.counts([self._queue[0]]).get(self._queue[0], {})
-            return sum(counts.get((None, state), 0) for state in states or AnnotationState)
-        return self._count(self._plan_of(one_state=False), conditions)
+        states, annotator_id = self._query.filter.annotation_states, self._query.annotator_id
+        if conditions and not (states and len(conditions) == 1):
+            return self._count(self._plan_of(one_state=False), [conditions])
+        counts = self._session.counts([self._queue[0]]).get(self._queue[0], {})
+        by_state = {state: counts.get((None, state), 0) for state in AnnotationState}
+        if annotator_id is not None:
+            own = {state: counts.get((annotator_id, state), 0) for state in AnnotationState if state is not UNSTARTED}
+            by_state = {UNSTARTED: sum(by_state.values()) - sum(own.values()), **own}
+        return sum(by_state[state] for state in states or AnnotationState)
 
-    def _count(self, plan: Plan, conditions: list[Fragment]) -> int:
+    def _count(self, plan: Plan, either: Iterable[list[Fragment]]) -> int:
+        """Count the items that fulfil all conditions of a list, over lists that exclude one another."""
         bare = type(plan)(plan.table, ())
-        text, values = bare.select("count(*)", self._queue[0], self._annotator, conditions)
-        ((n,),) = self._session.composed(text, values)
+        counts = [bare.select("count(*)", self._queue[0], self._annotator, conditions) for conditions in either]
+        text = " + ".join(f"({text})" for text, _ in counts)
+        ((n,),) = self._session.composed(f"SELECT {text}", tuple(chain(*(values for _, values in counts))))
         return int(n)
 
     def _positions(
         self, nums: Sequence[int], items: Sequence[QueueItem], after: Sequence[SortValue] | None, *, all_wanted: bool
-    ) -> Iterable[int]:
+    ) -> Sequence[int]:
         """Number the items of a page among all items of the queue, from 1 on."""
         if all_wanted and after is None:
             return range(self._query.offset + 1, self._query.offset + 1 + len(nums))
         if not nums:
             return ()
         plan = self._plan_of(one_state=False)
-        if all_wanted:
-            first = self._count(plan, [self._before(plan, items[0])]) + 1
+        values = values_of(self._order, plan.terms, self._order.values(items[0]))
+        first = self._count(plan, _before(plan.terms, values)) + 1
+        if all_wanted or len(nums) == 1:
             return range(first, first + len(nums))
-        what = f"{plan.table}.num AS num, row_number() OVER (ORDER BY {order_by(plan.terms)}) AS place"
-        upto = self._before(plan, items[-1], inclusive=True)
-        text, values = plan.select(what, self._queue[0], self._annotator, [upto])
-        text = f"SELECT num, place FROM ({text}) AS r WHERE num = ANY(?::bigint[])"
-        places: dict[int, int] = dict(self._session.composed(text, (*values, integers(nums))))
-        return [places[num] for num in nums]
+        onwards = beyond(plan.terms, values, after=True, inclusive=True)
+        places = self._places(plan, onwards, nums)
+        return [first + places[num] for num in nums]
 
-    def _before(self, plan: Plan, item: QueueItem, *, inclusive: bool = False) -> Fragment:
-        values = values_of(self._order, plan.terms, self._order.values(item))
-        return beyond(plan.terms, values, after=False, inclusive=inclusive)
+    def _places(self, plan: Plan, onwards: Fragment, nums: Sequence[int]) -> dict[int, int]:
+        """Number the items of a page from the first one on, from 0 on."""
+        ordered, values = plan.select(f"{plan.table}.num AS num", self._queue[0], self._annotator, [onwards])
+        ordered = f"{ordered} ORDER BY {order_by(plan.terms)} LIMIT ?"
+        numbered = f"SELECT num, row_number() OVER () - 1 AS place FROM ({ordered}) AS o"
+        most, places = _FIRST_LOOK, dict[int, int]()
+        while len(places) < len(nums):
+            # A range of an index has no end but its beginning and a LIMIT: the server would read on behind the last one.
+            asked = (*values, most, integers(nums))
+            text = f"SELECT num, place FROM ({numbered}) AS n WHERE num = ANY(?::bigint[])"
+            places = dict(self._session.composed(text, asked))
+            most *= _FURTHER
+        return places
+
+
+def _before(terms: Sequence[Term], values: Sequence[SortValue]) -> Iterable[list[Fragment]]:
+    """Write which rows come before given sort values, as lists of conditions that exclude one another.
+
+    Each is one range of an index: up to several columns at once, the server would read on to the end of the first one.
+    """
+    equal: list[Fragment] = []
+    for term, value in zip(terms, values, strict=True):
+        yield [*equal, beyond([term], [value], after=False)]
+        equal.append((f"{term.text} IS NULL", ()) if value is None else (f"{term.text} = ?", (value,)))
 
 
 def _among(column: str, ranks: Sequence[int]) -> Fragment:

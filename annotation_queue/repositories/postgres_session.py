@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, cast
 
 from annotation_queue.errors import Conflict, ItemNotFound, QueueNotFound
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 
     from annotation_queue.items import AnnotationQueue, QueueItem
     from annotation_queue.records import Change
+    from annotation_queue.repositories.postgres_known import Known
     from annotation_queue.repositories.postgres_pool import Transaction
     from annotation_queue.states import Progress
 
@@ -54,9 +54,11 @@ class Session:
 
     Args:
         transaction: The transaction, which the session enters and leaves.
+        known: What is known of the schema's queues.
     """
 
-    def __init__(self, transaction: Transaction) -> None:
+    def __init__(self, transaction: Transaction, known: Known) -> None:
+        self.known = known
         self._transaction = transaction
         self._texts: dict[tuple[int, str], str] = {}
         self._cursor: Cursor[TupleRow]
@@ -73,7 +75,8 @@ class Session:
     def rows(self, statement: str, values: Sequence[object]) -> list[TupleRow]:
         """Execute a statement of `SQL`, and read all that it gives."""
         cursor = self._cursor.execute(SQL[statement], values)
-        return cursor.fetchall() if cursor.description else []
+        # Its description would be made anew, a column at a time.
+        return cursor.fetchall() if cursor.pgresult and cursor.pgresult.nfields else []
 
     def row(self, statement: str, values: Sequence[object]) -> TupleRow | None:
         """Execute a statement of `SQL`, and read the only row that it gives, or None."""
@@ -88,10 +91,14 @@ class Session:
         """Execute a statement that was composed; it is planned for its values each time."""
         return self._cursor.execute(placed(text), values, prepare=False).fetchall()
 
-    def long_keys(self, queue: int, texts: Iterable[str | None]) -> None:
-        """Store what the keys of long texts stand for; only inside a write transaction."""
-        for key, text in sorted({key_of(text): text for text in texts if text and is_long(key_of(text))}.items()):
-            self.rows("add_long_text", (queue, key, text))
+    def long_keys(self, texts: Iterable[tuple[int, str]]) -> None:
+        """Store what the keys of long texts of queues stand for; only inside a write transaction."""
+        # In one order, since who adds the same text waits for the other transaction to end.
+        long = sorted({(queue, key_of(text)): text for queue, text in texts if is_long(key_of(text))}.items())
+        if long:
+            columns = zip(*((*key, text) for key, text in long), strict=True)
+            queues, keys, told = map(list, columns)
+            self.rows("add_long_texts", (integers(queues), keys, told))
 
     def text(self, queue: int, key: str) -> str:
         """Read what a key stands for."""
@@ -113,40 +120,69 @@ class Session:
         Raises:
             QueueNotFound: There is none.
         """
-        row = self.row("queue_by_id", (queue_id,))
-        if row is None:
+        return self.live_queue(self.row("queue_by_id", (queue_id,)), project_id, queue_id)
+
+    def live_queue(self, version: Sequence[Any] | None, project_id: str, queue_id: str) -> LiveQueue:
+        """Give a queue from the columns of ``queue_version``; None for one that is not there.
+
+        Raises:
+            QueueNotFound: It is no live queue of the project.
+        """
+        queue = None if version is None else self._queue_of(version)
+        if queue is None or (queue[2].id, queue[2].project_id) != (queue_id, project_id) or queue[2].deleted_at:
             raise QueueNotFound(queue_id)
-        num, revision, *columns = row
-        queue = queue_of(columns)
-        if queue.project_id != project_id or queue.deleted_at is not None:
+        return queue
+
+    def num(self, queue_id: str) -> int:
+        """Find the number of a queue of any project.
+
+        Raises:
+            QueueNotFound: There is none; whether it is live, and of which project, is not looked at.
+        """
+        known = self.known.versions.get(queue_id)
+        if known is not None:
+            return known[0]
+        version = self.row("queue_by_id", (queue_id,))
+        if version is None:
             raise QueueNotFound(queue_id)
+        return self._queue_of(version)[0]
+
+    def _queue_of(self, version: Sequence[Any]) -> LiveQueue:
+        num, revision, updated_at = version
+        queue = self.known.queues.get((num, revision, updated_at))
+        if queue is None:
+            (columns,) = self.rows("queue_by_num", (num,))
+            queue = queue_of(columns)
+            self.known.keep((num, revision, updated_at), queue)
         return num, revision, queue
 
     def record(self, project_id: str, item_id: str, queue_id: str | None) -> ItemRecord:
         """Read what a decision rests on; arguments, result and errors are those of `Repository.get_record`."""
-        queue_id = queue_id or self._queue_of(project_id, item_id)
-        queue = self.queue(project_id, queue_id)
-        rows = self.rows("live_record", (key_of(item_id), queue_id))
-        if not rows:
-            raise ItemNotFound(item_id)
+        queue, rows = self._found("live_record", project_id, item_id, queue_id)
         item, revision, updated_at = rows[0][:3]
         progresses = self._progresses(queue[0], item_id, [row[3:] for row in rows if row[3] is not None])
         return ItemRecord(item_id, queue[2], from_micros(updated_at), progresses, (*queue[:2], item, revision))
 
     def item(self, project_id: str, item_id: str, queue_id: str | None) -> QueueItem:
         """Read an item; arguments, result and errors are those of `Repository.get_item`."""
-        queue_id = queue_id or self._queue_of(project_id, item_id)
-        queue = self.queue(project_id, queue_id)
-        row = self.row("live_item", (key_of(item_id), queue_id))
-        if row is None:
-            raise ItemNotFound(item_id)
+        queue, (row,) = self._found("live_item", project_id, item_id, queue_id)
         return self.item_of(row, queue)
 
-    def _queue_of(self, project_id: str, item_id: str) -> str:
-        owner = self.row("item_and_queue", (key_of(item_id),))
-        if owner is None or owner[1] != project_id:
+    def _found(
+        self, statement: str, project_id: str, item_id: str, queue_id: str | None
+    ) -> tuple[LiveQueue, list[TupleRow]]:
+        """Read what is stored of an item and the version of its queue; give the queue, and the rows without that."""
+        key = key_of(item_id)
+        rows = self.rows(statement, (key, None if queue_id is None else self.num(queue_id), key))
+        if queue_id is None:
+            owner = self._queue_of(rows[0][:3])[2] if rows else None
+            if owner is None or owner.project_id != project_id:
+                raise ItemNotFound(item_id)
+            queue_id = owner.id
+        queue = self.live_queue(rows[0][:3] if rows else None, project_id, queue_id)
+        if rows[0][3] is None:
             raise ItemNotFound(item_id)
-        return cast("str", owner[0])
+        return queue, [row[3:] for row in rows]
 
     def live_rows(self, queue: LiveQueue, nums: Iterable[int]) -> dict[int, TupleRow]:
         """Read the columns of ``live_item`` of items by their numbers, in no order."""
@@ -229,11 +265,14 @@ class Session:
         progresses: list[tuple[object, ...]] = []
         transitions: list[tuple[object, ...]] = []
         counts: Counter[tuple[int, str, str]] = Counter()
+        self.long_keys(
+            (cast("Revision", record.revision)[0], each.annotator_id)
+            for record, change in writes
+            for each in change.progresses
+        )
         for record, change in writes:
             queue, queue_revision, item, revision = cast("Revision", record.revision)
             after = change.standing
-            names = {each.annotator_id for each in change.progresses}
-            self.long_keys(queue, names)
             work.append(
                 (
                     queue,
@@ -289,5 +328,5 @@ def _rows_of(counts: Counter[tuple[int, str, str]]) -> list[tuple[object, ...]]:
 
 def _arrays(rows: Sequence[Sequence[Any]], width: int, numbers: int) -> list[object]:
     """Turn rows into an array for each column; so many first columns are integers, the others text."""
-    columns = [[*map(itemgetter(column), rows)] for column in range(width)]
-    return [integers(column) if place < numbers else column for place, column in enumerate(columns)]
+    columns = list(zip(*rows, strict=True)) or [()] * width
+    return [*map(integers, columns[:numbers]), *map(list, columns[numbers:])]

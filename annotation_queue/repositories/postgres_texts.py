@@ -43,4 +43,5 @@ SQL: Final = {name: placed(text) for name, text in load_statements("queues", "po
 
 def integers(values: Iterable[int | None]) -> str:
     """Write an array of integers: as text, since the driver would give each range of values another type."""
-    return "{" + ",".join("NULL" if value is None else str(int(value)) for value in values) + "}"
+    # A list is made faster than a generator is read, and this is done for every column of everything that is stored.
+    return "{" + ",".join(["NULL" if value is None else str(value) for value in values]) + "}"

@@ -7,11 +7,15 @@
 w.num, w.revision, w.id, i.call_id, i.call_started_at, i.call_ended_at, i.call_op_name, i.call_trace_id, i.display_fields,
     i.added_by, w.state, w.annotator, w.created_at, w.updated_at, w.priority_down, i.payload
 
+-- What tells apart how a queue was at different times; its other columns are kept by the reader.
+
+-- name: queue_version --
+q.num, q.revision, q.updated_at
+
 -- Queues
 
 -- name: queue_by_id --
-SELECT num, revision, @queue_columns@
-FROM queues WHERE id = ?
+SELECT @queue_version@ FROM queues AS q WHERE q.id = ?
 
 -- name: queues_of_project --
 SELECT @queue_columns@
@@ -22,8 +26,9 @@ FROM queues WHERE project_id = ? AND deleted_at IS NULL AND (?::text IS NULL OR 
 -- name: long_text --
 SELECT text FROM long_texts WHERE queue = ? AND key = ?
 
--- name: add_long_text --
-INSERT INTO long_texts (queue, key, text) VALUES (?, ?, ?) ON CONFLICT DO NOTHING
+-- name: add_long_texts --
+INSERT INTO long_texts (queue, key, text)
+SELECT * FROM unnest(?::bigint[], ?::text[], ?::text[]) ON CONFLICT DO NOTHING
 
 -- name: has_long_texts --
 SELECT EXISTS (SELECT FROM long_texts WHERE queue = ?)
@@ -58,26 +63,31 @@ WITH new AS MATERIALIZED (
 INSERT INTO work (queue, num, priority_down, created_at, updated_at, id)
 SELECT ?, num, priority_down, created_at, updated_at, id FROM new
 
--- name: item_and_queue --
-SELECT q.id, q.project_id FROM item_ids AS i JOIN queues AS q ON q.num = i.queue WHERE i.id = ?
+-- An item in a queue, or without a number of a queue in the one it is in; a row without an item where there is only the queue.
+-- OFFSET 0 keeps the order of the joins, one key after the other: a plan that is kept from when the tables were small would
+-- otherwise be free to begin with all items of the queue.
+
+-- name: item_in_queue --
+FROM queues AS q
+    LEFT JOIN LATERAL (SELECT o.num FROM item_ids AS o WHERE o.id = ? AND o.queue = q.num OFFSET 0) AS k ON TRUE
+    LEFT JOIN LATERAL (SELECT * FROM work AS o WHERE o.queue = q.num AND o.num = k.num OFFSET 0) AS w ON TRUE
 
 -- name: live_item --
-SELECT @live_item_columns@
-FROM item_ids AS k JOIN queues AS q ON q.num = k.queue JOIN work AS w ON w.queue = k.queue AND w.num = k.num
-    JOIN items AS i ON i.queue = k.queue AND i.num = k.num
-WHERE k.id = ? AND q.id = ?
+SELECT @queue_version@, @live_item_columns@
+@item_in_queue@ LEFT JOIN LATERAL (SELECT * FROM items AS o WHERE o.queue = q.num AND o.num = w.num OFFSET 0) AS i ON TRUE
+WHERE q.num = coalesce(?::bigint, (SELECT o.queue FROM item_ids AS o WHERE o.id = ?))
 
--- A row for each progress, or one without.
+-- The same; a row for each progress, or one without.
 
 -- name: live_record --
-SELECT w.num, w.revision, w.updated_at, @progress_columns@
-FROM item_ids AS k JOIN queues AS q ON q.num = k.queue JOIN work AS w ON w.queue = k.queue AND w.num = k.num
-    LEFT JOIN progresses AS p ON p.queue = w.queue AND p.item = w.num
-WHERE k.id = ? AND q.id = ?
+SELECT @queue_version@, w.num, w.revision, w.updated_at, @progress_columns@
+@item_in_queue@ LEFT JOIN LATERAL (SELECT * FROM progresses AS o WHERE o.queue = q.num AND o.item = w.num OFFSET 0) AS p ON TRUE
+WHERE q.num = coalesce(?::bigint, (SELECT o.queue FROM item_ids AS o WHERE o.id = ?))
 
 -- name: live_items_by_num --
+WITH w AS MATERIALIZED (SELECT * FROM work WHERE queue = ? AND num = ANY(?::bigint[]))
 SELECT @live_item_columns@
-FROM work AS w JOIN items AS i ON i.queue = w.queue AND i.num = w.num WHERE w.queue = ? AND w.num = ANY(?::bigint[])
+FROM w JOIN items AS i ON i.queue = w.queue AND i.num = w.num
 
 -- name: progresses_by_num --
 SELECT p.item, @progress_columns@
@@ -87,8 +97,8 @@ FROM progresses AS p WHERE p.queue = ? AND p.item = ANY(?::bigint[])
 SELECT p.item, p.state FROM progresses AS p WHERE p.queue = ? AND p.annotator = ? AND p.item = ANY(?::bigint[])
 
 -- name: lock_by_id --
-SELECT w.num FROM unnest(?::text[]) AS t(id) JOIN item_ids AS k ON k.id = t.id JOIN work AS w ON w.queue = k.queue AND w.num = k.num
-WHERE k.queue = ? ORDER BY w.num FOR UPDATE OF w
+WITH k AS MATERIALIZED (SELECT queue, num FROM item_ids WHERE id = ANY(?::text[]) AND queue = ?)
+SELECT w.num FROM k JOIN work AS w ON w.queue = k.queue AND w.num = k.num ORDER BY w.num FOR UPDATE OF w
 
 -- name: delete_items --
 WITH gone AS (
@@ -173,20 +183,26 @@ coalesce((SELECT p.state >= 2 OR p.lease_expires_at > ?
     FROM progresses AS p WHERE p.queue = w.queue AND p.item = w.num AND p.annotator = ?), FALSE)
 
 -- name: open_items --
-SELECT w.num FROM work AS w
+SELECT w.* FROM work AS w
 WHERE w.queue = ? AND w.claimable_at = -62135596800000000 AND (w.priority_down, w.created_at, w.id) >= (?, ?, ?)
     AND NOT @is_kept@
 ORDER BY w.priority_down, w.created_at, w.id LIMIT ?
 
 -- name: expired_items --
-SELECT w.num FROM work AS w
+SELECT w.* FROM work AS w
 WHERE w.queue = ? AND w.claimable_at > -62135596800000000 AND w.claimable_at <= ? AND NOT @is_kept@
 ORDER BY w.priority_down, w.created_at, w.id LIMIT ?
+
+-- The rows of work are as they are since they are locked. A row without an item where there is none. What follows in the
+-- transaction has one good plan, whatever its values are.
 
 -- name: lock_claimable --
 WITH open AS MATERIALIZED (@open_items@ FOR UPDATE OF w SKIP LOCKED),
     expired AS MATERIALIZED (@expired_items@ FOR UPDATE OF w SKIP LOCKED)
-SELECT num FROM open UNION ALL SELECT num FROM expired
+SELECT @queue_version@, @live_item_columns@, (SELECT set_config('plan_cache_mode', 'force_generic_plan', TRUE))
+FROM queues AS q LEFT JOIN ((SELECT * FROM open UNION ALL SELECT * FROM expired) AS w
+    JOIN items AS i ON i.queue = w.queue AND i.num = w.num) ON w.queue = q.num
+WHERE q.num = ?
 
 -- name: is_claimable --
 SELECT EXISTS (@open_items@), EXISTS (@expired_items@)
@@ -217,14 +233,14 @@ WHERE w.queue = ? AND w.claimable_at = -62135596800000000 AND (w.priority_down, 
 -- Policies. An item that nobody touched keeps its standing under any of them.
 
 -- name: kinds_without_hold --
-SELECT w.completed, w.skipped, count(*) FROM work AS w
+SELECT w.completed, w.skipped, count(*), min(w.num), max(w.num) FROM work AS w
 WHERE w.queue = ? AND w.revision > 0
     AND NOT EXISTS (SELECT FROM progresses AS p WHERE p.queue = w.queue AND p.item = w.num AND p.state = 1)
 GROUP BY w.completed, w.skipped
 
 -- name: refresh_kind --
 UPDATE work AS w SET claimable_at = ?, revision = revision + 1
-WHERE w.queue = ? AND w.completed = ? AND w.skipped = ? AND w.revision > 0
+WHERE w.queue = ? AND w.num >= ? AND w.num < ? AND w.completed = ? AND w.skipped = ? AND w.revision > 0
     AND NOT EXISTS (SELECT FROM progresses AS p WHERE p.queue = w.queue AND p.item = w.num AND p.state = 1)
 
 -- name: held_nums --

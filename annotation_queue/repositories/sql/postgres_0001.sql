@@ -7,6 +7,8 @@
 --
 -- Texts compare by code point, whatever the database's collation is. A text of 255 characters or more is too long for an index;
 -- its columns hold a key of exactly 255 characters instead (see postgres_texts.py), and `long_texts` what the key stands for.
+-- A table's primary key is made last: where the server knows nothing of a table yet, two indexes that begin with the queue seem
+-- to cost the same, and it takes the one that was made last.
 -- Every key but those of `queues` and `item_ids` begins with the queue, so that the tables can be partitioned or distributed by
 -- it. For the same reason, and since a foreign key would lock the queue's one row in every transaction, there are none.
 
@@ -73,8 +75,7 @@ CREATE TABLE items (
     call_trace_id text COLLATE "C" NOT NULL,
     added_by text COLLATE "C" NOT NULL,
     display_fields text COLLATE "C" NOT NULL,
-    payload text COLLATE "C",
-    PRIMARY KEY (queue, num)
+    payload text COLLATE "C"
 );
 
 CREATE INDEX live_traces ON items (queue, call_trace_id) WHERE deleted_at IS NULL;
@@ -86,6 +87,7 @@ CREATE INDEX items_by_started ON items (queue, call_started_at, id) INCLUDE (num
 CREATE INDEX items_by_op ON items (queue, call_op_name, id) INCLUDE (num) WHERE deleted_at IS NULL;
 CREATE INDEX items_by_op_created ON items (queue, call_op_name, created_down, id) INCLUDE (num) WHERE deleted_at IS NULL;
 CREATE INDEX items_by_adder ON items (queue, added_by) WHERE deleted_at IS NULL;
+ALTER TABLE items ADD PRIMARY KEY (queue, num);
 
 -- The live items only.
 CREATE TABLE work (
@@ -100,14 +102,14 @@ CREATE TABLE work (
     skipped bigint NOT NULL DEFAULT 0,
     state bigint NOT NULL DEFAULT 0,
     id text COLLATE "C" NOT NULL,
-    annotator text COLLATE "C",
-    PRIMARY KEY (queue, num)
+    annotator text COLLATE "C"
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02);
 
 CREATE INDEX work_open ON work (queue, priority_down, created_at, id) WHERE claimable_at = -62135596800000000;
 CREATE INDEX work_waiting ON work (queue, claimable_at) WHERE claimable_at > -62135596800000000;
 CREATE INDEX work_by_state ON work (queue, state, priority_down, created_at, id) INCLUDE (num);
 CREATE INDEX work_by_updated ON work (queue, updated_at, id) INCLUDE (num);
+ALTER TABLE work ADD PRIMARY KEY (queue, num);
 
 CREATE TABLE progresses (
     queue bigint NOT NULL,
@@ -119,11 +121,11 @@ CREATE TABLE progresses (
     state bigint NOT NULL,
     annotator text COLLATE "C" NOT NULL,
     annotation text COLLATE "C",
-    reason text COLLATE "C",
-    PRIMARY KEY (queue, item, annotator)
+    reason text COLLATE "C"
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02);
 
 CREATE INDEX progresses_of ON progresses (queue, annotator, item);
+ALTER TABLE progresses ADD PRIMARY KEY (queue, item, annotator);
 
 -- `revision` is that of the item which the change led to, `step` counts from 0 within it.
 CREATE TABLE transitions (
