@@ -109,7 +109,12 @@ def test_the_check_names_what_is_wrong() -> None:
         return keys.check()
 
     assert "keys are out of order or repeated" in broken("_blocks", [[(2,), (1,)], [(3,)]])
+    assert "keys are out of order or repeated" in broken("_blocks", [[(1,), (1,)], [(3,)]])
     assert "a block is empty or too long" in broken("_blocks", [[], [(1,), (2,), (3,)]])
-    assert broken("_maxima", [(9,)]) == ("the maxima are not those of the blocks",)
-    assert broken("_length", 4) == ("the length is not the number of keys",)
-    assert broken("_tree", [0, 9]) == ("the tree does not count the keys",)
+    assert "a block is empty or too long" in broken("_blocks", [[(number,) for number in range(5)]])
+    for maximum in (0, 9):
+        assert broken("_maxima", [(2,), (maximum,)]) == ("the maxima are not those of the blocks",)
+    for length in (2, 4):
+        assert broken("_length", length) == ("the length is not the number of keys",)
+    for count in (1, 9):
+        assert broken("_tree", [0, count, 3]) == ("the tree does not count the keys",)

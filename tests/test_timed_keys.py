@@ -57,7 +57,7 @@ def test_it_finds_what_a_scan_finds_after_any_changes(
 
 
 def test_the_check_names_what_is_wrong() -> None:
-    later = START + timedelta(seconds=1)
+    later, sooner = START + timedelta(seconds=1), START - timedelta(seconds=1)
 
     def broken(attribute: str, value: object) -> tuple[str, ...]:
         keys = TimedKeys()
@@ -68,10 +68,19 @@ def test_the_check_names_what_is_wrong() -> None:
         return keys.check()
 
     assert broken("_keys", [[(2,), (1,)]])[0] == "keys are out of order or repeated"
+    assert broken("_keys", [[(2,), (2,)]]) == ("keys are out of order or repeated",)
     assert "a block is empty or too long" in broken("_keys", [[(1,), (2,)], []])
-    assert "a block has not one time for each key" in broken("_times", [[START]])
-    assert broken("_maxima", [(9,)]) == ("the maxima are not those of the blocks",)
-    assert broken("_length", 4) == ("the length is not the number of keys",)
-    assert "a bound is later than a time of its block" in broken("_bounds", [later])
+    assert "a block is empty or too long" in broken("_keys", [[(-1,), (0,), (1,), (2,)]])
+    for times in ([START], [START] * 3):
+        assert broken("_times", [times]) == ("a block has not one time for each key",)
+    for maximum in (0, 9):
+        assert broken("_maxima", [(maximum,)]) == ("the maxima are not those of the blocks",)
+    for length in (1, 4):
+        assert broken("_length", length) == ("the length is not the number of keys",)
+    for bounds in ([later], [], [START, START]):
+        assert "a bound is later than a time of its block" in broken("_bounds", bounds)
     assert broken("_floor", later) == ("the floor is later than a time",)
-    assert broken("_tree", [later, later]) == ("the tree is not that of the bounds",)
+    # It may be sooner: it spares a search, and decides nothing.
+    assert broken("_floor", sooner) == ()
+    for leaf in (sooner, later):
+        assert broken("_tree", [leaf, leaf]) == ("the tree is not that of the bounds",)

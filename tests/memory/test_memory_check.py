@@ -20,6 +20,7 @@ from helpers.memory import service
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from annotation_queue import Progress
     from helpers.clocks import Clock
 
 BY_ID = ItemQuery(sort_by=[SortBy("id")]).order()
@@ -47,15 +48,30 @@ def change(what: str, **fields: object) -> Callable[[StoredQueue], object]:
     return put
 
 
+def twice_the_first(queue: StoredQueue) -> tuple[Progress, ...]:
+    """Give the progresses on the item with the first one twice."""
+    first, *others = done(queue).progresses
+    return (first, first, *others)
+
+
+def all_of_another_item(queue: StoredQueue) -> None:
+    """Say of a progress and of a transition that they belong to another item."""
+    change("progresses", item_id="id-000003")(queue)
+    change("history", item_id="id-000003")(queue)
+
+
 def first_listing(kept: Mapping[Any, Listing]) -> Listing:
     return next(iter(kept.values()))
 
 
 QUEUE: list[tuple[str, Callable[[StoredQueue], object], str]] = [
     ("in_order", lambda queue: queue.in_order.remove(queue.in_order[0]), "queue order does not hold"),
+    ("in_order", lambda queue: queue.in_order.remove(max(queue.in_order)), "queue order does not hold"),
     ("in_order", lambda queue: setattr(queue.in_order, "_length", 9), "queue order: the length"),
     ("calls", lambda queue: queue.calls.popitem(), "calls"),
     ("calls", lambda queue: queue.calls.update(more="id-000002"), "calls"),
+    # Two items of the same call, of which the calls name one.
+    ("calls", lambda queue: (change("item", call_id="1")(queue), queue.calls.pop("0")), "calls"),
     ("_in_state", lambda queue: queue._in_state.update({COMPLETED: 7}), "counts"),
     ("_settled", lambda queue: setattr(queue, "_settled", 5), "counts"),
     ("_finished", lambda queue: setattr(queue, "_finished", 5), "counts"),
@@ -64,6 +80,7 @@ QUEUE: list[tuple[str, Callable[[StoredQueue], object], str]] = [
 ]
 CLAIMS: list[tuple[str, Callable[[StoredQueue], object], str]] = [
     ("_open", lambda queue: queue.claims._open.remove(queue.claims._open[0]), "the open items are not"),
+    ("_open", lambda queue: queue.claims._open.remove(max(queue.claims._open)), "the open items are not"),
     ("_open", lambda queue: queue.claims._open._maxima.clear(), "open items: the maxima"),
     ("_held", lambda queue: queue.claims._held.discard(next(queue.claims._held.items())[0]), "the held items are not"),
     ("_held", lambda queue: queue.claims._held.set(next(queue.claims._held.items())[0], LATER), "the held items are"),
@@ -71,7 +88,8 @@ CLAIMS: list[tuple[str, Callable[[StoredQueue], object], str]] = [
     ("_blocked", lambda queue: queue.claims._blocked.clear(), "blocked for"),
 ]
 BLOCKED: list[tuple[str, Callable[[StoredQueue], object], str]] = [
-    ("keys", lambda queue: queue.claims._blocked["ann"].keys.remove(done(queue).key), "blocked for 'ann'"),
+    ("keys", lambda queue: queue.claims._blocked["ann"].keys.remove(done(queue).key), "'ann' are not those open"),
+    ("keys", lambda queue: queue.claims._blocked["ann"].keys.add(max(queue.in_order)), "'ann' are not those open"),
     ("keys", lambda queue: setattr(queue.claims._blocked["ann"].keys, "_length", 9), "blocked for 'ann': the length"),
     ("waiting", lambda queue: queue.claims._blocked["ann"].waiting.set(done(queue).key, LATER), "'ann' holds"),
     (
@@ -85,6 +103,7 @@ ITEM: list[tuple[str, Callable[[StoredQueue], object], str]] = [
     ("progresses", lambda queue: setattr(done(queue), "progresses", ()), "standing"),
     ("progresses", lambda queue: setattr(done(queue), "progresses", done(queue).progresses * 2), "each once"),
     ("progresses", lambda queue: setattr(done(queue), "progresses", done(queue).progresses[::-1]), "sorted"),
+    ("progresses", lambda queue: setattr(done(queue), "progresses", twice_the_first(queue)), "each once"),
     *(
         ("progresses", change("progresses", **{field: value}), "'ann' on item 'id-000002'")
         for field, value in {
@@ -102,6 +121,7 @@ ITEM: list[tuple[str, Callable[[StoredQueue], object], str]] = [
     ("history", change("history", from_state=COMPLETED), "breaks at"),
     ("history", change("history", annotator_id="eve"), "'eve' on item 'id-000002'"),
     ("history", change("history", item_id="id-000003"), "belongs to another item"),
+    ("history", all_of_another_item, "belongs to another item"),
     ("history", change("history", at=LATER), "'ann' on item 'id-000002'"),
     *(
         ("standing", change("standing", **{field: value}), "standing")
@@ -116,17 +136,22 @@ ITEM: list[tuple[str, Callable[[StoredQueue], object], str]] = [
     ),
     ("item", change("item", annotation_state=IN_PROGRESS), "the view"),
     ("item", change("item", annotator_user_id="eve"), "the view"),
+    ("item", change("item", annotator_user_id="aaa"), "the view"),
     ("item", change("item", updated_at=LATER), "updated at"),
     ("item", change("item", priority=5), "key"),
+    ("item", change("item", priority=-5), "key"),
     ("item", change("item", created_at=LATER), "key"),
     ("item", change("item", call_id="other"), "calls"),
-    ("item", change("item", project_id="other"), "project"),
+    ("item", change("item", project_id="other"), "of project 'other'"),
+    ("item", change("item", project_id="some other"), "of project 'some other'"),
 ]
 ORDERS: list[tuple[str, Callable[[StoredQueue], object], str]] = [
     ("_orders", lambda queue: queue.orders.keys(BY_ID, None).remove(("id-000002",)), "order"),
+    ("_orders", lambda queue: queue.orders.keys(BY_ID, None).remove(("id-000005",)), "does not hold"),
     ("_selections", lambda queue: queue.orders.select(BY_ID, None, OPEN, None).remove(("id-000005",)), "selection"),
-    ("moving", lambda queue: queue.orders.moving.clear(), "follow"),
-    ("moving", lambda queue: queue.orders.moving.append(first_listing(queue.orders._orders)), "follow"),
+    ("moving", lambda queue: queue.orders.moving.clear(), "not all listings that annotating moves follow"),
+    ("moving", lambda queue: queue.orders.moving.append(first_listing(queue.orders._orders)), "or others do"),
+    ("moving", lambda queue: queue.orders.moving.append(max(queue.orders.moving, key=id)), "or others do"),
     ("_values", lambda queue: queue.orders._values["added_by"]["ann"].clear(), "items by added_by"),
     ("_values", lambda queue: queue.orders._values["added_by"].update(eve={}), "items by added_by"),
 ]
@@ -139,7 +164,8 @@ LISTING: list[tuple[str, Callable[[StoredQueue], object], str]] = [
         lambda queue: setattr([*queue.orders._selections.values()][1], "_annotator_id", "cy"),
         "selection",
     ),
-    ("moves", lambda queue: setattr(first_listing(queue.orders._selections), "moves", False), "follow"),
+    ("moves", lambda queue: setattr(first_listing(queue.orders._selections), "moves", False), "does not follow what"),
+    ("moves", lambda queue: setattr(first_listing(queue.orders._orders), "moves", True), "does not follow what"),
 ]
 KEPT = {StoredQueue: QUEUE, Claims: CLAIMS, _Blocked: BLOCKED, StoredItem: ITEM, Orders: ORDERS, Listing: LISTING}
 FACTS = {
@@ -210,6 +236,7 @@ def test_whatever_is_kept_is_a_fact_or_is_checked(stored: tuple[MemoryRepository
         lambda repository: repository._items.update({"id-000003": repository._items["id-000004"]}),
         lambda repository: repository._queues.clear(),
         lambda repository: repository._queues.update(other=repository._queues["id-000001"]),
+        lambda repository: repository._queues.update(another=repository._queues["id-000001"]),
     ],
 )
 def test_the_check_names_what_is_stored_under_another_id(

@@ -14,11 +14,13 @@ from annotation_queue import (
     NewItem,
     Unavailable,
 )
-from annotation_queue.states import COMPLETED, UNSTARTED
+from annotation_queue.repositories.sorted_keys import SortedKeys
+from annotation_queue.states import COMPLETED, IN_PROGRESS, UNSTARTED
 from helpers.memory import PROJECT, History, scan
 
 if TYPE_CHECKING:
     from annotation_queue.repositories.memory import MemoryRepository
+    from annotation_queue.repositories.sorted_keys import Key
     from helpers.clocks import Clock
 
 
@@ -57,6 +59,34 @@ def test_an_annotator_who_saw_most_items_is_given_the_first_other_one(
     assert not queues.claim(queue_id, "bob")
 
 
+def test_the_first_open_item_is_found_in_few_looks(
+    queues: AnnotationQueues, repository: MemoryRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue_id = queues.create("queue", created_by="ann", annotations_per_item=3).id
+    added = queues.add_items(queue_id, [NewItem(call_id=str(n)) for n in range(1_024)], added_by="ann").added
+    looks = 0
+    look = SortedKeys.__getitem__
+
+    def count(keys: SortedKeys, rank: int) -> Key:
+        nonlocal looks
+        looks += 1
+        return look(keys, rank)
+
+    monkeypatch.setattr(SortedKeys, "__getitem__", count)
+    for free in (1_023, 700, 512, 1, 0):
+        for number, item in enumerate(added):
+            if number != free and repository._items[item.id].own(f"but for {free}") is None:
+                queues.update_progress(item.id, f"but for {free}", IN_PROGRESS)
+        looks = 0
+        claim = queues.claim(queue_id, f"but for {free}")
+        assert isinstance(claim, Claim)
+        assert claim.item.id == added[free].id
+        # Two in each of ten halvings, and two in each of some steps from the guess.
+        assert looks < 40
+        for item in added:
+            queues.update_progress(item.id, f"but for {free}", UNSTARTED)
+
+
 def test_the_time_to_retry_passes_over_holds_on_items_that_the_annotator_has_done(
     repository: MemoryRepository, queues: AnnotationQueues, clock: Clock
 ) -> None:
@@ -71,6 +101,24 @@ def test_the_time_to_retry_passes_over_holds_on_items_that_the_annotator_has_don
     assert isinstance(nothing, Unavailable)
     assert nothing.retry_at == clock.now + timedelta(seconds=20)
     assert repository.check() == ()
+
+
+@pytest.mark.parametrize(("own", "theirs"), [(10, 20), (20, 10), (15, 15), (10, 11), (11, 10)])
+def test_the_time_to_retry_is_the_end_of_ones_own_hold_or_of_others_whichever_is_first(
+    queues: AnnotationQueues, clock: Clock, own: int, theirs: int
+) -> None:
+    queue_id = queues.create("queue", created_by="ann", annotations_per_item=2).id
+    queues.add_items(queue_id, [NewItem(call_id=each) for each in "12"], added_by="ann")
+    assert queues.claim(queue_id, "bob", lease=timedelta(seconds=own))
+    # The others keep the second item from Bob, and leave a slot of the first, which he holds.
+    for annotator_id in ("ann", "cy"):
+        first, _ = queues.claim_batch(queue_id, annotator_id, 2, lease=timedelta(seconds=theirs))
+        queues.release(first)
+    nothing = queues.claim(queue_id, "bob")
+    assert isinstance(nothing, Unavailable)
+    assert nothing.retry_at == clock.now + timedelta(seconds=min(own, theirs))
+    clock.move(min(own, theirs))
+    assert queues.claim(queue_id, "bob")
 
 
 def test_a_lease_beyond_the_calendar_grants_nothing(repository: MemoryRepository, queues: AnnotationQueues) -> None:

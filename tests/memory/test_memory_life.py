@@ -46,6 +46,38 @@ def test_another_projects_and_deleted_things_are_not_found(
             queues.history(item.id)
 
 
+@pytest.mark.parametrize("others", ["proj", "a", "projects", "z", "Project"])
+def test_nothing_is_found_under_a_name_that_sorts_before_or_behind_its_own(
+    others: str, repository: MemoryRepository, queues: AnnotationQueues, clock: Clock
+) -> None:
+    ours, low, high = (queues.create(name, created_by="ann").id for name in ("m", "a", "z"))
+    (item,) = queues.add_items(ours, [NewItem(call_id="1")], added_by="ann").added
+    theirs = AnnotationQueues(repository, others, clock=clock)
+    assert theirs.query().queues == ()
+    for missing in (lambda: theirs.get(ours), lambda: theirs.stats([ours]), lambda: theirs.delete(ours)):
+        with pytest.raises(QueueNotFound):
+            missing()
+    with pytest.raises(ItemNotFound):
+        theirs.get_item(item.id)
+    made = theirs.create("theirs", created_by="ann").id
+    (added,) = theirs.add_items(made, [NewItem(call_id="1")], added_by="ann").added
+    with pytest.raises(ItemNotFound):
+        theirs.get_item(item.id, queue_id=made)
+    # The ids of queues sort as they were made: one is less than that of the item's queue, the others are greater.
+    for another in (low, high, made):
+        by = theirs if another == made else queues
+        assert by.remove_items(another, [item.id]) == 0
+    (first,) = queues.add_items(high, [NewItem(call_id="1")], added_by="ann").added
+    for another in (ours, low):
+        with pytest.raises(ItemNotFound):
+            queues.get_item(first.id, queue_id=another)
+        assert queues.remove_items(another, [first.id]) == 0
+    with pytest.raises(ItemNotFound):
+        queues.get_item(item.id, queue_id=high)
+    assert [queues.get_item(each.id) for each in (item, first)] == [item, first]
+    assert theirs.get_item(added.id) == added
+
+
 def test_a_closed_repository_refuses_everything() -> None:
     repository = MemoryRepository()
     queues = AnnotationQueues(repository, PROJECT)

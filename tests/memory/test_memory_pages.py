@@ -180,6 +180,109 @@ def test_a_selection_that_is_kept_follows_what_annotators_do(
         assert repository.check() == ()
 
 
+@pytest.mark.parametrize("annotator_id", [None, "ann"])
+@pytest.mark.parametrize("fields", [(), ("call_id",), ("annotation_state", "call_id")])
+def test_a_few_among_many_are_arranged_alone_and_followed(
+    fields: tuple[str, ...], annotator_id: str | None, repository: MemoryRepository, queues: AnnotationQueues
+) -> None:
+    queue_id = queues.create("queue", created_by="ann").id
+    new = [NewItem(call_id=f"{n:03}", call_op_name="common" if n % 20 else "rare", priority=-n % 7) for n in range(120)]
+    added = queues.add_items(queue_id, new, added_by="ann").added
+    query = ItemQuery(
+        filter=ItemFilter(call_op_name="rare", annotation_states={UNSTARTED, COMPLETED}),
+        sort_by=[SortBy(field, "desc") for field in fields],
+        include_total=True,
+        include_position=True,
+        annotator_id=annotator_id,
+    )
+    queues.update_progress(added[20].id, "ann", SKIPPED)
+    queues.update_progress(added[40].id, "bob", SKIPPED)
+    for number in (60, 61, 20, 100):
+        items = [queues.get_item(item.id, annotator_id=annotator_id) for item in queues.query_items(queue_id).items]
+        _assert_page(queues, queue_id, query, items)
+        assert len(repository._queues[queue_id].orders._selections) == 1
+        if number == 100:
+            queues.remove_items(queue_id, [added[number].id])
+        elif number != 20:
+            queues.update_progress(added[number].id, "ann", IN_PROGRESS)
+        assert repository.check() == ()
+
+
+@pytest.mark.parametrize(("rare", "arranged"), [(1, 0), (3, 0), (4, 1), (9, 1)])
+def test_a_filter_that_leaves_few_items_has_them_sorted_each_time(
+    rare: int, arranged: int, repository: MemoryRepository, queues: AnnotationQueues
+) -> None:
+    queue_id = queues.create("queue", created_by="ann").id
+    new = [NewItem(call_id=str(n), call_op_name="rare" if n < rare else "common") for n in range(20)]
+    queues.add_items(queue_id, new, added_by="ann")
+    for _ in range(2):
+        page = queues.query_items(queue_id, ItemQuery(filter=ItemFilter(call_op_name="rare")))
+        assert [item.call_id for item in page.items] == [str(n) for n in range(rare)]
+        assert len(repository._queues[queue_id].orders._selections) == arranged
+
+
+@pytest.mark.parametrize(
+    ("items", "skipped", "query", "arranged"),
+    [
+        # The page and the one item behind it that tells of a next page are found in a glance, or are not.
+        (20, {0, 4, 19}, ItemQuery(limit=1), 0),
+        (20, {0, 5, 19}, ItemQuery(limit=1), 1),
+        (20, {0, 4, 19}, ItemQuery(limit=2), 1),
+        (20, {0, 1, 4, 19}, ItemQuery(limit=1, offset=1), 0),
+        (20, {0, 1, 5, 19}, ItemQuery(limit=1, offset=1), 1),
+        (20, {0, 4, 19}, ItemQuery(limit=0), 0),
+        # A glance sees all that there is.
+        (5, {4}, ItemQuery(limit=3), 0),
+        (5, set(), ItemQuery(limit=3), 0),
+        (5, {0, 1, 2, 3, 4}, ItemQuery(limit=2, offset=1), 0),
+        (5, {0, 1, 2, 3, 4}, ItemQuery(limit=1, offset=3), 0),
+        (6, {4}, ItemQuery(limit=3), 1),
+        # It cannot count, and is not for whole answers.
+        (20, {0, 4, 19}, ItemQuery(limit=1, include_total=True), 1),
+        (20, {0, 4, 19}, ItemQuery(), 1),
+    ],
+)
+def test_a_page_near_its_beginning_is_found_in_a_glance(  # noqa: PLR0917 - pytest gives them by name
+    items: int,
+    skipped: set[int],
+    query: ItemQuery,
+    arranged: int,
+    repository: MemoryRepository,
+    queues: AnnotationQueues,
+) -> None:
+    queue_id = queues.create("queue", created_by="ann").id
+    new = [NewItem(call_id=str(n), priority=-n) for n in range(items)]
+    added = queues.add_items(queue_id, new, added_by="ann").added
+    for number in skipped:
+        queues.update_progress(added[number].id, "ann", SKIPPED)
+    wanted = attrs.evolve(query, filter=ItemFilter(annotation_states={SKIPPED}), include_position=True)
+    page = queues.query_items(queue_id, wanted)
+    assert len(repository._queues[queue_id].orders._selections) == arranged
+    stop = None if query.limit is None else query.offset + query.limit
+    assert [item.call_id for item in page.items] == [str(n) for n in sorted(skipped)][query.offset : stop]
+    all_items = list(queues.query_items(queue_id).items)
+    _assert_page(queues, queue_id, wanted, all_items)
+
+
+def test_a_walk_glances_at_the_part_where_its_page_begins(
+    repository: MemoryRepository, queues: AnnotationQueues
+) -> None:
+    queue_id = queues.create("queue", created_by="ann").id
+    added = queues.add_items(queue_id, [NewItem(call_id=str(n)) for n in range(14)], added_by="ann").added
+    for number in (2, 4, 7, 9, 11, 13):
+        queues.update_progress(added[number].id, "ann", SKIPPED)
+    query = ItemQuery(limit=1, filter=ItemFilter(annotation_states={SKIPPED}), include_position=True)
+    shown = []
+    while True:
+        page = queues.query_items(queue_id, query)
+        shown += [(item.call_id, item.position_in_queue) for item in page.items]
+        if page.next_cursor is None:
+            break
+        query = attrs.evolve(query, cursor=page.next_cursor)
+    assert shown == [("2", 3), ("4", 5), ("7", 8), ("9", 10), ("11", 12), ("13", 14)]
+    assert not repository._queues[queue_id].orders._selections
+
+
 def test_items_that_come_and_go_are_found_by_value(repository: MemoryRepository, queues: AnnotationQueues) -> None:
     queue_id = queues.create("queue", created_by="ann").id
     rare = ItemQuery(filter=ItemFilter(call_op_name="rare"))

@@ -23,14 +23,14 @@ class AgreementContract(Contract):
     The profile of hypothesis that is loaded says how many histories are tried, by its ``max_examples``.
     """
 
-    histories_per_example = 1
-    """How many histories are tried for each example of the profile."""
+    histories_per_example: float = 1
+    """How many histories are tried for each example of the profile; less than one where every call takes its time."""
 
     def test_random_histories_have_the_answers_of_the_model(self) -> None:
         # Histories are many and short: a fault shows early in one of them, and then it is easy to read.
         profile = settings(
             deadline=None,
-            max_examples=self.histories_per_example * settings().max_examples,
+            max_examples=max(1, round(self.histories_per_example * settings().max_examples)),
             stateful_step_count=_CALLS_IN_A_HISTORY,
             suppress_health_check=(HealthCheck.too_slow, HealthCheck.data_too_large),
         )

@@ -217,6 +217,7 @@ ARGUMENTS: list[tuple[str, str, list[Any], Callable[[World, Any], object]]] = [
         lambda it, bad: it.queues.complete_batch([(it.claim, bad)]),
     ),
     ("complete_batch", "claim", [None, "id"], lambda it, bad: it.queues.complete_batch([(it.claim, 1), (bad, 1)])),
+    ("skip", "reason", TEXT, lambda it, bad: it.queues.skip(it.claim, bad)),
     ("release", "reason", TEXT, lambda it, bad: it.queues.release(it.claim, bad)),
 ]
 
