@@ -214,8 +214,9 @@ class PostgresRepository:
     ) -> tuple[Claim, ...] | Unavailable:
         """See `Repository.claim`. Cost: constant for each claim, which needs one commit for all.
 
-        Nobody waits for anybody else's claim. Only where there is nothing left but items that others have locked at this
-        moment, it looks again until they are claimed or free. How many there can be at once is limited as for `save`.
+        Nobody waits for anybody else: an item that somebody else is changing at this moment is passed over for the next one in
+        queue order. Only where there is nothing left but such items, it looks again until they are claimed or free. How many
+        there can be at once is limited as for `save`.
         Otherwise as for `SQLiteRepository.claim`.
         """
         num = self._num(queue_id)

@@ -164,10 +164,14 @@ class Database:
         self._free: list[str] = []
         self._numbers = itertools.count(1)
 
+    def fresh(self) -> str:
+        """Give a schema that is not there yet, in which nothing that was deleted is in the way."""
+        return f"tests_{next(self._numbers)}"
+
     def take(self) -> str:
         """Give a schema that is empty, or not there yet."""
         if not self._free:
-            return f"tests_{next(self._numbers)}"
+            return self.fresh()
         schema = self._free.pop()
         with psycopg.connect(self.dsn, autocommit=True) as connection:
             connection.execute(_LOCK_TIMEOUT)

@@ -80,7 +80,7 @@ FROM pg_class AS c WHERE c.relnamespace = current_schema()::regnamespace AND c.r
 
 @pytest.fixture(scope="module")
 def filled(database: Database) -> Iterator[tuple[AnnotationQueues, str]]:
-    schema = database.take()
+    schema = database.fresh()
     start = datetime(2026, 1, 1, tzinfo=UTC)
     with database.repository(schema, timeout=1_200) as repository:
         queues = AnnotationQueues(repository, "project")
@@ -308,7 +308,7 @@ def test_plans_that_were_kept_from_when_the_tables_were_small_are_still_good(
     database: Database,
     is_analyzed: bool,  # noqa: FBT001 - pytest gives it by name
 ) -> None:
-    schema = database.take()
+    schema = database.fresh()
     with (
         database.repository(schema, max_connections=1) as repository,
         database.repository(schema) as other,
