@@ -64,12 +64,12 @@ class StatementFault:
             if self._how == "refused":
                 return execute(cursor, _NO_ROOM)
             if self._how == "cut before":
-                _cut(cursor.connection)
+                _cut(self._dsn, cursor.connection)
             elif self._how == "terminated":
                 terminate(self._dsn, cursor.connection.info.backend_pid)
             answer = execute(cursor, statement, *args, **options)
             if self._how == "cut after":
-                _cut(cursor.connection)
+                _cut(self._dsn, cursor.connection)
                 return execute(cursor, "SELECT")
             assert self._how == "interrupted"
             assert answer is cursor
@@ -83,13 +83,23 @@ def terminate(dsn: str, pid: int) -> None:
     with psycopg.connect(dsn, autocommit=True) as other:
         # Told how long to wait, the server would look at intervals of 100 ms only.
         other.execute("SELECT pg_terminate_backend(%s)", (pid,))
-        wait_until(lambda: not other.execute("SELECT FROM pg_stat_activity WHERE pid = %s", (pid,)).fetchall())
+        _await_end(other, pid)
 
 
-def _cut(connection: psycopg.Connection[Any]) -> None:
-    """Cut the wire in both directions; neither side was told before."""
+def _await_end(other: psycopg.Connection[Any], pid: int) -> None:
+    wait_until(lambda: not other.execute("SELECT FROM pg_stat_activity WHERE pid = %s", (pid,)).fetchall())
+
+
+def _cut(dsn: str, connection: psycopg.Connection[Any]) -> None:
+    """Cut the wire in both directions; neither side was told before.
+
+    It waits until the server has noticed: what its process had locked, a claim would pass over.
+    """
+    pid = connection.info.backend_pid
     with socket.socket(fileno=os.dup(connection.pgconn.socket)) as wire:
         wire.shutdown(socket.SHUT_RDWR)
+    with psycopg.connect(dsn, autocommit=True) as other:
+        _await_end(other, pid)
 
 
 class Contents:
