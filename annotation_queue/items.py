@@ -96,6 +96,11 @@ class AnnotationQueue:
         """Check every field."""
         run_checks(self, _QUEUE_CHECKS)
 
+    @property
+    def policies(self) -> tuple[int, SkipPolicy]:
+        """What decides when an item is finished: ``annotations_per_item`` and ``skip_policy``."""
+        return self.annotations_per_item, self.skip_policy
+
 
 _QUEUE_CHECKS: Final[dict[str, Check]] = {
     "id": check_id,

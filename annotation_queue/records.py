@@ -16,6 +16,7 @@ from annotation_queue.states import (
     AnnotationState,
     aggregate,
     count_settling,
+    is_finished,
     open_slots,
     slot_free_at,
 )
@@ -75,8 +76,13 @@ def standing(progresses: Collection[Progress], queue: AnnotationQueue) -> Standi
         return NEW
     state, annotator_id = aggregate(progresses)
     completed, skipped = count_settling(progresses)
-    slots = open_slots(completed, skipped, queue.annotations_per_item, queue.skip_policy)
+    slots = open_slots(completed, skipped, *queue.policies)
     return _make_standing(state, annotator_id, completed, skipped, slots <= 0, slot_free_at(progresses, slots))
+
+
+def one_finishes(queue: AnnotationQueue) -> bool:
+    """Tell whether an item of a queue is finished as soon as one annotator completed or skipped it."""
+    return is_finished(1, 0, *queue.policies) and is_finished(0, 1, *queue.policies)
 
 
 @attrs.frozen
@@ -261,6 +267,16 @@ def count_change(record: ItemRecord, change: Change) -> dict[tuple[str | None, s
                 if state is not UNSTARTED:
                     counts[progress.annotator_id, state] = n
     return counts
+
+
+def live_and_unfinished(counts: Mapping[tuple[str | None, str], int]) -> tuple[int, int]:
+    """Say how many live items a queue has, and how many of them are not finished.
+
+    Args:
+        counts: The sums of `tally` over its live items.
+    """
+    live = sum(counts.get((None, state), 0) for state in AnnotationState)
+    return live, live - counts.get((None, FINISHED), 0)
 
 
 def stats_of(queue_id: str, counts: Mapping[tuple[str | None, str], int]) -> QueueStats:

@@ -202,7 +202,7 @@ class Claims:
 
     def _block(self, key: Key, progress: Progress, queue: AnnotationQueue) -> None:
         annotator_id = progress.annotator_id
-        time = claimable_at((progress,), annotator_id, queue.annotations_per_item, queue.skip_policy)
+        time = claimable_at((progress,), annotator_id, *queue.policies)
         blocked = self._blocked.get(annotator_id)
         if blocked is None:
             if time == ALWAYS:
@@ -241,4 +241,4 @@ class Claims:
 
     @staticmethod
     def _time(stored: StoredItem, annotator_id: str, queue: AnnotationQueue) -> datetime | None:
-        return claimable_at(stored.progresses, annotator_id, queue.annotations_per_item, queue.skip_policy)
+        return claimable_at(stored.progresses, annotator_id, *queue.policies)

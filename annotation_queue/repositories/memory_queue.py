@@ -117,8 +117,7 @@ class StoredQueue:
     def replace(self, after: AnnotationQueue) -> None:
         """Change the queue; where its policies change, every item's standing follows. O(n) then, else O(1)."""
         before, self.queue = self.queue, after
-        policies = (after.annotations_per_item, after.skip_policy)
-        if (before.annotations_per_item, before.skip_policy) == policies:
+        if before.policies == after.policies:
             self.policy_revision += after.deleted_at is not None
             return
         self.policy_revision += 1

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from annotation_queue.items import AddedItems, AnnotationQueue, Claim, NewItem, QueueItem, QueueStats, Unavailable
     from annotation_queue.query import ItemPage, ItemQuery, QueuePage, QueueQuery
     from annotation_queue.records import Change, ItemRecord
-    from annotation_queue.repositories.postgres_session import Revision
+    from annotation_queue.repositories.sql_rows import Revision
     from annotation_queue.states import Transition
 
 _LONGEST_SCHEMA: Final = 63
@@ -133,8 +133,7 @@ class PostgresRepository:
             row = queue_row(after)
             # Id, project and creation stay.
             session.rows("replace_queue", (*row[2:9], *row[11:], num))
-            policies = (after.annotations_per_item, after.skip_policy)
-            if policies != (before.annotations_per_item, before.skip_policy):
+            if before.policies != after.policies:
                 refresh(session, (num, revision, before), after)
 
     def add_items(
@@ -216,8 +215,7 @@ class PostgresRepository:
 
         Nobody waits for anybody else: an item that somebody else is changing at this moment is passed over for the next one in
         queue order. Only where there is nothing left but such items, it looks again until they are claimed or free. How many
-        there can be at once is limited as for `save`.
-        Otherwise as for `SQLiteRepository.claim`.
+        there can be at once is limited as for `save`. Otherwise as for `SQLiteRepository.claim`.
         """
         num = self._num(queue_id)
         deadline = time.monotonic() + self._pool.timeout

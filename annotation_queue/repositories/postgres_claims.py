@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from annotation_queue.items import Claim, explain_unavailable
-from annotation_queue.records import FINISHED, change_of, view
+from annotation_queue.items import explain_unavailable, make_claim
+from annotation_queue.records import change_of, live_and_unfinished, one_finishes, view
 from annotation_queue.repositories.postgres_known import FIRST_PLACE
 from annotation_queue.repositories.postgres_texts import key_of
 from annotation_queue.repositories.sql_rows import time_or_none
-from annotation_queue.states import AnnotationState, aggregate, claimable_at, grant, is_finished
+from annotation_queue.states import aggregate, claimable_at, grant
 from annotation_queue.values import lease_end, to_micros
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
-    from annotation_queue.items import AnnotationQueue, Unavailable
+    from annotation_queue.items import AnnotationQueue, Claim, Unavailable
     from annotation_queue.records import Change, ItemRecord
     from annotation_queue.repositories.postgres_known import Place
     from annotation_queue.repositories.postgres_session import LiveQueue, Session
-    from annotation_queue.states import SkipPolicy
 
 
 def first_place(session: Session, num: int, queue: AnnotationQueue | None, annotator: str) -> Place:
@@ -34,7 +33,7 @@ def first_place(session: Session, num: int, queue: AnnotationQueue | None, annot
         queue: The queue, as it was at any time; None where that is not known.
         annotator: The key of the annotator.
     """
-    if queue is not None and is_finished(1, 0, *_policies(queue)) and is_finished(0, 1, *_policies(queue)):
+    if queue is not None and one_finishes(queue):
         return FIRST_PLACE
     # Read before the place is looked for: what is opened in between makes the mark worthless, not wrong.
     openings = session.value("openings", (num,))
@@ -74,21 +73,17 @@ def claim(
     writes: list[tuple[ItemRecord, Change]] = []
     # Their progresses are read only now: whoever had an item before it was locked may have changed them after it was chosen.
     for row, record in zip(rows, session.records(queue, rows).values(), strict=True):
-        free_at = claimable_at(record.progresses, annotator_id, *_policies(queue[2]))
+        free_at = claimable_at(record.progresses, annotator_id, *queue[2].policies)
         if len(claims) == limit or free_at is None or free_at > at:
             continue
         progresses, transitions = grant(record.progresses, record.item_id, annotator_id, at=at, expires_at=expires_at)
         writes.append((record, change_of(record, progresses, transitions)))
         own = progresses[-1]
         item = view(session.item_of(row, queue), aggregate((own,)), updated_at=at)
-        claims.append(Claim(item=item, annotator_id=annotator_id, token=own.token, expires_at=expires_at))
+        claims.append(make_claim(item, annotator_id, own.token, expires_at))
     if writes:
         session.store(writes)
     return tuple(claims)
-
-
-def _policies(queue: AnnotationQueue) -> tuple[int, SkipPolicy]:
-    return queue.annotations_per_item, queue.skip_policy
 
 
 def _wanted(
@@ -112,9 +107,7 @@ def explain(session: Session, queue: LiveQueue, annotator_id: str, at: datetime)
     opened, expired = _wanted(queue[0], annotator, start, to_micros(at), 1)
     if any(session.rows("is_claimable", (*opened, *expired))[0]):
         return None
-    counts = session.counts([queue[0]]).get(queue[0], {})
-    live = sum(counts.get((None, state), 0) for state in AnnotationState)
-    unfinished = live - counts.get((None, FINISHED), 0)
+    live, unfinished = live_and_unfinished(session.counts([queue[0]]).get(queue[0], {}))
     retry_at = None
     if unfinished:
         waiting = session.value("retry_at", (annotator, queue[0]))

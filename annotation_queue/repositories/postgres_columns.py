@@ -104,10 +104,8 @@ def plan_of(order: Order, *, own: bool, one_state: bool, has_long: bool) -> Plan
     table = "w" if not changing.isdisjoint(fields) or (one_state and fields == _QUEUE_ORDER) else "i"
     columns = _BY_TABLE[table] | (_ANNOTATORS if own else {})
     if has_long:
-        long = {
-            name: attrs.evolve(columns[name], up=full_text(columns[name].up)) for name in _TEXTS - own_names(own=own)
-        }
-        columns |= long
+        texts = _TEXTS - _ANNOTATORS.keys() if own else _TEXTS
+        columns |= {name: attrs.evolve(columns[name], up=full_text(columns[name].up)) for name in texts}
     terms = terms_of(order, columns)
     # Downwards along the index of the negated column, rather than upwards along none.
     return Plan(
@@ -117,8 +115,3 @@ def plan_of(order: Order, *, own: bool, one_state: bool, has_long: bool) -> Plan
             for term in terms
         ),
     )
-
-
-def own_names(*, own: bool) -> frozenset[str]:
-    """Name the fields that one annotator's view takes from that annotator's progress."""
-    return frozenset(_ANNOTATORS) if own else frozenset()

@@ -15,13 +15,13 @@ from psycopg.rows import TupleRow, tuple_row
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
 from annotation_queue.errors import (
-    AnnotationQueueError,
     OutcomeUnknown,
     StorageBusy,
     StorageCorrupt,
     StorageError,
     StorageFull,
 )
+from annotation_queue.repositories.sql_rows import check_readable
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -40,8 +40,6 @@ _BUSY: Final = (
 )
 _FULL: Final = (errors.DiskFull,)
 _CORRUPT: Final = (errors.DataCorrupted, errors.IndexCorrupted)
-UNREADABLE: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
-"""What it ends in to read rows that hold what this library never writes."""
 _GRACE_SECONDS: Final = 5.0
 """How much longer than the server's own limit we wait for its answer."""
 _SHARED: Final = "SELECT pg_advisory_xact_lock_shared({}, {})"
@@ -344,12 +342,7 @@ class Transaction:
             self.end()
         if isinstance(error, psycopg.Error):
             raise translate(error, name) from error
-        if isinstance(error, UNREADABLE) and not isinstance(error, AnnotationQueueError):
-            # Arguments were checked by the service, and what a caller's code raises does not come this way.
-            what = f"{type(error).__name__}: {error}"
-            raise StorageCorrupt(
-                f"{name} holds what this library never wrote ({what}); restore it from a backup"
-            ) from error
+        check_readable(error, name)
 
     def __del__(self) -> None:
         # An interrupt can come between the body of a transaction and its end.

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, cast
 
 from annotation_queue.errors import Conflict, ItemNotFound, QueueNotFound
 from annotation_queue.items import make_item
-from annotation_queue.records import FINISHED, SETTLED, ItemRecord, count_change
+from annotation_queue.records import ItemRecord, count_change, make_record
 from annotation_queue.repositories.postgres_texts import SQL, integers, is_long, key_of, placed
 from annotation_queue.repositories.sql_rows import (
+    KIND_NAMES,
     RANKS,
     STATES,
     micros_or_none,
-    progress_of,
     progress_row,
+    progresses_of,
     queue_of,
     time_or_none,
     value_or_none,
@@ -33,20 +35,17 @@ if TYPE_CHECKING:
     from annotation_queue.records import Change
     from annotation_queue.repositories.postgres_known import Known
     from annotation_queue.repositories.postgres_pool import Transaction
+    from annotation_queue.repositories.sql_rows import Revision
     from annotation_queue.states import Progress
 
 OPENINGS: Final = "openings"
 """Counts how often items became open or work was reopened, beside what `records.tally` counts."""
-KIND_NAMES: Final = (*STATES, SETTLED, FINISHED)
-"""What the columns of ``counters`` count."""
 _COUNTED: Final = (*KIND_NAMES, OPENINGS)
 
 Counts: TypeAlias = "Mapping[tuple[str | None, str], int]"
 """As `records.tally` keys them."""
 LiveQueue: TypeAlias = "tuple[int, int, AnnotationQueue]"
 """Number, revision and entity of a queue."""
-Revision: TypeAlias = tuple[int, int, int, int]
-"""What `ItemRecord.revision` is here: number and revision of the queue, number and revision of the item."""
 
 
 class Session:
@@ -161,7 +160,7 @@ class Session:
         queue, rows = self._found("live_record", project_id, item_id, queue_id)
         item, revision, updated_at = rows[0][:3]
         progresses = self._progresses(queue[0], item_id, [row[3:] for row in rows if row[3] is not None])
-        return ItemRecord(item_id, queue[2], from_micros(updated_at), progresses, (*queue[:2], item, revision))
+        return make_record(item_id, queue[2], from_micros(updated_at), progresses, (*queue[:2], item, revision), None)
 
     def item(self, project_id: str, item_id: str, queue_id: str | None) -> QueueItem:
         """Read an item; arguments, result and errors are those of `Repository.get_item`."""
@@ -202,7 +201,7 @@ class Session:
             num, item_id = columns[0], self.text(queue[0], columns[2])
             progresses = self._progresses(queue[0], item_id, found.get(num, ()))
             revision: Revision = (*queue[:2], num, columns[1])
-            records[num] = ItemRecord(item_id, queue[2], from_micros(columns[13]), progresses, revision)
+            records[num] = make_record(item_id, queue[2], from_micros(columns[13]), progresses, revision, None)
         return records
 
     def item_of(self, row: Sequence[Any], queue: LiveQueue) -> QueueItem:
@@ -250,8 +249,7 @@ class Session:
         )
 
     def _progresses(self, queue: int, item_id: str, rows: Iterable[Sequence[Any]]) -> tuple[Progress, ...]:
-        found = [progress_of(item_id, self.text(queue, annotator), row) for annotator, *row in rows]
-        return tuple(sorted(found, key=lambda progress: progress.annotator_id))
+        return progresses_of(item_id, rows, partial(self.text, queue))
 
     # Changes
 

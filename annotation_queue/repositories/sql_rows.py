@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from annotation_queue.errors import AnnotationQueueError, StorageCorrupt
 from annotation_queue.items import AnnotationQueue, make_queue
 from annotation_queue.query import search_text
+from annotation_queue.records import FINISHED, SETTLED
 from annotation_queue.states import COMPLETED, SKIPPED, AnnotationState, Progress, SkipPolicy, make_progress
 from annotation_queue.values import from_micros, load_json, to_micros, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime
 
     from annotation_queue.query import QueuePage, QueueQuery
@@ -22,10 +25,35 @@ STATES: Final = tuple(AnnotationState)
 """The state of each rank."""
 RANKS: Final = {state: rank for rank, state in enumerate(STATES)}
 """The rank of each state, which is what is stored."""
+KIND_NAMES: Final = (*STATES, SETTLED, FINISHED)
+"""What the columns of ``counters`` count."""
+Revision: TypeAlias = tuple[int, int, int, int]
+"""What `ItemRecord.revision` is here: number and revision of the queue, number and revision of the item."""
+UNREADABLE: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What it ends in to read rows that hold what this library never writes."""
 ALWAYS_MICROS: Final = -62_135_596_800_000_000
 """`states.ALWAYS`, as it stands in the SQL files."""
 
+_by_annotator: Final = attrgetter("annotator_id")
 _MICROSECOND: Final = timedelta(microseconds=1)
+
+
+def check_readable(error: BaseException | None, name: str) -> None:
+    """Turn what came up within a transaction into the error that it means, where it came from rows that nothing wrote.
+
+    Args:
+        error: What came up; None for nothing.
+        name: What to call the storage.
+
+    Raises:
+        StorageCorrupt: It is one of `UNREADABLE`. Arguments were checked by the service, and what a caller's code raises does
+            not come this way.
+    """
+    if isinstance(error, UNREADABLE) and not isinstance(error, AnnotationQueueError):
+        what = f"{type(error).__name__}: {error}"
+        raise StorageCorrupt(
+            f"{name} holds what this library never wrote ({what}); restore it from a backup"
+        ) from error
 
 
 def micros_or_none(moment: datetime | None) -> int | None:
@@ -126,6 +154,22 @@ def progress_of(item_id: str, annotator_id: str, row: Sequence[Any]) -> Progress
         from_micros(created_at),
         from_micros(updated_at),
     )
+
+
+def progresses_of(item_id: str, rows: Iterable[Sequence[Any]], text: Callable[[Any], str]) -> tuple[Progress, ...]:
+    """Rebuild the progresses on an item.
+
+    Args:
+        item_id: The item.
+        rows: The columns of ``progresses``, in any order.
+        text: Gives the annotator that the first of them stands for.
+
+    Returns:
+        The progresses, by annotator id.
+    """
+    found = [progress_of(item_id, text(annotator), row) for annotator, *row in rows]
+    found.sort(key=_by_annotator)
+    return tuple(found)
 
 
 def settled_by(completed: int, skipped: int, at: datetime) -> list[Progress]:

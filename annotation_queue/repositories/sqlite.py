@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from annotation_queue.items import AddedItems, AnnotationQueue, Claim, NewItem, QueueItem, QueueStats, Unavailable
     from annotation_queue.query import ItemPage, ItemQuery, QueuePage, QueueQuery
     from annotation_queue.records import Change, ItemRecord
-    from annotation_queue.repositories.sqlite_session import Revision
+    from annotation_queue.repositories.sql_rows import Revision
     from annotation_queue.states import Transition
 
 
@@ -100,8 +100,7 @@ class SQLiteRepository:
             row = queue_row(after)
             # Id, project and creation stay.
             session.execute(SQL["replace_queue"], (*row[2:9], *row[11:], num))
-            policies = (after.annotations_per_item, after.skip_policy)
-            if policies != (before.annotations_per_item, before.skip_policy):
+            if before.policies != after.policies:
                 refresh(session, (num, revision, before), after)
 
     def add_items(

@@ -12,9 +12,8 @@ from annotation_queue.records import standing, tally
 from annotation_queue.repositories import sqlite_blocks
 from annotation_queue.repositories.history_check import history_problems
 from annotation_queue.repositories.sql_files import load_statements
-from annotation_queue.repositories.sql_rows import ALWAYS_MICROS, STATES, micros_or_none, queue_of
+from annotation_queue.repositories.sql_rows import ALWAYS_MICROS, STATES, UNREADABLE, micros_or_none, queue_of
 from annotation_queue.repositories.sqlite_blocks import FIRST_BLOCK, block_problems
-from annotation_queue.repositories.sqlite_connections import UNREADABLE
 from annotation_queue.repositories.sqlite_lanes import COUNTED
 from annotation_queue.repositories.sqlite_schema import newest_schema, schema_of
 from annotation_queue.repositories.sqlite_texts import SQL

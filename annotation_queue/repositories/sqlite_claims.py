@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from annotation_queue.items import explain_unavailable, make_claim
-from annotation_queue.records import FINISHED, change_of, view
+from annotation_queue.records import change_of, live_and_unfinished, one_finishes, view
 from annotation_queue.repositories.sql_rows import time_or_none
 from annotation_queue.repositories.sqlite_known import FIRST_PLACE, NEVER_MICROS
 from annotation_queue.repositories.sqlite_texts import SQL
-from annotation_queue.states import AnnotationState, aggregate, grant, is_finished
+from annotation_queue.states import aggregate, grant
 from annotation_queue.values import lease_end, to_micros
 
 if TYPE_CHECKING:
@@ -59,8 +59,7 @@ def _first_unsettled(session: Session, queue: tuple[int, int, AnnotationQueue], 
     Where settling an item leaves it open for others, an annotator who has done many would otherwise pass all of them at
     every claim.
     """
-    policies = queue[2].annotations_per_item, queue[2].skip_policy
-    if not annotator or (is_finished(1, 0, *policies) and is_finished(0, 1, *policies)):
+    if not annotator or one_finishes(queue[2]):
         return FIRST_PLACE
     mark = session.mark(queue[0], annotator)
     place = session.execute(SQL["first_unsettled"], (queue[0], *mark, annotator)).fetchone()
@@ -94,9 +93,7 @@ def _place(row: tuple[Any, ...]) -> Place:
 
 
 def _unavailable(session: Session, queue: tuple[int, int, AnnotationQueue], annotator: int) -> Unavailable:
-    counts = session.counts(queue[0])
-    live = sum(counts.get((None, state), 0) for state in AnnotationState)
-    unfinished = live - counts.get((None, FINISHED), 0)
+    live, unfinished = live_and_unfinished(session.counts(queue[0]))
     retry_at = None
     if unfinished:
         (waiting,) = session.execute(SQL["retry_at"], (annotator, queue[0])).fetchone()

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from annotation_queue.errors import (
-    AnnotationQueueError,
     OutcomeUnknown,
     StorageBusy,
     StorageCorrupt,
     StorageError,
     StorageFull,
 )
+from annotation_queue.repositories.sql_rows import check_readable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,8 +35,6 @@ _PRIMARY: Final = 0xFF
 _BEGIN_WRITING: Final = "BEGIN IMMEDIATE"
 # Where the schema itself is garbled, its text is no text.
 _DRIVER_ERRORS: Final = (sqlite3.Error, UnicodeDecodeError)
-UNREADABLE: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
-"""What it ends in to read rows that hold what this library never writes."""
 _CACHE_KIBIBYTES: Final = 16_384
 _RETRY_SECONDS: Final = (0.001, 0.006)
 _FORK_SECONDS: Final = 10.0
@@ -315,12 +313,7 @@ class Transaction:
             self.end()
         if isinstance(error, _DRIVER_ERRORS):
             raise translate(error, self._connections.path) from error
-        if isinstance(error, UNREADABLE) and not isinstance(error, AnnotationQueueError):
-            # Arguments were checked by the service, and what a caller's code raises does not come this way.
-            what = f"{type(error).__name__}: {error}"
-            raise StorageCorrupt(
-                f"{self._connections.path} holds what this library never wrote ({what}); restore it from a backup"
-            ) from error
+        check_readable(error, self._connections.path)
 
     def _uncommitted(self, error: sqlite3.Error | UnicodeDecodeError) -> StorageError:
         """Say what a failed commit means: a device that failed may have kept what the log had got by then."""

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from annotation_queue.items import AnnotationQueue, NewItem, QueueItem
-    from annotation_queue.repositories.sqlite_session import Revision, Session
+    from annotation_queue.repositories.sql_rows import Revision
+    from annotation_queue.repositories.sqlite_session import Session
 
 
 def add_items(

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from annotation_queue.errors import Conflict, ItemNotFound, QueueNotFound
 from annotation_queue.items import make_item
-from annotation_queue.records import FINISHED, SETTLED, ItemRecord, count_change, make_record
+from annotation_queue.records import ItemRecord, count_change, make_record
 from annotation_queue.repositories.sql_rows import (
     ALWAYS_MICROS,
+    KIND_NAMES,
     RANKS,
     STATES,
     micros_or_none,
-    progress_of,
     progress_row,
+    progresses_of,
     queue_of,
     time_or_none,
     value_or_none,
@@ -30,12 +30,11 @@ if TYPE_CHECKING:
 
     from annotation_queue.items import AnnotationQueue, QueueItem
     from annotation_queue.records import Change
+    from annotation_queue.repositories.sql_rows import Revision
     from annotation_queue.repositories.sqlite_connections import Transaction
     from annotation_queue.repositories.sqlite_known import Known, Place
     from annotation_queue.states import Progress
 
-KIND_NAMES: Final = (*STATES, SETTLED, FINISHED)
-"""What the columns of ``counters`` count."""
 KINDS: Final = {name: column for column, name in enumerate(KIND_NAMES, 2)}
 """Where each stands in a row of ``count``, after queue and annotator."""
 
@@ -45,11 +44,6 @@ _MOVES: Final = {
     for after in STATES
 }
 """What a change of an item's state adds to the counts of each state."""
-
-_by_annotator: Final = attrgetter("annotator_id")
-
-Revision: TypeAlias = tuple[int, int, int, int]
-"""What `ItemRecord.revision` is here: number and revision of the queue, number and revision of the item."""
 
 
 class Session(Dictionaries):
@@ -197,9 +191,7 @@ class Session(Dictionaries):
         return self._progresses(item_id, self.execute(SQL["progresses"], (item,)).fetchall())
 
     def _progresses(self, item_id: str, rows: Iterable[Sequence[Any]]) -> tuple[Progress, ...]:
-        found = [progress_of(item_id, self.text(annotator), row) for annotator, *row in rows]
-        found.sort(key=_by_annotator)
-        return tuple(found)
+        return progresses_of(item_id, rows, self.text)
 
     # Changes
 

@@ -108,6 +108,20 @@ WITH gone AS (
 )
 DELETE FROM calls AS c USING deleted AS d WHERE c.queue = d.queue AND c.call_id = d.call_id
 
+-- Counts come by queue and annotator, and are added to what the server's process has counted so far.
+
+-- name: counts --
+INSERT INTO counters AS c (queue, unstarted, in_progress, completed, skipped, settled, finished, openings, annotator, shard)
+SELECT t.*, pg_backend_pid() % 64
+FROM unnest(?::bigint[], ?::bigint[], ?::bigint[], ?::bigint[], ?::bigint[], ?::bigint[], ?::bigint[], ?::bigint[],
+    ?::text[]) AS t
+
+-- name: summed --
+ON CONFLICT (queue, annotator, shard) DO UPDATE SET unstarted = c.unstarted + excluded.unstarted,
+    in_progress = c.in_progress + excluded.in_progress, completed = c.completed + excluded.completed,
+    skipped = c.skipped + excluded.skipped, settled = c.settled + excluded.settled,
+    finished = c.finished + excluded.finished, openings = c.openings + excluded.openings
+
 -- Changes. The items are locked in one order, whatever the plan; what changed meanwhile is left alone; and nothing else is
 -- written unless every item was.
 
@@ -141,15 +155,9 @@ WITH locked AS MATERIALIZED (
         ?::text[])
     WHERE (SELECT count(*) FROM stored) = ?
 ), counted AS (
-    INSERT INTO counters AS c (queue, unstarted, in_progress, completed, skipped, settled, finished, openings, annotator, shard)
-    SELECT t.*, pg_backend_pid() % 64
-    FROM unnest(?::bigint[], ?::bigint[], ?::bigint[], ?::bigint[], ?::bigint[], ?::bigint[], ?::bigint[], ?::bigint[],
-        ?::text[]) AS t
+    @counts@
     WHERE (SELECT count(*) FROM stored) = ?
-    ON CONFLICT (queue, annotator, shard) DO UPDATE SET unstarted = c.unstarted + excluded.unstarted,
-        in_progress = c.in_progress + excluded.in_progress, completed = c.completed + excluded.completed,
-        skipped = c.skipped + excluded.skipped, settled = c.settled + excluded.settled,
-        finished = c.finished + excluded.finished, openings = c.openings + excluded.openings
+    @summed@
 )
 SELECT count(*) FROM stored
 
@@ -159,14 +167,7 @@ SELECT annotator, from_state, to_state, at, reason FROM transitions WHERE queue 
 -- Counters
 
 -- name: count --
-INSERT INTO counters AS c (queue, unstarted, in_progress, completed, skipped, settled, finished, openings, annotator, shard)
-SELECT t.*, pg_backend_pid() % 64
-FROM unnest(?::bigint[], ?::bigint[], ?::bigint[], ?::bigint[], ?::bigint[], ?::bigint[], ?::bigint[], ?::bigint[],
-    ?::text[]) AS t
-ON CONFLICT (queue, annotator, shard) DO UPDATE SET unstarted = c.unstarted + excluded.unstarted,
-    in_progress = c.in_progress + excluded.in_progress, completed = c.completed + excluded.completed,
-    skipped = c.skipped + excluded.skipped, settled = c.settled + excluded.settled,
-    finished = c.finished + excluded.finished, openings = c.openings + excluded.openings
+@counts@ @summed@
 
 -- name: counters --
 SELECT queue, annotator, sum(unstarted)::bigint, sum(in_progress)::bigint, sum(completed)::bigint, sum(skipped)::bigint,
