@@ -18,7 +18,6 @@ import pytest
 from annotation_queue import (
     AnnotationQueues,
     AnnotationState,
-    Claim,
     MemoryRepository,
     NewItem,
     SQLiteRepository,
@@ -27,6 +26,7 @@ from annotation_queue import (
 from annotation_queue.ids import uuid7
 from annotation_queue.repositories import sqlite_connections
 from annotation_queue.repositories.sql_chunks import CHUNK
+from helpers.workers import work_on_both_sides_of_a_fork
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -110,33 +110,10 @@ def test_8_processes_claim_and_complete_every_item_none_twice_and_none_lost(
         assert repository.check() == ()
 
 
-def _work_after_fork(repository: SQLiteRepository, queue_id: str, number: int) -> None:
-    queues = AnnotationQueues(repository, "project")
-    for _ in range(25):
-        claim = queues.claim(queue_id, f"ann-{number}")
-        assert isinstance(claim, Claim)
-        queues.complete(claim, os.getpid())
-
-
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_repository_made_before_a_fork_works_on_both_sides(path: Path) -> None:
-    context = multiprocessing.get_context("fork")
     with SQLiteRepository(path, synchronous="OFF") as repository:
-        queues = AnnotationQueues(repository, "project")
-        queue = queues.create("queue", created_by="ann")
-        queues.add_items(queue.id, (NewItem(call_id=str(number)) for number in range(100)), added_by="ann")
-        children = [
-            context.Process(target=_work_after_fork, args=(repository, queue.id, number)) for number in range(3)
-        ]
-        for child in children:
-            child.start()
-        _work_after_fork(repository, queue.id, 3)
-        for child in children:
-            child.join(60)
-            assert child.exitcode == 0
-        (stats,) = queues.stats([queue.id])
-        assert stats.by_annotator == {f"ann-{number}": {COMPLETED: 25} for number in range(4)}
-        assert stats.finished_items == 100
+        work_on_both_sides_of_a_fork(repository, children=3, each=25)
         assert repository.check() == ()
 
 

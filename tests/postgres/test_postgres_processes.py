@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import multiprocessing
-import os
-import random
-import signal
 import subprocess
 import sys
 import time
@@ -16,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from annotation_queue import AnnotationQueues, AnnotationState, Claim, NewItem, Unavailable
-from helpers.clocks import wait_until
 from helpers.faults import NIGHTLY
+from helpers.workers import kill_at_work, work_on_both_sides_of_a_fork
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,8 +61,6 @@ def test_killed_processes_complete_every_item_none_twice_and_none_lost(
     queues.add_items(queue.id, [NewItem(call_id=call) for call in itertools.islice(calls, ITEMS)], added_by="ann")
     log, end = tmp_path / "acknowledged", tmp_path / "end"
     log.touch()
-    dice = random.Random(2026)  # noqa: S311 - repeatable on purpose
-    killed = 0
 
     def left() -> int:
         (stats,) = queues.stats([queue.id])
@@ -76,34 +70,19 @@ def test_killed_processes_complete_every_item_none_twice_and_none_lost(
         arguments = [database.dsn, repository._pool.schema, queue.id, f"ann-{number}", str(log), str(end)]
         return subprocess.Popen([sys.executable, "-c", WORKER, *arguments])
 
-    def at_work() -> list[int]:
-        seen = {line.split()[1] for line in log.read_text().splitlines()}
-        return [number for number, worker in enumerate(workers) if str(worker.pid) in seen]
+    def prepare() -> None:
+        if left() < FEW:
+            more = [NewItem(call_id=call) for call in itertools.islice(calls, 3 * FEW)]
+            queues.add_items(queue.id, more, added_by="ann")
 
-    workers = [start(number) for number in range(PROCESSES)]
-    try:
-        while killed < KILLS:
-            if left() < FEW:
-                more = [NewItem(call_id=call) for call in itertools.islice(calls, 3 * FEW)]
-                queues.add_items(queue.id, more, added_by="ann")
-            # Kill in the midst of work: only those who acknowledged something, and not before somebody does again.
-            wait_until(lambda: bool(at_work()))
-            number = dice.choice(at_work())
-            seen = log.stat().st_size
-            wait_until(lambda seen=seen: log.stat().st_size > seen)  # type: ignore[misc]  # a default binds the loop's value
-            os.kill(workers[number].pid, signal.SIGKILL)
-            killed += workers[number].wait() == -signal.SIGKILL
-            workers[number] = start(number)
+    def finish() -> None:
         deadline = time.monotonic() + (1_200 if NIGHTLY else 120)
         while left():
             assert time.monotonic() < deadline
             time.sleep(0.02)
         end.touch()
-        assert [worker.wait(60) for worker in workers] == [0] * PROCESSES
-    finally:
-        for worker in workers:
-            worker.kill()
-            worker.wait()
+
+    kill_at_work(start, log, workers=PROCESSES, kills=KILLS, prepare=prepare, end=finish)
     acknowledged = [line.split() for line in log.read_text().splitlines()]
     by = dict(acknowledged)
     assert len(by) == len(acknowledged) > KILLS
@@ -177,26 +156,6 @@ def test_threads_claim_and_complete_every_item_as_often_as_it_is_needed(
     assert repository.check() == ()
 
 
-def _work_after_fork(repository: PostgresRepository, queue_id: str, number: int) -> None:
-    queues = AnnotationQueues(repository, "project")
-    for _ in range(10):
-        claim = queues.claim(queue_id, f"ann-{number}")
-        assert isinstance(claim, Claim)
-        queues.complete(claim, os.getpid())
-
-
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_repository_made_before_a_fork_works_on_both_sides(repository: PostgresRepository) -> None:
-    context = multiprocessing.get_context("fork")
-    queues = AnnotationQueues(repository, "project")
-    queue = queues.create("queue", created_by="ann")
-    queues.add_items(queue.id, [NewItem(call_id=str(number)) for number in range(30)], added_by="ann")
-    children = [context.Process(target=_work_after_fork, args=(repository, queue.id, number)) for number in range(2)]
-    for child in children:
-        child.start()
-    _work_after_fork(repository, queue.id, 2)
-    for child in children:
-        child.join(60)
-        assert child.exitcode == 0
-    (stats,) = queues.stats([queue.id])
-    assert stats.by_annotator == {f"ann-{number}": {COMPLETED: 10} for number in range(3)}
+    work_on_both_sides_of_a_fork(repository, children=2, each=10)
