@@ -56,8 +56,10 @@ class Standing:
         return self.completed + self.skipped > 0
 
 
-# Most items stand where others do; what they share, the garbage collector need not visit for each.
-_make_standing = lru_cache(maxsize=4096)(trusted(Standing))
+_make_standing = trusted(Standing)
+# Most items stand where others do, unless they wait for a lease of their own; what they share, the garbage collector need not
+# visit for each.
+_share_standing = lru_cache(maxsize=4096)(_make_standing)
 NEW: Final = Standing(UNSTARTED, None, 0, 0, finished=False, claimable_at=ALWAYS)
 """The standing of an item that nobody touched."""
 
@@ -76,8 +78,10 @@ def standing(progresses: Collection[Progress], queue: AnnotationQueue) -> Standi
         return NEW
     state, annotator_id = aggregate(progresses)
     completed, skipped = count_settling(progresses)
-    slots = open_slots(completed, skipped, *queue.policies)
-    return _make_standing(state, annotator_id, completed, skipped, slots <= 0, slot_free_at(progresses, slots))
+    slots = open_slots(completed, skipped, queue.annotations_per_item, queue.skip_policy)
+    free_at = slot_free_at(progresses, slots)
+    make = _share_standing if free_at is None or free_at is ALWAYS else _make_standing
+    return make(state, annotator_id, completed, skipped, slots <= 0, free_at)
 
 
 def one_finishes(queue: AnnotationQueue) -> bool:
@@ -147,7 +151,10 @@ def merge(progresses: Sequence[Progress], changed: Sequence[Progress]) -> tuple[
     Returns:
         All of them, by annotator id.
     """
+    # Nearly always only one annotator was ever here.
     if not progresses and len(changed) == 1:
+        return tuple(changed)
+    if len(progresses) == len(changed) == 1 and progresses[0].annotator_id == changed[0].annotator_id:
         return tuple(changed)
     after = {progress.annotator_id: progress for progress in progresses}
     for progress in changed:

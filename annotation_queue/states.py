@@ -258,22 +258,21 @@ def grant(
     Returns:
         The progresses that changed, the annotator's last, and the transitions in their order.
     """
-    changed: dict[str, Progress] = {}
+    changed: list[Progress] = []
     transitions: list[Transition] = []
     own: Progress | None = None
     for progress in progresses:
         current = progress
         if progress.state is IN_PROGRESS and is_expired(progress, at):
             current, transition = _move(progress, UNSTARTED, at, reason=LEASE_EXPIRED)
-            changed[progress.annotator_id] = current
             transitions.append(transition)
         if progress.annotator_id == annotator_id:
             own = current
-    changed.pop(annotator_id, None)
+        elif current is not progress:
+            changed.append(current)
     own = own or unstarted(item_id, annotator_id, at)
-    changed[annotator_id], transition = _move(own, IN_PROGRESS, at, lease_expires_at=expires_at)
-    transitions.append(transition)
-    return tuple(changed.values()), tuple(transitions)
+    started, transition = _move(own, IN_PROGRESS, at, lease_expires_at=expires_at)
+    return (*changed, started), (*transitions, transition)
 
 
 def is_expired(progress: Progress, at: datetime) -> bool:

@@ -31,7 +31,7 @@ MAX_INTEGER: Final = (1 << 63) - 1
 MAX_LEASE: Final = timedelta(days=36_500)
 """Longest lease."""
 
-_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+_ENCODER: Final = json.JSONEncoder(check_circular=False, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _DECODER: Final = json.JSONDecoder()
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -309,7 +309,7 @@ def _check_size(field: str, text: str, error: type[InvalidValue]) -> None:
 
 
 def write_json(value: object) -> str:
-    """Serialise a JSON value that was checked before, as `dump_json` does."""
+    """Serialise a JSON value that was checked before, so that it has no cycles, as `dump_json` does."""
     return _ENCODER.encode(value)
 
 

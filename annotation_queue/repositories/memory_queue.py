@@ -95,10 +95,9 @@ class StoredQueue:
                 self._count(progress.annotator_id, progress.state, 1)
                 if old is not None:
                     self._count(progress.annotator_id, old.state, -1)
-        moving = self.orders.moving
-        places = [listing.key(stored) for listing in moving] if moving else ()
+        moving = [(listing, listing.key(stored)) for listing in self.orders.moving]
         stored.apply(change, progresses)
-        for listing, place in zip(moving, places, strict=True):
+        for listing, place in moving:
             listing.move(stored, place)
         if before.state is not after.state:
             self._in_state[before.state] -= 1

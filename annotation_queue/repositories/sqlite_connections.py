@@ -151,12 +151,14 @@ class Connections:
         Returns:
             Its cursor.
         """
-        deadline = time.monotonic() + self._busy_timeout
+        deadline = None
         while True:
             try:
                 return connection.execute(statement)
             except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & _PRIMARY not in _BUSY or time.monotonic() >= deadline:
+                now = time.monotonic()
+                deadline = now + self._busy_timeout if deadline is None else deadline
+                if error.sqlite_errorcode & _PRIMARY not in _BUSY or now >= deadline:
                     raise
             time.sleep(random.uniform(*_RETRY_SECONDS))  # noqa: S311 - jitter, not a secret
 
@@ -313,7 +315,8 @@ class Transaction:
             self.end()
         if isinstance(error, _DRIVER_ERRORS):
             raise translate(error, self._connections.path) from error
-        check_readable(error, self._connections.path)
+        if error is not None:
+            check_readable(error, self._connections.path)
 
     def _uncommitted(self, error: sqlite3.Error | UnicodeDecodeError) -> StorageError:
         """Say what a failed commit means: a device that failed may have kept what the log had got by then."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from annotation_queue.items import AnnotationQueue, NewItem, QueueItem
-    from annotation_queue.repositories.sql_rows import Revision
+    from annotation_queue.repositories.sqlite_known import Revision
     from annotation_queue.repositories.sqlite_session import Session
 
 
@@ -156,6 +156,6 @@ def refresh(session: Session, before: tuple[int, int, AnnotationQueue], after: A
         record = session.record_by_num(item, before)
         old, new = standing(record.progresses, was), standing(record.progresses, after)
         if new != old:
-            now = (num, revision + 1, item, cast("Revision", record.revision)[3])
+            now = (num, revision + 1, item, *cast("Revision", record.revision)[3:])
             session.store(attrs.evolve(record, revision=now), Change((), (), old, new, record.updated_at))
     session.opened(num)

@@ -30,9 +30,8 @@ if TYPE_CHECKING:
 
     from annotation_queue.items import AnnotationQueue, QueueItem
     from annotation_queue.records import Change
-    from annotation_queue.repositories.sql_rows import Revision
     from annotation_queue.repositories.sqlite_connections import Transaction
-    from annotation_queue.repositories.sqlite_known import Known, Place
+    from annotation_queue.repositories.sqlite_known import Known, Place, Revision
     from annotation_queue.states import Progress
 
 KINDS: Final = {name: column for column, name in enumerate(KIND_NAMES, 2)}
@@ -71,7 +70,7 @@ class Session(Dictionaries):
     ) -> None:
         self._transaction.__exit__(kind, error, traceback)
         if error is None:
-            self._known.keep(self._learned)
+            self._keep_learned()
 
     # Records
 
@@ -103,10 +102,10 @@ class Session(Dictionaries):
         rows = self.execute(SQL["live_record"], (item_id, queue_id)).fetchall()
         if not rows:
             raise self._missing(project_id, item_id, queue_id)
-        item, revision, updated_at, *key = rows[0][:5]
-        queue = self._queue_of_key(project_id, queue_id, (*key,))
-        progresses = self._progresses(item_id, [row[5:] for row in rows if row[5] is not None])
-        return make_record(item_id, queue[2], from_micros(updated_at), progresses, (*queue[:2], item, revision), None)
+        *state, updated_at, queue_num, queue_revision = rows[0][:7]
+        queue = self._queue_of_key(project_id, queue_id, (queue_num, queue_revision))
+        progresses = self._progresses(item_id, [row[7:] for row in rows if row[7] is not None])
+        return make_record(item_id, queue[2], from_micros(updated_at), progresses, (*queue[:2], *state), None)
 
     def item(self, project_id: str, item_id: str, queue_id: str | None) -> QueueItem:
         """Read an item; arguments, result and errors are those of `Repository.get_item`."""
@@ -128,19 +127,19 @@ class Session(Dictionaries):
 
     def record_by_num(self, item: int, queue: tuple[int, int, AnnotationQueue]) -> ItemRecord:
         """Read what a decision about a live item rests on, by its number."""
-        revision, item_id, updated_at = self.execute(SQL["live_record_by_num"], (item,)).fetchone()
-        return self._record(item, revision, item_id, updated_at, queue)
+        *state, item_id, updated_at = self.execute(SQL["live_record_by_num"], (item,)).fetchone()
+        return self._record((item, *state), item_id, updated_at, queue)
 
     def record_of(self, row: Sequence[Any], queue: tuple[int, int, AnnotationQueue]) -> ItemRecord:
         """Build the record of an item from the columns of ``live_item``."""
-        return self._record(row[0], row[1], row[2], row[13], queue)
+        return self._record((row[0], row[1], row[14], row[12]), row[2], row[13], queue)
 
     def _record(
-        self, item: int, revision: int, item_id: str, updated_at: int, queue: tuple[int, int, AnnotationQueue]
+        self, state: tuple[int, int, int, int], item_id: str, updated_at: int, queue: tuple[int, int, AnnotationQueue]
     ) -> ItemRecord:
         # An item of revision 0 was never touched.
-        progresses = self.progresses(item, item_id) if revision else ()
-        return make_record(item_id, queue[2], from_micros(updated_at), progresses, (*queue[:2], item, revision), None)
+        progresses = self.progresses(state[0], item_id) if state[1] else ()
+        return make_record(item_id, queue[2], from_micros(updated_at), progresses, (*queue[:2], *state), None)
 
     def item_of(self, row: Sequence[Any], queue: AnnotationQueue) -> QueueItem:
         """Build an item in the aggregate view from the columns of ``live_item``."""
@@ -201,14 +200,14 @@ class Session(Dictionaries):
         Raises:
             Conflict: Something has.
         """
-        queue, queue_revision, item, revision = cast("Revision", record.revision)
+        queue, queue_revision, item, revision, *place = cast("Revision", record.revision)
         after = change.standing
         annotators = {each.annotator_id: self.text_num(each.annotator_id) for each in change.progresses}
         claimable_at = micros_or_none(after.claimable_at)
         shown = None if after.annotator_id is None else annotators.get(after.annotator_id)
         if after.annotator_id is not None and shown is None:
             shown = self.text_num(after.annotator_id)
-        place = self.execute(
+        changed = self.execute(
             SQL["change_work"],
             (
                 RANKS[after.state],
@@ -222,8 +221,8 @@ class Session(Dictionaries):
                 queue,
                 queue_revision,
             ),
-        ).fetchone()
-        if place is None:
+        )
+        if not changed.rowcount:
             raise Conflict(f"item {record.item_id!r} changed meanwhile")
         for progress in change.progresses:
             self.execute(SQL["put_progress"], (item, annotators[progress.annotator_id], *progress_row(progress)))
@@ -284,7 +283,7 @@ class Session(Dictionaries):
         # Without a row nothing was ever added.
         self._next_expiry[num] = NEVER_MICROS if next_expiry is None else next_expiry
         self._openings[num] = openings or 0
-        if annotator:
+        if annotator and annotator_id not in self._known.nums:
             self._learn_num(annotator_id, annotator)
         return self._queue_of_key(project_id, queue_id, (num, revision)), annotator
 

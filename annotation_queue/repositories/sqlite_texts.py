@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cached_property
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from annotation_queue.repositories.sql_files import load_statements
@@ -29,7 +30,16 @@ class Dictionaries:
 
     def __init__(self, known: Known) -> None:
         self._known = known
-        self._learned = Known()
+
+    @cached_property
+    def _learned(self) -> Known:
+        # Most transactions learn nothing.
+        return Known()
+
+    def _keep_learned(self) -> None:
+        """Let others know what was learned, now that it is committed."""
+        if "_learned" in self.__dict__:
+            self._known.keep(self._learned)
 
     def text(self, num: int) -> str:
         """Read a text of the dictionary."""

@@ -80,12 +80,12 @@ FROM items AS i JOIN work AS w ON w.num = i.num JOIN queues AS q ON q.num = i.qu
 -- A row for each progress, or one without.
 
 -- name: live_record --
-SELECT w.num, w.revision, w.updated_at, q.num, q.revision, @progress_columns@
+SELECT w.num, w.revision, w.priority_down, w.created_at, w.updated_at, q.num, q.revision, @progress_columns@
 FROM queues AS q CROSS JOIN work AS w INDEXED BY work_by_id ON w.queue = q.num LEFT JOIN progresses AS p ON p.item = w.num
 WHERE w.id = ? AND q.id = ?
 
 -- name: live_record_by_num --
-SELECT w.revision, w.id, w.updated_at FROM work AS w WHERE w.num = ?
+SELECT w.revision, w.priority_down, w.created_at, w.id, w.updated_at FROM work AS w WHERE w.num = ?
 
 -- name: live_items_by_num --
 SELECT @live_item_columns@
@@ -119,7 +119,6 @@ DELETE FROM work WHERE num = ?
 UPDATE work SET state = ?, annotator = ?, completed = ?, skipped = ?, claimable_at = ?, updated_at = ?,
     revision = revision + 1
 WHERE num = ? AND revision = ? AND (SELECT q.revision FROM queues AS q WHERE q.num = ?) = ?
-RETURNING priority_down, created_at
 
 -- name: put_progress --
 INSERT INTO progresses (item, annotator, state, token, lease_expires_at, annotation, reason, created_at, updated_at)
