@@ -1,4 +1,9 @@
-"""Every supported order and filter, and those over what annotating changes: ours beside ours."""
+"""Every supported order and filter, and those over what annotating changes: ours beside ours.
+
+What was tried and lost, in milliseconds for the first page of 1,000,000 items by annotator: sorting all with their names 411,
+by the annotators' numbers 256, those of one annotator along the table 138, those of one state along an index that holds the
+state 127. Along the index of the next field up to enough items of the first annotator: 0.6, and 186 where next to none are.
+"""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from annotation_queue import AnnotationQueues, ItemFilter, ItemQuery, NewItem, SortBy, SQLiteRepository
-from annotation_queue.repositories import sqlite_filters
+from annotation_queue.repositories import sqlite_filters, sqlite_groups
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -77,6 +77,23 @@ def test_a_supported_order_is_read_without_a_sort_or_a_scan(
     ):
         steps = plans(lambda query=query: queues.query_items(queue_id, query))  # type: ignore[misc]
         assert [step for step in steps if is_slow(step)] == []
+
+
+@pytest.mark.parametrize(("field", "direction"), [*product(["annotation_state", "annotator_user_id"], DIRECTIONS)])
+def test_an_order_over_what_annotating_changes_is_read_along_the_lane_of_the_rest(
+    plans: Callable[[Callable[[], object]], list[str]],
+    queue: tuple[AnnotationQueues, str],
+    monkeypatch: pytest.MonkeyPatch,
+    field: str,
+    direction: str,
+) -> None:
+    # Otherwise so few items would be sorted, not walked along.
+    monkeypatch.setattr(sqlite_groups, "FEW", 0)
+    queues, queue_id = queue
+    query = ItemQuery(sort_by=(SortBy(field, direction),), limit=20, include_position=True)
+    steps = plans(lambda: queues.query_items(queue_id, query))
+    assert [step for step in steps if is_slow(step)] == []
+    assert any("work_by_id" in step for step in steps)
 
 
 def test_items_in_one_state_are_read_in_queue_order_without_a_sort(

@@ -12,7 +12,7 @@ from annotation_queue.sorting import Direction
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from annotation_queue.sorting import Order, SortValue
+    from annotation_queue.sorting import Order, SortBy, SortValue
 
 Key: TypeAlias = tuple[int | str, ...]
 """Values of the first columns of a lane, or of all of them."""
@@ -88,18 +88,18 @@ class Path:
         return len(set(self.left)) == 1
 
 
-def path_of(order: Order, fixed: dict[str, int]) -> Path | None:
+def path_of(sort_by: Sequence[SortBy], fixed: dict[str, int]) -> Path | None:
     """Find the lane along which an order can be read.
 
     Args:
-        order: The order.
+        sort_by: The order, with its tie-break.
         fixed: Columns in which all wanted items have the same value, with the value.
 
     Returns:
         The path, with as much fixed as a lane allows; None where no lane has this order.
     """
-    fields = [by.field for by in order.sort_by]
-    wanted = [by for by in order.sort_by[: fields.index("id") + 1] if by.field not in CONSTANT]
+    fields = [by.field for by in sort_by]
+    wanted = [by for by in sort_by[: fields.index("id") + 1] if by.field not in CONSTANT]
     columns = tuple(_COLUMNS.get(by.field, by.field) for by in wanted)
     ups = tuple((by.direction is Direction.ASC) != (by.field == "priority") for by in wanted)
     for column, value in fixed.items():

@@ -9,6 +9,7 @@ from annotation_queue.records import view
 from annotation_queue.repositories.sql_orders import AGGREGATE, OWN, PERSPECTIVE, terms_of, values_of
 from annotation_queue.repositories.sql_rows import STATES
 from annotation_queue.repositories.sqlite_filters import Filter
+from annotation_queue.repositories.sqlite_groups import Groups
 from annotation_queue.repositories.sqlite_lanes import IN_ORDER, key_of, path_of
 from annotation_queue.repositories.sqlite_ranks import Ladder, Ranks
 from annotation_queue.repositories.sqlite_sorts import Sort
@@ -63,11 +64,15 @@ class Selection:
         return query.page(queue, items, self._total() if query.include_total else None)
 
     def _nums(self, after: Sequence[SortValue] | None, most: int) -> list[int]:
-        """Read the numbers of the page's items in order: along a lane, or by sorting those that are wanted."""
-        path = path_of(self._order, self._filter.fixed)
+        """Read the numbers of the page's items in order: along a lane, group by group, or by sorting those that are wanted."""
+        path = path_of(self._order.sort_by, self._filter.fixed)
         rare = self._filter.rare_index(path)
         if path is not None and not rare:
             return self._walked(path, after, most)
+        if self._query.annotator_id is None and not self._query.offset and not self._filter.conditions():
+            found = Groups(self._session, self._queue[0], self._order, self._terms).nums(after, most)
+            if found is not None:
+                return found
         values = None if after is None else values_of(self._order, self._terms, after)
         return self._sort.nums(self._filter.conditions(), rare, values, limit=most, offset=self._query.offset)
 
@@ -113,7 +118,7 @@ class Selection:
         if all_wanted and not from_cursor:
             first = self._query.offset + 1
             return range(first, first + len(nums))
-        path = path_of(self._order, {})
+        path = path_of(self._order.sort_by, {})
         if path is None:
             return [rank + 1 for rank in self._sort.ranks(nums)]
         keys = [key_of(path, self._order, self._order.values(item)) for item in items]
