@@ -5,7 +5,9 @@ What was tried and lost on SQLite at a million items: counting a position in its
 one millisecond. Descending indexes on generated columns beside the ascending ones: six more indexes for what reading groups
 of an ascending one backwards gives as well. Comparing row values inside a block: 0.27 microseconds an item, against 0.05
 where the range is cut into pieces that an index counts. Filters on columns that the walked index lacks: 5 to 9 ms a page, a
-look-up in the table for each item passed; with operation and adder at the end of each index 1 to 3 ms.
+look-up in the table for each item passed; with operation and adder at the end of each index 1 to 3 ms. Blocks of 512 items:
+1.9 ms at N/2, of 1,024 1.4, of 2,048 1.3, but then a rank among few items takes a fifth longer. Numbering the items of a
+filtered page by one walk over all between them instead of counting each gap: 1.1 to 1.5 times as long.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from annotation_queue import (
     SortBy,
     SQLiteRepository,
 )
-from annotation_queue.repositories import sqlite_blocks, sqlite_filters
+from annotation_queue.repositories import sqlite_blocks, sqlite_filters, sqlite_ranks
 from annotation_queue.repositories.sqlite_lanes import COUNTED
 
 if TYPE_CHECKING:
@@ -52,10 +52,13 @@ FILTERS = [
 ]
 
 
-@pytest.fixture
-def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[AnnotationQueues, AnnotationQueues]]:
+@pytest.fixture(params=[1, 2_000], ids=["ranks looked up", "gaps counted"])
+def pair(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Iterator[tuple[AnnotationQueues, AnnotationQueues]]:
     """Make the same project on SQLite, with blocks of two items, and in memory."""
     monkeypatch.setattr(sqlite_blocks, "SIZE", 2)
+    monkeypatch.setattr(sqlite_ranks, "_NEAR", request.param)
     # Otherwise so few items would be sorted, not walked along.
     monkeypatch.setattr(sqlite_filters, "FEW", 0)
     made = []

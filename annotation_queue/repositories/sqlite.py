@@ -145,9 +145,9 @@ class SQLiteRepository:
     def query_items(self, project_id: str, queue_id: str, query: ItemQuery) -> ItemPage:
         """See `Repository.query_items`.
 
-        Cost: that of the page, and a sum over the blocks of its order, one for some 512 items, for a position or an offset. An
-        offset below other filters than one operation or, in queue order, some states is linear in what it passes. By state or
-        annotator a page of all items is read along the index of what comes next in the order, up to its last item with that
+        Cost: that of the page, and a sum over the blocks of its order, one for some 1,024 items, for a position or an offset.
+        An offset below other filters than one operation or, in queue order, some states is linear in what it passes. By state
+        or annotator a page of all items is read along the index of what comes next in the order, up to its last item with that
         value. Any other order that no index has needs one sort of what is wanted, and of the whole queue for positions.
         """
         with self._reading() as session:

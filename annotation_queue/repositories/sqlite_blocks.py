@@ -20,7 +20,7 @@ BlockKey: TypeAlias = tuple[int, int, str]
 """Where a block begins: the lane's key, with 0 for a column that is not there."""
 FIRST_BLOCK: Final[BlockKey] = (MIN_INTEGER, MIN_INTEGER, "")
 """Before everything; this block is never deleted."""
-SIZE: Final = 512
+SIZE: Final = 1_024
 """How many items a block has after a split. It is split when it has more than twice as many."""
 
 PLACE: Final = ("priority_down", "created_at", "id", "call_started_at", "op")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import attrs
@@ -129,7 +130,7 @@ Segment: TypeAlias = tuple[str, Key]
 
 
 def before(
-    columns: Sequence[str], ups: Sequence[bool], end: Key, *, inclusive: bool = False, shared: int = 0
+    columns: tuple[str, ...], ups: Sequence[bool], end: Key, *, inclusive: bool = False, shared: int = 0
 ) -> Iterator[Segment]:
     """Cut the items before a key into segments that an index counts.
 
@@ -145,11 +146,11 @@ def before(
     """
     for last in range(shared, len(end)):
         sign = ("<" if ups[last] else ">") + ("=" if inclusive and last == len(end) - 1 else "")
-        yield _segment(columns[: last + 1], ["="] * last + [sign]), end[: last + 1]
+        yield _segment(columns[: last + 1], ("=",) * last + (sign,)), end[: last + 1]
 
 
 def between(
-    columns: Sequence[str], ups: Sequence[bool], start: Key, end: Key, *, inclusive: bool = False
+    columns: tuple[str, ...], ups: Sequence[bool], start: Key, end: Key, *, inclusive: bool = False
 ) -> Iterator[Segment]:
     """Cut the items from one key on, itself too, to another into segments that an index counts.
 
@@ -170,21 +171,23 @@ def between(
     if inside and not inclusive:
         return
     if shared == len(columns):
-        yield _segment(columns, ["="] * shared), start
+        yield _segment(columns, ("=",) * shared), start
         return
     last = len(columns) - 1
     for j in range(last, shared - inside, -1):
         sign = (">" if ups[j] else "<") + ("=" if j == last else "")
-        yield _segment(columns[: j + 1], ["="] * j + [sign]), start[: j + 1]
+        yield _segment(columns[: j + 1], ("=",) * j + (sign,)), start[: j + 1]
     if inside:
         return
     at_start = "=" if shared == last else ""
     at_end = "=" if inclusive and shared == len(end) - 1 else ""
     low, high = (">", "<") if ups[shared] else ("<", ">")
-    signs = ["="] * shared + [low + at_start, high + at_end]
-    yield _segment([*columns[: shared + 1], columns[shared]], signs), (*start[: shared + 1], end[shared])
+    signs = ("=",) * shared + (low + at_start, high + at_end)
+    yield _segment((*columns[: shared + 1], columns[shared]), signs), (*start[: shared + 1], end[shared])
     yield from before(columns, ups, end, inclusive=inclusive, shared=shared + 1)
 
 
-def _segment(columns: Sequence[str], signs: Sequence[str]) -> str:
+# There are few of them, and a page may need them by the hundred.
+@lru_cache(maxsize=1_024)
+def _segment(columns: tuple[str, ...], signs: tuple[str, ...]) -> str:
     return " AND ".join(f"w.{column} {sign} ?" for column, sign in zip(columns, signs, strict=True))

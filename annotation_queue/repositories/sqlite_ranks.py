@@ -33,7 +33,7 @@ class Ladder:
         self._session = session
         self._queue = queue
         self._lane = lane
-        # Where counting went on last: sums are taken from there, so that a whole page passes each block once.
+        # Where counting went on last, and what is before it: sums are taken from there, and a key is looked for from there on.
         self._at: BlockKey = FIRST_BLOCK
         self._before = 0
 
@@ -91,9 +91,13 @@ class Ladder:
             Where the block begins, as a key of the lane, and how many are left to pass from there; None where there are no
             more than ``rank``.
         """
-        place = (self._queue, self._lane.num)
+        start = FIRST_BLOCK
+        if what == "n" and rank >= self._before:
+            start, rank = self._at, rank - self._before
+        place = (self._queue, self._lane.num, *start)
         counts = self._session.execute(
-            f"SELECT {what} FROM blocks WHERE queue = ? AND lane = ? ORDER BY a, b, id", place
+            f"SELECT {what} FROM blocks WHERE queue = ? AND lane = ? AND (a, b, id) >= (?, ?, ?) ORDER BY a, b, id",
+            place,
         )
         for number, (n,) in enumerate(counts):
             if rank < n:
@@ -153,14 +157,9 @@ class Ranks:
             path = path.below(self._op(key[0]))
             last, key = last[1:], key[1:]
         segments = between(path.lane.columns, path.ups, path.fixed + last, path.fixed + key)
-        if self._ladder is None:
-            return _count(self._session, self._queue, path.lane, segments)
-        n = 0
-        for segment in segments:
-            n += _count(self._session, self._queue, path.lane, [segment], _NEAR - n)
-            if n == _NEAR:
-                return None
-        return n
+        at_most = None if self._ladder is None else _NEAR
+        n = _count(self._session, self._queue, path.lane, segments, at_most)
+        return None if at_most is not None and n >= at_most else n
 
     def _rank(self, path: Path, key: Key) -> int:
         up = path.left[0]
@@ -169,12 +168,20 @@ class Ranks:
             (n,) = self._session.execute(statement, (self._queue, key[0])).fetchone()
             return int(n) + self._rank(path.below(self._op(key[0])), key[1:])
         if self._ladder is None:
-            segments = before(path.lane.columns, path.ups, path.fixed + key, shared=len(path.fixed))
-            return _count(self._session, self._queue, path.lane, segments)
+            return self._passed(path, key, None)
         compared = key if path.even else key[:1]
         end = self._ladder.count(path.fixed + compared, inclusive=not up)
         n = end - self._low(path) if up else self._high(path) - end
-        return n if path.even else n + self._rank(path.below(key[0]), key[1:])
+        return n if path.even else n + self._tied(path.below(key[0]), key[1:])
+
+    def _tied(self, path: Path, key: Key) -> int:
+        """Rank an item among those that are tied with it so far: mostly few, which are counted sooner than looked up."""
+        near = self._passed(path, key, _NEAR)
+        return near if near < _NEAR else self._rank(path, key)
+
+    def _passed(self, path: Path, key: Key, at_most: int | None) -> int:
+        segments = before(path.lane.columns, path.ups, path.fixed + key, shared=len(path.fixed))
+        return _count(self._session, self._queue, path.lane, segments, at_most)
 
     def _interval(self, path: Path) -> tuple[int, int]:
         """Count the items before those of a path along its lane, and up to the last of them."""
@@ -210,11 +217,18 @@ class Ranks:
 
 
 def _count(session: Session, queue: int, lane: Lane, segments: Iterable[Segment], at_most: int | None = None) -> int:
-    n = 0
-    for condition, values in segments:
+    """Count the items in segments, in one statement; no further than to a limit in each of them."""
+    texts: list[str] = []
+    values: list[object] = []
+    for condition, some in segments:
         what = f"FROM work AS w INDEXED BY {lane.index} WHERE w.queue = ? AND {condition}"
-        text = (
-            f"SELECT count(*) {what}" if at_most is None else f"SELECT count(*) FROM (SELECT 1 {what} LIMIT {at_most})"
-        )
-        n += session.execute(text, (queue, *values)).fetchone()[0]
-    return n
+        values += (queue, *some)
+        if at_most is None:
+            texts.append(f"(SELECT count(*) {what})")
+        else:
+            texts.append(f"(SELECT count(*) FROM (SELECT 1 {what} LIMIT ?))")
+            values.append(at_most)
+    if not texts:
+        return 0
+    (n,) = session.execute(f"SELECT {' + '.join(texts)}", values).fetchone()
+    return int(n)

@@ -145,7 +145,7 @@ SELECT a, b, id FROM blocks WHERE queue = ? AND lane = ? AND (a, b, id) <= (?, ?
 SELECT a, b, id FROM blocks WHERE queue = ? AND lane = ? AND (a, b, id) > (?, ?, ?) ORDER BY a, b, id LIMIT 1
 
 -- name: nth_block --
-SELECT a, b, id FROM blocks WHERE queue = ? AND lane = ? ORDER BY a, b, id LIMIT 1 OFFSET ?
+SELECT a, b, id FROM blocks WHERE queue = ? AND lane = ? AND (a, b, id) >= (?, ?, ?) ORDER BY a, b, id LIMIT 1 OFFSET ?
 
 -- name: sum_of_blocks --
 SELECT coalesce(sum(n), 0) FROM blocks WHERE queue = ? AND lane = ? AND (a, b, id) >= (?, ?, ?) AND (a, b, id) < (?, ?, ?)
