@@ -82,8 +82,13 @@ def key_in(order: Order, stored: StoredItem, annotator_id: str | None) -> Key:
 
 def finder(order: Order, items: Mapping[str, StoredItem]) -> Callable[[Iterable[Key]], Iterator[StoredItem]]:
     """Make what gives the items of keys of an order."""
-    read_id = itemgetter(next(index for index, by in enumerate(order.sort_by) if by.field == "id"))
+    read_id = id_reader(order)
     return lambda keys: map(items.__getitem__, map(read_id, keys))
+
+
+def id_reader(order: Order) -> Callable[[Key], str]:
+    """Make what reads the id of an item in its key in an order."""
+    return itemgetter(next(index for index, by in enumerate(order.sort_by) if by.field == "id"))
 
 
 class Orders:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from itertools import islice
+from itertools import compress, islice, tee
 from sys import maxsize
 from typing import TYPE_CHECKING, Final
 
 from annotation_queue.repositories.memory_filters import Matcher
-from annotation_queue.repositories.memory_orders import finder, key_in
+from annotation_queue.repositories.memory_orders import finder, id_reader, key_in
 from annotation_queue.repositories.sorted_keys import SortedKeys
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Iterator
 
     from annotation_queue.items import QueueItem
     from annotation_queue.query import ItemPage, ItemQuery
@@ -52,6 +52,7 @@ class _Search:
         self._query = query
         self._annotator_id = query.annotator_id
         self._order = query.order()
+        self._read_id = id_reader(self._order)
         self._find = finder(self._order, stored.items)
         self._wanted = query.filter.equalities()
         self._states = query.filter.annotation_states
@@ -136,8 +137,20 @@ class _Search:
         whole = self._all()
         start = 0 if behind is None else whole.bisect_right(behind)
         seen = list(islice(whole.iter_from(start), _GLANCE))
-        found = Matcher(query.filter, self._annotator_id).select(range(len(seen)), self._find(seen))
+        found = self._matching(seen)
         chosen = list(islice(found, query.offset, min(query.offset + stop, maxsize)))
         if len(chosen) < stop and start + len(seen) < len(whole):
             return None
         return [seen[index] for index in chosen], [start + index + 1 for index in chosen]
+
+    def _matching(self, seen: list[Key]) -> Iterator[int]:
+        """Give the indexes of the items that the filter shows. To know the ids of its value spares a look at every item."""
+        ids = self._fewest()
+        found: Iterator[int] = iter(range(len(seen)))
+        if ids is not None:
+            found = compress(found, map(ids.__contains__, map(self._read_id, seen)))
+            if self._states is None and len(self._wanted) == 1:
+                return found
+        there, matched = tee(found)
+        stored = self._find(map(seen.__getitem__, there))
+        return Matcher(self._query.filter, self._annotator_id).select(matched, stored)
