@@ -17,4 +17,6 @@ What the grid is. Sizes are 1,000, 10,000, 100,000 and 1,000,000 items, up to ``
 A line that asks for a size that was not run is judged at the largest one that was, and the report says so.
 
 The contestants are the dependency group ``bench``; the package itself needs none of them.
+
+`results` keeps the last full run: what its figures are in the README is written by ``python -m benchmarks.tables``.
 """
