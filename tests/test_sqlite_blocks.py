@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from itertools import count, product
 from typing import TYPE_CHECKING
 
@@ -14,19 +14,18 @@ from annotation_queue import (
     AnnotationState,
     ItemFilter,
     ItemQuery,
-    MemoryRepository,
     NewItem,
     SortBy,
     SQLiteRepository,
 )
 from annotation_queue.repositories import sqlite_blocks, sqlite_filters, sqlite_ranks
 from annotation_queue.repositories.sqlite_lanes import COUNTED
+from helpers.pairs import START, stored_and_remembered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-START = datetime(2026, 1, 5, tzinfo=UTC)
 FIRST = [("created_at",), ("call_started_at",), ("call_op_name",), ("call_started_at", "created_at")]
 FIELDS = [
     (),
@@ -61,20 +60,8 @@ def pair(
     monkeypatch.setattr(sqlite_ranks, "_NEAR", request.param)
     # Otherwise so few items would be sorted, not walked along.
     monkeypatch.setattr(sqlite_filters, "FEW", 0)
-    made = []
-    with SQLiteRepository(tmp_path / "queues.db", synchronous="OFF") as stored, MemoryRepository() as remembered:
-        for repository in (stored, remembered):
-            numbers, ticks = count(), count()
-            made.append(
-                AnnotationQueues(
-                    repository,
-                    "project",
-                    clock=lambda ticks=ticks: START + timedelta(seconds=next(ticks) // 3),  # type: ignore[misc]
-                    new_id=lambda numbers=numbers: f"id-{next(numbers) * 7919 % 1000:03}",  # type: ignore[misc]
-                )
-            )
-        yield made[0], made[1]
-        assert stored.check() == ()
+    with stored_and_remembered(tmp_path / "queues.db") as made:
+        yield made
 
 
 def work(queues: AnnotationQueues, seed: int, queue_ids: list[str]) -> str:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import random
-from datetime import UTC, datetime, timedelta
-from itertools import count, pairwise, product
+from itertools import pairwise, product
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,19 +12,17 @@ from annotation_queue import (
     AnnotationQueues,
     AnnotationState,
     ItemQuery,
-    MemoryRepository,
     NewItem,
     SortBy,
-    SQLiteRepository,
 )
 from annotation_queue.repositories import sqlite_groups
 from annotation_queue.repositories.sqlite_walks import Walk
+from helpers.pairs import stored_and_remembered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-START = datetime(2026, 1, 5, tzinfo=UTC)
 WHO = ("ann", "bob", "carol", "Zoë", "dora")
 DIRECTIONS = ("asc", "desc")
 RESTS: list[tuple[str, ...]] = [
@@ -46,20 +43,8 @@ ORDERS = [
 
 @pytest.fixture
 def pair(tmp_path: Path) -> Iterator[tuple[AnnotationQueues, AnnotationQueues]]:
-    """Make the same project on SQLite and in memory."""
-    made = []
-    with SQLiteRepository(tmp_path / "queues.db", synchronous="OFF") as stored, MemoryRepository() as remembered:
-        for repository in (stored, remembered):
-            numbers, ticks = count(), count()
-            made.append(
-                AnnotationQueues(
-                    repository,
-                    "project",
-                    clock=lambda ticks=ticks: START + timedelta(seconds=next(ticks) // 3),  # type: ignore[misc]
-                    new_id=lambda numbers=numbers: f"id-{next(numbers) * 7919 % 1000:03}",  # type: ignore[misc]
-                )
-            )
-        yield made[0], made[1]
+    with stored_and_remembered(tmp_path / "queues.db") as made:
+        yield made
 
 
 def annotated(queues: AnnotationQueues, size: int, states: list[AnnotationState]) -> tuple[str, list[str]]:
