@@ -78,7 +78,7 @@ def standing(progresses: Collection[Progress], queue: AnnotationQueue) -> Standi
         return NEW
     state, annotator_id = aggregate(progresses)
     completed, skipped = count_settling(progresses)
-    slots = open_slots(completed, skipped, queue.annotations_per_item, queue.skip_policy)
+    slots = open_slots(completed, skipped, *queue.policies)
     free_at = slot_free_at(progresses, slots)
     make = _share_standing if free_at is None or free_at is ALWAYS else _make_standing
     return make(state, annotator_id, completed, skipped, slots <= 0, free_at)
@@ -281,6 +281,9 @@ def live_and_unfinished(counts: Mapping[tuple[str | None, str], int]) -> tuple[i
 
     Args:
         counts: The sums of `tally` over its live items.
+
+    Returns:
+        Both numbers.
     """
     live = sum(counts.get((None, state), 0) for state in AnnotationState)
     return live, live - counts.get((None, FINISHED), 0)

@@ -48,7 +48,7 @@ def pair(tmp_path: Path) -> Iterator[tuple[AnnotationQueues, AnnotationQueues]]:
 
 
 def annotated(queues: AnnotationQueues, size: int, states: list[AnnotationState]) -> tuple[str, list[str]]:
-    """Add items, each with the next state by the next annotator; those of the first annotator are released again."""
+    """Add items, each with the next state by the next annotator; what the first annotator has in progress is released."""
     chance = random.Random(size)  # noqa: S311 - data, not a secret
     queue_id = queues.create("Triage", created_by="ann", annotations_per_item=3).id
     news = [
@@ -143,7 +143,7 @@ def test_groups_that_are_smaller_than_their_counters_say_still_fill_the_page(
     shown = []
     for queues in pair:
         queue_id, ids = annotated(queues, 20, ALIKE)
-        # Whoever comes last is shown: the first two annotators have their progresses, and hardly any item that shows them.
+        # Whoever comes last is shown: the others keep their progresses, and hardly any item shows them.
         for item_id in ids[:-5]:
             queues.update_progress(item_id, "erin", AnnotationState.COMPLETED)
         page = queues.query_items(queue_id, ItemQuery(sort_by=(SortBy("annotator_user_id"),), limit=limit))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import compress, islice, tee
+from itertools import compress, islice
 from sys import maxsize
 from typing import TYPE_CHECKING, Final
 
@@ -144,13 +144,10 @@ class _Search:
         return [seen[index] for index in chosen], [start + index + 1 for index in chosen]
 
     def _matching(self, seen: list[Key]) -> Iterator[int]:
-        """Give the indexes of the items that the filter shows. To know the ids of its value spares a look at every item."""
-        ids = self._fewest()
-        found: Iterator[int] = iter(range(len(seen)))
-        if ids is not None:
-            found = compress(found, map(ids.__contains__, map(self._read_id, seen)))
-            if self._states is None and len(self._wanted) == 1:
-                return found
-        there, matched = tee(found)
-        stored = self._find(map(seen.__getitem__, there))
-        return Matcher(self._query.filter, self._annotator_id).select(matched, stored)
+        """Give the indexes of the items that the filter shows; only those that have its value are looked at."""
+        matcher, ids, every = Matcher(self._query.filter, self._annotator_id), self._fewest(), range(len(seen))
+        if ids is None:
+            return matcher.select(every, self._find(seen))
+        found = compress(every, map(ids.__contains__, map(self._read_id, seen)))
+        items = self._stored.items
+        return (index for index in found if matcher(items[self._read_id(seen[index])]))

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from annotation_queue.items import AddedItems, AnnotationQueue, Claim, NewItem, QueueItem, QueueStats, Unavailable
     from annotation_queue.query import ItemPage, ItemQuery, QueuePage, QueueQuery
     from annotation_queue.records import Change, ItemRecord
-    from annotation_queue.repositories.sql_rows import Revision
+    from annotation_queue.repositories.postgres_known import Revision
     from annotation_queue.states import Transition
 
 _LONGEST_SCHEMA: Final = 63

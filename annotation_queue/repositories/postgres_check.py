@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from annotation_queue.records import ItemRecord
+    from annotation_queue.repositories.postgres_known import Revision
     from annotation_queue.repositories.postgres_session import LiveQueue, Session
-    from annotation_queue.repositories.sql_rows import Revision
 
 _SQL: Final = load_statements("postgres_check")
 

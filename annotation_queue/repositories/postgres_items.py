@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from annotation_queue.items import AnnotationQueue, NewItem, QueueItem
+    from annotation_queue.repositories.postgres_known import Revision
     from annotation_queue.repositories.postgres_session import LiveQueue, Session
-    from annotation_queue.repositories.sql_rows import Revision
 
 _UPDATED_AT_ONCE: Final = 20_000
 

@@ -11,6 +11,8 @@ Place: TypeAlias = tuple[int, int, str]
 """What sorts in queue order: ``priority_down``, ``created_at`` and the key of ``id``."""
 Version: TypeAlias = tuple[int, int, int]
 """A queue as it was once: its number, revision and time of update in microseconds."""
+Revision: TypeAlias = tuple[int, int, int, int]
+"""What `ItemRecord.revision` is here: number and revision of the queue, number and revision of the item."""
 FIRST_PLACE: Final[Place] = (-(1 << 63), -(1 << 63), "")
 _LONGEST_ID: Final = 1_024
 _LONGEST_KEPT: Final = 16_384

@@ -33,9 +33,8 @@ if TYPE_CHECKING:
 
     from annotation_queue.items import AnnotationQueue, QueueItem
     from annotation_queue.records import Change
-    from annotation_queue.repositories.postgres_known import Known
+    from annotation_queue.repositories.postgres_known import Known, Revision
     from annotation_queue.repositories.postgres_pool import Transaction
-    from annotation_queue.repositories.sql_rows import Revision
     from annotation_queue.states import Progress
 
 OPENINGS: Final = "openings"

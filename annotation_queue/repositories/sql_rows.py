@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 from annotation_queue.errors import AnnotationQueueError, StorageCorrupt
 from annotation_queue.items import AnnotationQueue, make_queue
@@ -27,8 +27,6 @@ RANKS: Final = {state: rank for rank, state in enumerate(STATES)}
 """The rank of each state, which is what is stored."""
 KIND_NAMES: Final = (*STATES, SETTLED, FINISHED)
 """What the columns of ``counters`` count."""
-Revision: TypeAlias = tuple[int, int, int, int]
-"""What `ItemRecord.revision` is here: number and revision of the queue, number and revision of the item."""
 UNREADABLE: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 """What it ends in to read rows that hold what this library never writes."""
 ALWAYS_MICROS: Final = -62_135_596_800_000_000

@@ -151,14 +151,12 @@ class Connections:
         Returns:
             Its cursor.
         """
-        deadline = None
+        deadline = time.monotonic() + self._busy_timeout
         while True:
             try:
                 return connection.execute(statement)
             except sqlite3.OperationalError as error:
-                now = time.monotonic()
-                deadline = now + self._busy_timeout if deadline is None else deadline
-                if error.sqlite_errorcode & _PRIMARY not in _BUSY or now >= deadline:
+                if error.sqlite_errorcode & _PRIMARY not in _BUSY or time.monotonic() >= deadline:
                     raise
             time.sleep(random.uniform(*_RETRY_SECONDS))  # noqa: S311 - jitter, not a secret
 
@@ -315,8 +313,7 @@ class Transaction:
             self.end()
         if isinstance(error, _DRIVER_ERRORS):
             raise translate(error, self._connections.path) from error
-        if error is not None:
-            check_readable(error, self._connections.path)
+        check_readable(error, self._connections.path)
 
     def _uncommitted(self, error: sqlite3.Error | UnicodeDecodeError) -> StorageError:
         """Say what a failed commit means: a device that failed may have kept what the log had got by then."""

@@ -6,6 +6,8 @@ after their name has a lane: the items of a group are those of the lane that hav
 
 from __future__ import annotations
 
+from collections import Counter
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -17,7 +19,7 @@ from annotation_queue.repositories.sqlite_lanes import BY_STATE, key_of, path_of
 from annotation_queue.repositories.sqlite_sorts import Sort
 from annotation_queue.repositories.sqlite_walks import Walk
 from annotation_queue.sorting import Direction
-from annotation_queue.states import UNSTARTED, AnnotationState
+from annotation_queue.states import UNSTARTED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -112,26 +114,26 @@ class Groups:
 def _groups(session: Session, queue: int, order: Order) -> list[Group]:
     """List the groups of a queue in an order, but for those that are empty for sure; none for an order of another kind."""
     by = order.sort_by[0]
-    if by.field not in {"annotation_state", "annotator_user_id"}:
-        return []
-    counts = session.counts(queue)
-    in_state = {state: counts.get((None, state), 0) for state in AnnotationState}
-    groups = [Group(rank, in_state[state], "state", rank) for state, rank in RANKS.items()]
-    if by.field == "annotator_user_id":
-        names = sorted(_touched(counts).items())
+    downwards = by.direction is Direction.DESC
+    if by.field == "annotation_state":
+        counts = session.counts(queue)
+        ranks = sorted(RANKS.items(), key=itemgetter(1), reverse=downwards)
+        groups = [Group(rank, counts.get((None, state), 0), "state", rank) for state, rank in ranks]
+    elif by.field == "annotator_user_id":
+        counts = session.counts(queue)
+        names = sorted(_touched(counts).items(), reverse=downwards)
         groups = [Group(name, n, "annotator", session.find_text(name) or 0) for name, n in names]
-    if by.direction is Direction.DESC:
-        groups.reverse()
-    if by.field == "annotator_user_id":
         # Nobody's are last in either direction.
-        groups.append(Group(None, in_state[UNSTARTED], "state", RANKS[UNSTARTED]))
+        groups.append(Group(None, counts.get((None, UNSTARTED), 0), "state", RANKS[UNSTARTED]))
+    else:
+        return []
     return [group for group in groups if group.at_most]
 
 
 def _touched(counts: Mapping[tuple[str | None, str], int]) -> dict[str, int]:
     """Count for each annotator the items on which their progress is not unstarted: as many as are shown as theirs, or more."""
-    touched: dict[str, int] = {}
+    touched: Counter[str] = Counter()
     for (annotator_id, _), n in counts.items():
         if annotator_id is not None:
-            touched[annotator_id] = touched.get(annotator_id, 0) + n
+            touched[annotator_id] += n
     return touched

@@ -11,10 +11,10 @@ NEVER_MICROS: Final = (1 << 63) - 1
 """A time that never comes, in microseconds."""
 Place: TypeAlias = tuple[int, int, str]
 """What sorts in queue order: ``priority_down``, ``created_at`` and ``id``."""
+FIRST_PLACE: Final[Place] = (-NEVER_MICROS - 1, -NEVER_MICROS - 1, "")
 Revision: TypeAlias = tuple[int, int, int, int, int, int]
 """What `ItemRecord.revision` is here: number and revision of the queue, number and revision of the item, and where it stands in
 queue order, which never changes: ``priority_down`` and ``created_at``."""
-FIRST_PLACE: Final[Place] = (-NEVER_MICROS - 1, -NEVER_MICROS - 1, "")
 
 LONGEST_KEPT: Final = 1_024
 """Longest text that is kept, in characters."""

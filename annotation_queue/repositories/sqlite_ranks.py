@@ -145,10 +145,6 @@ class Ranks:
         low, high = self._interval(self._path)
         return self._find(self._path, low, high, rank) if rank < high - low else None
 
-    def seek(self, rank: int, what: str) -> tuple[Key, int] | None:
-        """Find the block of the lane where a count of something passes a rank; see `Ladder.seek`."""
-        return None if self._ladder is None else self._ladder.seek(rank, what)
-
     def _gap(self, last: Key, key: Key) -> int | None:
         path = self._path
         if path.by_name:

@@ -102,10 +102,10 @@ class Session(Dictionaries):
         rows = self.execute(SQL["live_record"], (item_id, queue_id)).fetchall()
         if not rows:
             raise self._missing(project_id, item_id, queue_id)
-        *state, updated_at, queue_num, queue_revision = rows[0][:7]
+        *of_item, updated_at, queue_num, queue_revision = rows[0][:7]
         queue = self._queue_of_key(project_id, queue_id, (queue_num, queue_revision))
         progresses = self._progresses(item_id, [row[7:] for row in rows if row[7] is not None])
-        return make_record(item_id, queue[2], from_micros(updated_at), progresses, (*queue[:2], *state), None)
+        return make_record(item_id, queue[2], from_micros(updated_at), progresses, (*queue[:2], *of_item), None)
 
     def item(self, project_id: str, item_id: str, queue_id: str | None) -> QueueItem:
         """Read an item; arguments, result and errors are those of `Repository.get_item`."""
@@ -127,19 +127,19 @@ class Session(Dictionaries):
 
     def record_by_num(self, item: int, queue: tuple[int, int, AnnotationQueue]) -> ItemRecord:
         """Read what a decision about a live item rests on, by its number."""
-        *state, item_id, updated_at = self.execute(SQL["live_record_by_num"], (item,)).fetchone()
-        return self._record((item, *state), item_id, updated_at, queue)
+        *of_item, item_id, updated_at = self.execute(SQL["live_record_by_num"], (item,)).fetchone()
+        return self._record((item, *of_item), item_id, updated_at, queue)
 
     def record_of(self, row: Sequence[Any], queue: tuple[int, int, AnnotationQueue]) -> ItemRecord:
         """Build the record of an item from the columns of ``live_item``."""
         return self._record((row[0], row[1], row[14], row[12]), row[2], row[13], queue)
 
     def _record(
-        self, state: tuple[int, int, int, int], item_id: str, updated_at: int, queue: tuple[int, int, AnnotationQueue]
+        self, of_item: tuple[int, int, int, int], item_id: str, updated_at: int, queue: tuple[int, int, AnnotationQueue]
     ) -> ItemRecord:
         # An item of revision 0 was never touched.
-        progresses = self.progresses(state[0], item_id) if state[1] else ()
-        return make_record(item_id, queue[2], from_micros(updated_at), progresses, (*queue[:2], *state), None)
+        progresses = self.progresses(of_item[0], item_id) if of_item[1] else ()
+        return make_record(item_id, queue[2], from_micros(updated_at), progresses, (*queue[:2], *of_item), None)
 
     def item_of(self, row: Sequence[Any], queue: AnnotationQueue) -> QueueItem:
         """Build an item in the aggregate view from the columns of ``live_item``."""
@@ -283,7 +283,7 @@ class Session(Dictionaries):
         # Without a row nothing was ever added.
         self._next_expiry[num] = NEVER_MICROS if next_expiry is None else next_expiry
         self._openings[num] = openings or 0
-        if annotator and annotator_id not in self._known.nums:
+        if annotator:
             self._learn_num(annotator_id, annotator)
         return self._queue_of_key(project_id, queue_id, (num, revision)), annotator
 

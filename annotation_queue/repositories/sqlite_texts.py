@@ -85,7 +85,7 @@ class Dictionaries:
         return self._learn_num(text, self.execute(SQL["add_text"], (text,)).fetchone()[0]) if num is None else num
 
     def _learn_num(self, text: str, num: int) -> int:
-        if len(text) <= LONGEST_KEPT:
+        if len(text) <= LONGEST_KEPT and text not in self._known.nums:
             self._learned.nums[text] = num
         return num
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -138,6 +139,30 @@ def test_a_queue_is_replaced_only_as_it_was_read(repository: MemoryRepository, q
     queues.delete(before.id)
     with pytest.raises(QueueNotFound):
         repository.replace_queue(after, attrs.evolve(after, name="lost"))
+
+
+class Grade(StrEnum):
+    GOOD = "good"
+
+
+def test_what_stands_twice_in_a_label_comes_back_as_two(queues: AnnotationQueues) -> None:
+    queue_id = queues.create("queue", created_by="ann").id
+    (item,) = queues.add_items(queue_id, [NewItem(call_id="call")], added_by="ann").added
+    spans: list[JsonValue] = [1, 2]
+    queues.update_progress(item.id, "ann", COMPLETED, annotation={"first": spans, "second": spans})
+    label: Any = queues.progress(item.id)[0].annotation
+    assert label == {"first": [1, 2], "second": [1, 2]}
+    assert label["first"] is not label["second"]
+
+
+def test_what_an_enumeration_stands_for_is_kept_as_what_it_is_in_json(queues: AnnotationQueues) -> None:
+    queue_id = queues.create("queue", created_by="ann").id
+    (item,) = queues.add_items(queue_id, [NewItem(call_id="call")], added_by="ann").added
+    queues.update_progress(item.id, "ann", COMPLETED, annotation={Grade.GOOD: [Grade.GOOD]})
+    label: Any = queues.progress(item.id)[0].annotation
+    ((key, (value,)),) = label.items()
+    assert (key, value) == ("good", "good")
+    assert type(key) is type(value) is str
 
 
 def test_nothing_handed_in_or_out_is_shared(repository: MemoryRepository, queues: AnnotationQueues) -> None:
