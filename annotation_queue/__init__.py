@@ -3,8 +3,9 @@
 `AnnotationQueues` is the service; `MemoryRepository` and `SQLiteRepository` store; `run_batch` labels a whole queue.
 """
 
-from annotation_queue.batch import run_batch, run_batches
-from annotation_queue.batch_report import BatchReport, ItemResult, OnFailure, SlowItem, StopReason
+from annotation_queue.batch.api import run_batch, run_batches
+from annotation_queue.batch.labelers import RetryLater, SkipItem
+from annotation_queue.batch.report import BatchReport, ItemResult, OnFailure, SlowItem, StopReason
 from annotation_queue.errors import (
     AnnotationQueueError,
     ClaimLost,
@@ -34,7 +35,6 @@ from annotation_queue.items import (
     Unavailable,
     UnavailableReason,
 )
-from annotation_queue.labelers import RetryLater, SkipItem
 from annotation_queue.query import ItemFilter, ItemPage, ItemQuery, QueuePage, QueueQuery
 from annotation_queue.queues import AnnotationQueues
 from annotation_queue.records import Change, ItemRecord, Standing

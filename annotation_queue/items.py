@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import attrs
 from attrs import field
 
-from annotation_queue.entities import optional, run_checks, trusted
+from annotation_queue.construction import optional, run_checks, trusted
 from annotation_queue.states import UNSTARTED, AnnotationState, SkipPolicy, check_state
 from annotation_queue.values import (
     check_id,
@@ -27,7 +27,7 @@ from annotation_queue.values import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from annotation_queue.entities import Check
+    from annotation_queue.construction import Check
     from annotation_queue.values import JsonValue
 
 DEFAULT_LEASE: Final = timedelta(minutes=5)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import attrs
 from attrs import field
 
+from annotation_queue.construction import optional, run_checks
 from annotation_queue.cursors import decode_cursor, encode_cursor
-from annotation_queue.entities import optional, run_checks
 from annotation_queue.errors import InvalidCursor, InvalidQuery
 from annotation_queue.sorting import SortBy, item_order, queue_order
 from annotation_queue.states import AnnotationState
@@ -20,7 +20,7 @@ from annotation_queue.values import check_id, check_integer, check_member, check
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from annotation_queue.entities import Check
+    from annotation_queue.construction import Check
     from annotation_queue.items import AnnotationQueue, QueueItem
     from annotation_queue.sorting import Order, SortValue
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from annotation_queue.entities import trusted
+from annotation_queue.construction import trusted
 from annotation_queue.items import QueueStats, make_item
 from annotation_queue.states import (
     ALWAYS,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import attrs
 
-from annotation_queue.entities import trusted
+from annotation_queue.construction import trusted
 from annotation_queue.errors import ClaimLost, Conflict
 from annotation_queue.ids import uuid7
 from annotation_queue.records import change_of, view

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from annotation_queue.entities import optional, run_checks, trusted
+from annotation_queue.construction import optional, run_checks, trusted
 from annotation_queue.errors import InvalidTransition
 from annotation_queue.values import check_id, check_integer, check_member, check_text, check_time, copy_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from annotation_queue.entities import Check
+    from annotation_queue.construction import Check
     from annotation_queue.values import JsonValue
 
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
-from annotation_queue import AnnotationQueues, MemoryRepository, SQLiteRepository, Workflow, attempts
+from annotation_queue import AnnotationQueues, MemoryRepository, SQLiteRepository, Workflow
+from annotation_queue.batch import retries
 from annotation_queue.states import STANDARD
 from helpers.clocks import Clock
 from helpers.shells import Shell
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from annotation_queue import QueueItem, Repository
-    from annotation_queue.labelers import Labeler
+    from annotation_queue.batch.labelers import Labeler
 
 _SLOW_MACHINE = (HealthCheck.too_slow, HealthCheck.data_too_large)
 settings.register_profile("default", deadline=None, suppress_health_check=_SLOW_MACHINE, max_examples=60)
@@ -103,7 +104,7 @@ def shape(request: pytest.FixtureRequest) -> Callable[[Labeler], Labeler]:
 @pytest.fixture
 def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retry at once."""
-    monkeypatch.setattr(attempts, "RETRY_WAIT", 0.0)
+    monkeypatch.setattr(retries, "RETRY_WAIT", 0.0)
 
 
 @pytest.fixture

@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import click
 
-from annotation_queue.cli.bar import shown_addition
-from annotation_queue.cli.lines import STDIN, Shape, open_records, queue_name_of
-from annotation_queue.cli.store import (
+from annotation_queue.cli.common import (
     FAILURES,
     db_option,
     fail,
@@ -23,6 +21,8 @@ from annotation_queue.cli.store import (
     say,
     synchronous_option,
 )
+from annotation_queue.cli.jsonl import STDIN, Shape, open_records, queue_name_of
+from annotation_queue.cli.progress import shown_addition
 from annotation_queue.cli.tables import FOLDED, NUMBER, make_console, make_table, print_table, row
 from annotation_queue.states import SkipPolicy
 from annotation_queue.values import check_id
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from pathlib import Path
 
-    from annotation_queue.cli.lines import Records
-    from annotation_queue.cli.store import Command
+    from annotation_queue.cli.common import Command
+    from annotation_queue.cli.jsonl import Records
     from annotation_queue.items import AnnotationQueue
     from annotation_queue.queues import AnnotationQueues
 

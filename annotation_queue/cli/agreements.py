@@ -10,9 +10,7 @@ import click
 
 from annotation_queue.agreement import agreement as compare
 from annotation_queue.agreement import category
-from annotation_queue.cli.exports import settled
-from annotation_queue.cli.lines import kind_of
-from annotation_queue.cli.store import (
+from annotation_queue.cli.common import (
     choose_queue,
     db_option,
     fail,
@@ -23,6 +21,8 @@ from annotation_queue.cli.store import (
     say,
     to_json,
 )
+from annotation_queue.cli.exports import settled
+from annotation_queue.cli.jsonl import kind_of
 from annotation_queue.cli.tables import FOLDED, NUMBER, make_console, make_table, print_table, row
 from annotation_queue.cli.views import percent
 from annotation_queue.errors import InvalidValue, ItemNotFound

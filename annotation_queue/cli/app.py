@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from annotation_queue import __version__
-from annotation_queue.cli.store import BAD_INPUT, FAILURES, INTERRUPTED, STORAGE_FAILED, Failure, say
+from annotation_queue.cli.common import BAD_INPUT, FAILURES, INTERRUPTED, STORAGE_FAILED, Failure, say
 from annotation_queue.errors import AnnotationQueueError, StorageError
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ _COMMANDS: Final = {
     "skip": "claims",
     "release": "claims",
     "heartbeat": "claims",
-    "remove": "care",
-    "check": "care",
+    "remove": "maintenance",
+    "check": "maintenance",
     "serve": "serve",
     "completion": "completion",
 }

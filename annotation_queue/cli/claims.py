@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import click
 
-from annotation_queue.cli.lines import kind_of, parse_json
-from annotation_queue.cli.store import (
+from annotation_queue.cli.common import (
     FAILURES,
     HELD,
     choose_queue,
@@ -25,6 +24,7 @@ from annotation_queue.cli.store import (
     queue_option,
     say,
 )
+from annotation_queue.cli.jsonl import kind_of, parse_json
 from annotation_queue.errors import ClaimLost, InvalidValue, ItemNotFound
 from annotation_queue.items import Claim, UnavailableReason
 from annotation_queue.values import check_id, check_integer, check_json, check_text, utc_now

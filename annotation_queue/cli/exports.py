@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 import click
 
-from annotation_queue.cli.store import (
+from annotation_queue.cli.common import (
     choose_queue,
     db_option,
     fail,

@@ -13,14 +13,11 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import click
 
-from annotation_queue.batch import run_batches
-from annotation_queue.batch_report import OnFailure, StopReason
+from annotation_queue.batch.api import run_batches
+from annotation_queue.batch.labelers import failure_reason
+from annotation_queue.batch.report import OnFailure, StopReason
 from annotation_queue.cli.adding import add_records, input_options, target_queue
-from annotation_queue.cli.bar import shown_progress, summary
-from annotation_queue.cli.exports import STDOUT, check_target, labels, write_labels
-from annotation_queue.cli.lines import Shape, open_records
-from annotation_queue.cli.programs import Programs
-from annotation_queue.cli.store import (
+from annotation_queue.cli.common import (
     FAILURES,
     HELD,
     INTERRUPTED,
@@ -34,9 +31,12 @@ from annotation_queue.cli.store import (
     say,
     synchronous_option,
 )
+from annotation_queue.cli.exports import STDOUT, check_target, labels, write_labels
+from annotation_queue.cli.jsonl import Shape, open_records
+from annotation_queue.cli.programs import Programs
+from annotation_queue.cli.progress import shown_progress, summary
 from annotation_queue.cli.tables import make_console
 from annotation_queue.cli.views import done_by, print_stats
-from annotation_queue.labelers import failure_reason
 from annotation_queue.queues import AnnotationQueues
 from annotation_queue.states import IN_PROGRESS
 from annotation_queue.values import check_id
@@ -45,10 +45,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from annotation_queue.batch_report import BatchReport
-    from annotation_queue.cli.lines import Records
+    from annotation_queue.batch.labelers import Labeler
+    from annotation_queue.batch.report import BatchReport
+    from annotation_queue.cli.jsonl import Records
     from annotation_queue.items import AnnotationQueue, QueueStats
-    from annotation_queue.labelers import Labeler
 
 DRY: Final = 1_000
 """How many records a dry run labels at most."""

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from annotation_queue.cli.lines import kind_of, parse_json
-from annotation_queue.cli.store import fail, to_json
-from annotation_queue.labelers import RetryLater, SkipItem
+from annotation_queue.batch.labelers import RetryLater, SkipItem
+from annotation_queue.cli.common import fail, to_json
+from annotation_queue.cli.jsonl import kind_of, parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import attrs
 import click
 
-from annotation_queue.cli.store import (
+from annotation_queue.cli.common import (
     STORAGE_FAILED,
     check_file,
     db_option,
@@ -21,7 +21,7 @@ from annotation_queue.cli.store import (
     say,
     synchronous_option,
 )
-from annotation_queue.wire.shaping import BadMessage, Id, read
+from annotation_queue.wire.converter import BadMessage, Id, read
 
 if TYPE_CHECKING:
     from annotation_queue.web import Authenticate

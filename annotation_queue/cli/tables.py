@@ -10,7 +10,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from annotation_queue.cli.store import printable
+from annotation_queue.cli.common import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import click
 
-from annotation_queue.cli.store import (
+from annotation_queue.cli.common import (
     choose_queue,
     db_option,
     json_option,

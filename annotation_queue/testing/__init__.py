@@ -58,9 +58,9 @@ pytest.register_assert_rewrite("annotation_queue.testing.contracts")
 
 from annotation_queue.testing import strategies
 from annotation_queue.testing.arguments import ARGUMENTS
-from annotation_queue.testing.bench import PROJECTS, Bench, Disagreement
 from annotation_queue.testing.calls import Calls
 from annotation_queue.testing.clock import Clock
+from annotation_queue.testing.comparison import PROJECTS, Bench, Disagreement
 from annotation_queue.testing.contracts import (
     AgreementContract,
     AliasingContract,

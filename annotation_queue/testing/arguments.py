@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from annotation_queue.states import AnnotationState, SkipPolicy
-from annotation_queue.testing.bench import PROJECTS, WORKFLOWS
+from annotation_queue.testing.comparison import PROJECTS, WORKFLOWS
 from annotation_queue.testing.examples import ANNOTATIONS, ANNOTATORS, FILTERS, QUEUE_SORTS, SHAPES, SORTS, STEPS, TEXTS
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import attrs
 from annotation_queue.items import Claim, NewItem
 from annotation_queue.query import ItemQuery, QueueQuery
 from annotation_queue.testing.arguments import CALL_IDS, OLD_CLAIMS, OLD_WALKS, RIGHT, STRANGER, UNKNOWN
-from annotation_queue.testing.bench import PROJECTS, Bench, Interrupted, Walk
+from annotation_queue.testing.comparison import PROJECTS, Bench, Interrupted, Walk
 from annotation_queue.testing.examples import FILTERS, QUEUE_SORTS, SHAPES, SORTS, STEPS
 
 if TYPE_CHECKING:

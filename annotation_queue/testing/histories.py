@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from annotation_queue.states import SkipPolicy
 from annotation_queue.testing import strategies
 from annotation_queue.testing.arguments import ARGUMENTS
-from annotation_queue.testing.bench import PROJECTS
 from annotation_queue.testing.calls import Calls
+from annotation_queue.testing.comparison import PROJECTS
 from annotation_queue.testing.examples import ANNOTATORS
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from annotation_queue.errors import NotFound
 from annotation_queue.states import SkipPolicy
 from annotation_queue.testing import strategies
 from annotation_queue.testing.arguments import ARGUMENTS
-from annotation_queue.testing.bench import PROJECTS
 from annotation_queue.testing.calls import Calls
+from annotation_queue.testing.comparison import PROJECTS
 from annotation_queue.testing.histories import arguments_of, begin
 
 if TYPE_CHECKING:

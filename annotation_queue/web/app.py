@@ -17,9 +17,9 @@ from annotation_queue.values import check_integer, describe
 from annotation_queue.web.access import Principal, credentials_of, is_member
 from annotation_queue.web.openapi import openapi
 from annotation_queue.web.operations import OPERATIONS, Backend, Call
-from annotation_queue.web.rates import RateLimit
+from annotation_queue.web.rate_limit import RateLimit
 from annotation_queue.web.requests import Denied, check_path, query_of, read_body
-from annotation_queue.wire.shaping import dump, load, read, write
+from annotation_queue.wire.converter import dump, load, read, write
 from annotation_queue.wire.weave import MAX_LIMIT, ResolveCalls
 
 if TYPE_CHECKING:

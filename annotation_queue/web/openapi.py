@@ -8,7 +8,7 @@ import attrs
 
 from annotation_queue import __version__
 from annotation_queue.web.schemas import ID, Schema, message_schemas, refer
-from annotation_queue.wire.shaping import BadMessage
+from annotation_queue.wire.converter import BadMessage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias, get_args, get_origin, get_type_hints
 import attrs
 
 from annotation_queue.values import MAX_INTEGER
-from annotation_queue.wire.shaping import Count, Id, choices_of
+from annotation_queue.wire.converter import Count, Id, choices_of
 
 Schema: TypeAlias = "dict[str, Any]"
 

@@ -8,7 +8,7 @@ import attrs
 from annotation_queue.errors import AnnotationQueueError, ItemNotFound, NotFound
 from annotation_queue.states import COMPLETED, IN_PROGRESS, SKIPPED, UNSTARTED, AnnotationState
 from annotation_queue.wire import weave
-from annotation_queue.wire.shaping import BadMessage, Id, load, read, write
+from annotation_queue.wire.converter import BadMessage, Id, load, read, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

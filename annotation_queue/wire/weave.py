@@ -26,7 +26,7 @@ from annotation_queue.query import ItemFilter, ItemQuery, QueueQuery
 from annotation_queue.sorting import SortBy
 from annotation_queue.states import COMPLETED, IN_PROGRESS, SKIPPED, AnnotationState
 from annotation_queue.values import describe
-from annotation_queue.wire.shaping import BadMessage, Count, dump, load, misfit, read, refused, write
+from annotation_queue.wire.converter import BadMessage, Count, dump, load, misfit, read, refused, write
 from annotation_queue.wire.weave_messages import (
     AddCallsBody,
     AddCallsRes,

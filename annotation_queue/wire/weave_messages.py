@@ -7,7 +7,7 @@ import attrs
 
 from annotation_queue.sorting import Direction
 from annotation_queue.states import AnnotationState
-from annotation_queue.wire.shaping import Count, Id
+from annotation_queue.wire.converter import Count, Id
 
 ItemSortField: TypeAlias = Literal[
     "id",

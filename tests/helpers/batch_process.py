@@ -14,7 +14,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from annotation_queue import AnnotationQueues, SQLiteRepository, StorageFull, patient_queue, run_batch
+from annotation_queue import AnnotationQueues, SQLiteRepository, StorageFull, run_batch
+from annotation_queue.batch import storage as batch_storage
 
 if TYPE_CHECKING:
     from annotation_queue import BatchReport, QueueItem
@@ -68,7 +69,7 @@ def label_until_full(queues: AnnotationQueues, queue_id: str, log: Log, *, datab
     def label(item: QueueItem) -> object:
         return {"label": item.call_id, "why": PADDING}
 
-    patient_queue.PATIENCE = 60.0 if frees else 0.2
+    batch_storage.PATIENCE = 60.0 if frees else 0.2
     largest = max(path.stat().st_size for path in Path(database).parent.iterdir())
     resource.setrlimit(resource.RLIMIT_FSIZE, (largest + ROOM, hard))
     try:

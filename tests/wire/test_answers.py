@@ -31,7 +31,7 @@ from annotation_queue import (
     StorageFull,
 )
 from annotation_queue.wire import evalguard, weave
-from annotation_queue.wire.shaping import dump
+from annotation_queue.wire.converter import dump
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ import pytest
 
 from annotation_queue import QUEUE_SORT_FIELDS, SORT_FIELDS, AnnotationState
 from annotation_queue.wire import evalguard, weave
-from annotation_queue.wire.shaping import MOST_FAULTS, choices_of
+from annotation_queue.wire.converter import MOST_FAULTS, choices_of
 from annotation_queue.wire.weave_messages import ItemSortField, QueueSortField
 
 Kind: TypeAlias = "tuple[list[Any], list[Any]]"

@@ -1,0 +1,17 @@
+"""Batch labelling in this process: `run_batch` and `run_batches`, and what they report."""
+
+from annotation_queue.batch.api import run_batch, run_batches
+from annotation_queue.batch.labelers import RetryLater, SkipItem
+from annotation_queue.batch.report import BatchReport, ItemResult, OnFailure, SlowItem, StopReason
+
+__all__ = [
+    "BatchReport",
+    "ItemResult",
+    "OnFailure",
+    "RetryLater",
+    "SkipItem",
+    "SlowItem",
+    "StopReason",
+    "run_batch",
+    "run_batches",
+]

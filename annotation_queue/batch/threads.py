@@ -1,0 +1,158 @@
+"""A labeler function at work in threads."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from contextlib import suppress
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from annotation_queue.batch.labelers import Work
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from annotation_queue.batch.labelers import Labeler, Outcome
+    from annotation_queue.batch.retries import Attempts
+    from annotation_queue.items import Claim
+
+_WATCHES_PER_TIMEOUT: Final = 20
+_LONGEST_WATCH: Final = 0.25
+"""How late a time limit may be noticed at most, in seconds."""
+
+
+@attrs.define(eq=False)
+class _Worker:
+    """One thread, and the item it works on; None once the item was given up, and before and after one."""
+
+    thread: threading.Thread | None = None
+    work: Work | None = None
+
+
+class ThreadLabelers:
+    """A labeler function in a number of threads. They are daemons: a labeler that hangs does not keep the process.
+
+    A thread cannot be stopped from outside. Where there is a time limit, an item whose time is over is reported as failed,
+    and a new thread takes the place of the one that works on it; what that one returns later is dropped, and then it ends.
+
+    Args:
+        labeler: The function.
+        workers: How many threads.
+        attempts: How often, how long and how fast it is called.
+        report: Takes each outcome; called in the labelers' threads.
+    """
+
+    def __init__(
+        self, labeler: Labeler, *, workers: int, attempts: Attempts, report: Callable[[Outcome], None]
+    ) -> None:
+        self._labeler = labeler
+        self._attempts = attempts
+        self._report = report
+        self._claims: deque[Claim] = deque()
+        # Wakes idle threads; one that was busy meanwhile looks at the claims once in vain.
+        self._wakes: SimpleQueue[None] = SimpleQueue()
+        self._stopping = threading.Event()
+        self._closing = threading.Event()
+        self._lock = threading.Lock()
+        self._wanted = workers
+        self._workers: list[_Worker] = []
+        self._started = 0
+        self._start_workers()
+        self._watcher = threading.Thread(target=self._watch, name="labelers-watch", daemon=True)
+        if attempts.timeout is not None:
+            self._watcher.start()
+
+    def submit(self, claims: Sequence[Claim]) -> None:
+        """Queue claims to be labelled, in order."""
+        self._claims.extend(claims)
+        # For all that wait, not these alone: whoever an earlier wake was for may not have taken its claim yet.
+        self._wake(min(len(self._claims), len(self._workers)) - self._wakes.qsize())
+
+    def withdraw(self) -> list[Claim]:
+        """Take back the claims that no labeler has started, and start no further attempts."""
+        self._stopping.set()
+        withdrawn = []
+        with suppress(IndexError):
+            while True:
+                withdrawn.append(self._claims.popleft())
+        return withdrawn
+
+    def close(self, *, wait: bool) -> None:
+        """End the threads: each when its item ends; with ``wait`` not before they ended."""
+        self._stopping.set()
+        self._closing.set()
+        if self._attempts.timeout is not None and wait:
+            self._watcher.join()
+        with self._lock:
+            workers = list(self._workers)
+        self._wake(self._started)
+        for worker in workers:
+            if wait and worker.thread is not None:
+                worker.thread.join()
+
+    def _start_workers(self) -> None:
+        """Start as many threads as are missing."""
+        while len(self._workers) < self._wanted:
+            worker, name = _Worker(), f"labeler-{self._started + 1}"
+            worker.thread = threading.Thread(target=self._run, args=(worker,), name=name, daemon=True)
+            worker.thread.start()
+            self._started += 1
+            self._workers.append(worker)
+
+    def _run(self, worker: _Worker) -> None:
+        is_watched = self._attempts.timeout is not None
+        while not self._closing.is_set():
+            try:
+                claim = self._claims.popleft()
+            except IndexError:
+                self._wakes.get()
+                continue
+            work = worker.work = Work(claim, self._attempts)
+            outcome = self._label(work)
+            if is_watched:
+                with self._lock:
+                    if worker.work is not work:
+                        return  # it was given up, and another thread works in this one's place
+                    worker.work = None
+            self._report(outcome)
+
+    def _wake(self, count: int) -> None:
+        for _ in range(count):
+            self._wakes.put(None)
+
+    def _label(self, work: Work) -> Outcome:
+        wait = self._attempts.start_wait()
+        while True:
+            if wait and self._stopping.wait(wait):
+                return work.withdrawn()
+            work.begin()
+            try:
+                return work.labelled(self._labeler(work.claim.item))
+            except BaseException as error:  # noqa: BLE001 - what is no Exception is raised again in the caller's thread
+                judged = work.judge(error)
+            if not isinstance(judged, float):
+                return judged
+            if work.left() == 0:
+                return work.timed_out()
+            if self._stopping.wait(judged):
+                return work.withdrawn()
+            wait = self._attempts.start_wait()
+
+    def _watch(self) -> None:
+        timeout = self._attempts.timeout or 0.0
+        while not self._closing.wait(min(timeout / _WATCHES_PER_TIMEOUT, _LONGEST_WATCH)):
+            given_up = []
+            with self._lock:
+                for worker in list(self._workers):
+                    work = worker.work
+                    if work is not None and work.overdue() > 0:
+                        worker.work = None
+                        self._workers.remove(worker)
+                        given_up.append(work)
+                with suppress(RuntimeError):  # no thread can be had; the next look tries again
+                    self._start_workers()
+            for work in given_up:
+                self._report(work.timed_out())

@@ -1,0 +1,156 @@
+"""An item as the memory repository keeps it."""
+
+from __future__ import annotations
+
+import marshal
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from annotation_queue.records import NEW, make_record, merge, view
+from annotation_queue.states import UNSTARTED, aggregate, make_progress
+from annotation_queue.values import load_json, to_micros, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from annotation_queue.items import AnnotationQueue, QueueItem
+    from annotation_queue.records import Change, ItemRecord, Standing
+    from annotation_queue.repositories.memory.sorted_keys import Key
+    from annotation_queue.states import AnnotationState, Progress, Transition
+
+
+_NESTING: Final = (dict, list)
+_UNSHARED: Final = 2
+"""The version of the packed form: later ones unpack what stood in two places into one object."""
+
+
+def pack(value: Any) -> bytes:  # noqa: ANN401 - as `load_json`
+    """Pack a JSON value that was checked, so that nobody shares it: several times as fast as by JSON text."""
+    try:
+        return marshal.dumps(value, _UNSHARED)
+    except ValueError:
+        # A member of an enumeration, or another subclass: JSON has what it stands for.
+        return marshal.dumps(load_json(write_json(value)), _UNSHARED)
+
+
+def unpack(packed: bytes) -> Any:  # noqa: ANN401 - as `load_json`
+    """Give a fresh value."""
+    return marshal.loads(packed)  # noqa: S302 - what this process packed itself
+
+
+class StoredItem:
+    """An item with all that is known of it. Labels and the payload are kept packed, so that nobody shares them.
+
+    Args:
+        item: The item as it was added, unstarted.
+    """
+
+    __slots__ = ("history", "item", "key", "payload", "progresses", "revision", "standing")
+
+    def __init__(self, item: QueueItem) -> None:
+        self.payload: bytes | None = None
+        """Packed."""
+        if item.payload is not None:
+            self.payload = pack(item.payload)
+            item = attrs.evolve(item, payload=None)
+        self.item = item
+        """The aggregate view, without payload and position: nothing in it can change, so it may be handed out."""
+        self.key: Key = (-item.priority, to_micros(item.created_at), item.id)
+        """The key of queue order."""
+        self.progresses: tuple[Progress, ...] = ()
+        """By annotator id, in the form that is kept."""
+        self.history: list[Transition] | None = None
+        self.revision = 0
+        self.standing: Standing = NEW
+
+    def own(self, annotator_id: str) -> Progress | None:
+        """Find the progress of an annotator."""
+        for progress in self.progresses:
+            if progress.annotator_id == annotator_id:
+                return progress
+        return None
+
+    def seen_by(self, annotator_id: str) -> tuple[AnnotationState, str | None]:
+        """Tell state and annotator in an annotator's perspective."""
+        own = self.own(annotator_id)
+        return (UNSTARTED, None) if own is None else aggregate((own,))
+
+    def in_view(self, annotator_id: str | None) -> QueueItem:
+        """Give the item in a view, without payload and position."""
+        item = self.item
+        # Where this annotator's state is the one shown for all, the views are the same.
+        if annotator_id is None or item.annotator_user_id == annotator_id:
+            return item
+        return view(item, self.seen_by(annotator_id))
+
+    def show(self, annotator_id: str | None = None, position: int | None = None) -> QueueItem:
+        """Make the item to hand out.
+
+        Args:
+            annotator_id: Whose perspective; None for the aggregate view.
+            position: Its position, 1-based; None where it was not asked for.
+
+        Returns:
+            The item; it shares nothing with what is stored that could be changed.
+        """
+        item = self.in_view(annotator_id)
+        if self.payload is None and position is None:
+            return item
+        payload = None if self.payload is None else unpack(self.payload)
+        return view(item, (item.annotation_state, item.annotator_user_id), position=position, payload=payload)
+
+    def record(self, queue: AnnotationQueue, revision: object) -> ItemRecord:
+        """Make the record to hand out."""
+        progresses = tuple(map(_shown, self.progresses))
+        return make_record(self.item.id, queue, self.item.updated_at, progresses, revision, self.standing)
+
+    def apply(self, change: Change, progresses: Sequence[Progress]) -> None:
+        """Take over a change, with its progresses in the form that is kept."""
+        self.progresses = merge(self.progresses, progresses)
+        if change.transitions:
+            if self.history is None:
+                self.history = []
+            self.history += change.transitions
+        after = self.standing = change.standing
+        self.item = view(self.item, (after.state, after.annotator_id), updated_at=change.updated_at)
+        self.revision += 1
+
+
+def kept(change: Change) -> tuple[Progress, ...]:
+    """Turn the progresses of a change into the form that is kept, which shares nothing with the caller that could change."""
+    return tuple(map(_kept, change.progresses))
+
+
+def _kept(progress: Progress) -> Progress:
+    # Scalars cannot change and are kept as they are.
+    if isinstance(progress.annotation, _NESTING):
+        return _annotated(progress, pack(progress.annotation))
+    return progress
+
+
+def _shown(progress: Progress) -> Progress:
+    """Turn a kept progress into one to hand out."""
+    if isinstance(progress.annotation, bytes):
+        return _annotated(progress, unpack(progress.annotation))
+    return progress
+
+
+def _annotated(progress: Progress, annotation: object) -> Progress:
+    return make_progress(
+        progress.item_id,
+        progress.annotator_id,
+        progress.state,
+        progress.token,
+        progress.lease_expires_at,
+        annotation,
+        progress.reason,
+        progress.created_at,
+        progress.updated_at,
+    )
+
+
+def deleted(item: QueueItem, at: datetime) -> QueueItem:
+    """Show an item as deleted at a time, UTC."""
+    return attrs.evolve(item, deleted_at=at, updated_at=at)

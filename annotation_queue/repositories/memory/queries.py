@@ -1,0 +1,153 @@
+"""How the memory repository finds a page of items."""
+
+from __future__ import annotations
+
+from itertools import compress, islice
+from sys import maxsize
+from typing import TYPE_CHECKING, Final
+
+from annotation_queue.repositories.memory.filters import Matcher
+from annotation_queue.repositories.memory.listings import finder, id_reader, key_in
+from annotation_queue.repositories.memory.sorted_keys import SortedKeys
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator
+
+    from annotation_queue.items import QueueItem
+    from annotation_queue.query import ItemPage, ItemQuery
+    from annotation_queue.repositories.memory.queue import StoredQueue
+    from annotation_queue.repositories.memory.sorted_keys import Key
+
+_FEW: Final = 256
+"""So many items are sorted for each query that leaves no more."""
+_GLANCE: Final = 2_000
+"""So many items are passed over in search of a page before a selection is arranged."""
+
+
+def find_page(stored: StoredQueue, query: ItemQuery) -> ItemPage:
+    """Answer a query.
+
+    O(log n + page). A filter that leaves few items has them sorted each time; another one is answered by the part of the
+    order where the page begins, or else by a selection, which is kept. The first use of an order costs O(n log n), that of a
+    selection O(n).
+
+    Args:
+        stored: The queue.
+        query: The query.
+
+    Returns:
+        The page.
+
+    Raises:
+        InvalidCursor: The cursor is not one of this queue, sort and perspective.
+    """
+    return _Search(stored, query).page()
+
+
+class _Search:
+    """One query over one queue."""
+
+    def __init__(self, stored: StoredQueue, query: ItemQuery) -> None:
+        self._stored = stored
+        self._query = query
+        self._annotator_id = query.annotator_id
+        self._order = query.order()
+        self._read_id = id_reader(self._order)
+        self._find = finder(self._order, stored.items)
+        self._wanted = query.filter.equalities()
+        self._states = query.filter.annotation_states
+
+    def page(self) -> ItemPage:
+        query, queue = self._query, self._stored.queue
+        after = query.after(queue)
+        behind = None if after is None else self._order.key(after)
+        stop = maxsize if query.limit is None else min(query.limit + 1, maxsize)
+        keys = self._keys()
+        positions: Iterable[int] | None = None
+        total: int | None = None
+        glimpsed = self._glance(behind, stop) if keys is None else None
+        if glimpsed is not None:
+            chosen, positions = glimpsed
+        else:
+            if keys is None:
+                keys = self._stored.orders.select(self._order, self._annotator_id, query.filter, self._fewest())
+            start = query.offset if behind is None else keys.bisect_right(behind)
+            chosen = list(islice(keys.iter_from(start), stop))
+            if self._states is None and not self._wanted:
+                positions = range(start + 1, start + 1 + len(chosen))
+            total = len(keys) if query.include_total else None
+        return query.page(queue, self._show(chosen, positions), total)
+
+    def _show(self, keys: list[Key], positions: Iterable[int] | None) -> list[QueueItem]:
+        """Make the items to hand out.
+
+        Args:
+            keys: Their keys.
+            positions: Their positions, where they are known already.
+
+        Returns:
+            The items.
+        """
+        annotator_id, stored = self._annotator_id, self._find(keys)
+        if not self._query.include_position:
+            return [each.show(annotator_id) for each in stored]
+        if positions is None:
+            positions = map(self._all().bisect_right, keys)
+        return [each.show(annotator_id, position) for each, position in zip(stored, positions, strict=True)]
+
+    def _all(self) -> SortedKeys:
+        """Give the keys of all live items in the query's order."""
+        return self._stored.orders.keys(self._order, self._annotator_id)
+
+    def _keys(self) -> SortedKeys | None:
+        """Give the keys of the items that the filter shows where they are at hand or few; else None."""
+        stored, states = self._stored, self._states
+        if states is None and not self._wanted:
+            return self._all()
+        fewest = () if states == frozenset() else self._fewest()
+        if fewest is not None and len(fewest) <= _FEW:
+            few, matcher = map(stored.items.__getitem__, fewest), Matcher(self._query.filter, self._annotator_id)
+            return SortedKeys(key_in(self._order, each, self._annotator_id) for each in few if matcher(each))
+        return stored.orders.selected(self._order, self._annotator_id, self._query.filter)
+
+    def _fewest(self) -> Collection[str] | None:
+        """Give the ids that the strictest condition of equality leaves; None without one."""
+        stored, left = self._stored, []
+        for name, value in self._wanted.items():
+            if name == "id":
+                found = stored.items.get(value)
+                live = found is not None and stored.calls.get(found.item.call_id) == value
+                left.append((value,) if live else ())
+            elif name == "call_id":
+                left.append((stored.calls[value],) if value in stored.calls else ())
+        if left:
+            return min(left, key=len)
+        others = [stored.orders.with_value(name, value) for name, value in self._wanted.items()]
+        return min(others, key=len, default=None)
+
+    def _glance(self, behind: Key | None, stop: int) -> tuple[list[Key], list[int]] | None:
+        """Look for the page in the part of the order where it begins.
+
+        Returns:
+            The keys and the positions of its items; None where that part is not enough.
+        """
+        query = self._query
+        if query.include_total or query.limit is None:
+            return None
+        whole = self._all()
+        start = 0 if behind is None else whole.bisect_right(behind)
+        seen = list(islice(whole.iter_from(start), _GLANCE))
+        found = self._matching(seen)
+        chosen = list(islice(found, query.offset, min(query.offset + stop, maxsize)))
+        if len(chosen) < stop and start + len(seen) < len(whole):
+            return None
+        return [seen[index] for index in chosen], [start + index + 1 for index in chosen]
+
+    def _matching(self, seen: list[Key]) -> Iterator[int]:
+        """Give the indexes of the items that the filter shows; only those that have its value are looked at."""
+        matcher, ids, every = Matcher(self._query.filter, self._annotator_id), self._fewest(), range(len(seen))
+        if ids is None:
+            return matcher.select(every, self._find(seen))
+        found = compress(every, map(ids.__contains__, map(self._read_id, seen)))
+        items = self._stored.items
+        return (index for index in found if matcher(items[self._read_id(seen[index])]))

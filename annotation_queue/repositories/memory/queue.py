@@ -1,0 +1,200 @@
+"""A queue as the memory repository keeps it: its live items, indexed and counted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from annotation_queue.records import FINISHED, SETTLED, change_of, make_record, standing, stats_of, tally
+from annotation_queue.repositories.history_check import history_problems
+from annotation_queue.repositories.memory.claims import Claims
+from annotation_queue.repositories.memory.item import StoredItem, deleted
+from annotation_queue.repositories.memory.listings import Orders
+from annotation_queue.repositories.memory.sorted_keys import SortedKeys
+from annotation_queue.states import UNSTARTED, AnnotationState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from datetime import datetime
+
+    from annotation_queue.items import AnnotationQueue, QueueStats
+    from annotation_queue.records import Change, ItemRecord
+    from annotation_queue.repositories.memory.sorted_keys import Key
+    from annotation_queue.states import Progress, Transition
+
+
+class StoredQueue:
+    """A queue and the indexes over its live items.
+
+    Args:
+        queue: The queue.
+        items: Every item of the repository by id, deleted ones too; this only reads it.
+    """
+
+    def __init__(self, queue: AnnotationQueue, items: Mapping[str, StoredItem]) -> None:
+        self.queue = queue
+        self.policy_revision = 0
+        """How often its policies or its life changed."""
+        self.items = items
+        self.in_order = SortedKeys()
+        """The live items in queue order."""
+        self.calls: dict[str, str] = {}
+        """Call id -> id of the live item."""
+        self.claims = Claims(self.find)
+        self.orders = Orders(self.in_order, items)
+        self._in_state = dict.fromkeys(AnnotationState, 0)
+        self._settled = 0
+        self._finished = 0
+        self._by_annotator: dict[str, dict[AnnotationState, int]] = {}
+
+    def find(self, key: Key) -> StoredItem:
+        """Give the item of a key of queue order."""
+        return self.items[key[-1]]
+
+    def live(self) -> Iterator[StoredItem]:
+        """Iterate over the live items, in queue order."""
+        return map(self.find, self.in_order)
+
+    def revision(self, stored: StoredItem) -> tuple[int, int]:
+        """Give what differs whenever the item, a progress on it, or the queue's policies or life changed."""
+        return self.policy_revision, stored.revision
+
+    def record(self, stored: StoredItem) -> ItemRecord:
+        """Make the record of an item to hand out."""
+        return stored.record(self.queue, self.revision(stored))
+
+    def add(self, added: Sequence[StoredItem]) -> None:
+        """Take in new items, which nobody touched. O(log n) for each."""
+        keys = [stored.key for stored in added]
+        self.in_order.update(keys)
+        self._in_state[UNSTARTED] += len(keys)
+        self.claims.add(keys)
+        self.calls.update((stored.item.call_id, stored.item.id) for stored in added)
+        self.orders.add(added)
+
+    def remove(self, stored: StoredItem, at: datetime) -> None:
+        """Delete a live item at a time, UTC. O(log n)."""
+        self.in_order.remove(stored.key)
+        self._in_state[stored.standing.state] -= 1
+        self.claims.move(stored, stored.standing.claimable_at, None, (), self.queue)
+        del self.calls[stored.item.call_id]
+        self.orders.remove(stored)
+        self._settled -= stored.standing.settled
+        self._finished -= stored.standing.finished
+        for progress in stored.progresses:
+            self._count(progress.annotator_id, progress.state, -1)
+        stored.item = deleted(stored.item, at)
+        stored.revision += 1
+
+    def change(self, stored: StoredItem, change: Change, progresses: Sequence[Progress]) -> None:
+        """Follow a change of a live item, given its progresses in the form that is kept. O(log n)."""
+        before, after = stored.standing, change.standing
+        for progress in progresses:
+            old = stored.own(progress.annotator_id)
+            if old is None or old.state is not progress.state:
+                self._count(progress.annotator_id, progress.state, 1)
+                if old is not None:
+                    self._count(progress.annotator_id, old.state, -1)
+        moving = [(listing, listing.key(stored)) for listing in self.orders.moving]
+        stored.apply(change, progresses)
+        for listing, place in moving:
+            listing.move(stored, place)
+        if before.state is not after.state:
+            self._in_state[before.state] -= 1
+            self._in_state[after.state] += 1
+        self._settled += after.settled - before.settled
+        self._finished += after.finished - before.finished
+        self.claims.move(stored, before.claimable_at, after.claimable_at, progresses, self.queue)
+
+    def grant(self, stored: StoredItem, progresses: tuple[Progress, ...], transitions: tuple[Transition, ...]) -> None:
+        """Store what a grant changes."""
+        # Nothing of this record is handed out, so its progresses may be in the form that is kept.
+        item = stored.item
+        record = make_record(item.id, self.queue, item.updated_at, stored.progresses, None, stored.standing)
+        self.change(stored, change_of(record, progresses, transitions), progresses)
+
+    def replace(self, after: AnnotationQueue) -> None:
+        """Change the queue; where its policies change, every item's standing follows. O(n) then, else O(1)."""
+        before, self.queue = self.queue, after
+        if before.policies == after.policies:
+            self.policy_revision += after.deleted_at is not None
+            return
+        self.policy_revision += 1
+        claims = Claims(self.find)
+        self._finished = 0
+        for stored in self.live():
+            if stored.progresses:
+                stored.standing = standing(stored.progresses, after)
+            self._finished += stored.standing.finished
+            claims.move(stored, None, stored.standing.claimable_at, (), after)
+        self.claims = claims
+
+    def stats(self) -> QueueStats:
+        """Count what the queue holds. O(a log a) for a annotators."""
+        return stats_of(self.queue.id, self._counts())
+
+    def _counts(self) -> dict[tuple[str | None, str], int]:
+        """Sum up what `tally` says of every live item, without zeros."""
+        counts: dict[tuple[str | None, str], int] = {(None, SETTLED): self._settled, (None, FINISHED): self._finished}
+        counts.update(((None, state), n) for state, n in self._in_state.items())
+        for name, by_state in self._by_annotator.items():
+            counts.update(((name, state), n) for state, n in by_state.items())
+        return {key: n for key, n in counts.items() if n}
+
+    @property
+    def unfinished(self) -> int:
+        """How many live items are not finished."""
+        return len(self.in_order) - self._finished
+
+    def _count(self, annotator_id: str, state: AnnotationState, change: int) -> None:
+        if state is UNSTARTED:
+            return
+        counts = self._by_annotator.get(annotator_id)
+        if counts is None:
+            counts = self._by_annotator[annotator_id] = dict.fromkeys(AnnotationState, 0)
+        counts[state] += change
+
+    def check(self) -> tuple[str, ...]:
+        """Verify every invariant. O(n log n).
+
+        Returns:
+            What is wrong, in words; nothing when it is whole.
+        """
+        queue_id = self.queue.id
+        live = [s for s in self.items.values() if s.item.queue_id == queue_id and s.item.deleted_at is None]
+        live.sort(key=lambda stored: stored.key)
+        wrong = [f"queue order: {each}" for each in self.in_order.check()]
+        if list(self.in_order) != [stored.key for stored in live]:
+            wrong.append("queue order does not hold the live items")
+        if self.calls != {stored.item.call_id: stored.item.id for stored in live} or len(self.calls) != len(live):
+            wrong.append("the calls are not those of the live items, each once")
+        wrong += self.claims.check(live, self.queue)
+        wrong += self.orders.check(live)
+        wrong += [each for stored in live for each in self._check_item(stored)]
+        counts = Counter(key for stored in live for key in tally(stored.standing, stored.progresses))
+        if counts != self._counts():
+            wrong.append("the counts are not those of the live items")
+        return tuple(f"queue {queue_id!r}: {each}" for each in wrong)
+
+    def _check_item(self, stored: StoredItem) -> Iterator[str]:
+        item, history = stored.item, stored.history or []
+        if stored.key != StoredItem(item).key:
+            yield f"item {item.id!r}: its key is not that of its place in queue order"
+        if item.project_id != self.queue.project_id:
+            yield f"item {item.id!r} is one of project {item.project_id!r}, and its queue of another project"
+        if not {each.item_id for each in stored.progresses} | {each.item_id for each in history} <= {item.id}:
+            yield f"item {item.id!r} has what belongs to another item"
+        names = [progress.annotator_id for progress in stored.progresses]
+        if names != sorted(set(names)):
+            yield f"item {item.id!r}: the progresses are not sorted by annotator, each once"
+        if stored.standing != standing(stored.progresses, self.queue):
+            yield f"item {item.id!r}: the standing is not that of its progresses"
+        if (item.annotation_state, item.annotator_user_id) != (stored.standing.state, stored.standing.annotator_id):
+            yield f"item {item.id!r}: the view is not that of its standing"
+        yield from history_problems(
+            item.id,
+            history,
+            stored.progresses,
+            created_at=item.created_at,
+            updated_at=item.updated_at,
+        )

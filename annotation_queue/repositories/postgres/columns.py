@@ -1,0 +1,117 @@
+"""How PostgreSQL sorts items: from which table a query reads what it sorts by, and with which expressions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from annotation_queue.repositories.postgres.texts import KEY_LENGTH
+from annotation_queue.repositories.sql.orders import PERSPECTIVE, Column, terms_of
+
+if TYPE_CHECKING:
+    from annotation_queue.repositories.sql.orders import Fragment, Term
+    from annotation_queue.sorting import Order
+
+_JOINED: Final = "items AS i JOIN work AS w ON w.queue = i.queue AND w.num = i.num"
+_OWN: Final = "LEFT JOIN progresses AS p ON p.queue = {0}.queue AND p.item = {0}.num AND p.annotator = ?"
+_CHANGING: Final = frozenset({"updated_at", "annotation_state", "annotator_user_id"})
+"""Fields that stand in ``work`` only."""
+_QUEUE_ORDER: Final = ("priority", "created_at", "id")
+_ANNOTATORS: Final = {name: PERSPECTIVE[name] for name in ("annotation_state", "annotator_user_id")}
+
+
+def _columns(table: str, created_down: str) -> dict[str, Column]:
+    return {
+        "id": Column(f"{table}.id"),
+        "call_id": Column("i.call_id"),
+        "call_started_at": Column("i.call_started_at"),
+        "call_ended_at": Column("i.call_ended_at"),
+        "call_op_name": Column("i.call_op_name"),
+        "call_trace_id": Column("i.call_trace_id"),
+        "added_by": Column("i.added_by"),
+        "created_by": Column("i.added_by"),
+        "created_at": Column(f"{table}.created_at", created_down, turn=int.__neg__),
+        "updated_at": Column("w.updated_at"),
+        "priority": Column(f"~{table}.priority_down", f"{table}.priority_down", turn=int.__invert__),
+        "annotation_state": Column("w.state"),
+        "annotator_user_id": Column("w.annotator"),
+    }
+
+
+_BY_TABLE: Final = {"i": _columns("i", "i.created_down"), "w": _columns("w", "-w.created_at")}
+_TEXTS: Final = frozenset(
+    {"id", "call_id", "call_op_name", "call_trace_id", "added_by", "created_by", "annotator_user_id"}
+)
+
+
+def full_text(column: str) -> str:
+    """Write the text that a column holds, or of which it holds the key."""
+    table = column.partition(".")[0]
+    found = f"SELECT l.text FROM long_texts AS l WHERE l.queue = {table}.queue AND l.key = {column}"
+    return f"(CASE WHEN length({column}) = {KEY_LENGTH} THEN ({found}) ELSE {column} END)"
+
+
+@attrs.frozen
+class Plan:
+    """Where a query reads, and how it sorts.
+
+    Args:
+        table: The short name of the table that it sorts by.
+        terms: The order.
+    """
+
+    table: str
+    terms: tuple[Term, ...]
+
+    def select(self, what: str, queue: int, annotator: str | None, conditions: list[Fragment]) -> Fragment:
+        """Write a SELECT over the live items of a queue, which only joins what it needs.
+
+        Args:
+            what: What to select.
+            queue: The queue's number.
+            annotator: The key of the annotator whose perspective is asked for.
+            conditions: Which items are wanted.
+        """
+        texts = " ".join([what, *(term.text for term in self.terms), *(text for text, _ in conditions)])
+        tables = {name for name in "iw" if f"{name}." in texts} | {self.table}
+        source = _JOINED if len(tables) > 1 else {"i": "items AS i", "w": "work AS w"}[self.table]
+        own: Fragment = (_OWN.format(self.table), (annotator,)) if "p." in texts else ("", ())
+        wanted: list[Fragment] = [(f"{name}.queue = ?", (queue,)) for name in sorted(tables)]
+        wanted += [("i.deleted_at IS NULL", ())] if "i" in tables else []
+        wanted += conditions
+        where = " AND ".join(text for text, _ in wanted)
+        return f"SELECT {what} FROM {source} {own[0]} WHERE {where}", own[1] + tuple(
+            v for _, some in wanted for v in some
+        )
+
+
+def plan_of(order: Order, *, own: bool, one_state: bool, has_long: bool) -> Plan:
+    """Decide from where to read an order.
+
+    Args:
+        order: The order.
+        own: Whether it is one annotator's view.
+        one_state: Whether the items wanted are those in one aggregate state.
+        has_long: Whether the queue holds keys of long texts, which do not sort like the texts.
+
+    Returns:
+        The plan. An index has the order, or most of it, for those that the documentation lists, unless the queue holds
+        long texts.
+    """
+    fields = tuple(by.field for by in order.sort_by)
+    changing = _CHANGING - _ANNOTATORS.keys() if own else _CHANGING
+    table = "w" if not changing.isdisjoint(fields) or (one_state and fields == _QUEUE_ORDER) else "i"
+    columns = _BY_TABLE[table] | (_ANNOTATORS if own else {})
+    if has_long:
+        texts = _TEXTS - _ANNOTATORS.keys() if own else _TEXTS
+        columns |= {name: attrs.evolve(columns[name], up=full_text(columns[name].up)) for name in texts}
+    terms = terms_of(order, columns)
+    # Downwards along the index of the negated column, rather than upwards along none.
+    return Plan(
+        table,
+        tuple(
+            attrs.evolve(term, text=term.column.down, ascending=False) if term.text.startswith("~") else term
+            for term in terms
+        ),
+    )

@@ -1,0 +1,138 @@
+"""Adding and removing items, and what follows for them when a queue's policies change, inside one write transaction."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import TYPE_CHECKING, Final, cast
+
+import attrs
+from psycopg.errors import UniqueViolation
+
+from annotation_queue.errors import Conflict
+from annotation_queue.items import AddedItems
+from annotation_queue.records import FINISHED, NEW, Change, standing, tally
+from annotation_queue.repositories.postgres.texts import integers, key_of
+from annotation_queue.repositories.sql.chunks import make_new, spans
+from annotation_queue.repositories.sql.rows import json_or_none, micros_or_none, settled_by
+from annotation_queue.values import to_micros
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from datetime import datetime
+
+    from annotation_queue.items import AnnotationQueue, NewItem, QueueItem
+    from annotation_queue.repositories.postgres.cache import Revision
+    from annotation_queue.repositories.postgres.session import LiveQueue, Session
+
+_UPDATED_AT_ONCE: Final = 20_000
+
+
+def add_items(
+    session: Session,
+    queue: LiveQueue,
+    chunks: Iterable[Sequence[NewItem]],
+    make: Callable[[NewItem, AnnotationQueue], QueueItem],
+) -> AddedItems:
+    """Add items chunk by chunk; what is added and returned is as for `Repository.add_items`.
+
+    Nobody else may add to the queue meanwhile.
+    """
+    added: list[QueueItem] = []
+    given = 0
+    for chunk in chunks:
+        given += len(chunk)
+        # Earlier chunks are in the table by now, so this finds what they repeated too.
+        keys = {key_of(new.call_id): new.call_id for new in chunk}
+        found = session.rows("taken_calls", ([*keys], queue[0]))
+        made = make_new(chunk, [keys[key] for (key,) in found], make, queue[2])
+        ids = [key_of(item.id) for item in made]
+        taken = session.row("taken_ids", (ids,))
+        if taken is not None or len(set(ids)) < len(ids):
+            raise Conflict("an item's id is taken")
+        payloads = [json_or_none(item.payload) for item in made]
+        try:
+            for span in spans(
+                len(payload or "") + len(item.call_id) for payload, item in zip(payloads, made, strict=True)
+            ):
+                _insert(session, queue[0], made[span], payloads[span])
+        except UniqueViolation as error:
+            # Somebody who adds to another queue was faster; the calls of this one are ours alone.
+            raise Conflict("an item's id is taken") from error
+        added += made
+    session.count(queue[0], {key: n * len(added) for key, n in tally(NEW, ()).items()}, opened=bool(added))
+    return AddedItems(added=tuple(added), duplicates=given - len(added))
+
+
+def _insert(session: Session, queue: int, items: Sequence[QueueItem], payloads: Sequence[str | None]) -> None:
+    texts = [
+        (item.id, item.call_id, item.call_op_name, item.call_trace_id, item.added_by or item.created_by)
+        for item in items
+    ]
+    session.long_keys((queue, text) for row in texts for text in row)
+    columns = [[*map(key_of, column)] for column in zip(*texts, strict=True)]
+    session.rows(
+        "add_items",
+        (
+            integers(~item.priority for item in items),
+            integers(to_micros(item.created_at) for item in items),
+            integers(to_micros(item.call_started_at) for item in items),
+            integers(micros_or_none(item.call_ended_at) for item in items),
+            integers(to_micros(item.updated_at) for item in items),
+            *columns,
+            [json.dumps(item.display_fields, ensure_ascii=False) for item in items],
+            [*payloads],
+            queue,
+            queue,
+            queue,
+            queue,
+        ),
+    )
+
+
+def remove_items(session: Session, queue: LiveQueue, item_ids: Iterable[str], at: datetime) -> int:
+    """Delete items softly; what is deleted is as for `Repository.remove_items`."""
+    nums = [num for (num,) in session.rows("lock_by_id", (sorted({*map(key_of, item_ids)}), queue[0]))]
+    counts: Counter[tuple[str | None, str]] = Counter()
+    for span in spans([1] * len(nums)):
+        for record in session.records(queue, session.live_rows(queue, nums[span]).values()).values():
+            counts.subtract(tally(standing(record.progresses, queue[2]), record.progresses))
+    removed = integers(nums)
+    session.rows("delete_items", (queue[0], removed, to_micros(at), queue[0], removed))
+    session.count(queue[0], counts)
+    return len(nums)
+
+
+def refresh(session: Session, before: LiveQueue, after: AnnotationQueue) -> None:
+    """Derive the standing of every touched item of a queue again, because its policies changed.
+
+    Items that nobody holds are alike where as many completed and skipped them, and change together; the others in lists.
+    Nobody else may change items of the queue meanwhile.
+
+    Args:
+        session: The session.
+        before: The queue as it was.
+        after: The queue as it is stored by now.
+    """
+    num, revision, was = before
+    counts: Counter[tuple[str | None, str]] = Counter()
+    for completed, skipped, n, first, last in session.rows("kinds_without_hold", (num,)):
+        alike = settled_by(completed, skipped, was.created_at)
+        old, new = standing(alike, was), standing(alike, after)
+        if new != old:
+            # However many there are, no statement takes long.
+            for start in range(first, last + 1, _UPDATED_AT_ONCE):
+                changed = (micros_or_none(new.claimable_at), num, start, start + _UPDATED_AT_ONCE, completed, skipped)
+                session.rows("refresh_kind", changed)
+            counts[None, FINISHED] += n * (new.finished - old.finished)
+    held = [item for (item,) in session.rows("held_nums", (num,))]
+    for span in spans([1] * len(held)):
+        writes = []
+        for record in session.records(before, session.live_rows(before, held[span]).values()).values():
+            old, new = standing(record.progresses, was), standing(record.progresses, after)
+            if new != old:
+                now = (num, revision + 1, *cast("Revision", record.revision)[2:])
+                writes.append((attrs.evolve(record, revision=now), Change((), (), old, new, record.updated_at)))
+        if writes:
+            session.store(writes)
+    session.count(num, counts, opened=True)

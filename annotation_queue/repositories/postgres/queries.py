@@ -1,0 +1,189 @@
+"""Answering item queries inside one read snapshot."""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import TYPE_CHECKING, Final
+
+from annotation_queue.records import view
+from annotation_queue.repositories.postgres.columns import plan_of
+from annotation_queue.repositories.postgres.texts import integers, key_of
+from annotation_queue.repositories.sql.orders import beyond, order_by, values_of
+from annotation_queue.repositories.sql.rows import RANKS, STATES
+from annotation_queue.states import UNSTARTED, AnnotationState
+from annotation_queue.values import MAX_INTEGER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from annotation_queue.items import QueueItem
+    from annotation_queue.query import ItemPage, ItemQuery
+    from annotation_queue.repositories.postgres.columns import Plan
+    from annotation_queue.repositories.postgres.session import LiveQueue, Session
+    from annotation_queue.repositories.sql.orders import Fragment, Term
+    from annotation_queue.sorting import SortValue
+
+_CALL = "num = (SELECT c.num FROM calls AS c WHERE c.queue = ? AND c.call_id = ?)"
+_KEYS = ("call_op_name", "call_trace_id", "added_by")
+_FIRST_LOOK: Final = 1_024
+_FURTHER: Final = 32
+"""How many items from the first of a page on are looked at for the others, and how many times as many next."""
+
+
+class Selection:
+    """The items of one queue as one query looks at them.
+
+    Args:
+        session: The session, inside a read snapshot.
+        queue: The queue.
+        query: The query.
+    """
+
+    def __init__(self, session: Session, queue: LiveQueue, query: ItemQuery) -> None:
+        self._session = session
+        self._queue = queue
+        self._query = query
+        self._order = query.order()
+        self._annotator = None if query.annotator_id is None else key_of(query.annotator_id)
+        self._has_long = bool(session.value("has_long_texts", (queue[0],)))
+        states = query.filter.annotation_states
+        one_state = self._annotator is None and states is not None and len(states) == 1
+        self._plan = self._plan_of(one_state=one_state)
+
+    def _plan_of(self, *, one_state: bool) -> Plan:
+        own = self._annotator is not None
+        return plan_of(self._order, own=own, one_state=one_state, has_long=self._has_long)
+
+    def page(self) -> ItemPage:
+        """Read the page."""
+        query, queue = self._query, self._queue[2]
+        after = query.after(queue)
+        conditions = self._conditions(self._plan.table)
+        nums = self._nums(conditions, after)
+        items = self._items(nums)
+        if query.include_position:
+            shown = len(items) if query.limit is None else query.limit
+            positions = self._positions(nums[:shown], items[:shown], after, all_wanted=not conditions)
+            items = [
+                view(item, (item.annotation_state, item.annotator_user_id), position=position)
+                for item, position in zip(items, positions, strict=False)
+            ] + items[shown:]
+        return query.page(queue, items, self._total(conditions) if query.include_total else None)
+
+    def _conditions(self, table: str) -> list[Fragment]:
+        """Write which items are wanted."""
+        chosen = self._query.filter
+        conditions: list[Fragment] = []
+        if chosen.id is not None:
+            conditions.append((f"{table}.id = ?", (key_of(chosen.id),)))
+        if chosen.call_id is not None:
+            conditions.append((f"{table}.{_CALL}", (self._queue[0], key_of(chosen.call_id))))
+        for field in _KEYS:
+            value = getattr(chosen, field)
+            if value is not None:
+                conditions.append((f"i.{field} = ?", (key_of(value),)))
+        if chosen.annotation_states is not None:
+            ranks = sorted(RANKS[state] for state in chosen.annotation_states)
+            if not ranks:
+                conditions.append(("FALSE", ()))
+            elif self._annotator is None:
+                conditions.append(_among("w.state", ranks))
+            else:
+                # Without unstarted ones, only items are wanted on which the annotator has a progress.
+                conditions.append(_among("p.state" if ranks[0] else "coalesce(p.state, 0)", ranks))
+        return conditions
+
+    def _nums(self, conditions: list[Fragment], after: Sequence[SortValue] | None) -> list[int]:
+        plan, query = self._plan, self._query
+        behind = conditions
+        if after is not None:
+            behind = [*conditions, beyond(plan.terms, values_of(self._order, plan.terms, after), after=True)]
+        text, values = plan.select(f"{plan.table}.num", self._queue[0], self._annotator, behind)
+        most = None if query.limit is None else min(query.limit + 1, MAX_INTEGER)
+        text = f"{text} ORDER BY {order_by(plan.terms)} LIMIT ?::bigint OFFSET ?::bigint"
+        return [num for (num,) in self._session.composed(text, (*values, most, query.offset))]
+
+    def _items(self, nums: Sequence[int]) -> list[QueueItem]:
+        if not nums:
+            return []
+        session, queue, annotator_id = self._session, self._queue, self._query.annotator_id
+        rows = session.live_rows(queue, nums)
+        items = [session.item_of(rows[num], queue) for num in nums]
+        if annotator_id is None:
+            return items
+        own: dict[int, int] = dict(session.rows("own_states", (queue[0], self._annotator, integers(nums))))
+        seen = [STATES[own.get(num, 0)] for num in nums]
+        return [
+            view(item, (state, None if state is UNSTARTED else annotator_id))
+            for item, state in zip(items, seen, strict=True)
+        ]
+
+    def _total(self, conditions: list[Fragment]) -> int:
+        states, annotator_id = self._query.filter.annotation_states, self._query.annotator_id
+        if conditions and not (states and len(conditions) == 1):
+            return self._count(self._plan_of(one_state=False), [conditions])
+        counts = self._session.counts([self._queue[0]]).get(self._queue[0], {})
+        by_state = {state: counts.get((None, state), 0) for state in AnnotationState}
+        if annotator_id is not None:
+            own = {state: counts.get((annotator_id, state), 0) for state in AnnotationState if state is not UNSTARTED}
+            by_state = {UNSTARTED: sum(by_state.values()) - sum(own.values()), **own}
+        return sum(by_state[state] for state in states or AnnotationState)
+
+    def _count(self, plan: Plan, either: Iterable[list[Fragment]]) -> int:
+        """Count the items that fulfil all conditions of a list, over lists that exclude one another."""
+        bare = type(plan)(plan.table, ())
+        counts = [bare.select("count(*)", self._queue[0], self._annotator, conditions) for conditions in either]
+        text = " + ".join(f"({text})" for text, _ in counts)
+        ((n,),) = self._session.composed(f"SELECT {text}", tuple(chain(*(values for _, values in counts))))
+        return int(n)
+
+    def _positions(
+        self, nums: Sequence[int], items: Sequence[QueueItem], after: Sequence[SortValue] | None, *, all_wanted: bool
+    ) -> Sequence[int]:
+        """Number the items of a page among all items of the queue, from 1 on."""
+        if all_wanted and after is None:
+            return range(self._query.offset + 1, self._query.offset + 1 + len(nums))
+        if not nums:
+            return ()
+        plan = self._plan_of(one_state=False)
+        values = values_of(self._order, plan.terms, self._order.values(items[0]))
+        first = self._count(plan, _before(plan.terms, values)) + 1
+        if all_wanted or len(nums) == 1:
+            return range(first, first + len(nums))
+        onwards = beyond(plan.terms, values, after=True, inclusive=True)
+        places = self._places(plan, onwards, nums)
+        return [first + places[num] for num in nums]
+
+    def _places(self, plan: Plan, onwards: Fragment, nums: Sequence[int]) -> dict[int, int]:
+        """Number the items of a page from the first one on, from 0 on."""
+        ordered, values = plan.select(f"{plan.table}.num AS num", self._queue[0], self._annotator, [onwards])
+        ordered = f"{ordered} ORDER BY {order_by(plan.terms)} LIMIT ?"
+        numbered = f"SELECT num, row_number() OVER () - 1 AS place FROM ({ordered}) AS o"
+        most, places = _FIRST_LOOK, dict[int, int]()
+        while len(places) < len(nums):
+            # A range of an index has no end but its beginning and a LIMIT: the server would read on behind the last one.
+            asked = (*values, most, integers(nums))
+            text = f"SELECT num, place FROM ({numbered}) AS n WHERE num = ANY(?::bigint[])"
+            places = dict(self._session.composed(text, asked))
+            most *= _FURTHER
+        return places
+
+
+def _before(terms: Sequence[Term], values: Sequence[SortValue]) -> Iterable[list[Fragment]]:
+    """Write which rows come before given sort values, as lists of conditions that exclude one another.
+
+    Each is one range of an index: up to several columns at once, the server would read on to the end of the first one.
+    """
+    equal: list[Fragment] = []
+    for term, value in zip(terms, values, strict=True):
+        yield [*equal, beyond([term], [value], after=False)]
+        equal.append((f"{term.text} IS NULL", ()) if value is None else (f"{term.text} = ?", (value,)))
+
+
+def _among(column: str, ranks: Sequence[int]) -> Fragment:
+    return (f"{column} = ?", (ranks[0],)) if len(ranks) == 1 else (f"{column} = ANY(?::bigint[])", (integers(ranks),))
+
+
+def query_items(session: Session, queue: LiveQueue, query: ItemQuery) -> ItemPage:
+    """Answer a query; result and errors are those of `Repository.query_items`."""
+    return Selection(session, queue, query).page()

@@ -1,0 +1,305 @@
+"""`PostgresRepository`: one schema of a PostgreSQL database, and any number of machines."""
+
+from __future__ import annotations
+
+import random
+import time
+from contextlib import suppress
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final, Self, cast
+
+from annotation_queue.errors import Conflict, StorageBusy, StorageError
+from annotation_queue.query import search_text
+from annotation_queue.records import stats_of
+from annotation_queue.repositories.postgres import claims as postgres_claims
+from annotation_queue.repositories.postgres.cache import Known
+from annotation_queue.repositories.postgres.check import problems
+from annotation_queue.repositories.postgres.connections import Pool
+from annotation_queue.repositories.postgres.items import add_items, refresh, remove_items
+from annotation_queue.repositories.postgres.queries import query_items
+from annotation_queue.repositories.postgres.schema import prepare
+from annotation_queue.repositories.postgres.session import Session
+from annotation_queue.repositories.sql.chunks import CHUNK, CallerError, in_chunks
+from annotation_queue.repositories.sql.rows import STATES, page_of, queue_of, queue_row
+from annotation_queue.states import make_transition
+from annotation_queue.values import check_text, from_micros, refuse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from datetime import datetime, timedelta
+    from types import TracebackType
+
+    from psycopg_pool import ConnectionPool
+
+    from annotation_queue.items import AddedItems, AnnotationQueue, Claim, NewItem, QueueItem, QueueStats, Unavailable
+    from annotation_queue.query import ItemPage, ItemQuery, QueuePage, QueueQuery
+    from annotation_queue.records import Change, ItemRecord
+    from annotation_queue.repositories.postgres.cache import Revision
+    from annotation_queue.states import Transition
+
+_LONGEST_SCHEMA: Final = 63
+_LONGEST_TIMEOUT: Final = 1_000_000
+_MANY: Final = CHUNK
+"""From how many new items on the server looks at its tables again."""
+_SHORTEST_WAIT: Final = 0.000_5
+_LONGEST_WAIT: Final = 0.05
+
+
+class PostgresRepository:
+    """Stores everything in one schema of a PostgreSQL database, version 14 or newer, encoded in UTF8.
+
+    The methods are those of `Repository`, and their contract is there. An acknowledged write is as durable as the server's
+    ``synchronous_commit`` and replication make it. Nothing outside the schema is touched, and nothing is set on a connection
+    for longer than a transaction, so that a pooler such as PgBouncer in transaction mode may stand in between. A process may
+    fork: both sides go on with connections of their own, except where the pool is the caller's.
+
+    Args:
+        conninfo: Where the server is, as libpq takes it: ``host=... dbname=...`` or ``postgresql://...``; empty for what the
+            environment says.
+        schema: The schema; made when missing, with all that is in it.
+        pool: A pool that the caller already has, keeps and closes; the ``conninfo`` is not looked at then. None to make one.
+        max_connections: How many connections to open at most; each call uses one for its length.
+        timeout: How long to wait for a connection, for a lock and for a statement, in seconds each.
+        prepare_threshold: How often a statement is executed before the server keeps it prepared; None for never, which
+            PgBouncer in transaction mode needs unless it is version 1.22 or newer, its ``max_prepared_statements`` is above
+            0 and libpq is version 17 or newer. A pool of the caller's has its own.
+
+    Raises:
+        StorageCorrupt: The schema holds another application's tables; it is left as it is.
+        SchemaVersionUnknown: It was written by a newer version of this library; it is left as it is.
+        StorageBusy: No connection was to be had in time.
+        StorageError: The server refused what is needed.
+    """
+
+    def __init__(
+        self,
+        conninfo: str = "",
+        *,
+        schema: str = "annotation_queue",
+        pool: ConnectionPool[Any] | None = None,
+        max_connections: int = 10,
+        timeout: float = 30.0,
+        prepare_threshold: int | None = 5,
+    ) -> None:
+        check_text("conninfo", conninfo)
+        if not 0 < len(check_text("schema", schema).encode()) <= _LONGEST_SCHEMA or schema.startswith("pg_"):
+            raise refuse("schema", schema, f"a name of 1 to {_LONGEST_SCHEMA} bytes that does not begin with pg_")
+        if isinstance(max_connections, bool) or not isinstance(max_connections, int) or max_connections < 1:
+            raise refuse("max_connections", max_connections, "an int of at least 1")
+        if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout <= _LONGEST_TIMEOUT:
+            raise refuse("timeout", timeout, f"a number of seconds, above 0 and at most {_LONGEST_TIMEOUT:,}")
+        self._pool = Pool(
+            conninfo,
+            schema,
+            pool,
+            max_connections=max_connections,
+            timeout=timeout,
+            prepare_threshold=prepare_threshold,
+        )
+        self._known = Known()
+        try:
+            prepare(self._pool)
+        except BaseException:
+            self._pool.close()
+            raise
+
+    def add_queue(self, queue: AnnotationQueue) -> None:
+        """See `Repository.add_queue`. Cost: constant."""
+        with self._writing() as session:
+            if session.row("add_queue", queue_row(queue)) is None:
+                raise Conflict(f"the queue id {queue.id!r} is taken")
+
+    def get_queue(self, project_id: str, queue_id: str) -> AnnotationQueue:
+        """See `Repository.get_queue`. Cost: constant."""
+        with self._reading() as session:
+            return session.queue(project_id, queue_id)[2]
+
+    def query_queues(self, project_id: str, query: QueueQuery) -> QueuePage:
+        """See `Repository.query_queues`. Cost: linear in the project's queues."""
+        wanted = None if query.name is None else search_text(query.name)
+        with self._reading() as session:
+            queues = [queue_of(row) for row in session.rows("queues_of_project", (project_id, wanted, wanted))]
+        return page_of(project_id, query, queues)
+
+    def replace_queue(self, before: AnnotationQueue, after: AnnotationQueue) -> None:
+        """See `Repository.replace_queue`. Cost: constant; linear in the items where a policy changes.
+
+        It waits for the changes of the queue's items that are under way, and these then wait for it.
+        """
+        with self._writing(alone=self._num(before.id), custom=True) as session:
+            num, revision, stored = session.queue(before.project_id, before.id)
+            if stored != before:
+                raise Conflict(f"queue {before.id!r} changed meanwhile")
+            row = queue_row(after)
+            # Id, project and creation stay.
+            session.rows("replace_queue", (*row[2:9], *row[11:], num))
+            if before.policies != after.policies:
+                refresh(session, (num, revision, before), after)
+
+    def add_items(
+        self,
+        project_id: str,
+        queue_id: str,
+        items: Iterable[NewItem],
+        make: Callable[[NewItem, AnnotationQueue], QueueItem],
+    ) -> AddedItems:
+        """See `Repository.add_items`. Cost: linear in what is added.
+
+        Who adds to the same queue meanwhile waits; claims do not. The first chunk is read before the queue is locked; an
+        iterable that gives more is read while it is.
+        """
+        self.get_queue(project_id, queue_id)
+        num = self._num(queue_id)
+        chunks = in_chunks(items)
+        try:
+            first = next(chunks, [])
+            with self._writing([num], adding=num, waits=True) as session:
+                added = add_items(session, session.queue(project_id, queue_id), chain([first], chunks), make)
+        except CallerError as carrier:
+            error = cast("Exception", carrier.__cause__)
+        else:
+            if len(added.added) >= _MANY:
+                # Else plans would rest on what the tables were until the server looks at them by itself.
+                with suppress(StorageError), self._writing() as session:
+                    session.analyze()
+            return added
+        # Out here, so that it keeps the cause that its raiser gave it.
+        raise error
+
+    def get_item(self, project_id: str, item_id: str, queue_id: str | None = None) -> QueueItem:
+        """See `Repository.get_item`. Cost: that of the payload."""
+        with self._reading() as session:
+            return session.item(project_id, item_id, queue_id)
+
+    def get_record(self, project_id: str, item_id: str, queue_id: str | None = None) -> ItemRecord:
+        """See `Repository.get_record`. Cost: linear in the item's annotators."""
+        with self._reading() as session:
+            return session.record(project_id, item_id, queue_id)
+
+    def save(self, writes: Sequence[tuple[ItemRecord, Change]]) -> None:
+        """See `Repository.save`. Cost: linear in what changes, and one commit.
+
+        All of it is one statement, which has to end within the timeout: at its default that is some 100,000 items.
+        """
+        if writes:
+            queues = [cast("Revision", record.revision)[0] for record, _ in writes]
+            with self._writing(queues) as session:
+                session.store(writes)
+
+    def query_items(self, project_id: str, queue_id: str, query: ItemQuery) -> ItemPage:
+        """See `Repository.query_items`. Cost: that of the page, plus what is passed or counted before it in an index.
+
+        So it is linear in the offset, and in the positions where they do not follow from it, at a few million a second.
+        Orders without an index, and queues that hold texts of 255 characters or more in a sorted field, are sorted.
+        """
+        with self._reading(custom=True) as session:
+            return query_items(session, session.queue(project_id, queue_id), query)
+
+    def remove_items(self, project_id: str, queue_id: str, item_ids: Iterable[str], at: datetime) -> int:
+        """See `Repository.remove_items`. Cost: linear in the ids."""
+        wanted = list(item_ids)
+        with self._writing([self._num(queue_id)], custom=True) as session:
+            return remove_items(session, session.queue(project_id, queue_id), wanted, at)
+
+    def claim(
+        self,
+        project_id: str,
+        queue_id: str,
+        annotator_id: str,
+        *,
+        limit: int,
+        at: datetime,
+        lease: timedelta | None,
+    ) -> tuple[Claim, ...] | Unavailable:
+        """See `Repository.claim`. Cost: constant for each claim, which needs one commit for all.
+
+        Nobody waits for anybody else: an item that somebody else is changing at this moment is passed over for the next one in
+        queue order. Only where there is nothing left but such items, it looks again until they are claimed or free. How many
+        there can be at once is limited as for `save`. Otherwise as for `SQLiteRepository.claim`.
+        """
+        num = self._num(queue_id)
+        deadline = time.monotonic() + self._pool.timeout
+        wait = _SHORTEST_WAIT
+        while True:
+            with self._writing([num], custom=True) as session:
+                claims = postgres_claims.claim(
+                    session, project_id, queue_id, annotator_id, limit=limit, at=at, lease=lease
+                )
+            if claims:
+                return claims
+            with self._reading(custom=True) as session:
+                queue = session.queue(project_id, queue_id)
+                unavailable = postgres_claims.explain(session, queue, annotator_id, at)
+            if unavailable is not None:
+                return unavailable
+            if time.monotonic() > deadline:
+                raise StorageBusy(f"what is left of queue {queue_id!r} stayed locked; nothing was claimed, try again")
+            time.sleep(wait * random.random())  # noqa: S311 - jitter, not a secret
+            wait = min(2 * wait, _LONGEST_WAIT)
+
+    def history(self, project_id: str, item_id: str) -> tuple[Transition, ...]:
+        """See `Repository.history`. Cost: linear in the history."""
+        with self._reading() as session:
+            queue, _, item, _ = cast("Revision", session.record(project_id, item_id, None).revision)
+            return tuple(
+                make_transition(
+                    item_id, session.text(queue, annotator), STATES[before], STATES[after], from_micros(at), reason
+                )
+                for annotator, before, after, at, reason in session.rows("transitions", (queue, item))
+            )
+
+    def stats(self, project_id: str, queue_ids: Sequence[str]) -> tuple[QueueStats, ...]:
+        """See `Repository.stats`. Cost: linear in the queues' annotators."""
+        with self._reading() as session:
+            found = {queue_id: session.queue(project_id, queue_id) for queue_id in queue_ids}
+            counts = session.counts(queue[0] for queue in found.values())
+            stats = {queue_id: stats_of(queue_id, counts.get(queue[0], {})) for queue_id, queue in found.items()}
+            return tuple(stats[queue_id] for queue_id in queue_ids)
+
+    def check(self) -> tuple[str, ...]:
+        """Recount everything that is kept beside what it is derived from.
+
+        Returns:
+            What is wrong, a sentence each; nothing where all is well. Cost: linear in all that is stored.
+        """
+        with self._reading(custom=True) as session:
+            return tuple(problems(session))
+
+    def close(self) -> None:
+        """Close the connections, except a pool of the caller's; a second time does nothing."""
+        self._pool.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _reading(self, *, custom: bool = False) -> Session:
+        return Session(self._pool.reading(custom=custom), self._known)
+
+    def _writing(
+        self,
+        shared: Sequence[int] = (),
+        *,
+        alone: int | None = None,
+        adding: int | None = None,
+        custom: bool = False,
+        waits: bool = False,
+    ) -> Session:
+        begun = self._pool.writing(shared, alone=alone, adding=adding, custom=custom, waits=waits)
+        return Session(begun, self._known)
+
+    def _num(self, queue_id: str) -> int:
+        """Find the number of a queue of any project, which is what it is locked by.
+
+        Raises:
+            QueueNotFound: There is none; whether it is live, and of which project, is looked at when it is locked.
+        """
+        known = self._known.versions.get(queue_id)
+        if known is not None:
+            return known[0]
+        with self._reading() as session:
+            return session.num(queue_id)

@@ -1,0 +1,88 @@
+"""Opening a schema: is it ours, is it new, and which migrations does it lack."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from annotation_queue.errors import SchemaVersionUnknown, StorageCorrupt, StorageError
+from annotation_queue.repositories.postgres.connections import quoted
+from annotation_queue.repositories.sql.files import load_migrations
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import psycopg
+
+    from annotation_queue.repositories.postgres.connections import Pool
+
+MIGRATIONS: Final = load_migrations("postgres")
+"""For each version the statements that lead to it."""
+SCHEMA_VERSION: Final = len(MIGRATIONS)
+"""The newest schema version, the one that this library reads and writes."""
+_TABLES: Final = """
+SELECT n.oid IS NOT NULL, count(c.oid), count(c.oid) FILTER (WHERE c.relname = 'annotation_queue_schema')
+FROM (SELECT %s AS name) AS wanted LEFT JOIN pg_namespace AS n ON n.nspname = wanted.name
+    LEFT JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+GROUP BY n.oid
+"""
+
+
+def prepare(pool: Pool, migrations: Sequence[Iterable[str]] = MIGRATIONS) -> None:
+    """Make sure that the schema has our newest version; nothing outside it is touched.
+
+    Args:
+        pool: The connections.
+        migrations: What leads from each version to the next; all that a schema lacks run in one transaction.
+
+    Raises:
+        StorageCorrupt: Another application's tables are in the schema; it is left as it is.
+        SchemaVersionUnknown: It was written by a newer version; it is left as it is.
+        StorageBusy: Another process migrated it past the deadline.
+        StorageError: The server cannot be reached, or the user may not make what is missing.
+    """
+    newest = len(migrations)
+    with pool.reading() as cursor:
+        (encoding,) = _one(cursor, "SHOW server_encoding")
+        if encoding != "UTF8":
+            raise StorageError(f"the database is encoded in {encoding}, which cannot hold every text; use one in UTF8")
+        if _our_version(cursor, pool, newest) == newest:
+            return
+    with pool.migrating() as cursor:
+        # Another process may have been faster while we had no lock.
+        version = _our_version(cursor, pool, newest)
+        if version == newest:
+            return
+        if version < 0:
+            cursor.execute(f"CREATE SCHEMA {quoted(pool.schema)}")
+        if version <= 0:
+            cursor.execute("CREATE TABLE annotation_queue_schema (version bigint NOT NULL)")
+            cursor.execute("INSERT INTO annotation_queue_schema VALUES (0)")
+        for statements in migrations[max(version, 0) :]:
+            for statement in statements:
+                cursor.execute(statement)
+        cursor.execute("UPDATE annotation_queue_schema SET version = %s", (newest,))
+
+
+def _our_version(cursor: psycopg.Cursor[Any], pool: Pool, newest: int) -> int:
+    """Read the schema version; 0 for a schema that holds nothing yet, -1 for none."""
+    exists, tables, ours = _one(cursor, _TABLES, (pool.schema,))
+    if not exists:
+        return -1
+    if not tables:
+        return 0
+    if not ours:
+        raise StorageCorrupt(
+            f"{pool.name} holds tables of another application; it was left as it is, name another schema"
+        )
+    (version,) = _one(cursor, "SELECT version FROM annotation_queue_schema")
+    if version > newest:
+        raise SchemaVersionUnknown(pool.name, version, newest)
+    if version < 1:
+        raise StorageCorrupt(f"{pool.name} has schema version {version}, which nothing wrote; restore it from a backup")
+    return int(version)
+
+
+def _one(cursor: psycopg.Cursor[Any], statement: str, values: Sequence[object] | None = None) -> tuple[Any, ...]:
+    row = cursor.execute(statement, values).fetchone()
+    assert row is not None  # noqa: S101 - each of these gives exactly one row
+    return tuple(row)

@@ -1,0 +1,1 @@
+"""What the storages that speak SQL share."""

@@ -1,0 +1,193 @@
+"""Lanes: the indexes of ``work`` along which pages are read, and how an order is read along one."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import attrs
+
+from annotation_queue.repositories.sql.orders import CONSTANT
+from annotation_queue.sorting import Direction
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from annotation_queue.sorting import Order, SortBy, SortValue
+
+Key: TypeAlias = tuple[int | str, ...]
+"""Values of the first columns of a lane, or of all of them."""
+
+
+@attrs.frozen
+class Lane:
+    """An index of ``work``, after its queue.
+
+    Args:
+        index: Its name.
+        columns: Its columns, which end with the id; all ascend.
+        num: Its number in ``blocks``; 0 where its items are not counted in blocks.
+    """
+
+    index: str
+    columns: tuple[str, ...]
+    num: int = 0
+
+
+IN_ORDER: Final = Lane("work_in_order", ("priority_down", "created_at", "id"), 1)
+BY_STATE: Final = Lane("work_by_state", ("state", "priority_down", "created_at", "id"))
+LANES: Final = (
+    IN_ORDER,
+    Lane("work_by_created", ("created_at", "id"), 2),
+    Lane("work_by_started", ("call_started_at", "id"), 3),
+    Lane("work_by_started_created", ("call_started_at", "created_at", "id"), 4),
+    Lane("work_by_id", ("id",), 5),
+    Lane("work_by_op", ("op", "id"), 6),
+    Lane("work_by_op_created", ("op", "created_at", "id"), 7),
+    Lane("work_by_updated", ("updated_at", "id")),
+)
+"""The lanes of whole orders. What annotating changes is not counted in blocks, except by state in queue order."""
+COUNTED: Final = tuple(lane for lane in LANES if lane.num)
+"""The lanes that are counted in blocks."""
+
+_COLUMNS: Final = {"call_op_name": "op", "priority": "priority_down"}
+_BY_COLUMNS: Final = {lane.columns: lane for lane in (*LANES, BY_STATE)}
+
+
+@attrs.frozen
+class Path:
+    """An order of items, read along a lane.
+
+    Args:
+        lane: The lane.
+        fixed: The values of its first columns that every item has; the order is that of the columns after them.
+        ups: Of each column, whether the order ascends in it. Operations stand in the order of their names, not of their
+            numbers.
+    """
+
+    lane: Lane
+    fixed: Key
+    ups: tuple[bool, ...]
+
+    @property
+    def by_name(self) -> bool:
+        """Whether the next column is that of the operations, which has to be read name by name."""
+        return self.lane.columns[len(self.fixed)] == "op"
+
+    def below(self, value: int | str) -> Path:
+        """Give the path along the items that have this value in the next column."""
+        return Path(self.lane, (*self.fixed, value), self.ups)
+
+    @property
+    def left(self) -> tuple[bool, ...]:
+        """Of each column that is not fixed, whether the order ascends in it."""
+        return self.ups[len(self.fixed) :]
+
+    @property
+    def even(self) -> bool:
+        """Whether the order ascends in every column that is not fixed, or descends in every one."""
+        return len(set(self.left)) == 1
+
+
+def path_of(sort_by: Sequence[SortBy], fixed: dict[str, int]) -> Path | None:
+    """Find the lane along which an order can be read.
+
+    Args:
+        sort_by: The order, with its tie-break.
+        fixed: Columns in which all wanted items have the same value, with the value.
+
+    Returns:
+        The path, with as much fixed as a lane allows; None where no lane has this order.
+    """
+    fields = [by.field for by in sort_by]
+    wanted = [by for by in sort_by[: fields.index("id") + 1] if by.field not in CONSTANT]
+    columns = tuple(_COLUMNS.get(by.field, by.field) for by in wanted)
+    ups = tuple((by.direction is Direction.ASC) != (by.field == "priority") for by in wanted)
+    for column, value in fixed.items():
+        if column in columns:
+            continue
+        lane = _BY_COLUMNS.get((column, *columns))
+        if lane is not None:
+            return Path(lane, (value,), (True, *ups))
+    lane = _BY_COLUMNS.get(columns)
+    if lane is None or lane is BY_STATE:
+        return None
+    path = Path(lane, (), ups)
+    return path.below(fixed["op"]) if path.by_name and "op" in fixed else path
+
+
+def key_of(path: Path, order: Order, values: Sequence[SortValue]) -> Key:
+    """Turn sort values into the values of the lane's columns that are not fixed; the name of an operation stays a name."""
+    by_column = {
+        _COLUMNS.get(each.name, each.name): ~value if each.name == "priority" and isinstance(value, int) else value
+        for each, value in zip(order.fields, values, strict=True)
+    }
+    return tuple(by_column[column] for column in path.lane.columns[len(path.fixed) :])  # type: ignore[misc]
+
+
+Segment: TypeAlias = tuple[str, Key]
+"""A condition on columns of ``work``, with the values of its placeholders: some are equal, at most one is in a range."""
+
+
+def before(
+    columns: tuple[str, ...], ups: Sequence[bool], end: Key, *, inclusive: bool = False, shared: int = 0
+) -> Iterator[Segment]:
+    """Cut the items before a key into segments that an index counts.
+
+    Args:
+        columns: The columns of the order.
+        ups: Of each, whether the order ascends in it.
+        end: Values of the first columns, or of all.
+        inclusive: Whether items that have these values are wanted too.
+        shared: Only items that have the same values in so many first columns.
+
+    Yields:
+        Segments that do not overlap, in order.
+    """
+    for last in range(shared, len(end)):
+        sign = ("<" if ups[last] else ">") + ("=" if inclusive and last == len(end) - 1 else "")
+        yield _segment(columns[: last + 1], ("=",) * last + (sign,)), end[: last + 1]
+
+
+def between(
+    columns: tuple[str, ...], ups: Sequence[bool], start: Key, end: Key, *, inclusive: bool = False
+) -> Iterator[Segment]:
+    """Cut the items from one key on, itself too, to another into segments that an index counts.
+
+    Args:
+        columns: The columns of the order.
+        ups: Of each, whether the order ascends in it.
+        start: Values of all columns.
+        end: Values of the first columns, or of all, not before ``start``.
+        inclusive: Whether items that have the values of ``end`` are wanted too.
+
+    Yields:
+        Segments that do not overlap, in order.
+    """
+    shared = 0
+    while shared < len(end) and start[shared] == end[shared]:
+        shared += 1
+    inside = shared == len(end)
+    if inside and not inclusive:
+        return
+    if shared == len(columns):
+        yield _segment(columns, ("=",) * shared), start
+        return
+    last = len(columns) - 1
+    for j in range(last, shared - inside, -1):
+        sign = (">" if ups[j] else "<") + ("=" if j == last else "")
+        yield _segment(columns[: j + 1], ("=",) * j + (sign,)), start[: j + 1]
+    if inside:
+        return
+    at_start = "=" if shared == last else ""
+    at_end = "=" if inclusive and shared == len(end) - 1 else ""
+    low, high = (">", "<") if ups[shared] else ("<", ">")
+    signs = ("=",) * shared + (low + at_start, high + at_end)
+    yield _segment((*columns[: shared + 1], columns[shared]), signs), (*start[: shared + 1], end[shared])
+    yield from before(columns, ups, end, inclusive=inclusive, shared=shared + 1)
+
+
+# There are few of them, and a page may need them by the hundred.
+@lru_cache(maxsize=1_024)
+def _segment(columns: tuple[str, ...], signs: tuple[str, ...]) -> str:
+    return " AND ".join(f"w.{column} {sign} ?" for column, sign in zip(columns, signs, strict=True))

@@ -1,0 +1,161 @@
+"""Adding and removing items, and what follows for them when a queue's policies change, inside one write transaction."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import TYPE_CHECKING, cast
+
+import attrs
+
+from annotation_queue.errors import Conflict
+from annotation_queue.items import AddedItems
+from annotation_queue.records import FINISHED, NEW, Change, standing, tally
+from annotation_queue.repositories.sql.chunks import make_new, spans
+from annotation_queue.repositories.sql.rows import json_or_none, micros_or_none, settled_by
+from annotation_queue.repositories.sqlite.blocks import admit, dismiss
+from annotation_queue.repositories.sqlite.texts import SQL
+from annotation_queue.values import to_micros
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from datetime import datetime
+
+    from annotation_queue.items import AnnotationQueue, NewItem, QueueItem
+    from annotation_queue.repositories.sqlite.cache import Revision
+    from annotation_queue.repositories.sqlite.session import Session
+
+
+def add_items(
+    session: Session,
+    queue: tuple[int, int, AnnotationQueue],
+    chunks: Iterable[Sequence[NewItem]],
+    make: Callable[[NewItem, AnnotationQueue], QueueItem],
+) -> AddedItems:
+    """Add items chunk by chunk; what is added and returned is as for `Repository.add_items`."""
+    num = queue[0]
+    (first,) = session.execute(SQL["next_item"]).fetchone()
+    added: list[QueueItem] = []
+    given = 0
+    numbers: dict[tuple[str, str], int] = {}
+    for chunk in chunks:
+        given += len(chunk)
+        # Earlier chunks are in the table by now, so this finds what they repeated too.
+        taken: set[str] = set()
+        for wanted in _lists([new.call_id for new in chunk]):
+            taken.update(call_id for (call_id,) in session.execute(SQL["taken_calls"], (wanted, num)).fetchall())
+        made = make_new(chunk, taken, make, queue[2])
+        _insert(session, num, first + len(added), made, numbers)
+        added += made
+    session.count(num, {key: n * len(added) for key, n in tally(NEW, ()).items()})
+    if added:
+        session.opened(num)
+    return AddedItems(added=tuple(added), duplicates=given - len(added))
+
+
+def _insert(
+    session: Session, queue: int, first: int, items: Sequence[QueueItem], numbers: dict[tuple[str, str], int]
+) -> None:
+    ids = [item.id for item in items]
+    for wanted in _lists(ids):
+        taken = session.execute(SQL["taken_ids"], (wanted,)).fetchone()
+        if taken is not None:
+            raise Conflict(f"the item id {taken[0]!r} is taken")
+    if len(set(ids)) < len(ids):
+        raise Conflict("an item's id is taken")
+
+    def text(value: str) -> int:
+        key = ("text", value)
+        if key not in numbers:
+            numbers[key] = session.text_num(value)
+        return numbers[key]
+
+    def op(name: str) -> int:
+        key = ("op", name)
+        if key not in numbers:
+            numbers[key] = session.op_num(queue, name)
+        return numbers[key]
+
+    session.executemany(
+        SQL["add_item"],
+        (
+            (
+                num,
+                queue,
+                item.id,
+                item.call_id,
+                to_micros(item.call_started_at),
+                micros_or_none(item.call_ended_at),
+                item.call_trace_id,
+                text(json.dumps(item.display_fields, ensure_ascii=False)),
+                json_or_none(item.payload),
+            )
+            for num, item in enumerate(items, first)
+        ),
+    )
+    work = [
+        (
+            num,
+            queue,
+            ~item.priority,
+            to_micros(item.created_at),
+            item.id,
+            to_micros(item.call_started_at),
+            op(item.call_op_name),
+            text(item.added_by or item.created_by),
+            to_micros(item.updated_at),
+        )
+        for num, item in enumerate(items, first)
+    ]
+    session.executemany(SQL["add_work"], work)
+    session.executemany(SQL["count_op"], ((n, num) for num, n in Counter(row[6] for row in work).items()))
+    admit(session, queue, [row[2:7] for row in work])
+
+
+def _lists(texts: Sequence[str]) -> Iterator[str]:
+    """Write texts as JSON lists which are all small enough for SQLite, however long the texts are."""
+    return (json.dumps(texts[span]) for span in spans(map(len, texts)))
+
+
+def remove_items(
+    session: Session, queue: tuple[int, int, AnnotationQueue], item_ids: Sequence[str], at: datetime
+) -> int:
+    """Delete items softly; what is deleted is as for `Repository.remove_items`."""
+    removed: set[int] = set()
+    for wanted in _lists(item_ids):
+        nums = {num for (num,) in session.execute(SQL["live_nums_by_id"], (wanted, queue[0])).fetchall()}
+        for num in sorted(nums):
+            record = session.record_by_num(num, queue)
+            counts = tally(standing(record.progresses, queue[2]), record.progresses)
+            session.count(queue[0], {key: -n for key, n in counts.items()})
+            dismiss(session, queue[0], num)
+            session.execute(SQL["delete_item"], (to_micros(at), num))
+            session.execute(SQL["delete_work"], (num,))
+        removed |= nums
+    return len(removed)
+
+
+def refresh(session: Session, before: tuple[int, int, AnnotationQueue], after: AnnotationQueue) -> None:
+    """Derive the standing of every touched item of a queue again, because its policies changed.
+
+    Items that nobody holds are alike where as many completed and skipped them, and change together; the others one by one.
+
+    Args:
+        session: The session.
+        before: The queue as it was.
+        after: The queue as it is stored by now.
+    """
+    num, revision, was = before
+    for completed, skipped, n in session.execute(SQL["kinds_without_hold"], (num,)).fetchall():
+        alike = settled_by(completed, skipped, was.created_at)
+        old, new = standing(alike, was), standing(alike, after)
+        if new != old:
+            session.execute(SQL["refresh_kind"], (micros_or_none(new.claimable_at), num, completed, skipped))
+            session.count(num, {(None, FINISHED): n * (new.finished - old.finished)})
+    for (item,) in session.execute(SQL["held_nums"], (num,)).fetchall():
+        record = session.record_by_num(item, before)
+        old, new = standing(record.progresses, was), standing(record.progresses, after)
+        if new != old:
+            now = (num, revision + 1, item, *cast("Revision", record.revision)[3:])
+            session.store(attrs.evolve(record, revision=now), Change((), (), old, new, record.updated_at))
+    session.opened(num)

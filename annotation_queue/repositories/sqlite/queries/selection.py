@@ -1,0 +1,131 @@
+"""Answering item queries inside one read snapshot."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from annotation_queue.records import view
+from annotation_queue.repositories.sql.orders import AGGREGATE, OWN, PERSPECTIVE, terms_of, values_of
+from annotation_queue.repositories.sql.rows import STATES
+from annotation_queue.repositories.sqlite.indexes import IN_ORDER, key_of, path_of
+from annotation_queue.repositories.sqlite.queries.filters import Filter
+from annotation_queue.repositories.sqlite.queries.groups import Groups
+from annotation_queue.repositories.sqlite.queries.ranks import Ladder, Ranks
+from annotation_queue.repositories.sqlite.queries.scans import Walk
+from annotation_queue.repositories.sqlite.queries.sorts import Sort
+from annotation_queue.repositories.sqlite.texts import SQL
+from annotation_queue.states import UNSTARTED
+from annotation_queue.values import MAX_INTEGER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from annotation_queue.items import AnnotationQueue, QueueItem
+    from annotation_queue.query import ItemPage, ItemQuery
+    from annotation_queue.repositories.sqlite.indexes import Path
+    from annotation_queue.repositories.sqlite.session import Session
+    from annotation_queue.sorting import SortValue
+
+
+class Selection:
+    """The items of one queue as one query looks at them.
+
+    Args:
+        session: The session, inside a read snapshot.
+        queue: Number, revision and entity of the queue.
+        query: The query.
+    """
+
+    def __init__(self, session: Session, queue: tuple[int, int, AnnotationQueue], query: ItemQuery) -> None:
+        self._session = session
+        self._queue = queue
+        self._query = query
+        self._order = query.order()
+        annotator_id = query.annotator_id
+        annotator = 0 if annotator_id is None else session.find_text(annotator_id) or 0
+        self._filter = Filter(session, queue[0], query, annotator)
+        self._terms = terms_of(self._order, AGGREGATE if annotator_id is None else PERSPECTIVE)
+        self._sort = Sort(session, queue[0], annotator, self._terms)
+
+    def page(self) -> ItemPage:
+        """Read the page."""
+        query, queue = self._query, self._queue[2]
+        after = query.after(queue)
+        nums = self._nums(after, MAX_INTEGER if query.limit is None else min(query.limit + 1, MAX_INTEGER))
+        items = self._items(nums)
+        if query.include_position:
+            shown = len(items) if query.limit is None else query.limit
+            positions = self._positions(nums[:shown], items[:shown], from_cursor=after is not None)
+            items = [
+                view(item, (item.annotation_state, item.annotator_user_id), position=position)
+                for item, position in zip(items, positions, strict=False)
+            ] + items[shown:]
+        return query.page(queue, items, self._total() if query.include_total else None)
+
+    def _nums(self, after: Sequence[SortValue] | None, most: int) -> list[int]:
+        """Read the numbers of the page's items in order: along a lane, group by group, or by sorting those that are wanted."""
+        path = path_of(self._order.sort_by, self._filter.fixed)
+        rare = self._filter.rare_index(path)
+        if path is not None and not rare:
+            return self._walked(path, after, most)
+        if self._query.annotator_id is None and not self._query.offset and not self._filter.conditions():
+            found = Groups(self._session, self._queue[0], self._order, self._terms).nums(after, most)
+            if found is not None:
+                return found
+        values = None if after is None else values_of(self._order, self._terms, after)
+        return self._sort.nums(self._filter.conditions(), rare, values, limit=most, offset=self._query.offset)
+
+    def _walked(self, path: Path, after: Sequence[SortValue] | None, most: int) -> list[int]:
+        session, queue, offset = self._session, self._queue[0], self._query.offset
+        conditions = self._filter.conditions(path)
+        start = None if after is None else key_of(path, self._order, after)
+        if offset and path.lane.num and not conditions:
+            start, offset = Ranks(session, queue, path).find(offset), 0
+            if start is None:
+                return []
+        elif offset and (counts := self._filter.in_blocks(path)):
+            found = Ladder(session, queue, IN_ORDER).seek(offset, counts)
+            if found is None:
+                return []
+            start, offset = found
+        join = (OWN, (self._filter.annotator,)) if any("p." in text for text, _ in conditions) else ("", ())
+        walk = Walk(session, queue, join, conditions)
+        return walk.nums(path, start, at=after is None, limit=most, offset=offset)
+
+    def _items(self, nums: Sequence[int]) -> list[QueueItem]:
+        session = self._session
+        wanted = json.dumps(nums)
+        rows = {row[0]: row for row in session.execute(SQL["live_items_by_num"], (wanted,))}
+        items = [session.item_of(rows[num], self._queue[2]) for num in nums]
+        annotator_id = self._query.annotator_id
+        if annotator_id is None:
+            return items
+        own = dict(session.execute(SQL["own_states"], (wanted, self._filter.annotator)).fetchall())
+        seen = [STATES[own.get(num, 0)] for num in nums]
+        return [
+            view(item, (state, None if state is UNSTARTED else annotator_id))
+            for item, state in zip(items, seen, strict=True)
+        ]
+
+    def _total(self) -> int:
+        counted = self._filter.total()
+        return self._sort.count(self._filter.conditions()) if counted is None else counted
+
+    def _positions(self, nums: Sequence[int], items: Sequence[QueueItem], *, from_cursor: bool) -> Iterable[int]:
+        """Number the items of a page among all items of the queue, from 1 on."""
+        all_wanted = not self._filter.conditions()
+        if all_wanted and not from_cursor:
+            first = self._query.offset + 1
+            return range(first, first + len(nums))
+        path = path_of(self._order.sort_by, {})
+        if path is None:
+            return [rank + 1 for rank in self._sort.ranks(nums)]
+        keys = [key_of(path, self._order, self._order.values(item)) for item in items]
+        ranks = Ranks(self._session, self._queue[0], path).of(keys[:1] if all_wanted else keys)
+        return range(ranks[0] + 1, ranks[0] + 1 + len(nums)) if all_wanted and ranks else [rank + 1 for rank in ranks]
+
+
+def query_items(session: Session, queue: tuple[int, int, AnnotationQueue], query: ItemQuery) -> ItemPage:
+    """Answer a query; result and errors are those of `Repository.query_items`."""
+    return Selection(session, queue, query).page()

@@ -1,0 +1,216 @@
+"""The layout: who may import whom, how long a module may be, what the package offers and what importing it costs."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import annotation_queue
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PACKAGE = Path(annotation_queue.__file__).parent
+# Each module may import those before it.
+ORDER = [
+    # ground: nothing of queues
+    "errors",
+    "values",
+    "json_values",
+    "ids",
+    "backoff",
+    "construction",
+    # the domain, pure
+    "states",
+    "items",
+    "records",
+    "counters",
+    "sorting",
+    "cursors",
+    "query",
+    # the contract
+    "repository",
+    # the service
+    "decisions",
+    "queues",
+    # beside it
+    "batch",
+    "agreement",
+    "cli",
+]
+GROUND = ORDER[: ORDER.index("construction") + 1]
+CONTRACT = ORDER[: ORDER.index("repository") + 1]
+SERVICE = ORDER[: ORDER.index("queues") + 1]
+# Packages beside the order: what they may import besides themselves.
+BESIDE = {
+    "repositories": {*CONTRACT},
+    "testing": {*SERVICE},
+    "wire": {*SERVICE},
+    "web": {*SERVICE, "wire", ""},
+    "cli": {*ORDER, "repositories", "wire", "web", ""},
+    "__main__": {"cli"},
+    # The samples are programs of a user: they know the public names only.
+    "samples": {""},
+}
+# What the storages may import of one another: nothing, but for what the two that speak SQL share.
+STORAGES: dict[str, set[str]] = {"memory": set(), "sql": set(), "sqlite": {"sql"}, "postgres": {"sql"}}
+EVERYWHERE = {"attr", "attrs"}
+# What only some modules may import, for its weight or because it is an extra.
+RESERVED: dict[str, str | tuple[str, ...]] = {
+    "sqlite3": ("repositories.sqlite", "repositories.sql.files"),
+    "psycopg": "repositories.postgres",
+    "psycopg_pool": "repositories.postgres",
+    "cattrs": "wire",
+    "starlette": "web",
+    "limits": "web",
+    "uvicorn": "cli.serve",
+    "statsmodels": "agreement",
+    "numpy": "agreement",
+    "click": "cli",
+    "rich": "cli",
+    "pytest": "testing",
+    "hypothesis": "testing",
+}
+MOST_LINES = 400
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    """Name every module of the package, without the package's own name."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        yield ".".join(part for part in parts if part != "__init__"), path
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Name every module that a file imports, wherever in the file it does."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno} imports relatively"
+            assert node.module is not None
+            if node.module == "annotation_queue":
+                # A module of the package, or a name that the package itself offers.
+                for alias in node.names:
+                    is_module = (PACKAGE / f"{alias.name}.py").exists() or (PACKAGE / alias.name).is_dir()
+                    yield f"annotation_queue.{alias.name}" if is_module else "annotation_queue"
+            else:
+                yield node.module
+
+
+MODULES = dict(modules())
+each_module = pytest.mark.parametrize("name", MODULES)
+
+
+@each_module
+def test_imports_run_downwards_only(name: str) -> None:
+    noun = name.partition(".")[0]
+    if not noun:
+        return  # the package itself offers what its modules hold
+    assert noun in ORDER or noun in BESIDE, f"{name} has no place in the order of imports yet"
+    allowed = BESIDE[noun] if noun in BESIDE else set(ORDER[: ORDER.index(noun)])
+    inside = {
+        each.removeprefix("annotation_queue").removeprefix(".") for each in imports(MODULES[name]) if is_ours(each)
+    }
+    above = {each for each in inside if each.partition(".")[0] not in allowed | {noun}}
+    assert not above, f"{name} imports {sorted(above)}"
+
+
+@each_module
+def test_what_is_reserved_is_imported_in_its_own_module_only(name: str) -> None:
+    for imported in imports(MODULES[name]):
+        root = imported.partition(".")[0]
+        if root in RESERVED:
+            homes = RESERVED[root]
+            assert name.startswith(homes), f"{name} imports {imported}"
+        else:
+            assert root in sys.stdlib_module_names | EVERYWHERE or is_ours(imported), f"{name} imports {imported}"
+
+
+def test_the_storages_import_nothing_of_one_another() -> None:
+    wrong = []
+    for name, path in MODULES.items():
+        parts = name.split(".")
+        if parts[0] != "repositories" or len(parts) == 1 or parts[1] not in STORAGES:
+            continue
+        for imported in imports(path):
+            other = imported.split(".")[2:3] if imported.startswith("annotation_queue.repositories.") else []
+            if other and other[0] in STORAGES and other[0] not in STORAGES[parts[1]] | {parts[1]}:
+                wrong.append(f"{name} imports {imported}")
+    assert wrong == []
+
+
+@each_module
+def test_no_module_grows_past_400_lines(name: str) -> None:
+    assert len(MODULES[name].read_text().splitlines()) <= MOST_LINES
+
+
+def is_ours(imported: str) -> bool:
+    """Tell whether a module is one of the package's."""
+    return imported.partition(".")[0] == "annotation_queue"
+
+
+def test_the_public_names_are_sorted_distinct_and_there() -> None:
+    names = annotation_queue.__all__
+
+    def place(name: str) -> tuple[int, str]:
+        """Sort constants first, then classes, then functions, as the linter does."""
+        return (0 if name.isupper() else 1 if name[0].isupper() else 2, name)
+
+    assert names == sorted(set(names), key=place)
+    assert [name for name in names if not hasattr(annotation_queue, name)] == []
+    assert {"AnnotationQueues", "MemoryRepository", "SQLiteRepository", "run_batch"} <= set(names)
+
+
+def test_every_public_class_function_and_method_is_documented() -> None:
+    bare = []
+    for name in annotation_queue.__all__:
+        value = getattr(annotation_queue, name)
+        if not (inspect.isclass(value) or inspect.isfunction(value)):
+            continue
+        if not vars(value).get("__doc__", value.__doc__ if inspect.isfunction(value) else None):
+            bare.append(name)
+        if inspect.isclass(value):
+            methods = {key: made for key, made in vars(value).items() if not key.startswith("_")}
+            bare += [
+                f"{name}.{key}"
+                for key, made in methods.items()
+                if (inspect.isfunction(made) or isinstance(made, property)) and not made.__doc__
+            ]
+    assert bare == []
+
+
+def test_every_module_says_what_it_is_for() -> None:
+    assert [name for name, path in MODULES.items() if not ast.get_docstring(ast.parse(path.read_text()))] == []
+
+
+def run_bare(code: str) -> str:
+    """Run code in a fresh interpreter that measures no coverage and sees no environment."""
+    return subprocess.run([sys.executable, "-I", "-c", code], env={}, capture_output=True, text=True, check=True).stdout
+
+
+def test_importing_the_package_imports_nothing_but_the_two_requirements() -> None:
+    code = """
+import json, sys
+before = set(sys.modules)
+import annotation_queue
+print(json.dumps(sorted({name.partition(".")[0] for name in set(sys.modules) - before})))
+"""
+    roots = set(json.loads(run_bare(code)))
+    assert "annotation_queue" in roots
+    assert roots - sys.stdlib_module_names - EVERYWHERE == {"annotation_queue"}
+
+
+def test_importing_the_package_leaves_out_what_is_slow_to_import() -> None:
+    # How long it takes in all is measured by the benchmarks; these would cost the most.
+    slow = {"asyncio", "multiprocessing", "email", "http", "unittest", "concurrent.futures.process", "xml"}
+    loaded = run_bare("import annotation_queue, sys; print(*sys.modules)").split()
+    assert "annotation_queue" in loaded
+    assert slow.isdisjoint(loaded)

@@ -1,0 +1,130 @@
+"""Claims from memory, beside a scan over all items."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from annotation_queue import (
+    AnnotationQueues,
+    Claim,
+    InvalidValue,
+    NewItem,
+    Unavailable,
+)
+from annotation_queue.repositories.memory.sorted_keys import SortedKeys
+from annotation_queue.states import COMPLETED, IN_PROGRESS, UNSTARTED
+from helpers.memory import PROJECT, History, scan
+
+if TYPE_CHECKING:
+    from annotation_queue.repositories.memory import MemoryRepository
+    from annotation_queue.repositories.memory.sorted_keys import Key
+    from helpers.clocks import Clock
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_claims_find_what_a_scan_finds_in_any_history(seed: int, repository: MemoryRepository, clock: Clock) -> None:
+    history = History(seed, repository, clock)
+    history.add()
+    for _ in range(120):
+        history.step()
+        assert repository.check() == ()
+
+
+def test_an_annotator_who_saw_most_items_is_given_the_first_other_one(
+    repository: MemoryRepository, queues: AnnotationQueues
+) -> None:
+    queue_id = queues.create("queue", created_by="ann", annotations_per_item=3).id
+    added = queues.add_items(queue_id, [NewItem(call_id=f"{n:03}") for n in range(100)], added_by="ann").added
+    unseen = {7, 8, 40, 97}
+    for number, item in enumerate(added):
+        if number not in unseen:
+            queues.update_progress(item.id, "bob", COMPLETED)
+    assert repository.check() == ()
+    # The guess where the search starts is once too early, once too late and once right.
+    first, second = (queues.claim(queue_id, "bob") for _ in range(2))
+    assert isinstance(first, Claim)
+    assert isinstance(second, Claim)
+    queues.release(first)
+    again, third, fourth = (queues.claim(queue_id, "bob") for _ in range(3))
+    assert [claim.item.call_id for claim in (first, second, again, third, fourth) if isinstance(claim, Claim)] == [
+        "007",
+        "008",
+        "007",
+        "040",
+        "097",
+    ]
+    assert not queues.claim(queue_id, "bob")
+
+
+def test_the_first_open_item_is_found_in_few_looks(
+    queues: AnnotationQueues, repository: MemoryRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue_id = queues.create("queue", created_by="ann", annotations_per_item=3).id
+    added = queues.add_items(queue_id, [NewItem(call_id=str(n)) for n in range(1_024)], added_by="ann").added
+    looks = 0
+    look = SortedKeys.__getitem__
+
+    def count(keys: SortedKeys, rank: int) -> Key:
+        nonlocal looks
+        looks += 1
+        return look(keys, rank)
+
+    monkeypatch.setattr(SortedKeys, "__getitem__", count)
+    for free in (1_023, 700, 512, 1, 0):
+        for number, item in enumerate(added):
+            if number != free and repository._items[item.id].own(f"but for {free}") is None:
+                queues.update_progress(item.id, f"but for {free}", IN_PROGRESS)
+        looks = 0
+        claim = queues.claim(queue_id, f"but for {free}")
+        assert isinstance(claim, Claim)
+        assert claim.item.id == added[free].id
+        # Two in each of ten halvings, and two in each of some steps from the guess.
+        assert looks < 40
+        for item in added:
+            queues.update_progress(item.id, f"but for {free}", UNSTARTED)
+
+
+def test_the_time_to_retry_passes_over_holds_on_items_that_the_annotator_has_done(
+    repository: MemoryRepository, queues: AnnotationQueues, clock: Clock
+) -> None:
+    queue_id = queues.create("queue", created_by="ann", annotations_per_item=2).id
+    done, full, later = queues.add_items(queue_id, [NewItem(call_id=each) for each in "123"], added_by="ann").added
+    queues.update_progress(done.id, "bob", COMPLETED)
+    # Ann's hold keeps the first item from others for 10 s; bob has done it. Two holds keep each of the other two.
+    for annotator_id, limit, seconds in (("ann", 1, 10), ("ann", 2, 30), ("cy", 1, 20), ("cy", 1, 25)):
+        assert len(queues.claim_batch(queue_id, annotator_id, limit, lease=timedelta(seconds=seconds))) == limit
+    assert [item_id for _, item_id in scan(queues, queue_id, "bob")] == [full.id, later.id]
+    nothing = queues.claim(queue_id, "bob")
+    assert isinstance(nothing, Unavailable)
+    assert nothing.retry_at == clock.now + timedelta(seconds=20)
+    assert repository.check() == ()
+
+
+@pytest.mark.parametrize(("own", "theirs"), [(10, 20), (20, 10), (15, 15), (10, 11), (11, 10)])
+def test_the_time_to_retry_is_the_end_of_ones_own_hold_or_of_others_whichever_is_first(
+    queues: AnnotationQueues, clock: Clock, own: int, theirs: int
+) -> None:
+    queue_id = queues.create("queue", created_by="ann", annotations_per_item=2).id
+    queues.add_items(queue_id, [NewItem(call_id=each) for each in "12"], added_by="ann")
+    assert queues.claim(queue_id, "bob", lease=timedelta(seconds=own))
+    # The others keep the second item from Bob, and leave a slot of the first, which he holds.
+    for annotator_id in ("ann", "cy"):
+        first, _ = queues.claim_batch(queue_id, annotator_id, 2, lease=timedelta(seconds=theirs))
+        queues.release(first)
+    nothing = queues.claim(queue_id, "bob")
+    assert isinstance(nothing, Unavailable)
+    assert nothing.retry_at == clock.now + timedelta(seconds=min(own, theirs))
+    clock.move(min(own, theirs))
+    assert queues.claim(queue_id, "bob")
+
+
+def test_a_lease_beyond_the_calendar_grants_nothing(repository: MemoryRepository, queues: AnnotationQueues) -> None:
+    queue_id = queues.create("queue", created_by="ann").id
+    queues.add_items(queue_id, [NewItem(call_id="call")], added_by="ann")
+    late = datetime(9999, 12, 31, tzinfo=UTC)
+    with pytest.raises(InvalidValue):
+        repository.claim(PROJECT, queue_id, "ann", limit=2, at=late, lease=timedelta(days=1))
+    assert queues.stats([queue_id])[0].by_state[UNSTARTED] == 1

@@ -1,0 +1,240 @@
+"""PostgreSQL goes away, falls silent or is locked: a typed error in bounded time, and nothing acknowledged is lost."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+
+from annotation_queue import AnnotationQueues, AnnotationState, Claim, NewItem
+from annotation_queue.errors import OutcomeUnknown, StorageBusy, StorageError
+from annotation_queue.repositories.postgres import PostgresRepository
+from annotation_queue.repositories.postgres import connections as postgres_connections
+from helpers.proxies import Proxy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from helpers.postgres import Database, Server
+
+# As it goes over the wire, where it is no part of a longer statement.
+_COMMIT = b"COMMIT\0"
+
+
+@pytest.fixture
+def proxy(database: Database) -> Iterator[Callable[..., tuple[Proxy, PostgresRepository]]]:
+    """Make a repository that reaches the server through a proxy."""
+    schema = database.take()
+    made: list[Any] = []
+
+    def make(**options: object) -> tuple[Proxy, PostgresRepository]:
+        through = Proxy(database.dsn)
+        dsn = psycopg.conninfo.make_conninfo(database.dsn, host=str(through.folder))
+        made.extend([through, PostgresRepository(dsn, schema=schema, **{"timeout": 20, **options})])  # type: ignore[arg-type]
+        return through, made[-1]
+
+    yield make
+    # The proxies first, so that nothing waits for a silent one.
+    for each in made:
+        each.close()
+    database.give_back([schema])
+
+
+@contextmanager
+def filled(repository: PostgresRepository) -> Iterator[tuple[AnnotationQueues, str]]:
+    queues = AnnotationQueues(repository, "project")
+    queue = queues.create("queue", created_by="ann")
+    queues.add_items(queue.id, [NewItem(call_id=str(number)) for number in range(50)], added_by="ann")
+    yield queues, queue.id
+    assert repository.check() == ()
+
+
+@pytest.mark.parametrize("does", ["hang up", "hang up after"])
+def test_a_connection_lost_during_a_commit_is_reported_and_the_call_may_be_repeated(
+    proxy: Callable[..., tuple[Proxy, PostgresRepository]], monkeypatch: pytest.MonkeyPatch, does: str
+) -> None:
+    through, repository = proxy()
+    with filled(repository) as (queues, queue_id):
+        claim = queues.claim(queue_id, "bob")
+        assert isinstance(claim, Claim)
+        record = repository.get_record("project", claim.item.id)
+        assert record.progresses[0].state is AnnotationState.IN_PROGRESS
+        save = repository.save
+
+        def lose_the_commit(*arguments: Any) -> None:  # noqa: ANN401 - as what it stands for
+            # Only now, so that what is read before it arrives.
+            through.does, through.hears = does, _COMMIT
+            save(*arguments)
+
+        monkeypatch.setattr(repository, "save", lose_the_commit)
+        with pytest.raises(OutcomeUnknown, match="call again"):
+            queues.complete(claim, {"label": 1})
+        monkeypatch.undo()
+        assert queues.complete(claim, {"label": 1}).annotation_state is AnnotationState.COMPLETED
+        (progress,) = queues.progress(claim.item.id)
+        assert (progress.state, progress.annotation) == (AnnotationState.COMPLETED, {"label": 1})
+        assert len(queues.history(claim.item.id)) == 2
+
+
+def test_a_connection_lost_before_a_commit_wrote_nothing(
+    proxy: Callable[..., tuple[Proxy, PostgresRepository]],
+) -> None:
+    through, repository = proxy()
+    with filled(repository) as (queues, queue_id):
+        through.does, through.hears = "hang up", b"WITH locked"
+        with pytest.raises(StorageError) as caught:
+            queues.claim(queue_id, "bob")
+        assert not isinstance(caught.value, OutcomeUnknown)
+        (stats,) = queues.stats([queue_id])
+        assert stats.by_state[AnnotationState.UNSTARTED] == 50
+
+
+@pytest.mark.parametrize(("hears", "error"), [(b"WITH locked", StorageError), (_COMMIT, OutcomeUnknown)])
+def test_a_server_that_falls_silent_is_given_up_in_bounded_time(
+    proxy: Callable[..., tuple[Proxy, PostgresRepository]],
+    monkeypatch: pytest.MonkeyPatch,
+    hears: bytes,
+    error: type[StorageError],
+) -> None:
+    monkeypatch.setattr(postgres_connections, "_GRACE_SECONDS", 0.2)
+    through, repository = proxy()
+    queues = AnnotationQueues(repository, "project")
+    queue = queues.create("queue", created_by="ann")
+    queues.add_items(queue.id, [NewItem(call_id="a")], added_by="ann")
+    repository._pool.timeout = 0.5
+    save = repository._pool.writing
+
+    def fall_silent(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - as what it stands for
+        through.does, through.hears = "fall silent", hears
+        return save(*arguments, **options)
+
+    repository._pool.writing = fall_silent  # type: ignore[method-assign]
+    outcomes: list[Exception] = []
+
+    def claim() -> None:
+        try:
+            queues.claim(queue.id, "bob")
+        except StorageError as raised:
+            outcomes.append(raised)
+
+    thread = threading.Thread(target=claim, daemon=True)
+    thread.start()
+    thread.join(30)
+    assert not thread.is_alive()
+    assert [type(outcome) for outcome in outcomes] == [error]
+
+
+def test_connections_that_the_server_terminated_are_replaced_unnoticed(
+    database: Database, make_repository: Callable[..., PostgresRepository]
+) -> None:
+    repository = make_repository(max_connections=3)
+    with filled(repository) as (queues, queue_id):
+        for _ in range(3):
+            with psycopg.connect(database.dsn, autocommit=True) as connection:
+                found = connection.execute(
+                    "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+                    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                ).fetchall()
+            assert found
+            assert isinstance(queues.claim(queue_id, "bob"), Claim)
+
+
+def test_a_server_stopped_at_once_loses_nothing_acknowledged_and_is_used_again_when_it_is_back(server: Server) -> None:
+    repository = PostgresRepository(server.dsn, timeout=2, max_connections=4)
+    with repository, filled(repository) as (queues, queue_id):
+        acknowledged: list[str] = []
+        stop = threading.Event()
+        errors: list[Exception] = []
+
+        def work(who: str) -> None:
+            while not stop.is_set():
+                try:
+                    claim = queues.claim(queue_id, who)
+                    if not isinstance(claim, Claim):
+                        return
+                    queues.complete(claim)
+                    acknowledged.append(claim.item.id)
+                except StorageError as error:
+                    errors.append(error)
+                    return
+
+        threads = [threading.Thread(target=work, args=(f"ann-{number}",)) for number in range(3)]
+        for thread in threads:
+            thread.start()
+        deadline = time.monotonic() + 30
+        while len(acknowledged) < 5 and time.monotonic() < deadline:
+            time.sleep(0.001)
+        server.stop()
+        for thread in threads:
+            thread.join(60)
+        assert not any(thread.is_alive() for thread in threads)
+        server.start()
+        completed = {
+            item.id for item in queues.iter_items(queue_id) if item.annotation_state is AnnotationState.COMPLETED
+        }
+        assert len(acknowledged) >= 5
+        assert set(acknowledged) <= completed
+
+
+def test_a_server_that_is_not_there_is_an_error_in_bounded_time(server: Server) -> None:
+    server.stop()
+    with pytest.raises(StorageError):
+        PostgresRepository(server.dsn, timeout=1)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"), [({"user": "nobody-like-that"}, "nobody-like-that"), ({"dbname": "nowhere"}, "nowhere")]
+)
+def test_what_is_wrong_with_a_connection_is_said_at_once(database: Database, wrong: dict[str, str], told: str) -> None:
+    with pytest.raises(StorageError, match=told):
+        PostgresRepository(psycopg.conninfo.make_conninfo(database.dsn, **wrong), timeout=600)
+
+
+def test_who_waits_too_long_for_a_lock_is_told_that_it_is_busy(
+    make_repository: Callable[..., PostgresRepository],
+) -> None:
+    repository = make_repository()
+    with filled(repository) as (queues, queue_id):
+        claim = queues.claim(queue_id, "bob")
+        assert isinstance(claim, Claim)
+        impatient = AnnotationQueues(make_repository(timeout=0.3), "project")
+        with repository._pool.writing() as cursor:
+            cursor.execute("SELECT FROM work FOR UPDATE")
+            with pytest.raises(StorageBusy, match="try again"):
+                impatient.complete(claim)
+            with pytest.raises(StorageBusy, match="try again"):
+                impatient.claim(queue_id, "eve")
+        assert impatient.complete(claim).annotation_state is AnnotationState.COMPLETED
+
+
+def test_a_transaction_that_stands_still_is_ended_by_the_server(
+    make_repository: Callable[..., PostgresRepository],
+) -> None:
+    repository = make_repository()
+    with filled(repository) as (queues, queue_id):
+        stopped = make_repository(timeout=0.2)
+        with pytest.raises(StorageError), stopped._pool.writing() as cursor:  # noqa: PT012 - it fails after another call
+            cursor.execute("SELECT FROM work FOR UPDATE")
+            assert isinstance(queues.claim(queue_id, "bob"), Claim)
+            cursor.execute("SELECT 1")
+
+
+def test_every_connection_taken_for_too_long_is_told_as_busy(
+    make_repository: Callable[..., PostgresRepository],
+) -> None:
+    repository = make_repository(max_connections=1)
+    repository._pool.timeout = 0.2
+    with repository._pool.reading(), pytest.raises(StorageBusy):
+        repository.get_queue("project", "unknown")
+
+
+def test_a_closed_repository_says_so(make_repository: Callable[..., PostgresRepository]) -> None:
+    repository = make_repository()
+    repository.close()
+    repository.close()
+    with pytest.raises(StorageError, match="closed"):
+        repository.get_queue("project", "unknown")

@@ -1,0 +1,348 @@
+"""What PostgreSQL does to answer a query: it reads nothing that grows from end to end, at a size where that matters.
+
+`HYPOTHESIS_PROFILE=nightly` fills a million items for it, which takes minutes.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+
+from annotation_queue import AnnotationQueues, ItemFilter, ItemQuery, NewItem, SortBy
+from annotation_queue.repositories.postgres.session import Session
+from annotation_queue.repositories.postgres.texts import SQL, placed
+from helpers.faults import NIGHTLY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from helpers.postgres import Database
+
+ITEMS = 1_000_000 if NIGHTLY else 12_000
+FEW = 1_000
+"""How many rows and entries of indexes a call may read whose cost is that of its page."""
+GROWING = {"items", "work", "progresses", "transitions", "item_ids", "calls"}
+DIRECTIONS = ("asc", "desc")
+FIELDS: list[tuple[str, ...]] = [("created_at",), ("call_started_at",), ("call_op_name",), ("id",), ("updated_at",)]
+FIELDS += [("call_started_at", "created_at"), ("call_op_name", "created_at"), ("priority", "created_at")]
+ORDERS: list[tuple[SortBy, ...]] = [()] + [
+    tuple(SortBy(field, direction) for field, direction in zip(fields, directions, strict=True))
+    for fields in FIELDS
+    for directions in product(DIRECTIONS, repeat=len(fields))
+]
+UNSTARTED = ItemFilter(annotation_states=["unstarted"])
+QUERIES = [
+    ItemQuery(limit=50, offset=ITEMS // 4, include_position=True),
+    ItemQuery(filter=UNSTARTED, limit=50, offset=ITEMS // 20, include_position=True, include_total=True),
+    ItemQuery(
+        filter=ItemFilter(annotation_states=["completed"]),
+        sort_by=[SortBy("updated_at", "desc")],
+        limit=50,
+        include_total=True,
+    ),
+    ItemQuery(filter=UNSTARTED, annotator_id="ann-1", limit=50, include_position=True),
+    ItemQuery(filter=ItemFilter(annotation_states=["completed"]), annotator_id="ann-1", limit=50, include_total=True),
+    *(
+        ItemQuery(filter=ItemFilter(**{field: value}), limit=5, include_position=True, include_total=True)
+        for field, value in [
+            ("id", "none"),
+            ("call_id", "call-7"),
+            ("call_trace_id", "trace-7"),
+            ("call_op_name", "op-2"),
+            ("added_by", "eve"),
+        ]
+    ),
+]
+ALL = [ItemQuery(sort_by=sort_by, limit=50, include_position=True) for sort_by in ORDERS] + QUERIES
+
+INDEXED: list[tuple[SortBy, ...]] = [
+    (),
+    (SortBy("created_at"),),
+    (SortBy("created_at", "desc"),),
+    (SortBy("call_started_at"),),
+    (SortBy("call_op_name"),),
+    (SortBy("call_op_name"), SortBy("created_at", "desc")),
+    (SortBy("id"),),
+    (SortBy("id", "desc"),),
+    (SortBy("updated_at"),),
+]
+# What the server counted and has not told others yet, which is its own work so far.
+_READ = """
+SELECT sum(pg_stat_get_xact_tuples_returned(c.oid) + pg_stat_get_xact_tuples_fetched(c.oid))::bigint
+FROM pg_class AS c WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'i')
+"""
+
+
+@pytest.fixture(scope="module")
+def filled(database: Database) -> Iterator[tuple[AnnotationQueues, str]]:
+    schema = database.fresh()
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    with database.repository(schema, timeout=1_200) as repository:
+        queues = AnnotationQueues(repository, "project")
+        queue_id = ""
+        for name in ("ann", "eve"):
+            queue_id = queues.create(name, created_by="ann").id
+            news = (
+                NewItem(
+                    call_id=f"call-{n}",
+                    call_op_name=f"op-{n % 3}",
+                    call_trace_id=f"trace-{n // 3}",
+                    call_started_at=start + timedelta(seconds=n * 7919 % ITEMS),
+                    priority=n % 3,
+                )
+                for n in range(ITEMS // 2)
+            )
+            queues.add_items(queue_id, news, added_by=name)
+        for number in range(4):
+            claims = queues.claim_batch(queue_id, f"ann-{number}", 100)
+            queues.complete_batch([(claim, 1) for claim in claims[:80]])
+        with psycopg.connect(database.dsn, autocommit=True) as connection:
+            connection.execute(f"SET search_path TO {schema}")
+            connection.execute("ANALYZE")
+        yield queues, queue_id
+    # It would take long to empty.
+    with psycopg.connect(database.dsn, autocommit=True) as connection:
+        connection.execute(f"DROP SCHEMA {schema} CASCADE")
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], int]:
+    """Run something, and count the rows and entries of indexes that the server read for it."""
+    counted: list[int] = []
+    rows, composed = Session.rows, Session.composed
+
+    def read_so_far(self: Session) -> int:
+        ((n,),) = self._cursor.execute(_READ, prepare=False).fetchall()
+        return int(n)
+
+    def see_rows(self: Session, statement: str, values: Sequence[object]) -> Any:  # noqa: ANN401 - as what it wraps
+        before = read_so_far(self)
+        found = rows(self, statement, values)
+        counted.append(read_so_far(self) - before)
+        return found
+
+    def see_composed(self: Session, text: str, values: Sequence[object]) -> Any:  # noqa: ANN401 - as what it wraps
+        before = read_so_far(self)
+        found = composed(self, text, values)
+        counted.append(read_so_far(self) - before)
+        return found
+
+    monkeypatch.setattr(Session, "rows", see_rows)
+    monkeypatch.setattr(Session, "composed", see_composed)
+
+    def run(call: Callable[[], object]) -> int:
+        counted.clear()
+        call()
+        assert counted
+        return sum(counted)
+
+    return run
+
+
+@pytest.fixture
+def scans(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], list[tuple[str, str]]]:
+    """Run something, and list how each growing table was read for it: the kind of scan, and the table."""
+    found: list[tuple[str, str]] = []
+    rows, composed = Session.rows, Session.composed
+
+    def explain(self: Session, text: str, values: Sequence[object]) -> None:
+        if not text.startswith(("SELECT", "WITH")):
+            return
+        cursor = self._cursor.execute(f"EXPLAIN (FORMAT JSON) {text}", values, prepare=False)
+        ((plan,),) = cursor.fetchall()
+        found.extend(_scans(plan[0]["Plan"] if not isinstance(plan, str) else json.loads(plan)[0]["Plan"]))
+
+    def see_rows(self: Session, statement: str, values: Sequence[object]) -> Any:  # noqa: ANN401 - as what it wraps
+        explain(self, SQL[statement], values)
+        return rows(self, statement, values)
+
+    def see_composed(self: Session, text: str, values: Sequence[object]) -> Any:  # noqa: ANN401 - as what it wraps
+        explain(self, placed(text), values)
+        return composed(self, text, values)
+
+    monkeypatch.setattr(Session, "rows", see_rows)
+    monkeypatch.setattr(Session, "composed", see_composed)
+
+    def run(call: Callable[[], object]) -> list[tuple[str, str]]:
+        found.clear()
+        call()
+        assert found
+        return [*found]
+
+    return run
+
+
+def _scans(plan: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    kind, table = plan["Node Type"], plan.get("Relation Name", "")
+    if (table in GROWING and kind != "ModifyTable") or kind == "Sort":
+        yield kind, table
+    for below in plan.get("Plans", ()):
+        yield from _scans(below)
+
+
+@pytest.mark.parametrize("query", ALL, ids=lambda query: f"{query.sort_by or query.filter}")
+def test_a_query_reads_no_growing_table_from_end_to_end(
+    scans: Callable[[Callable[[], object]], list[tuple[str, str]]],
+    filled: tuple[AnnotationQueues, str],
+    query: ItemQuery,
+) -> None:
+    queues, queue_id = filled
+    found = scans(lambda: queues.query_items(queue_id, query))
+    assert [scan for scan in found if "Seq" in scan[0]] == []
+    cursor = queues.query_items(queue_id, ItemQuery(sort_by=query.sort_by, limit=9)).next_cursor
+    walked = ItemQuery(sort_by=query.sort_by, limit=50, cursor=cursor)
+    assert [scan for scan in scans(lambda: queues.query_items(queue_id, walked)) if "Seq" in scan[0]] == []
+
+
+@pytest.mark.parametrize("sort_by", INDEXED, ids=str)
+def test_an_order_that_an_index_has_is_read_without_a_sort(
+    scans: Callable[[Callable[[], object]], list[tuple[str, str]]],
+    filled: tuple[AnnotationQueues, str],
+    sort_by: tuple[SortBy, ...],
+) -> None:
+    queues, queue_id = filled
+    cursor = queues.query_items(queue_id, ItemQuery(sort_by=sort_by, limit=9)).next_cursor
+    for query in (ItemQuery(sort_by=sort_by, limit=50), ItemQuery(sort_by=sort_by, limit=50, cursor=cursor)):
+        found = scans(lambda query=query: queues.query_items(queue_id, query))  # type: ignore[misc]
+        assert [scan for scan in found if scan[0] == "Sort"] == []
+
+
+def test_claiming_completing_and_counting_read_no_growing_table_from_end_to_end(
+    scans: Callable[[Callable[[], object]], list[tuple[str, str]]], filled: tuple[AnnotationQueues, str]
+) -> None:
+    queues, queue_id = filled
+
+    def work() -> None:
+        claims = queues.claim_batch(queue_id, "bob", 3)
+        queues.complete(claims[0], 1)
+        queues.release(claims[1])
+        queues.add_items(queue_id, [NewItem(call_id="new"), NewItem(call_id="call-1")], added_by="ann")
+        queues.remove_items(queue_id, [claims[2].item.id])
+        queues.history(claims[0].item.id)
+        queues.stats([queue_id])
+
+    assert [scan for scan in scans(work) if "Seq" in scan[0]] == []
+
+
+@pytest.mark.parametrize("sort_by", INDEXED, ids=str)
+def test_a_page_in_an_order_that_an_index_has_costs_what_is_on_it(
+    reads: Callable[[Callable[[], object]], int], filled: tuple[AnnotationQueues, str], sort_by: tuple[SortBy, ...]
+) -> None:
+    queues, queue_id = filled
+    first = queues.query_items(queue_id, ItemQuery(sort_by=sort_by, limit=9))
+    queries = [ItemQuery(sort_by=sort_by, limit=50, cursor=cursor) for cursor in (None, first.next_cursor)]
+    for query in [*queries, ItemQuery(sort_by=sort_by, limit=50, include_position=True, include_total=True)]:
+        assert reads(lambda query=query: queues.query_items(queue_id, query)) < FEW  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        ItemQuery(filter=UNSTARTED, limit=50, include_total=True),
+        ItemQuery(filter=ItemFilter(call_id="call-7"), include_total=True),
+        ItemQuery(filter=ItemFilter(call_trace_id="trace-7"), include_total=True),
+        ItemQuery(filter=ItemFilter(id="none"), include_position=True, include_total=True),
+        ItemQuery(
+            filter=ItemFilter(annotation_states=["completed"]), limit=0, include_total=True, annotator_id="ann-1"
+        ),
+        ItemQuery(filter=UNSTARTED, limit=0, include_total=True, annotator_id="ann-1"),
+    ],
+    ids=lambda query: f"{query.annotator_id} {query.filter}",
+)
+def test_what_an_index_or_a_counter_knows_is_not_looked_for(
+    reads: Callable[[Callable[[], object]], int], filled: tuple[AnnotationQueues, str], query: ItemQuery
+) -> None:
+    queues, queue_id = filled
+    assert reads(lambda: queues.query_items(queue_id, query)) < FEW
+
+
+def test_a_position_costs_what_comes_before_it_and_nothing_behind_it(
+    reads: Callable[[Callable[[], object]], int], filled: tuple[AnnotationQueues, str]
+) -> None:
+    queues, queue_id = filled
+    place = ITEMS // 20
+    (item,) = queues.query_items(queue_id, ItemQuery(limit=1, offset=place - 1)).items
+    found = []
+    read = reads(lambda: found.append(queues.get_item(item.id, include_position=True)))
+    assert found[0].position_in_queue == place
+    assert place <= read < 2 * place + FEW
+    cursor = queues.query_items(queue_id, ItemQuery(limit=place)).next_cursor
+    pages = []
+    for chosen in (ItemFilter(), UNSTARTED):
+        query = ItemQuery(filter=chosen, limit=50, cursor=cursor, include_position=True)
+        assert reads(lambda query=query: pages.append(queues.query_items(queue_id, query))) < 2 * place + 6 * FEW  # type: ignore[misc]
+    for page in pages:
+        assert [item.position_in_queue for item in page.items] == [*range(place + 1, place + 51)]
+
+
+def test_claiming_completing_and_looking_at_an_item_cost_the_same_in_any_queue(
+    reads: Callable[[Callable[[], object]], int], filled: tuple[AnnotationQueues, str]
+) -> None:
+    queues, queue_id = filled
+    claims = queues.claim_batch(queue_id, "carol", 5)
+    # Entries of what was claimed and completed are in the server's way until it has seen once that they are dead.
+    for call in (
+        lambda: claims.__add__(queues.claim_batch(queue_id, "carol", 1)),
+        lambda: queues.complete(claims[0], 1),
+        lambda: queues.heartbeat(claims[1]),
+        lambda: queues.release(claims[1]),
+        lambda: queues.skip(claims[2]),
+        lambda: queues.get_item(claims[3].item.id),
+        lambda: queues.history(claims[3].item.id),
+        lambda: queues.progress(claims[3].item.id),
+        lambda: queues.stats([queue_id]),
+        lambda: queues.remove_items(queue_id, [claims[4].item.id]),
+        lambda: queues.add_items(queue_id, [NewItem(call_id="one more"), NewItem(call_id="call-1")], added_by="ann"),
+    ):
+        assert reads(call) < FEW
+
+
+@pytest.mark.parametrize("is_analyzed", [False, True])
+def test_plans_that_were_kept_from_when_the_tables_were_small_are_still_good(
+    reads: Callable[[Callable[[], object]], int],
+    database: Database,
+    is_analyzed: bool,  # noqa: FBT001 - pytest gives it by name
+) -> None:
+    schema = database.fresh()
+    with (
+        database.repository(schema, max_connections=1) as repository,
+        database.repository(schema) as other,
+        psycopg.connect(database.dsn, autocommit=True) as admin,
+    ):
+        for table in sorted(GROWING):
+            admin.execute(f"ALTER TABLE {schema}.{table} SET (autovacuum_enabled = off)".encode())
+        queues, others = AnnotationQueues(repository, "project"), AnnotationQueues(other, "project")
+        queue_id = queues.create("queue", created_by="ann", annotations_per_item=2).id
+
+        def work() -> None:
+            for end in (queues.complete, queues.skip, queues.release):
+                (claim,) = queues.claim_batch(queue_id, "ann", 1)
+                end(queues.heartbeat(claim))
+                queues.get_item(claim.item.id)
+                queues.progress(claim.item.id)
+                queues.history(claim.item.id)
+            queues.stats([queue_id])
+
+        if is_analyzed:
+            # As soon as the server would do it by itself.
+            others.add_items(queue_id, [NewItem(call_id=f"first {n}") for n in range(51)], added_by="ann")
+            admin.execute("ANALYZE")
+        for number in range(8):
+            others.add_items(queue_id, [NewItem(call_id=f"{number} {n}") for n in range(3)], added_by="ann")
+            work()
+        for number in range(6):
+            # Too few at a time for anybody to look at the tables again.
+            more = (NewItem(call_id=f"more {number} {n}", payload={"n": n}) for n in range(1_000))
+            others.add_items(queue_id, more, added_by="ann")
+        assert reads(work) < FEW
+        with repository._pool.reading() as cursor:
+            kept = cursor.execute("SELECT count(*) FROM pg_prepared_statements WHERE generic_plans > 1").fetchall()
+        assert kept[0][0] >= 5
+        assert repository.check() == ()
+    with psycopg.connect(database.dsn, autocommit=True) as admin:
+        admin.execute(f"DROP SCHEMA {schema} CASCADE".encode())

@@ -1,0 +1,264 @@
+"""What only `PostgresRepository` has to see to: pools of the caller's, forks, keys of long texts, few statements."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import closing
+from itertools import chain, count
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import psycopg
+import pytest
+from psycopg_pool import ConnectionPool
+
+from annotation_queue import (
+    AnnotationQueues,
+    Claim,
+    Conflict,
+    ItemFilter,
+    ItemQuery,
+    MemoryRepository,
+    NewItem,
+    SortBy,
+)
+from annotation_queue.repositories.postgres import PostgresRepository
+from annotation_queue.repositories.postgres import cache as postgres_cache
+from annotation_queue.repositories.postgres import items as postgres_items
+from annotation_queue.repositories.postgres import queries as postgres_queries
+from annotation_queue.repositories.postgres.session import Session
+from helpers.clocks import PATIENCE, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from helpers.postgres import Database
+
+LONG = 300
+
+
+@pytest.fixture
+def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every statement that is executed from now on."""
+    executed: list[str] = []
+    execute = psycopg.Cursor.execute
+
+    def see(cursor: psycopg.Cursor[Any], statement: Any, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - as what it wraps
+        executed.append(statement)
+        return execute(cursor, statement, *args, **options)
+
+    monkeypatch.setattr(psycopg.Cursor, "execute", see)
+    return executed
+
+
+@pytest.mark.parametrize("options", [{"autocommit": False}, {"autocommit": True}], ids=str)
+def test_a_connection_of_the_callers_pool_still_begins_transactions_as_the_caller_wants(
+    database: Database, options: dict[str, bool]
+) -> None:
+    schema = database.take()
+    with ConnectionPool(database.dsn, min_size=1, max_size=1, kwargs=options, open=True) as pool:
+        with PostgresRepository(schema=schema, pool=pool) as repository:
+            queues = AnnotationQueues(repository, "project")
+            queues.create("queue", created_by="ann")
+            with pytest.raises(LookupError):
+                queues.get("unknown")
+        with pool.connection() as connection:
+            assert connection.autocommit == options["autocommit"]
+    database.give_back([schema])
+
+
+def test_two_schemas_share_a_pool_and_nothing_else(database: Database) -> None:
+    schemas = [database.take(), database.take()]
+    # One connection, on which every statement is prepared at once.
+    options = {"autocommit": True, "prepare_threshold": 0}
+    with ConnectionPool(database.dsn, min_size=1, max_size=1, kwargs=options, open=True) as pool:
+        both = [AnnotationQueues(PostgresRepository(schema=schema, pool=pool), schema) for schema in schemas]
+        ids = [queues.create("queue", created_by="ann").id for queues in both]
+        for number in range(3):
+            for queues, queue_id in zip(both, ids, strict=True):
+                queues.add_items(queue_id, [NewItem(call_id=f"{queues.project_id} {number}")], added_by="ann")
+                (claim,) = queues.claim_batch(queue_id, "bob", 1)
+                assert claim.item.call_id == f"{queues.project_id} {number}"
+                queues.complete(claim, 1)
+                assert queues.stats([queue_id])[0].finished_items == number + 1
+    database.give_back(schemas)
+
+
+def test_no_thread_of_a_forked_child_uses_the_parents_connections(
+    repository: PostgresRepository, queues: AnnotationQueues, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = queues.create("queue", created_by="ann")
+    pool = repository._pool
+    inherited, open_pool = pool._pool, pool._open
+    opening, go_on = threading.Event(), threading.Event()
+
+    def open_slowly() -> ConnectionPool[Any]:
+        opening.set()
+        assert go_on.wait(PATIENCE)
+        return open_pool()
+
+    before = inherited.get_stats()["requests_num"]
+    monkeypatch.setattr(pool, "_open", open_slowly)
+    # As it is after a fork.
+    monkeypatch.setattr(pool, "_pid", -1)
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(queues.get, queue.id)
+        assert opening.wait(PATIENCE)
+        second = threads.submit(queues.get, queue.id)
+        # It has to wait; a thread that does not is done by then.
+        assert wait([second], 0.2).done == set()
+        go_on.set()
+        assert first.result(PATIENCE) == second.result(PATIENCE) == queue
+    assert inherited.get_stats()["requests_num"] == before
+    assert len(pool._inherited) == 1
+    pool._inherited.pop().close()
+
+
+def test_an_id_that_another_queue_takes_at_the_same_moment_is_a_conflict(
+    database: Database, repository: PostgresRepository
+) -> None:
+    queues = AnnotationQueues(repository, "project", new_id=iter(["queue", "taken"]).__next__)
+    queue = queues.create("queue", created_by="ann")
+    with (
+        closing(psycopg.connect(database.dsn)) as other,
+        closing(psycopg.connect(database.dsn, autocommit=True)) as watching,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        other.execute(f"SET search_path TO {repository._pool.schema}")
+        other.execute("INSERT INTO item_ids (id, queue, num) VALUES ('taken', 99, 99)")
+        adding = threads.submit(queues.add_items, queue.id, [NewItem(call_id="a")], added_by="ann")
+        waiting = "SELECT FROM pg_stat_activity WHERE wait_event = 'transactionid' AND datname = current_database()"
+        wait_until(lambda: bool(watching.execute(waiting).fetchall()))
+        other.commit()
+        with pytest.raises(Conflict, match="taken"):
+            adding.result(PATIENCE)
+        other.execute("DELETE FROM item_ids")
+        other.commit()
+    assert queues.query_items(queue.id).items == ()
+
+
+def test_long_texts_of_one_call_are_stored_in_one_order(
+    queues: AnnotationQueues, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = queues.create("queue", created_by="ann")
+    queues.add_items(queue.id, [NewItem(call_id=str(number)) for number in range(3)], added_by="ann")
+    names = [letter * LONG for letter in "bca"]
+    stored: list[list[str]] = []
+    rows = Session.rows
+
+    def see(session: Session, statement: str, values: Sequence[Any]) -> Any:  # noqa: ANN401 - as what it wraps
+        if statement == "add_long_texts":
+            stored.append(values[2])
+        return rows(session, statement, values)
+
+    monkeypatch.setattr(Session, "rows", see)
+    claims = [queues.claim_batch(queue.id, name, 1)[0] for name in names]
+    stored.clear()
+    queues.complete_batch([(claim, None) for claim in claims])
+    # Whoever stored them in another order might wait for us while we wait for them.
+    assert stored == [sorted(names)]
+
+
+def test_a_claim_and_its_completion_take_few_statements(queues: AnnotationQueues, statements: list[str]) -> None:
+    queue = queues.create("queue", created_by="ann")
+    queues.add_items(queue.id, [NewItem(call_id=str(n), payload={"n": n}) for n in range(9)], added_by="ann")
+    claim = queues.claim(queue.id, "bob")
+    assert isinstance(claim, Claim)
+    queues.complete(claim, 1)
+    statements.clear()
+    claim = queues.claim(queue.id, "bob")
+    assert isinstance(claim, Claim)
+    # Beginning, choosing and locking, storing, committing.
+    assert len(statements) == 4
+    statements.clear()
+    queues.complete(claim, 1)
+    # Beginning, one statement and committing, for the item, for its record and to store.
+    assert len(statements) == 9
+    statements.clear()
+    queues.get_item(claim.item.id)
+    queues.get_item(claim.item.id, queue_id=queue.id)
+    assert len(statements) == 6
+
+
+def test_items_far_apart_have_the_positions_that_they_have_in_memory(
+    repository: PostgresRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_queries, "_FIRST_LOOK", 2)
+    monkeypatch.setattr(postgres_queries, "_FURTHER", 2)
+    answers = []
+    with MemoryRepository() as memory:
+        for each in (memory, repository):
+            ids = map(str, count(100))
+            queues = AnnotationQueues(each, "project", new_id=lambda ids=ids: next(ids))  # type: ignore[misc]
+            queue = queues.create("queue", created_by="ann")
+            news = [NewItem(call_id=str(n), call_trace_id=f"trace-{n % 11 == 3}", priority=n % 4) for n in range(40)]
+            queues.add_items(queue.id, news, added_by="ann")
+            for sort_by in ((), (SortBy("call_trace_id"),), (SortBy("call_ended_at", "desc"), SortBy("priority"))):
+                query = ItemQuery(
+                    filter=ItemFilter(call_trace_id="trace-True"), sort_by=sort_by, limit=3, include_position=True
+                )
+                page = queues.query_items(queue.id, query)
+                rest = queues.query_items(queue.id, attrs.evolve(query, cursor=page.next_cursor))
+                answers.append([(item.id, item.position_in_queue) for item in page.items + rest.items])
+    assert answers[:3] == answers[3:]
+    assert [len(answer) for answer in answers] == [4] * 6
+
+
+@pytest.mark.parametrize(
+    ("queue_id", "description"), [("short", ""), ("i" * 2_000, ""), ("long", "d" * 20_000)], ids=len
+)
+def test_a_queue_that_is_not_kept_in_memory_works_all_the_same(
+    repository: PostgresRepository, monkeypatch: pytest.MonkeyPatch, queue_id: str, description: str
+) -> None:
+    monkeypatch.setattr(postgres_cache, "_MOST_KEPT", 1)
+    monkeypatch.setattr(postgres_cache, "_MOST_MARKS", 1)
+    queues = AnnotationQueues(repository, "project")
+    for each in (queue_id, "other"):
+        naming = AnnotationQueues(repository, "project", new_id=lambda each=each: each)  # type: ignore[misc]
+        queue = naming.create("queue", created_by="ann", description=description, annotations_per_item=2)
+        queues.add_items(queue.id, [NewItem(call_id=str(number)) for number in range(3)], added_by="ann")
+    for annotator in ("bob", "eve"):
+        for chosen in (queue_id, "other"):
+            for number in range(3):
+                claim = queues.claim(chosen, annotator)
+                assert isinstance(claim, Claim)
+                assert claim.item.call_id == str(number)
+                queues.complete(claim, 1)
+                assert queues.get_item(claim.item.id).queue_id == chosen
+            assert not queues.claim(chosen, annotator)
+    assert [stats.finished_items for stats in queues.stats([queue_id, "other"])] == [3, 3]
+
+
+def test_a_policy_changes_in_statements_of_bounded_length(
+    queues: AnnotationQueues, statements: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_items, "_UPDATED_AT_ONCE", 4)
+    queue = queues.create("queue", created_by="ann")
+    queues.add_items(queue.id, [NewItem(call_id=str(number)) for number in range(10)], added_by="ann")
+    claims = queues.claim_batch(queue.id, "bob", 10)
+    queues.complete_batch([(claim, 1) for claim in claims[:9]])
+    statements.clear()
+    queues.update(queue.id, annotations_per_item=2)
+    assert len([text for text in statements if text.startswith("UPDATE work")]) == 3
+    assert len(queues.claim_batch(queue.id, "eve", 20)) == 10
+
+
+def test_a_queue_that_another_process_changed_is_never_seen_as_it_was(
+    make_repository: Callable[..., PostgresRepository],
+) -> None:
+    mine, theirs = (AnnotationQueues(make_repository(), "project") for _ in range(2))
+    queue = mine.create("queue", created_by="ann")
+    mine.add_items(queue.id, [NewItem(call_id=str(number)) for number in range(4)], added_by="ann")
+    for needed in (1, 2, 3):
+        assert theirs.update(queue.id, annotations_per_item=needed).annotations_per_item == needed
+        assert mine.get(queue.id).annotations_per_item == needed
+        claims = [*chain(*(mine.claim_batch(queue.id, f"ann-{number}", 1) for number in range(needed + 1)))]
+        assert [claim.item.call_id for claim in claims] == ["0"] * needed + ["1"]
+        for claim in claims:
+            mine.release(claim)
+    theirs.delete(queue.id)
+    with pytest.raises(LookupError):
+        mine.claim(queue.id, "ann")
+    with pytest.raises(LookupError):
+        mine.get_item(claims[0].item.id)

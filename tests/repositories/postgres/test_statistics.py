@@ -1,0 +1,75 @@
+"""A queue of which the server's statistics know nothing yet: what is read stays linear in the queue, whatever is planned."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from annotation_queue import ItemFilter, ItemQuery, NewItem
+from annotation_queue.repositories.postgres.connections import Transaction
+from helpers.faults import OPERATIONS, service, set_up
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from annotation_queue import AnnotationQueues
+    from annotation_queue.repositories.postgres import PostgresRepository
+    from helpers.clocks import Clock
+    from helpers.faults import Scene
+
+ITEMS = 1_500
+"""Fewer than make the repository ask for new statistics by itself."""
+MOST_READ = 20 * ITEMS
+CALLS: dict[str, Callable[[AnnotationQueues, Scene], object]] = {
+    **OPERATIONS,
+    "remove many": lambda queues, it: queues.remove_items(
+        it.queue_id, [item.id for item in queues.query_items(it.queue_id, ItemQuery(limit=500)).items]
+    ),
+    "claim many": lambda queues, it: queues.claim_batch(it.queue_id, "bob", 500),
+    "complete many": lambda queues, it: queues.complete_batch(
+        [(claim, 1) for claim in queues.claim_batch(it.queue_id, "eve", 500)]
+    ),
+    "walk": lambda queues, it: sum(1 for _ in queues.iter_items(it.queue_id)),
+    "query": lambda queues, it: queues.query_items(
+        it.queue_id, ItemQuery(limit=50, offset=700, annotator_id="bob", include_position=True, include_total=True)
+    ),
+    "find": lambda queues, it: queues.query_items(
+        it.queue_id, ItemQuery(filter=ItemFilter(call_id="y"), include_position=True, include_total=True)
+    ),
+    "history": lambda queues, it: queues.history(it.item_ids[1]),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_no_call_reads_a_queue_for_each_of_its_items(
+    make_repository: Callable[..., PostgresRepository], clock: Clock, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    repository = make_repository()
+    set_up(service(repository, clock, "known"), needed=2)
+    with psycopg.connect(repository._pool._conninfo, autocommit=True) as connection:
+        connection.execute(f"SET search_path TO {repository._pool.schema}")
+        connection.execute("VACUUM (ANALYZE) queues, item_ids, calls, items, work, progresses, transitions, counters")
+    queues = service(repository, clock, "new")
+    scene = set_up(queues, needed=2)
+    for first in range(0, ITEMS, 500):
+        news = [NewItem(call_id=f"call-{first + number}", priority=-9) for number in range(500)]
+        queues.add_items(scene.queue_id, news, added_by="ann")
+    clock.move(61)
+    # What a process of the server has read is counted from its beginning on.
+    fresh = service(make_repository(), clock, "fresh")
+    read: list[int] = []
+    end = Transaction.__exit__
+
+    def count(self: Transaction, *error: object) -> None:
+        if self._connection is not None and error[0] is None:
+            counted = "SELECT sum(coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0)) FROM pg_stat_xact_user_tables"
+            ((rows,),) = self._connection.execute(counted).fetchall()
+            read.append(int(rows))
+        end(self, *error)  # type: ignore[arg-type]  # as they come
+
+    monkeypatch.setattr(Transaction, "__exit__", count)
+    CALLS[name](fresh, scene)
+    assert read
+    assert max(read) <= MOST_READ, read

@@ -1,0 +1,146 @@
+"""Pages and positions that are found through blocks of counts: small blocks, many ties, every lane."""
+
+from __future__ import annotations
+
+import random
+from datetime import timedelta
+from itertools import count, product
+from typing import TYPE_CHECKING
+
+import pytest
+
+from annotation_queue import (
+    AnnotationQueues,
+    AnnotationState,
+    ItemFilter,
+    ItemQuery,
+    NewItem,
+    SortBy,
+    SQLiteRepository,
+)
+from annotation_queue.repositories.sqlite import blocks as sqlite_blocks
+from annotation_queue.repositories.sqlite.indexes import COUNTED
+from annotation_queue.repositories.sqlite.queries import filters as sqlite_filters
+from annotation_queue.repositories.sqlite.queries import ranks as sqlite_ranks
+from helpers.pairs import START, stored_and_remembered
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+FIRST = [("created_at",), ("call_started_at",), ("call_op_name",), ("call_started_at", "created_at")]
+FIELDS = [
+    (),
+    ("priority",),
+    ("id",),
+    *FIRST,
+    ("call_op_name", "created_at"),
+    ("updated_at",),
+    ("priority", "created_at"),
+]
+ORDERS = [
+    tuple(SortBy(field, direction) for field, direction in zip((*fields, "id"), directions, strict=False))
+    for fields in FIELDS
+    for directions in product(("asc", "desc"), repeat=len({*fields, "id"}) if fields else 0)
+]
+FILTERS = [
+    ItemFilter(),
+    ItemFilter(call_op_name="op-1"),
+    ItemFilter(added_by="bob"),
+    ItemFilter(annotation_states={AnnotationState.UNSTARTED}),
+    ItemFilter(annotation_states={AnnotationState.UNSTARTED, AnnotationState.COMPLETED}),
+    ItemFilter(call_op_name="op-0", annotation_states={AnnotationState.COMPLETED}),
+]
+
+
+@pytest.fixture(params=[1, 2_000], ids=["ranks looked up", "gaps counted"])
+def pair(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Iterator[tuple[AnnotationQueues, AnnotationQueues]]:
+    """Make the same project on SQLite, with blocks of two items, and in memory."""
+    monkeypatch.setattr(sqlite_blocks, "SIZE", 2)
+    monkeypatch.setattr(sqlite_ranks, "_NEAR", request.param)
+    # Otherwise so few items would be sorted, not walked along.
+    monkeypatch.setattr(sqlite_filters, "FEW", 0)
+    with stored_and_remembered(tmp_path / "queues.db") as made:
+        yield made
+
+
+def work(queues: AnnotationQueues, seed: int, queue_ids: list[str]) -> str:
+    """Add, remove and annotate items: the same for the same seed."""
+    chance = random.Random(seed)  # noqa: S311 - data, not a secret
+    queue_id = queues.create("Triage", created_by="ann").id
+    queue_ids.append(queue_id)
+    live: list[str] = []
+    names = count()
+    for _ in range(25):
+        news = [
+            NewItem(
+                call_id=f"call-{next(names)}",
+                call_op_name=f"op-{chance.randrange(3)}",
+                call_started_at=START + timedelta(days=chance.randrange(4)),
+                priority=chance.choice([0, 0, 1, -1]),
+            )
+            for _ in range(chance.choice([1, 2, 9]))
+        ]
+        live += [item.id for item in queues.add_items(queue_id, news, added_by=chance.choice(["ann", "bob"])).added]
+        for item_id in chance.sample(live, min(2, len(live))):
+            state = chance.choice([AnnotationState.COMPLETED, AnnotationState.SKIPPED, AnnotationState.IN_PROGRESS])
+            if queues.get_item(item_id).annotation_state is AnnotationState.UNSTARTED:
+                queues.update_progress(item_id, "carol", state)
+        gone = chance.sample(live, min(chance.choice([0, 0, 3]), len(live)))
+        queues.remove_items(queue_id, gone)
+        live = [item_id for item_id in live if item_id not in gone]
+    return queue_id
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_every_order_gives_the_same_pages_and_positions_as_memory(
+    pair: tuple[AnnotationQueues, AnnotationQueues], seed: int
+) -> None:
+    queue_ids: list[str] = []
+    for queues in pair:
+        work(queues, seed, queue_ids)
+    total = pair[1].stats(queue_ids[1:])[0].total_items
+    assert total > 40
+    for sort_by, chosen in product(ORDERS, FILTERS):
+        for offset in (0, 1, 17, total - 1, total):
+            query = ItemQuery(
+                filter=chosen, sort_by=sort_by, limit=7, offset=offset, include_position=True, include_total=True
+            )
+            here, there = (
+                queues.query_items(queue_id, query) for queues, queue_id in zip(pair, queue_ids, strict=True)
+            )
+            assert [(item.id, item.position_in_queue) for item in here.items] == [
+                (item.id, item.position_in_queue) for item in there.items
+            ], query
+            assert here.total == there.total
+
+
+@pytest.mark.parametrize("sort_by", ORDERS, ids=str)
+def test_a_walk_by_cursor_with_positions_counts_from_one_to_the_last(
+    pair: tuple[AnnotationQueues, AnnotationQueues], sort_by: tuple[SortBy, ...]
+) -> None:
+    queues = pair[0]
+    queue_id = work(queues, 5, [])
+    query = ItemQuery(sort_by=sort_by, limit=4, include_position=True)
+    positions = []
+    while True:
+        page = queues.query_items(queue_id, query)
+        positions += [item.position_in_queue for item in page.items]
+        if page.next_cursor is None:
+            break
+        query = ItemQuery(sort_by=sort_by, limit=4, include_position=True, cursor=page.next_cursor)
+    assert positions == list(range(1, queues.stats([queue_id])[0].total_items + 1))
+
+
+def test_an_emptied_queue_keeps_no_blocks_but_the_first_of_each_lane(
+    pair: tuple[AnnotationQueues, AnnotationQueues], tmp_path: Path
+) -> None:
+    queues = pair[0]
+    queue_id = work(queues, 1, [])
+    queues.remove_items(queue_id, [item.id for item in queues.iter_items(queue_id)])
+    assert queues.query_items(queue_id, ItemQuery(include_position=True, offset=3)).items == ()
+    with SQLiteRepository(tmp_path / "queues.db") as again, again._connections.reading() as connection:
+        rows = connection.execute("SELECT lane, n FROM blocks ORDER BY lane").fetchall()
+    assert rows == [(lane.num, 0) for lane in COUNTED]

@@ -1,0 +1,176 @@
+"""What SQLite does to answer a query: the supported orders need no sort and no scan of the items."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import TYPE_CHECKING
+
+import pytest
+
+from annotation_queue import AnnotationQueues, ItemFilter, ItemQuery, NewItem, SortBy, SQLiteRepository
+from annotation_queue.repositories.sqlite.queries import filters as sqlite_filters
+from annotation_queue.repositories.sqlite.queries import groups as sqlite_groups
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+DIRECTIONS = ("asc", "desc")
+FIELDS: list[tuple[str, ...]] = [("created_at",), ("call_started_at",), ("call_op_name",), ("id",), ("updated_at",)]
+FIELDS += [("call_started_at", "created_at"), ("call_op_name", "created_at"), ("priority", "created_at")]
+SUPPORTED: list[tuple[SortBy, ...]] = [()] + [
+    tuple(SortBy(field, direction) for field, direction in zip(fields, directions, strict=True))
+    for fields in FIELDS
+    for directions in product(DIRECTIONS, repeat=len(fields))
+]
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Iterator[SQLiteRepository]:
+    with SQLiteRepository(tmp_path / "queues.db") as made:
+        yield made
+
+
+@pytest.fixture
+def plans(repository: SQLiteRepository) -> Callable[[Callable[[], object]], list[str]]:
+    """Run something, and list the steps of the plans of all that it read."""
+
+    def run(call: Callable[[], object]) -> list[str]:
+        statements: list[str] = []
+        with repository._connections.reading() as connection:
+            connection.set_trace_callback(statements.append)
+        call()
+        connection.set_trace_callback(None)
+        reads = [text for text in statements if text.startswith("SELECT")]
+        assert reads
+        return [step[3] for text in reads for step in connection.execute(f"EXPLAIN QUERY PLAN {text}")]
+
+    return run
+
+
+@pytest.fixture
+def queue(repository: SQLiteRepository) -> tuple[AnnotationQueues, str]:
+    queues = AnnotationQueues(repository, "project")
+    queue_id = queues.create("Triage", created_by="ann").id
+    queues.add_items(
+        queue_id, [NewItem(call_id=f"call-{n}", call_op_name=f"op-{n % 3}") for n in range(30)], added_by="ann"
+    )
+    queues.claim_batch(queue_id, "bob", 5)
+    return queues, queue_id
+
+
+def is_slow(step: str) -> bool:
+    # What is scanned may be the page's own numbers, a count that stops at a limit, or nothing at all.
+    bounded = any(sign in step for sign in ("wanted", "subquery", "CONSTANT"))
+    return "TEMP B-TREE" in step or (step.startswith("SCAN") and not bounded)
+
+
+@pytest.mark.parametrize("sort_by", SUPPORTED, ids=str)
+def test_a_supported_order_is_read_without_a_sort_or_a_scan(
+    plans: Callable[[Callable[[], object]], list[str]], queue: tuple[AnnotationQueues, str], sort_by: tuple[SortBy, ...]
+) -> None:
+    queues, queue_id = queue
+    cursor = queues.query_items(queue_id, ItemQuery(sort_by=sort_by, limit=7)).next_cursor
+    for query in (
+        ItemQuery(sort_by=sort_by, limit=5, include_position=True, include_total=True),
+        ItemQuery(sort_by=sort_by, limit=5, offset=10, include_position=True),
+        ItemQuery(sort_by=sort_by, limit=5, cursor=cursor),
+    ):
+        steps = plans(lambda query=query: queues.query_items(queue_id, query))  # type: ignore[misc]
+        assert [step for step in steps if is_slow(step)] == []
+
+
+@pytest.mark.parametrize(("field", "direction"), [*product(["annotation_state", "annotator_user_id"], DIRECTIONS)])
+def test_an_order_over_what_annotating_changes_is_read_along_the_lane_of_the_rest(
+    plans: Callable[[Callable[[], object]], list[str]],
+    queue: tuple[AnnotationQueues, str],
+    monkeypatch: pytest.MonkeyPatch,
+    field: str,
+    direction: str,
+) -> None:
+    # Otherwise so few items would be sorted, not walked along.
+    monkeypatch.setattr(sqlite_groups, "FEW", 0)
+    queues, queue_id = queue
+    query = ItemQuery(sort_by=(SortBy(field, direction),), limit=20, include_position=True)
+    steps = plans(lambda: queues.query_items(queue_id, query))
+    assert [step for step in steps if is_slow(step)] == []
+    assert any("work_by_id" in step for step in steps)
+
+
+def test_items_in_one_state_are_read_in_queue_order_without_a_sort(
+    plans: Callable[[Callable[[], object]], list[str]], queue: tuple[AnnotationQueues, str]
+) -> None:
+    queues, queue_id = queue
+    query = ItemQuery(filter=ItemFilter(annotation_states=["unstarted"]), limit=5, include_position=True)
+    steps = plans(lambda: queues.query_items(queue_id, query))
+    assert [step for step in steps if is_slow(step)] == []
+    assert any("work_by_state" in step for step in steps)
+
+
+@pytest.mark.parametrize("field", ["id", "call_id", "call_trace_id", "call_op_name", "added_by"])
+def test_an_equality_filter_finds_its_items_by_an_index(
+    plans: Callable[[Callable[[], object]], list[str]], queue: tuple[AnnotationQueues, str], field: str
+) -> None:
+    queues, queue_id = queue
+    (item,) = queues.query_items(queue_id, ItemQuery(limit=1)).items
+    query = ItemQuery(filter=ItemFilter(**{field: getattr(item, field)}), limit=5)
+    steps = plans(lambda: queues.query_items(queue_id, query))
+    assert [step for step in steps if is_slow(step) and "TEMP" not in step] == []
+
+
+@pytest.mark.parametrize("chosen", [ItemFilter(call_op_name="op-1"), ItemFilter(added_by="ann")], ids=["op", "adder"])
+@pytest.mark.parametrize("sort_by", SUPPORTED, ids=str)
+def test_a_walk_past_other_operations_or_adders_reads_nothing_but_its_index(
+    plans: Callable[[Callable[[], object]], list[str]],
+    queue: tuple[AnnotationQueues, str],
+    monkeypatch: pytest.MonkeyPatch,
+    sort_by: tuple[SortBy, ...],
+    chosen: ItemFilter,
+) -> None:
+    # Otherwise so few items would be sorted, not walked along.
+    monkeypatch.setattr(sqlite_filters, "FEW", 0)
+    queues, queue_id = queue
+    query = ItemQuery(filter=chosen, sort_by=sort_by, limit=5, include_position=True)
+    steps = plans(lambda: queues.query_items(queue_id, query))
+    assert any("COVERING INDEX work_" in step for step in steps)
+    assert [step for step in steps if is_slow(step) or "w USING INDEX" in step] == []
+
+
+def test_a_claim_and_a_completion_read_by_indexes_only(
+    plans: Callable[[Callable[[], object]], list[str]], queue: tuple[AnnotationQueues, str]
+) -> None:
+    queues, queue_id = queue
+
+    def work() -> None:
+        claim = queues.claim(queue_id, "carol")
+        assert claim
+        queues.complete(claim, "good")
+
+    assert [step for step in plans(work) if is_slow(step)] == []
+
+
+def test_a_claim_costs_no_more_for_an_annotator_who_did_many_items_that_are_open_for_others(
+    repository: SQLiteRepository,
+) -> None:
+    queues = AnnotationQueues(repository, "project")
+    queue_id = queues.create("Triage", created_by="ann", annotations_per_item=3).id
+    queues.add_items(queue_id, [NewItem(call_id=f"call-{n}") for n in range(1_200)], added_by="ann")
+    queues.complete_batch([(claim, "good") for claim in queues.claim_batch(queue_id, "veteran", 1_000)])
+
+    def steps_of_a_claim(annotator_id: str) -> int:
+        queues.claim(queue_id, annotator_id)  # finds out where the annotator's open items begin
+        steps = 0
+
+        def count() -> int:
+            nonlocal steps
+            steps += 1
+            return 0
+
+        with repository._connections.reading() as connection:
+            connection.set_progress_handler(count, 10)
+        assert queues.claim(queue_id, annotator_id)
+        with repository._connections.reading() as connection:
+            connection.set_progress_handler(None, 10)
+        return steps
+
+    assert steps_of_a_claim("veteran") < 2 * steps_of_a_claim("fresh")

@@ -1,0 +1,263 @@
+"""Deliberately wrong repositories, each by one fault, with the part of the contract that has to find it."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import sys
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from annotation_queue import MemoryRepository, SQLiteRepository, annotating, testing
+from annotation_queue.ids import uuid7
+from annotation_queue.repositories.sqlite import blocks as sqlite_blocks
+from testing import broken_dictionaries as wrong
+from testing.dictionary import MyRepository
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+    from pathlib import Path
+
+    import pytest
+
+    from annotation_queue import AnnotationQueue, Claim, ItemPage, ItemQuery, QueueStats, Repository
+    from annotation_queue.records import Change, ItemRecord
+    from annotation_queue.states import Progress
+
+
+@attrs.frozen
+class Broken:
+    """A wrong repository.
+
+    Args:
+        contract: Which part of the contract must find the fault.
+        make: Makes an empty one in an empty folder, where it needs one.
+        spoil: Puts the fault in, for as long as the patch lasts.
+        hits: How often the fault was met; None where it is there from the start.
+    """
+
+    contract: type[testing.Contract]
+    make: Callable[[Path], Repository]
+    spoil: Callable[[pytest.MonkeyPatch], object] = lambda _patch: None
+    hits: list[str] | None = None
+
+
+class StaleStatistics(MemoryRepository):
+    """Counts what there was before the last save."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._before: dict[tuple[str, ...], tuple[QueueStats, ...]] = {}
+
+    def save(self, writes: Any) -> None:  # noqa: ANN401 - as it is given
+        for record, _ in writes:
+            key = (record.queue.project_id, record.queue.id)
+            self._before[key] = super().stats(record.queue.project_id, [record.queue.id])
+        super().save(writes)
+
+    def stats(self, project_id: str, queue_ids: Any) -> tuple[QueueStats, ...]:  # noqa: ANN401 - as it is given
+        fresh = super().stats(project_id, queue_ids)
+        return tuple(self._before.get((project_id, each.queue_id), (each,))[0] for each in fresh)
+
+
+class IgnoresPolicyChanges(MemoryRepository):
+    """Leaves the standings of items as they were when the policies of their queue change."""
+
+    def replace_queue(self, before: AnnotationQueue, after: AnnotationQueue) -> None:
+        policies = attrs.evolve(after, annotations_per_item=before.annotations_per_item, skip_policy=before.skip_policy)
+        super().replace_queue(before, policies)
+        self._queues[before.id].queue = after
+
+
+class SwallowsConflicts(MemoryRepository):
+    """Takes the newest revision for the one that was read."""
+
+    def save(self, writes: Any) -> None:  # noqa: ANN401 - as it is given
+        newest: list[tuple[ItemRecord, Change]] = []
+        for record, change in writes:
+            now = super().get_record(record.queue.project_id, record.item_id)
+            newest.append((attrs.evolve(record, revision=now.revision), change))
+        super().save(newest)
+
+
+class SharesPages(MemoryRepository):
+    """Answers a query that it was asked before from its notes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pages: dict[tuple[str, str, ItemQuery], ItemPage] = {}
+
+    def query_items(self, project_id: str, queue_id: str, query: ItemQuery) -> ItemPage:
+        page = super().query_items(project_id, queue_id, query)
+        return self._pages.setdefault((project_id, queue_id, query), page)
+
+
+def on_a_file(folder: Path) -> SQLiteRepository:
+    """Make a repository on a fresh file."""
+    return SQLiteRepository(folder / f"{uuid7()}.db", synchronous="OFF", busy_timeout=2)
+
+
+def sql(contract: type[testing.Contract], pattern: str, replacement: str) -> Broken:
+    """Break SQLite's repository by executing other statements than those it means.
+
+    Args:
+        contract: Which part of the contract must find the fault.
+        pattern: What to find in its statements.
+        replacement: What to put there.
+    """
+    hits: list[str] = []
+
+    def other(statement: str) -> str:
+        changed = re.sub(pattern, replacement, statement)
+        if changed != statement:
+            hits.append(statement)
+        return changed
+
+    class Connection(sqlite3.Connection):
+        def execute(self, statement: str, *parameters: Any) -> sqlite3.Cursor:  # noqa: ANN401 - as sqlite3
+            return super().execute(other(statement), *parameters)
+
+        def executemany(self, statement: str, *parameters: Any) -> sqlite3.Cursor:  # noqa: ANN401 - as sqlite3
+            return super().executemany(other(statement), *parameters)
+
+    def spoil(patch: pytest.MonkeyPatch) -> None:
+        patch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Connection))
+
+    return Broken(contract, on_a_file, spoil, hits)
+
+
+def blocks(pattern: str, replacement: str) -> Broken:
+    """Break, as `sql` does, how SQLite's repository counts in blocks; they are short, so that few items fill several."""
+    broken = sql(testing.PositionsContract, pattern, replacement)
+
+    def spoil(patch: pytest.MonkeyPatch) -> None:
+        _short_blocks(patch)
+        broken.spoil(patch)
+
+    return attrs.evolve(broken, spoil=spoil)
+
+
+def _short_blocks(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(sqlite_blocks, "SIZE", 1)
+
+
+def _long_blocks(patch: pytest.MonkeyPatch) -> None:
+    _short_blocks(patch)
+    patch.setattr(sqlite_blocks, "_split", lambda *_: None)
+
+
+def _no_token(patch: pytest.MonkeyPatch) -> None:
+    def held(claim: Claim, own: Progress | None) -> Progress:
+        return checked(attrs.evolve(claim, token=claim.token if own is None else own.token), own)
+
+    checked = annotating._held
+    patch.setattr(annotating, "_held", held)
+
+
+def _float_times(patch: pytest.MonkeyPatch) -> None:
+    def to_micros(moment: datetime) -> int:
+        return int(moment.timestamp() * 1e6)
+
+    for name, module in list(sys.modules.items()):
+        if name.startswith("annotation_queue.repositories.sql") and hasattr(module, "to_micros"):
+            patch.setattr(module, "to_micros", to_micros)
+
+
+def _plain_search(patch: pytest.MonkeyPatch) -> None:
+    for name, module in list(sys.modules.items()):
+        if name.startswith("annotation_queue.repositories.sql") and hasattr(module, "search_text"):
+            patch.setattr(module, "search_text", str.lower)
+
+
+def _dictionary(contract: type[testing.Contract], kind: Callable[[], Repository]) -> Broken:
+    return Broken(contract, lambda _folder: kind())
+
+
+BROKEN: Final = {
+    "saves without comparing": _dictionary(testing.StoringContract, wrong.SavesWithoutComparing),
+    "compares the item and not its queue": _dictionary(testing.StoringContract, wrong.ComparesTheItemOnly),
+    "saves one after the other": _dictionary(testing.StoringContract, wrong.SavesOneAfterTheOther),
+    "saves the first only": _dictionary(testing.StoringContract, wrong.SavesTheFirstOnly),
+    "replaces queues without comparing": _dictionary(testing.StoringContract, wrong.ReplacesWithoutComparing),
+    "keeps part of what failed": _dictionary(testing.ItemsContract, wrong.KeepsPartOfWhatFailed),
+    "reads before it looks": _dictionary(testing.ItemsContract, wrong.ReadsBeforeItLooks),
+    "checks duplicates without a lock": _dictionary(testing.ThreadsContract, wrong.ChecksDuplicatesWithoutALock),
+    "overwrites taken ids": _dictionary(testing.ItemsContract, wrong.OverwritesTakenIds),
+    "sorts ties backwards": _dictionary(testing.QueriesContract, wrong.SortsTiesBackwards),
+    "sorts absent values first": _dictionary(testing.QueriesContract, wrong.SortsAbsentValuesFirst),
+    "repeats the item of the cursor": _dictionary(testing.CursorsContract, wrong.RepeatsTheItemOfTheCursor),
+    "skips ties behind the cursor": _dictionary(testing.CursorsContract, wrong.SkipsTiesBehindTheCursor),
+    "skips one too many by offset": _dictionary(testing.QueriesContract, wrong.SkipsOneTooManyByOffset),
+    "stops at the limit": _dictionary(testing.QueriesContract, wrong.StopsAtTheLimit),
+    "numbers what is shown": _dictionary(testing.PositionsContract, wrong.NumbersWhatIsShown),
+    "numbers deleted items too": _dictionary(testing.PositionsContract, wrong.NumbersDeletedItemsToo),
+    "counts the page": _dictionary(testing.QueriesContract, wrong.CountsThePage),
+    "filters without case": _dictionary(testing.QueriesContract, wrong.FiltersWithoutCase),
+    "ignores the states of a perspective": _dictionary(testing.QueriesContract, wrong.IgnoresTheStatesOfAPerspective),
+    "loses payloads when it filters": _dictionary(testing.QueriesContract, wrong.ForgetsThePayloadOfAFilter),
+    "searches with case": _dictionary(testing.QueuesContract, wrong.SearchesWithCase),
+    "counts deleted items": _dictionary(testing.StatisticsContract, wrong.CountsDeletedItems),
+    "counts once": _dictionary(testing.StatisticsContract, wrong.CountsOnce),
+    "stores what it was given": _dictionary(testing.AliasingContract, wrong.StoresWhatItWasGiven),
+    "hands out its labels": _dictionary(testing.AliasingContract, wrong.HandsOutItsLabels),
+    "hands out its payloads": _dictionary(testing.AliasingContract, wrong.HandsOutItsPayloads),
+    "sorts histories by time": _dictionary(testing.HistoryContract, wrong.SortsHistoriesByTime),
+    "forgets releases in histories": _dictionary(testing.ClaimsContract, wrong.ForgetsReleasesInHistories),
+    "moves the time at a heartbeat": _dictionary(testing.FencingContract, wrong.MovesTheTimeAtAHeartbeat),
+    "ignores live holds": _dictionary(testing.ClaimsContract, wrong.IgnoresLiveHolds),
+    "passes over expired holds": _dictionary(testing.ClaimsContract, wrong.PassesOverExpiredHolds),
+    "lets an annotator in twice": _dictionary(testing.ClaimsContract, wrong.LetsAnAnnotatorInTwice),
+    "tells a wrong time to come back": _dictionary(testing.ClaimsContract, wrong.TellsAWrongTimeToComeBack),
+    "claims one too many": _dictionary(testing.ClaimsContract, wrong.ClaimsOneTooMany),
+    "claims without a lock": _dictionary(testing.ThreadsContract, wrong.ClaimsWithoutALock),
+    "forgets the lease of the claim": _dictionary(testing.ClaimsContract, wrong.ForgetsTheLeaseOfTheClaim),
+    "leaks queues": _dictionary(testing.IsolationContract, wrong.LeaksQueues),
+    "leaks items": _dictionary(testing.IsolationContract, wrong.LeaksItems),
+    "keeps deleted queues": _dictionary(testing.QueuesContract, wrong.KeepsDeletedQueues),
+    "keeps deleted items": _dictionary(testing.ItemsContract, wrong.KeepsDeletedItems),
+    "answers when it is closed": _dictionary(testing.StoringContract, wrong.AnswersWhenItIsClosed),
+    "memory: counts what was before": _dictionary(testing.StatisticsContract, StaleStatistics),
+    "memory: ignores policy changes": _dictionary(testing.ClaimsContract, IgnoresPolicyChanges),
+    "memory: swallows conflicts": _dictionary(testing.StoringContract, SwallowsConflicts),
+    "memory: answers from its notes": _dictionary(testing.StatisticsContract, SharesPages),
+    "sqlite: begins to write too late": sql(testing.ThreadsContract, "^BEGIN IMMEDIATE$", "BEGIN"),
+    "sqlite: ignores the revision": sql(
+        testing.StoringContract, r"(WHERE num = \? AND) revision = \?", r"\1 revision > -1 - ?"
+    ),
+    "sqlite: sorts absent values first": sql(testing.QueriesContract, "NULLS LAST", "NULLS FIRST"),
+    "sqlite: claims ties backwards": sql(testing.ClaimsContract, r"w\.id LIMIT 1$", "w.id DESC LIMIT 1"),
+    "sqlite: expires too late": sql(testing.ClaimsContract, r"w\.claimable_at <= \?", "w.claimable_at < ?"),
+    "sqlite: keeps deleted items": sql(
+        testing.ItemsContract, r"^DELETE FROM work WHERE num = \?$", "DELETE FROM work WHERE num = -1 - ?"
+    ),
+    "sqlite: counts no changes": sql(testing.StatisticsContract, r"(\w+) = \1 \+ excluded\.\1", r"\1 = \1"),
+    "sqlite: sorts histories by time": sql(testing.HistoryContract, "ORDER BY revision, step", "ORDER BY at, step"),
+    "sqlite: lists every project's queues": sql(
+        testing.IsolationContract, r"(FROM queues WHERE) project_id = \?", r"\1 ? <> ''"
+    ),
+    "sqlite: keeps times as floats": Broken(testing.HostileInputContract, on_a_file, _float_times),
+    "sqlite: never splits a block": Broken(testing.PositionsContract, on_a_file, _long_blocks),
+    "sqlite: counts what a cut block lost": blocks(r"^UPDATE blocks SET n = \?", "UPDATE blocks SET n = n + 0 * ?"),
+    "sqlite: counts the states that a cut block lost": blocks(
+        r"^UPDATE blocks SET n = \?, unstarted = \?", "UPDATE blocks SET n = ?, unstarted = unstarted + 0 * ?"
+    ),
+    "sqlite: gives a new block one item too few": blocks(
+        r"SELECT \?, \?, \?, \?, \?, n - \?", "SELECT ?, ?, ?, ?, ?, n - 1 - ?"
+    ),
+    "sqlite: counts removed items in blocks": blocks(r"SET n = n \+ \?", "SET n = n + max(?, 0)"),
+    "sqlite: does not move items between the states of a block": blocks(
+        r"^UPDATE blocks SET unstarted = unstarted \+ \?", "UPDATE blocks SET unstarted = unstarted + 0 * ?"
+    ),
+    "sqlite: moves items between the states of every block": blocks(
+        r"(skipped = skipped \+ \?\s+WHERE queue = \? AND lane = \? AND) a = \? AND b = \? AND id = \?$",
+        r"\1 a >= min(?, a) AND b >= min(?, b) AND id >= min(?, id)",
+    ),
+    "sqlite: adds to the first block": blocks(
+        r"(<= \(\?, \?, \?\)) ORDER BY a DESC, b DESC, id DESC", r"\1 ORDER BY a, b, id"
+    ),
+    "forgets the token of the claim": Broken(testing.FencingContract, lambda _folder: MyRepository(), _no_token),
+    "sqlite: searches in lower case": Broken(testing.QueuesContract, on_a_file, _plain_search),
+}

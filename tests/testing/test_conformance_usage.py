@@ -1,0 +1,76 @@
+"""The usage of the conformance suite, as the README and its docstring tell it, works for a stranger's repository."""
+
+from __future__ import annotations
+
+import ast
+import re
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from annotation_queue import testing
+from testing import dictionary
+from testing.broken_dictionaries import ForgetsReleasesInHistories
+
+pytest_plugins = ["pytester"]
+
+README = Path(__file__).parents[2] / "README.md"
+STORAGE = Path(dictionary.__file__)
+MOST_LINES = 260
+
+
+def told_by_the_docstring() -> str:
+    assert testing.__doc__ is not None
+    (block,) = re.findall(r"::\n\n((?:    .*\n|\n)+)", testing.__doc__)
+    return textwrap.dedent(block).strip() + "\n"
+
+
+def told_by_the_readme() -> str:
+    section = README.read_text(encoding="utf-8").split("### Bring your own storage\n")[1].split("\n## ")[0]
+    (block,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    return str(block)
+
+
+def test_the_readme_and_the_docstring_tell_the_same() -> None:
+    assert told_by_the_readme() == told_by_the_docstring()
+
+
+@pytest.mark.slow
+def test_a_strangers_repository_passes_the_whole_suite_by_the_text_that_is_told(pytester: pytest.Pytester) -> None:
+    assert len(STORAGE.read_text(encoding="utf-8").splitlines()) <= MOST_LINES
+    pytester.makepyfile(my_storage=STORAGE.read_text(encoding="utf-8"), test_my_repository=told_by_the_docstring())
+
+    outcome = pytester.inline_run("-q", "-p", "no:cacheprovider")
+
+    passed, skipped, failed = outcome.listoutcomes()
+    assert (skipped, failed) == ([], [])
+    contract = {name for name in dir(testing.RepositoryContract) if name.startswith("test_")}
+    tried = {report.nodeid.split("::")[-1].split("[")[0] for report in passed}
+    assert tried == contract | {"test_an_item_is_read_as_it_was_added", "test_every_answer_is_that_of_the_model"}
+
+
+def test_a_history_that_disagrees_says_where_the_first_difference_is() -> None:
+    history = [testing.Call("take_over", {"annotator": "ann", "lease": None})]
+    assert repr(history[0]) == "take_over(annotator='ann', lease=None)"
+    with pytest.raises(testing.Disagreement, match=r"^the answer\[1\]\.annotator_id is 'ann' and should be 'Bob'"):
+        testing.play(history, ForgetsReleasesInHistories())
+
+
+def test_a_history_that_agrees_counts_its_answers() -> None:
+    history = [
+        testing.Call("claim", {"queue": 0, "aim": "right", "annotator": "ann", "lease": None}),
+        testing.Call("look", {"what": "queue", "queue": 0, "item": 0, "aim": "unknown"}),
+    ]
+    answers = testing.play(history, dictionary.MyRepository()).answers
+    assert answers["Claim"] >= 4
+    assert answers["QueueNotFound"] == 1
+
+
+def test_the_suite_rests_on_public_names_only() -> None:
+    for path in Path(testing.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                assert node.module is not None
+                assert "repositories" not in node.module.split("."), f"{path}:{node.lineno}"
+                assert not [each.name for each in node.names if each.name.startswith("_")], f"{path}:{node.lineno}"
