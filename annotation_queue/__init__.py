@@ -35,6 +35,7 @@ from annotation_queue.items import (
     Unavailable,
     UnavailableReason,
 )
+from annotation_queue.json_values import JsonValue
 from annotation_queue.query import ItemFilter, ItemPage, ItemQuery, QueuePage, QueueQuery
 from annotation_queue.queues import AnnotationQueues
 from annotation_queue.records import Change, ItemRecord, Standing
@@ -55,7 +56,7 @@ from annotation_queue.states import (
     aggregate,
     is_finished,
 )
-from annotation_queue.values import JsonValue, utc_now
+from annotation_queue.values import utc_now
 
 __version__ = "0.1.0"
 

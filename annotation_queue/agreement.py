@@ -14,7 +14,7 @@ from annotation_queue.values import check_id, refuse
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from annotation_queue.values import JsonValue
+    from annotation_queue.json_values import JsonValue
 
 MOST_CATEGORIES: Final = 1_000
 """From so many distinct labels on they are no categories."""

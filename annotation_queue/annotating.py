@@ -9,6 +9,7 @@ import attrs
 
 from annotation_queue.errors import ClaimLost, ItemNotFound
 from annotation_queue.items import Claim, Unavailable
+from annotation_queue.json_values import check_json
 from annotation_queue.service import Service, check_reason, make_decision
 from annotation_queue.states import (
     COMPLETED,
@@ -20,17 +21,17 @@ from annotation_queue.states import (
     check_state,
     unstarted,
 )
-from annotation_queue.values import check_id, check_integer, check_json, check_lease, lease_end, refuse
+from annotation_queue.values import check_id, check_integer, check_lease, lease_end, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from datetime import datetime, timedelta
 
     from annotation_queue.items import QueueItem
+    from annotation_queue.json_values import JsonValue
     from annotation_queue.records import ItemRecord
     from annotation_queue.service import Decision
     from annotation_queue.states import AnnotationState, Progress, Transition
-    from annotation_queue.values import JsonValue
 
 
 class Annotating(Service):

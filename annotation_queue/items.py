@@ -11,24 +11,15 @@ import attrs
 from attrs import field
 
 from annotation_queue.construction import optional, run_checks, trusted
+from annotation_queue.json_values import check_texts, copy_json
 from annotation_queue.states import UNSTARTED, AnnotationState, SkipPolicy, check_state
-from annotation_queue.values import (
-    check_id,
-    check_integer,
-    check_lease,
-    check_member,
-    check_text,
-    check_texts,
-    check_time,
-    copy_json,
-    refuse,
-)
+from annotation_queue.values import check_id, check_integer, check_lease, check_member, check_text, check_time, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from annotation_queue.construction import Check
-    from annotation_queue.values import JsonValue
+    from annotation_queue.json_values import JsonValue
 
 DEFAULT_LEASE: Final = timedelta(minutes=5)
 

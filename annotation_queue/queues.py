@@ -10,11 +10,12 @@ from attrs import NOTHING
 from annotation_queue.annotating import Annotating
 from annotation_queue.errors import Conflict, InvalidQuery, ItemNotFound
 from annotation_queue.items import DEFAULT_LEASE, AnnotationQueue, NewItem, QueueItem, admit
+from annotation_queue.json_values import check_texts
 from annotation_queue.query import ItemFilter, ItemQuery, QueueQuery
 from annotation_queue.records import view
 from annotation_queue.service import progress_of
 from annotation_queue.states import SkipPolicy, aggregate
-from annotation_queue.values import check_id, check_texts, refuse
+from annotation_queue.values import check_id, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

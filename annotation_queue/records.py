@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from annotation_queue.construction import trusted
-from annotation_queue.items import QueueStats, make_item
+from annotation_queue.items import make_item
 from annotation_queue.states import (
     ALWAYS,
     SETTLING,
@@ -22,12 +22,12 @@ from annotation_queue.states import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Sequence
     from datetime import datetime
 
     from annotation_queue.items import AnnotationQueue, QueueItem
+    from annotation_queue.json_values import JsonValue
     from annotation_queue.states import Progress, Transition
-    from annotation_queue.values import JsonValue
 
 
 @attrs.frozen
@@ -221,96 +221,4 @@ def view(
         position,
         item.priority,
         item.payload if payload is None else payload,
-    )
-
-
-SETTLED: Final = "settled"
-FINISHED: Final = "finished"
-
-
-def tally(of: Standing, progresses: Iterable[Progress]) -> dict[tuple[str | None, str], int]:
-    """Say what one live item adds to its queue's counters.
-
-    Args:
-        of: The item's standing.
-        progresses: Every progress on it.
-
-    Returns:
-        (None, aggregate state), (None, `SETTLED`), (None, `FINISHED`) and (annotator id, state) -> 1, where it holds.
-    """
-    counts: dict[tuple[str | None, str], int] = {(None, of.state): 1}
-    if of.settled:
-        counts[None, SETTLED] = 1
-    if of.finished:
-        counts[None, FINISHED] = 1
-    for progress in progresses:
-        if progress.state is not UNSTARTED:
-            counts[progress.annotator_id, progress.state] = 1
-    return counts
-
-
-def count_change(record: ItemRecord, change: Change) -> dict[tuple[str | None, str], int]:
-    """Say by how much a change moves the queue's counters.
-
-    Args:
-        record: The item before it.
-        change: The change.
-
-    Returns:
-        The differences of `tally`, without zeros.
-    """
-    before, after = change.before, change.standing
-    counts: dict[tuple[str | None, str], int] = {}
-    if before.state is not after.state:
-        counts[None, before.state], counts[None, after.state] = -1, 1
-    for kind, n in ((SETTLED, after.settled - before.settled), (FINISHED, after.finished - before.finished)):
-        if n:
-            counts[None, kind] = n
-    states = {progress.annotator_id: progress.state for progress in record.progresses}
-    for progress in change.progresses:
-        was = states.get(progress.annotator_id, UNSTARTED)
-        if was is not progress.state:
-            for state, n in ((was, -1), (progress.state, 1)):
-                if state is not UNSTARTED:
-                    counts[progress.annotator_id, state] = n
-    return counts
-
-
-def live_and_unfinished(counts: Mapping[tuple[str | None, str], int]) -> tuple[int, int]:
-    """Say how many live items a queue has, and how many of them are not finished.
-
-    Args:
-        counts: The sums of `tally` over its live items.
-
-    Returns:
-        Both numbers.
-    """
-    live = sum(counts.get((None, state), 0) for state in AnnotationState)
-    return live, live - counts.get((None, FINISHED), 0)
-
-
-def stats_of(queue_id: str, counts: Mapping[tuple[str | None, str], int]) -> QueueStats:
-    """Make a queue's statistics from its counters.
-
-    Args:
-        queue_id: The queue.
-        counts: The sums of `tally` over its live items.
-
-    Returns:
-        The statistics; annotators by id, states in their order.
-    """
-    by_annotator: dict[str, dict[AnnotationState, int]] = {}
-    for annotator_id in sorted({annotator_id for annotator_id, _ in counts if annotator_id is not None}):
-        states = {state: counts.get((annotator_id, state), 0) for state in AnnotationState}
-        shown = {state: n for state, n in states.items() if n}
-        if shown:
-            by_annotator[annotator_id] = shown
-    by_state = {state: counts.get((None, state), 0) for state in AnnotationState}
-    return QueueStats(
-        queue_id=queue_id,
-        total_items=sum(by_state.values()),
-        by_state=by_state,
-        settled_items=counts.get((None, SETTLED), 0),
-        finished_items=counts.get((None, FINISHED), 0),
-        by_annotator=by_annotator,
     )

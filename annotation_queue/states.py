@@ -11,13 +11,14 @@ import attrs
 
 from annotation_queue.construction import optional, run_checks, trusted
 from annotation_queue.errors import InvalidTransition
-from annotation_queue.values import check_id, check_integer, check_member, check_text, check_time, copy_json
+from annotation_queue.json_values import copy_json
+from annotation_queue.values import check_id, check_integer, check_member, check_text, check_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from annotation_queue.construction import Check
-    from annotation_queue.values import JsonValue
+    from annotation_queue.json_values import JsonValue
 
 
 class AnnotationState(StrEnum):

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Final, TypedDict, Unpack
 
 import attrs
 
-from annotation_queue.batch.outcomes import Outbox
+from annotation_queue.batch.outcomes import OutcomeQueue
 from annotation_queue.batch.report import BatchReport, OnFailure
-from annotation_queue.batch.retries import Attempts, Ceiling
+from annotation_queue.batch.retries import RateLimit, RetryPolicy
 from annotation_queue.batch.run import GRACE, POLL, BatchRun
 from annotation_queue.batch.threads import ThreadLabelers
 from annotation_queue.construction import optional, run_checks
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from types import FrameType
 
-    from annotation_queue.batch.labelers import Labeler, Labelers, Outcome
+    from annotation_queue.batch.labelers import Labeler, Labelers
+    from annotation_queue.batch.work import Outcome
     from annotation_queue.construction import Check
     from annotation_queue.queues import AnnotationQueues
 
@@ -173,7 +174,7 @@ def run_batches(
             with told:
                 on_progress(annotator_id, report)
 
-    return _Crew(
+    return _Runs(
         {
             annotator_id: plan.start(
                 annotator_id, labeler, None if on_progress is None else partial(tell, annotator_id)
@@ -183,7 +184,7 @@ def run_batches(
     ).run()
 
 
-class _Crew:
+class _Runs:
     """Runs that go on together, each in a thread; an interrupt or an error of one ends all."""
 
     def __init__(self, runs: Mapping[str, BatchRun]) -> None:
@@ -283,12 +284,12 @@ class _Plan:
     ) -> BatchRun:
         """Make one annotator's run, with the labelers waiting."""
         queue = self.queues.get(self.queue_id)
-        attempts = Attempts(
+        attempts = RetryPolicy(
             most=self.max_attempts,
             timeout=None if self.timeout is None else self.timeout.total_seconds(),
-            ceiling=None if self.rate is None else Ceiling(self.rate),
+            rate_limit=None if self.rate is None else RateLimit(self.rate),
         )
-        outbox = Outbox()
+        outcomes = OutcomeQueue()
         return BatchRun(
             queues=self.queues,
             queue_id=queue.id,
@@ -301,12 +302,14 @@ class _Plan:
             max_failures=self.max_failures,
             dry_run=bool(self.dry_run),
             stop=self.stop,
-            outbox=outbox,
-            labelers=_start_labelers(labeler, self.workers, attempts, outbox.put),
+            outcomes=outcomes,
+            labelers=_start_labelers(labeler, self.workers, attempts, outcomes.put),
         )
 
 
-def _start_labelers(labeler: Labeler, workers: int, attempts: Attempts, report: Callable[[Outcome], None]) -> Labelers:
+def _start_labelers(
+    labeler: Labeler, workers: int, attempts: RetryPolicy, report: Callable[[Outcome], None]
+) -> Labelers:
     if not iscoroutinefunction(labeler) and not iscoroutinefunction(type(labeler).__call__):
         return ThreadLabelers(labeler, workers=workers, attempts=attempts, report=report)
     from annotation_queue.batch.coroutines import LoopLabelers  # noqa: PLC0415 - asyncio is imported only by who uses it

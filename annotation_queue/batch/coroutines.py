@@ -8,13 +8,14 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
-from annotation_queue.batch.labelers import Work
+from annotation_queue.batch.work import Work
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from annotation_queue.batch.labelers import Labeler, Outcome
-    from annotation_queue.batch.retries import Attempts
+    from annotation_queue.batch.labelers import Labeler
+    from annotation_queue.batch.retries import RetryPolicy
+    from annotation_queue.batch.work import Outcome
     from annotation_queue.items import Claim
 
 _LATE: Final = 0.5
@@ -38,7 +39,7 @@ class LoopLabelers:
     """
 
     def __init__(
-        self, labeler: Labeler, *, workers: int, attempts: Attempts, report: Callable[[Outcome], None]
+        self, labeler: Labeler, *, workers: int, attempts: RetryPolicy, report: Callable[[Outcome], None]
     ) -> None:
         self._labeler = labeler
         self._workers = workers
@@ -117,7 +118,7 @@ class _Loop:
         labeler: Labeler,
         *,
         workers: int,
-        attempts: Attempts,
+        attempts: RetryPolicy,
         claims: SimpleQueue[Claim],
         lock: threading.Lock,
         report: Callable[[Outcome], None],
@@ -224,9 +225,9 @@ class _Loop:
                 task = asyncio.current_task()
                 if task is not None and task.cancelling():
                     raise
-                judged = work.judge(RuntimeError("the labeler was cancelled"))
+                judged = work.failed(RuntimeError("the labeler was cancelled"))
             except BaseException as error:  # noqa: BLE001 - what is no Exception is raised again in the caller's thread
-                judged = work.judge(error)
+                judged = work.failed(error)
             if not isinstance(judged, float):
                 return judged
             if work.left() == 0:

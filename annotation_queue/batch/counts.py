@@ -11,12 +11,12 @@ import attrs
 from annotation_queue.batch.report import MOST_SLOWEST, BatchReport, ItemResult, SlowItem, StopReason
 
 if TYPE_CHECKING:
-    from annotation_queue.batch.labelers import Outcome
-    from annotation_queue.values import JsonValue
+    from annotation_queue.batch.work import Outcome
+    from annotation_queue.json_values import JsonValue
 
 
 @attrs.define(kw_only=True, eq=False)
-class Tally:
+class RunCounts:
     """What a run did so far.
 
     Args:

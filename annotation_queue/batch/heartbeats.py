@@ -46,7 +46,7 @@ class Hold:
         return self.failing and time.monotonic() >= self.until
 
 
-class Holds:
+class Heartbeats:
     """Claims whose leases are prolonged, each when a third of its lease has passed, until they are dropped.
 
     Labelers cannot delay the heartbeats, whatever they do. A heartbeat that finds the claim lost is the last one; one that

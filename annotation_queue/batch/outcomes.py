@@ -9,14 +9,14 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from annotation_queue.batch.labelers import Outcome
+    from annotation_queue.batch.work import Outcome
 
 LINGER: Final = 0.005
 """How long outcomes are gathered before they are stored together, in seconds."""
 _NEVER: Final = 1 << 62
 
 
-class Outbox:
+class OutcomeQueue:
     """Outcomes on their way from the labelers' threads to the one that stores them.
 
     The taker sleeps until there is one, and then a few milliseconds more, so that fast labelers neither wake it for each of

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from annotation_queue.items import QueueItem, Unavailable
-    from annotation_queue.values import JsonValue
+    from annotation_queue.json_values import JsonValue
 
 MOST_SLOWEST: Final = 5
 """How many of the slowest items a report names."""

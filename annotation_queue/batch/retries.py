@@ -21,15 +21,15 @@ MAX_HINTS: Final = 100
 _HINT_SPREAD: Final = 0.1
 
 
-class Ceiling:
+class RateLimit:
     """Spaces calls evenly, so that within any time t at most ``rate * t + 1`` begin; safe to share between threads.
 
     Args:
         rate: Calls in each second.
         clock: Tells the time in seconds, from anywhere.
 
-    >>> ceiling = Ceiling(4, clock=lambda: 100.0)
-    >>> [ceiling.wait() for _ in range(3)]
+    >>> rate_limit = RateLimit(4, clock=lambda: 100.0)
+    >>> [rate_limit.wait() for _ in range(3)]
     [0.0, 0.25, 0.5]
     """
 
@@ -53,24 +53,24 @@ class Ceiling:
 
 
 @attrs.frozen(kw_only=True)
-class Attempts:
+class RetryPolicy:
     """What holds for every item of a run.
 
     Args:
         most: How often an item is tried, at least 1.
         timeout: How many seconds the labeler may take for an item, its attempts together; None for any time.
-        ceiling: What spaces the calls; None where nothing does.
+        rate_limit: What spaces the calls; None where nothing does.
         chance: Gives random numbers from 0 to 1.
     """
 
     most: int = 3
     timeout: float | None = None
-    ceiling: Ceiling | None = None
+    rate_limit: RateLimit | None = None
     chance: Callable[[], float] = random.random
 
     def start_wait(self) -> float:
         """Say how many seconds to wait before a call."""
-        return 0.0 if self.ceiling is None else self.ceiling.wait()
+        return 0.0 if self.rate_limit is None else self.rate_limit.wait()
 
     def retry_wait(self, attempt: int) -> float:
         """Say how long to wait after a failed attempt: growing waits, of which a random half is left out.

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from annotation_queue.batch.counts import Tally
-from annotation_queue.batch.heartbeats import Holds, key_of
-from annotation_queue.batch.labelers import OutcomeKind
+from annotation_queue.batch.counts import RunCounts
+from annotation_queue.batch.heartbeats import Heartbeats, key_of
 from annotation_queue.batch.report import BatchReport, ItemResult, OnFailure, StopReason
-from annotation_queue.batch.storage import PatientQueue
+from annotation_queue.batch.storage import RetryingQueue
+from annotation_queue.batch.work import OutcomeKind
 from annotation_queue.errors import AnnotationQueueError, ClaimLost
 from annotation_queue.items import Claim, UnavailableReason
 from annotation_queue.values import utc_now
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import timedelta
 
-    from annotation_queue.batch.labelers import Labelers, Outcome
-    from annotation_queue.batch.outcomes import Outbox
+    from annotation_queue.batch.labelers import Labelers
+    from annotation_queue.batch.outcomes import OutcomeQueue
+    from annotation_queue.batch.work import Outcome
     from annotation_queue.items import Unavailable
     from annotation_queue.queues import AnnotationQueues
 
@@ -49,7 +50,7 @@ _OPEN_ENDED: Final = frozenset({StopReason.FAILURES, StopReason.INTERRUPTED})
 
 @attrs.define(kw_only=True, eq=False)
 class BatchRun:
-    """One annotator's run over a queue. Arguments are those of `run_batch`, checked; ``labelers`` report to ``outbox``."""
+    """One annotator's run over a queue. Arguments are those of `run_batch`, checked; ``labelers`` report to ``outcomes``."""
 
     queues: AnnotationQueues
     queue_id: str
@@ -62,12 +63,12 @@ class BatchRun:
     max_failures: int | None
     dry_run: bool
     stop: threading.Event | None
-    outbox: Outbox
+    outcomes: OutcomeQueue
     labelers: Labelers
 
-    queue: PatientQueue = attrs.field(init=False)
-    holds: Holds = attrs.field(init=False)
-    tally: Tally = attrs.field(init=False)
+    queue: RetryingQueue = attrs.field(init=False)
+    heartbeats: Heartbeats = attrs.field(init=False)
+    counts: RunCounts = attrs.field(init=False)
     in_flight: dict[tuple[str, int], Claim] = attrs.field(init=False, factory=dict)
     # Items that are released when the run ends, so that it is not served them again, with the reason.
     kept: list[tuple[Claim, str | None]] = attrs.field(init=False, factory=list)
@@ -87,9 +88,9 @@ class BatchRun:
 
     def __attrs_post_init__(self) -> None:
         self.batch = float(self.workers)
-        self.tally = Tally(dry_run=self.dry_run)
-        self.holds = Holds(self.queues, self.lease)
-        self.queue = PatientQueue(
+        self.counts = RunCounts(dry_run=self.dry_run)
+        self.heartbeats = Heartbeats(self.queues, self.lease)
+        self.queue = RetryingQueue(
             self.queues,
             self.queue_id,
             annotator_id=self.annotator_id,
@@ -102,7 +103,7 @@ class BatchRun:
         """Stop claiming; safe to call from a signal handler and from any thread."""
         self.queue.deadline = min(self.queue.deadline, time.monotonic() + GRACE)
         self.interrupted = True
-        self.outbox.wake()
+        self.outcomes.wake()
 
     def abandon(self) -> None:
         """End the run where it stands, without releasing anything or starting another item; safe to call from any thread."""
@@ -137,19 +138,19 @@ class BatchRun:
             raise
         finally:
             self.labelers.withdraw()
-            self.holds.close(wait=ended)
+            self.heartbeats.close(wait=ended)
             self.labelers.close(wait=ended)
         if self.error is not None:
             raise self.error
-        return self._report(labels=self.tally.labels)
+        return self._report(labels=self.counts.labels)
 
     def _is_over(self) -> bool:
-        if self.interrupted and self.tally.stop_reason is None:
-            self.tally.stop_reason = StopReason.INTERRUPTED
-        return self.tally.stop_reason is not None or self.error is not None
+        if self.interrupted and self.counts.stop_reason is None:
+            self.counts.stop_reason = StopReason.INTERRUPTED
+        return self.counts.stop_reason is not None or self.error is not None
 
     def _report(self, **more: Any) -> BatchReport:  # noqa: ANN401 - further fields of the report
-        return self.tally.report(storage_error=self.queue.error, **{"unavailable": self.unavailable, **more})
+        return self.counts.report(storage_error=self.queue.error, **{"unavailable": self.unavailable, **more})
 
     def _tell(self, **more: Any) -> None:  # noqa: ANN401 - further fields of the report
         if self.on_progress is not None:
@@ -158,7 +159,7 @@ class BatchRun:
     def _take(self, timeout: float) -> list[Outcome]:
         """Wait for outcomes, and take all there are; none after the time or an interrupt."""
         timeout = timeout if self.stop is None else min(timeout, _STOP_POLL)
-        outcomes = self.outbox.take(timeout, min(len(self.in_flight), int(self.batch)))
+        outcomes = self.outcomes.take(timeout, min(len(self.in_flight), int(self.batch)))
         self._look_for_stop()
         return outcomes
 
@@ -166,7 +167,7 @@ class BatchRun:
         """Wait while the storage fails; an interrupt ends the wait, and outcomes stay where they are."""
         until, was_interrupted = time.monotonic() + seconds, self.interrupted
         while self.interrupted is was_interrupted and (left := until - time.monotonic()) > 0:
-            self.outbox.sleep(min(left, POLL if self.stop is None else _STOP_POLL))
+            self.outcomes.sleep(min(left, POLL if self.stop is None else _STOP_POLL))
             self._look_for_stop()
 
     def _look_for_stop(self) -> None:
@@ -212,7 +213,7 @@ class BatchRun:
             self.claimed_at, self.done_by_then = since, done
         self.claimed += len(claims)
         self.in_flight.update((key_of(claim), claim) for claim in claims)
-        self.holds.add(claims, since)
+        self.heartbeats.add(claims, since)
         self.labelers.submit(claims)
 
     def _await_more(self) -> None:
@@ -220,7 +221,7 @@ class BatchRun:
         self._skip_row()
         if not self._wanted(1):
             is_limited = self.limit is not None and self.claimed >= self.limit
-            self.tally.stop_reason = StopReason.LIMIT if is_limited else StopReason.KEPT
+            self.counts.stop_reason = StopReason.LIMIT if is_limited else StopReason.KEPT
             return
         since = time.monotonic()
         found = self.queue.claim(self._goes_on)
@@ -231,7 +232,7 @@ class BatchRun:
             return
         held = self.queue.count_holds() - len(self.kept) if found.reason is UnavailableReason.LEASED else 0
         if held <= 0 or found.retry_at is None:
-            self.unavailable, self.tally.stop_reason = found, StopReason.DONE
+            self.unavailable, self.counts.stop_reason = found, StopReason.DONE
             return
         self._tell(waiting_for=held, unavailable=found)
         self._take(min(max((found.retry_at - utc_now()).total_seconds(), 0.01), _EMPTY_POLL))
@@ -240,7 +241,7 @@ class BatchRun:
     def _settle(self, outcomes: Sequence[Outcome]) -> None:
         """Store what the labelers did, and count it only then."""
         for outcome in outcomes:
-            if self.holds.has_expired(outcome.claim):
+            if self.heartbeats.has_expired(outcome.claim):
                 outcome.kind = OutcomeKind.EXPIRED
         labelled = [outcome for outcome in outcomes if outcome.kind is OutcomeKind.LABELLED]
         if labelled and not self.dry_run:
@@ -248,7 +249,7 @@ class BatchRun:
             for outcome, result in zip(labelled, results, strict=True):
                 if isinstance(result, ClaimLost):
                     outcome.kind = OutcomeKind.LOST
-        self.holds.drop([outcome.claim for outcome in outcomes if not self._settle_one(outcome)])
+        self.heartbeats.drop([outcome.claim for outcome in outcomes if not self._settle_one(outcome)])
 
     def _settle_one(self, outcome: Outcome) -> bool:
         """Settle and count one outcome, whose label is stored by now; tell whether its claim is kept."""
@@ -256,7 +257,7 @@ class BatchRun:
         if kind is OutcomeKind.FAILED:
             return self._settle_failure(outcome)
         if kind is OutcomeKind.EXPIRED:
-            self.tally.counts["expired"] += 1
+            self.counts.counts["expired"] += 1
             self._add_failure(outcome, EXPIRED)
             self._count(outcome, "lost")
             return False
@@ -267,7 +268,7 @@ class BatchRun:
         if self.dry_run:
             self.kept.append((claim, DRY_RUN))
             if kind is OutcomeKind.LABELLED:
-                self.tally.labels[claim.item.call_id] = outcome.label
+                self.counts.labels[claim.item.call_id] = outcome.label
         if kind is OutcomeKind.SKIPPED and not self.dry_run:
             self._count(outcome, self.queue.skip(claim, outcome.reason))
         else:
@@ -276,21 +277,21 @@ class BatchRun:
 
     def _settle_failure(self, outcome: Outcome) -> bool:
         claim, reason, error = outcome.claim, outcome.reason, outcome.error
-        self.tally.counts["timed_out"] += outcome.timed_out
+        self.counts.counts["timed_out"] += outcome.timed_out
         self._add_failure(outcome, reason)
         is_kept = True
         if self.on_failure is OnFailure.RAISE or not isinstance(error, Exception):
             if self.error is None and error is not None:
                 self.error = error
                 error.add_note(f"while labelling item {claim.item.id!r} (call {claim.item.call_id!r})")
-            self.tally.counts[self.queue.release(claim, reason)] += 1
+            self.counts.counts[self.queue.release(claim, reason)] += 1
             is_kept = False
         elif self.dry_run:
             self.kept.append((claim, DRY_RUN))
         elif self.on_failure is OnFailure.RELEASE:
             self.kept.append((claim, reason))
         elif self.max_failures is None:
-            self.tally.counts[self.queue.skip(claim, reason)] += 1
+            self.counts.counts[self.queue.skip(claim, reason)] += 1
             is_kept = False
         else:
             self.row.append((claim, reason))
@@ -298,10 +299,10 @@ class BatchRun:
         return is_kept
 
     def _add_failure(self, outcome: Outcome, why: str | None) -> None:
-        self.tally.fail(outcome, why)
+        self.counts.fail(outcome, why)
         self.failures_in_row += 1
         if self.max_failures is not None and self.failures_in_row >= self.max_failures and not self._is_over():
-            self.tally.stop_reason = StopReason.FAILURES
+            self.counts.stop_reason = StopReason.FAILURES
 
     def _end_row(self) -> None:
         self.failures_in_row = 0
@@ -309,15 +310,15 @@ class BatchRun:
 
     def _skip_row(self) -> None:
         """Skip the items of a row of failures; at the end of a run that they or an interrupt stopped they are released."""
-        if self.row and self.tally.stop_reason not in _OPEN_ENDED:
+        if self.row and self.counts.stop_reason not in _OPEN_ENDED:
             row, self.row = self.row, []
             for claim, reason in row:
-                self.tally.counts[self.queue.skip(claim, reason)] += 1
-            self.holds.drop([claim for claim, _ in row])
+                self.counts.counts[self.queue.skip(claim, reason)] += 1
+            self.heartbeats.drop([claim for claim, _ in row])
 
     def _count(self, outcome: Outcome, counted_as: str) -> None:
         del self.in_flight[key_of(outcome.claim)]
-        self.tally.add(outcome, counted_as)
+        self.counts.add(outcome, counted_as)
         if self.on_progress is not None:
             self._tell(newest=ItemResult(outcome.claim.item, counted_as, outcome.label, outcome.reason))
 
@@ -346,8 +347,8 @@ class BatchRun:
                 self._release(claim, reason)
 
     def _release(self, claim: Claim, reason: str | None) -> None:
-        self.tally.counts[self.queue.release(claim, reason)] += 1
-        self.holds.drop((claim,))
+        self.counts.counts[self.queue.release(claim, reason)] += 1
+        self.heartbeats.drop((claim,))
 
 
 _COUNTED_AS: Final = {OutcomeKind.LABELLED: "completed", OutcomeKind.SKIPPED: "skipped", OutcomeKind.LOST: "lost"}

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from annotation_queue.items import Claim, QueueItem, Unavailable
+    from annotation_queue.json_values import JsonValue
     from annotation_queue.queues import AnnotationQueues
-    from annotation_queue.values import JsonValue
 
 _Result = TypeVar("_Result")
 
@@ -37,7 +37,7 @@ LONGEST_WAIT: float = 2.0
 """Longest wait between two tries, in seconds."""
 
 
-class PatientQueue:
+class RetryingQueue:
     """A queue whose calls are tried again while its storage fails: busy, full, gone, or with an unknown outcome.
 
     Each of them may be repeated: what an unknown claim was granted comes back when its lease ends; a completion or a skip

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from annotation_queue.batch.labelers import Work
+from annotation_queue.batch.work import Work
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from annotation_queue.batch.labelers import Labeler, Outcome
-    from annotation_queue.batch.retries import Attempts
+    from annotation_queue.batch.labelers import Labeler
+    from annotation_queue.batch.retries import RetryPolicy
+    from annotation_queue.batch.work import Outcome
     from annotation_queue.items import Claim
 
 _WATCHES_PER_TIMEOUT: Final = 20
@@ -46,7 +47,7 @@ class ThreadLabelers:
     """
 
     def __init__(
-        self, labeler: Labeler, *, workers: int, attempts: Attempts, report: Callable[[Outcome], None]
+        self, labeler: Labeler, *, workers: int, attempts: RetryPolicy, report: Callable[[Outcome], None]
     ) -> None:
         self._labeler = labeler
         self._attempts = attempts
@@ -132,7 +133,7 @@ class ThreadLabelers:
             try:
                 return work.labelled(self._labeler(work.claim.item))
             except BaseException as error:  # noqa: BLE001 - what is no Exception is raised again in the caller's thread
-                judged = work.judge(error)
+                judged = work.failed(error)
             if not isinstance(judged, float):
                 return judged
             if work.left() == 0:

@@ -27,7 +27,8 @@ from annotation_queue.cli.common import (
 from annotation_queue.cli.jsonl import kind_of, parse_json
 from annotation_queue.errors import ClaimLost, InvalidValue, ItemNotFound
 from annotation_queue.items import Claim, UnavailableReason
-from annotation_queue.values import check_id, check_integer, check_json, check_text, utc_now
+from annotation_queue.json_values import check_json
+from annotation_queue.values import check_id, check_integer, check_text, utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

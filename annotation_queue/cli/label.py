@@ -14,8 +14,8 @@ import attrs
 import click
 
 from annotation_queue.batch.api import run_batches
-from annotation_queue.batch.labelers import failure_reason
 from annotation_queue.batch.report import OnFailure, StopReason
+from annotation_queue.batch.work import failure_reason
 from annotation_queue.cli.adding import add_records, input_options, target_queue
 from annotation_queue.cli.common import (
     FAILURES,

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from datetime import datetime
 
+    from annotation_queue.json_values import JsonValue
     from annotation_queue.query import ItemFilter
     from annotation_queue.repository import Repository
     from annotation_queue.sorting import SortBy
     from annotation_queue.states import AnnotationState, SkipPolicy
-    from annotation_queue.values import JsonValue
 
 _CHANGES: Final[dict[str, dict[str, Any]]] = {
     "nothing": {},

@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from annotation_queue.items import NewItem
+    from annotation_queue.json_values import JsonValue
     from annotation_queue.states import Transition
     from annotation_queue.testing.tables import Row
-    from annotation_queue.values import JsonValue
 
 
 class Model:

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
+    from annotation_queue.json_values import JsonValue
     from annotation_queue.query import ItemQuery, QueueQuery
     from annotation_queue.sorting import SortBy
-    from annotation_queue.values import JsonValue
 
 Row: TypeAlias = dict[str, Any]
 

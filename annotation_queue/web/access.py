@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import attrs
 
-from annotation_queue.values import check_id, check_texts
+from annotation_queue.json_values import check_texts
+from annotation_queue.values import check_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

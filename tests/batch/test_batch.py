@@ -19,9 +19,9 @@ from annotation_queue import (
     UnavailableReason,
     run_batch,
 )
-from annotation_queue.batch.labelers import OutcomeKind
-from annotation_queue.batch.retries import Attempts
+from annotation_queue.batch.retries import RetryPolicy
 from annotation_queue.batch.threads import ThreadLabelers
+from annotation_queue.batch.work import OutcomeKind
 from helpers.batches import fill, label_number, states
 from helpers.clocks import PATIENCE
 
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from annotation_queue import QueueItem
-    from annotation_queue.batch.labelers import Labeler, Outcome
+    from annotation_queue.batch.labelers import Labeler
+    from annotation_queue.batch.work import Outcome
 
 
 @pytest.mark.parametrize("workers", [1, 5])
@@ -69,7 +70,7 @@ def test_claims_that_come_one_by_one_are_worked_on_at_once(queues: AnnotationQue
     def label(_item: QueueItem) -> object:
         return together.wait(PATIENCE)
 
-    labelers = ThreadLabelers(label, workers=3, attempts=Attempts(most=1), report=outcomes.put)
+    labelers = ThreadLabelers(label, workers=3, attempts=RetryPolicy(most=1), report=outcomes.put)
     try:
         for claim in claims:
             labelers.submit((claim,))

@@ -21,7 +21,7 @@ from annotation_queue import (
     UnavailableReason,
     run_batch,
 )
-from annotation_queue.batch.heartbeats import Holds
+from annotation_queue.batch.heartbeats import Heartbeats
 from helpers.batches import fill, label_number, states
 from helpers.clocks import PATIENCE, wait_until
 
@@ -154,7 +154,7 @@ def test_a_heartbeat_that_the_storage_refuses_is_tried_again_and_a_lost_claim_is
     queues = Flaky(MemoryRepository(), "project")
     claim = queues.claim(fill(queues, 1), "model")
     assert claim
-    holds = Holds(queues, timedelta(seconds=0.03))
+    holds = Heartbeats(queues, timedelta(seconds=0.03))
     holds.add([claim], time.monotonic())
     wait_until(lambda: queues.beats == 3)
     wait_until(lambda: all(hold.is_lost for hold in holds._held.values()))

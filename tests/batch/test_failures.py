@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from annotation_queue import AnnotationQueues, BatchReport, OnFailure, SkipItem, run_batch
-from annotation_queue.batch import labelers, retries
+from annotation_queue.batch import retries, work
 from annotation_queue.batch import run as batch_run
-from annotation_queue.batch.retries import Attempts
+from annotation_queue.batch.retries import RetryPolicy
 from helpers.batches import fill, label_number, states
 
 if TYPE_CHECKING:
@@ -94,11 +94,11 @@ def test_an_error_that_cannot_be_printed_still_has_a_reason() -> None:
         def __str__(self) -> str:
             raise RuntimeError
 
-    assert labelers.failure_reason(Mute()) == "Mute"
+    assert work.failure_reason(Mute()) == "Mute"
 
 
 def test_waits_between_attempts_grow_up_to_a_bound() -> None:
-    longest, shortest = Attempts(chance=lambda: 0.0), Attempts(chance=lambda: 1.0)
+    longest, shortest = RetryPolicy(chance=lambda: 0.0), RetryPolicy(chance=lambda: 1.0)
     assert [longest.retry_wait(attempt) for attempt in (1, 2, 3, 4)] == [0.5, 1.0, 2.0, 4.0]
     assert [shortest.retry_wait(attempt) for attempt in (1, 2, 3, 4)] == [0.25, 0.5, 1.0, 2.0]
     assert longest.retry_wait(10_000) == retries.MAX_RETRY_WAIT

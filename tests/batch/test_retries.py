@@ -1,4 +1,4 @@
-"""The batch runner: waits between attempts, hints, a ceiling on calls, rows of failures."""
+"""The batch runner: waits between attempts, hints, a limit on the rate of calls, rows of failures."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ from annotation_queue import (
     StopReason,
     run_batch,
 )
-from annotation_queue.batch.labelers import MAX_DELAY, OutcomeKind, Work
-from annotation_queue.batch.retries import Attempts, Ceiling
+from annotation_queue.batch.labelers import MAX_DELAY
+from annotation_queue.batch.retries import RateLimit, RetryPolicy
+from annotation_queue.batch.work import OutcomeKind, Work
 from helpers.batches import fill, interrupt, label_number, states
 from helpers.clocks import wait_until
 
@@ -65,19 +66,19 @@ def test_a_hint_is_waited_for_and_at_most_a_tenth_more(queues: AnnotationQueues)
     claim = queues.claim(fill(queues, 1), "model")
     assert claim
     for chance, expected in ((0.0, 90.0), (1.0, 99.0)):
-        work = Work(claim, Attempts(most=1, chance=lambda chance=chance: chance))  # type: ignore[misc]
+        work = Work(claim, RetryPolicy(most=1, chance=lambda chance=chance: chance))  # type: ignore[misc]
         work.begin()
-        assert work.judge(RetryLater(timedelta(seconds=90))) == pytest.approx(expected)
+        assert work.failed(RetryLater(timedelta(seconds=90))) == pytest.approx(expected)
 
 
 def test_growing_waits_go_on_where_they_were_after_a_hint(queues: AnnotationQueues) -> None:
     claim = queues.claim(fill(queues, 1), "model")
     assert claim
-    work = Work(claim, Attempts(most=3, chance=lambda: 0.0))
+    work = Work(claim, RetryPolicy(most=3, chance=lambda: 0.0))
     waits = []
     for error in (ValueError(), RetryLater(7), ValueError(), RetryLater(8), ValueError()):
         work.begin()
-        waits.append(work.judge(error))
+        waits.append(work.failed(error))
     assert waits[:-1] == [0.5, 7.0, 1.0, 8.0]
     assert getattr(waits[-1], "kind", None) is OutcomeKind.FAILED
 
@@ -120,11 +121,11 @@ def test_an_interrupt_ends_the_wait_for_a_hint(queues: AnnotationQueues, shape: 
 )
 def test_a_ceiling_holds_within_any_time(rate: float, gaps: list[float], window: float) -> None:
     now = 1_000.0
-    ceiling = Ceiling(rate, clock=lambda: now)
+    rate_limit = RateLimit(rate, clock=lambda: now)
     starts = []
     for gap in gaps:
         now += gap
-        starts.append(now + ceiling.wait())
+        starts.append(now + rate_limit.wait())
     assert starts == sorted(starts)
     for first in starts:
         within = sum(first <= start <= first + window for start in starts)
@@ -133,8 +134,8 @@ def test_a_ceiling_holds_within_any_time(rate: float, gaps: list[float], window:
 
 def test_a_ceiling_lets_nothing_wait_that_came_late_enough() -> None:
     times = iter([0.0, 0.25, 10.0, 10.0])
-    ceiling = Ceiling(4, clock=lambda: next(times))
-    assert [ceiling.wait() for _ in range(4)] == [0.0, 0.0, 0.0, 0.25]
+    rate_limit = RateLimit(4, clock=lambda: next(times))
+    assert [rate_limit.wait() for _ in range(4)] == [0.0, 0.0, 0.0, 0.25]
 
 
 def test_calls_are_spaced_in_a_run(queues: AnnotationQueues, shape: Callable[[Labeler], Labeler]) -> None:

@@ -13,8 +13,8 @@ import pytest
 
 from annotation_queue import AnnotationQueues, BatchReport, OnFailure, StopReason, run_batch
 from annotation_queue.batch import run as batch_run
-from annotation_queue.batch.labelers import Work
-from annotation_queue.batch.retries import Attempts
+from annotation_queue.batch.retries import RetryPolicy
+from annotation_queue.batch.work import Work
 from helpers.batches import fill, interrupt, label_number, states
 from helpers.clocks import PATIENCE, wait_until
 
@@ -169,7 +169,7 @@ def test_a_coroutine_that_blocks_the_loop_costs_its_item_only(queues: Annotation
 def test_attempts_share_the_time_and_waits_between_them_do_not_count(queues: AnnotationQueues) -> None:
     claim = queues.claim(fill(queues, 1), "model")
     assert claim
-    work = Work(claim, Attempts(timeout=60.0))
+    work = Work(claim, RetryPolicy(timeout=60.0))
     assert work.overdue() == float("-inf")
     work.begin()
     assert -60.0 <= work.overdue() < 0
@@ -189,7 +189,7 @@ def test_a_call_that_ends_while_it_is_timed_neither_breaks_the_watch_nor_counts_
 ) -> None:
     claim = queues.claim(fill(queues, 1), "model")
     assert claim
-    work = Work(claim, Attempts(timeout=60.0))
+    work = Work(claim, RetryPolicy(timeout=60.0))
     now = 100.0
     meanwhile: list[Callable[[], object]] = []  # what another thread does at the moment when the clock is read
 

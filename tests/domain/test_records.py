@@ -14,20 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from annotation_queue import AnnotationQueue, AnnotationState, ItemFilter, NewItem, Progress, SkipPolicy, Transition
+from annotation_queue.counters import changes, counts_of, live_and_unfinished
 from annotation_queue.items import admit
-from annotation_queue.records import (
-    NEW,
-    Change,
-    ItemRecord,
-    Standing,
-    change_of,
-    count_change,
-    live_and_unfinished,
-    merge,
-    one_finishes,
-    standing,
-    tally,
-)
+from annotation_queue.records import NEW, Change, ItemRecord, Standing, change_of, merge, one_finishes, standing
 from annotation_queue.states import ALWAYS, UNSTARTED, grant
 from annotation_queue.values import from_micros, to_micros
 
@@ -175,7 +164,7 @@ def test_an_item_counts_once_for_itself_and_once_for_everybody_who_touched_it(
     expected |= {(who, state) for who, state in states.items() if state is not UNSTARTED}
     expected |= {(None, "settled")} if {COMPLETED, SKIPPED} & set(states.values()) else set()
     expected |= {(None, "finished")} if len(done) >= needed else set()
-    assert tally(told, progresses) == dict.fromkeys(expected, 1)
+    assert counts_of(told, progresses) == dict.fromkeys(expected, 1)
 
 
 @pytest.mark.parametrize("who", ["ann", "bob", "cy", "dee"])
@@ -209,10 +198,10 @@ def test_a_change_moves_the_counters_by_what_it_adds_to_the_tally(
     change = change_of(stored, tuple(itertools.starmap(progress, sorted(changed.items()))), ())
 
     after = merge(stored.progresses, change.progresses)
-    expected = Counter(tally(standing(after, of), after))
-    expected.subtract(tally(standing(stored.progresses, of), stored.progresses))
+    expected = Counter(counts_of(standing(after, of), after))
+    expected.subtract(counts_of(standing(stored.progresses, of), stored.progresses))
 
-    assert count_change(stored, change) == {key: n for key, n in expected.items() if n}
+    assert changes(stored, change) == {key: n for key, n in expected.items() if n}
 
 
 @given(st.integers(1, 3), st.sampled_from(SkipPolicy))
@@ -228,7 +217,7 @@ def test_the_counters_tell_how_many_items_live_and_are_unfinished(
 ) -> None:
     of = queue(needed, policy)
     stored = [tuple(itertools.starmap(progress, sorted(states.items()))) for states in items.values()]
-    counts = Counter(key for each in stored for key in tally(standing(each, of), each))
+    counts = Counter(key for each in stored for key in counts_of(standing(each, of), each))
     unfinished = [each for each in stored if not standing(each, of).finished]
     assert live_and_unfinished(counts) == (len(stored), len(unfinished))
 

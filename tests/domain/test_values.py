@@ -14,11 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from annotation_queue import InvalidQuery, InvalidValue, utc_now, uuid7
+from annotation_queue.json_values import MAX_JSON_BYTES, MAX_JSON_DEPTH, check_texts, copy_json, dump_json, load_json
 from annotation_queue.states import AnnotationState
 from annotation_queue.values import (
     MAX_INTEGER,
-    MAX_JSON_BYTES,
-    MAX_JSON_DEPTH,
     MAX_LEASE,
     MAX_TEXT_BYTES,
     MIN_INTEGER,
@@ -26,14 +25,10 @@ from annotation_queue.values import (
     check_integer,
     check_lease,
     check_text,
-    check_texts,
     check_time,
-    copy_json,
     describe,
-    dump_json,
     from_micros,
     lease_end,
-    load_json,
     to_micros,
 )
 

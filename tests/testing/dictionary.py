@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 
+from annotation_queue.counters import counts_of, stats_of
 from annotation_queue.errors import Conflict, ItemNotFound, QueueNotFound, StorageError
 from annotation_queue.items import AddedItems, Claim, explain_unavailable
 from annotation_queue.query import search_text
-from annotation_queue.records import ItemRecord, change_of, standing, stats_of, tally, view
+from annotation_queue.records import ItemRecord, change_of, standing, view
 from annotation_queue.states import aggregate, claimable_at, grant
 from annotation_queue.values import lease_end
 
@@ -224,7 +225,7 @@ class MyRepository:
     def _count(self, queue: AnnotationQueue) -> QueueStats:
         counts: dict[tuple[str | None, str], int] = {}
         for row in self._live(queue.id):
-            for key, n in tally(standing(row.work(), queue), row.work()).items():
+            for key, n in counts_of(standing(row.work(), queue), row.work()).items():
                 counts[key] = counts.get(key, 0) + n
         return stats_of(queue.id, counts)
 

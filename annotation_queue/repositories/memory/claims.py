@@ -51,7 +51,7 @@ class _Blocked:
             self.waiting.discard(key)
 
 
-class Claims:
+class ClaimIndex:
     """The unfinished live items of a queue, arranged for claims.
 
     An item is open where an annotator without progress on it may claim it at any time, and held where only from a time

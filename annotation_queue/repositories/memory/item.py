@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from annotation_queue.json_values import load_json, write_json
 from annotation_queue.records import NEW, make_record, merge, view
 from annotation_queue.states import UNSTARTED, aggregate, make_progress
-from annotation_queue.values import load_json, to_micros, write_json
+from annotation_queue.values import to_micros
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

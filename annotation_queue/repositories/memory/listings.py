@@ -91,8 +91,8 @@ def id_reader(order: Order) -> Callable[[Key], str]:
     return itemgetter(next(index for index, by in enumerate(order.sort_by) if by.field == "id"))
 
 
-class Orders:
-    """Orders of a queue's live items, selections of them, and which items have which value of a field.
+class Listings:
+    """Listings of a queue's live items, selections of them, and which items have which value of a field.
 
     Each is arranged at its first use, in O(n log n), O(n) and O(n), and kept current from then on. An order or a selection
     costs O(log n) for each item that comes, goes or changes in it; a field O(1) for each that comes or goes.

@@ -41,10 +41,10 @@ def find_page(stored: StoredQueue, query: ItemQuery) -> ItemPage:
     Raises:
         InvalidCursor: The cursor is not one of this queue, sort and perspective.
     """
-    return _Search(stored, query).page()
+    return Selection(stored, query).page()
 
 
-class _Search:
+class Selection:
     """One query over one queue."""
 
     def __init__(self, stored: StoredQueue, query: ItemQuery) -> None:
@@ -58,6 +58,7 @@ class _Search:
         self._states = query.filter.annotation_states
 
     def page(self) -> ItemPage:
+        """Read the page."""
         query, queue = self._query, self._stored.queue
         after = query.after(queue)
         behind = None if after is None else self._order.key(after)

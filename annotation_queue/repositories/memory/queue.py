@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from annotation_queue.records import FINISHED, SETTLED, change_of, make_record, standing, stats_of, tally
+from annotation_queue.counters import FINISHED, SETTLED, counts_of, stats_of
+from annotation_queue.records import change_of, make_record, standing
 from annotation_queue.repositories.history_check import history_problems
-from annotation_queue.repositories.memory.claims import Claims
+from annotation_queue.repositories.memory.claims import ClaimIndex
 from annotation_queue.repositories.memory.item import StoredItem, deleted
-from annotation_queue.repositories.memory.listings import Orders
+from annotation_queue.repositories.memory.listings import Listings
 from annotation_queue.repositories.memory.sorted_keys import SortedKeys
 from annotation_queue.states import UNSTARTED, AnnotationState
 
@@ -40,8 +41,8 @@ class StoredQueue:
         """The live items in queue order."""
         self.calls: dict[str, str] = {}
         """Call id -> id of the live item."""
-        self.claims = Claims(self.find)
-        self.orders = Orders(self.in_order, items)
+        self.claims = ClaimIndex(self.find)
+        self.orders = Listings(self.in_order, items)
         self._in_state = dict.fromkeys(AnnotationState, 0)
         self._settled = 0
         self._finished = 0
@@ -120,7 +121,7 @@ class StoredQueue:
             self.policy_revision += after.deleted_at is not None
             return
         self.policy_revision += 1
-        claims = Claims(self.find)
+        claims = ClaimIndex(self.find)
         self._finished = 0
         for stored in self.live():
             if stored.progresses:
@@ -134,7 +135,7 @@ class StoredQueue:
         return stats_of(self.queue.id, self._counts())
 
     def _counts(self) -> dict[tuple[str | None, str], int]:
-        """Sum up what `tally` says of every live item, without zeros."""
+        """Sum up what `counts_of` says of every live item, without zeros."""
         counts: dict[tuple[str | None, str], int] = {(None, SETTLED): self._settled, (None, FINISHED): self._finished}
         counts.update(((None, state), n) for state, n in self._in_state.items())
         for name, by_state in self._by_annotator.items():
@@ -171,7 +172,7 @@ class StoredQueue:
         wrong += self.claims.check(live, self.queue)
         wrong += self.orders.check(live)
         wrong += [each for stored in live for each in self._check_item(stored)]
-        counts = Counter(key for stored in live for key in tally(stored.standing, stored.progresses))
+        counts = Counter(key for stored in live for key in counts_of(stored.standing, stored.progresses))
         if counts != self._counts():
             wrong.append("the counts are not those of the live items")
         return tuple(f"queue {queue_id!r}: {each}" for each in wrong)

@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 if TYPE_CHECKING:
     from annotation_queue.items import AnnotationQueue
 
-Place: TypeAlias = tuple[int, int, str]
+QueueKey: TypeAlias = tuple[int, int, str]
 """What sorts in queue order: ``priority_down``, ``created_at`` and the key of ``id``."""
 Version: TypeAlias = tuple[int, int, int]
 """A queue as it was once: its number, revision and time of update in microseconds."""
 Revision: TypeAlias = tuple[int, int, int, int]
 """What `ItemRecord.revision` is here: number and revision of the queue, number and revision of the item."""
-FIRST_PLACE: Final[Place] = (-(1 << 63), -(1 << 63), "")
+FIRST_PLACE: Final[QueueKey] = (-(1 << 63), -(1 << 63), "")
 _LONGEST_ID: Final = 1_024
 _LONGEST_KEPT: Final = 16_384
 _MOST_KEPT: Final = 4_096
 _MOST_MARKS: Final = 65_536
 
 
-class Known:
-    """Queues by their versions, the newest version seen of each, and marks.
+class Cache:
+    """Queues by their versions, the newest version seen of each, and low-water marks.
 
     A version never means another queue once it is committed, and the number in it never changes. A mark is a place before
     which an annotator has settled every open item of a queue; it is good as long as the count that stands beside it is what
@@ -32,7 +32,7 @@ class Known:
     def __init__(self) -> None:
         self.versions: dict[str, Version] = {}
         self.queues: dict[Version, AnnotationQueue] = {}
-        self.marks: dict[tuple[int, str], tuple[int, Place]] = {}
+        self.low_water_marks: dict[tuple[int, str], tuple[int, QueueKey]] = {}
 
     def keep(self, version: Version, queue: AnnotationQueue) -> None:
         """Keep a queue that is committed."""
@@ -51,8 +51,8 @@ class Known:
         version = self.versions.get(queue_id)
         return None if version is None else self.queues.get(version)
 
-    def set_mark(self, queue: int, annotator: str, openings: int, place: Place) -> None:
+    def set_low_water_mark(self, queue: int, annotator: str, openings: int, place: QueueKey) -> None:
         """Keep a mark, and how often items of the queue had become open when it was found."""
-        if len(self.marks) >= _MOST_MARKS:
-            self.marks.clear()
-        self.marks[queue, annotator] = openings, place
+        if len(self.low_water_marks) >= _MOST_MARKS:
+            self.low_water_marks.clear()
+        self.low_water_marks[queue, annotator] = openings, place

@@ -6,10 +6,11 @@ from collections import Counter
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from annotation_queue.counters import counts_of
 from annotation_queue.query import search_text
-from annotation_queue.records import standing, tally
+from annotation_queue.records import standing
 from annotation_queue.repositories.history_check import history_problems
-from annotation_queue.repositories.postgres.texts import integers
+from annotation_queue.repositories.postgres.statements import integers
 from annotation_queue.repositories.sql.chunks import spans
 from annotation_queue.repositories.sql.files import load_statements
 from annotation_queue.repositories.sql.rows import STATES, micros_or_none, queue_of
@@ -78,7 +79,7 @@ def _of_items(
     for num, state, annotator, *counts in session.composed(_SQL["kept_standing"], given):
         record = records[num]
         derived = standing(record.progresses, queue[2])
-        counted.update(tally(derived, record.progresses))
+        counted.update(counts_of(derived, record.progresses))
         kept = (STATES[state], None if annotator is None else session.text(queue[0], annotator), *counts)
         claimable_at = micros_or_none(derived.claimable_at)
         if kept != (derived.state, derived.annotator_id, derived.completed, derived.skipped, claimable_at):

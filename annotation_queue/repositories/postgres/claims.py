@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from annotation_queue.counters import live_and_unfinished
 from annotation_queue.items import explain_unavailable, make_claim
-from annotation_queue.records import change_of, live_and_unfinished, one_finishes, view
+from annotation_queue.records import change_of, one_finishes, view
 from annotation_queue.repositories.postgres.cache import FIRST_PLACE
 from annotation_queue.repositories.postgres.texts import key_of
 from annotation_queue.repositories.sql.rows import time_or_none
@@ -17,11 +18,11 @@ if TYPE_CHECKING:
 
     from annotation_queue.items import AnnotationQueue, Claim, Unavailable
     from annotation_queue.records import Change, ItemRecord
-    from annotation_queue.repositories.postgres.cache import Place
+    from annotation_queue.repositories.postgres.cache import QueueKey
     from annotation_queue.repositories.postgres.session import LiveQueue, Session
 
 
-def first_place(session: Session, num: int, queue: AnnotationQueue | None, annotator: str) -> Place:
+def first_place(session: Session, num: int, queue: AnnotationQueue | None, annotator: str) -> QueueKey:
     """Find a place before which an annotator can claim no open item; the greater it is, the less has to be passed.
 
     Where settling an item leaves it open for others, an annotator who has done many would otherwise pass all of them at every
@@ -37,12 +38,12 @@ def first_place(session: Session, num: int, queue: AnnotationQueue | None, annot
         return FIRST_PLACE
     # Read before the place is looked for: what is opened in between makes the mark worthless, not wrong.
     openings = session.value("openings", (num,))
-    known, mark = session.known.marks.get((num, annotator), (-1, FIRST_PLACE))
+    known, mark = session.cache.low_water_marks.get((num, annotator), (-1, FIRST_PLACE))
     if known != openings:
         mark = FIRST_PLACE
     row = session.row("first_unsettled", (num, *mark, annotator)) or session.row("last_open", (num,))
-    place: Place = mark if row is None else (row[0], row[1], row[2])
-    session.known.set_mark(num, annotator, openings, place)
+    place: QueueKey = mark if row is None else (row[0], row[1], row[2])
+    session.cache.set_low_water_mark(num, annotator, openings, place)
     return place
 
 
@@ -62,7 +63,7 @@ def claim(
         The claims in queue order. None of them may be since somebody else has what is left locked; `explain` tells.
     """
     num, annotator = session.num(queue_id), key_of(annotator_id)
-    start = first_place(session, num, session.known.newest(queue_id), annotator)
+    start = first_place(session, num, session.cache.newest(queue_id), annotator)
     opened, expired = _wanted(num, annotator, start, to_micros(at), limit)
     found = session.rows("lock_claimable", (*opened, *expired, num))
     queue = session.live_queue(found[0][:3] if found else None, project_id, queue_id)
@@ -87,7 +88,7 @@ def claim(
 
 
 def _wanted(
-    num: int, annotator: str, start: Place, now: int, limit: int
+    num: int, annotator: str, start: QueueKey, now: int, limit: int
 ) -> tuple[tuple[object, ...], tuple[object, ...]]:
     """Give the values of ``open_items`` and of ``expired_items``."""
     return (num, *start, now, annotator, limit), (num, now, now, annotator, limit)

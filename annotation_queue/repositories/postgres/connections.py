@@ -109,7 +109,7 @@ def translate(error: BaseException, name: str) -> StorageError:
     return StorageError(f"{name} could not be used ({told}); nothing was written")
 
 
-class Pool:
+class Connections:
     """A pool of connections to one schema: one transaction uses one at a time, and no process those of another.
 
     Nothing is set on a connection for longer than a transaction, so that a pooler such as PgBouncer may stand in between.
@@ -317,7 +317,7 @@ class Transaction:
         patient: Whether its statements may take any time.
     """
 
-    def __init__(self, pool: Pool, begin: str, *, writes: bool = False, patient: bool = False) -> None:
+    def __init__(self, pool: Connections, begin: str, *, writes: bool = False, patient: bool = False) -> None:
         self._pool = pool
         self._begin = begin
         self._writes = writes

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Final, cast
 import attrs
 from psycopg.errors import UniqueViolation
 
+from annotation_queue.counters import FINISHED, counts_of
 from annotation_queue.errors import Conflict
 from annotation_queue.items import AddedItems
-from annotation_queue.records import FINISHED, NEW, Change, standing, tally
-from annotation_queue.repositories.postgres.texts import integers, key_of
+from annotation_queue.records import NEW, Change, standing
+from annotation_queue.repositories.postgres.statements import integers
+from annotation_queue.repositories.postgres.texts import key_of
 from annotation_queue.repositories.sql.chunks import make_new, spans
 from annotation_queue.repositories.sql.rows import json_or_none, micros_or_none, settled_by
 from annotation_queue.values import to_micros
@@ -60,7 +62,7 @@ def add_items(
             # Somebody who adds to another queue was faster; the calls of this one are ours alone.
             raise Conflict("an item's id is taken") from error
         added += made
-    session.count(queue[0], {key: n * len(added) for key, n in tally(NEW, ()).items()}, opened=bool(added))
+    session.count(queue[0], {key: n * len(added) for key, n in counts_of(NEW, ()).items()}, opened=bool(added))
     return AddedItems(added=tuple(added), duplicates=given - len(added))
 
 
@@ -96,7 +98,7 @@ def remove_items(session: Session, queue: LiveQueue, item_ids: Iterable[str], at
     counts: Counter[tuple[str | None, str]] = Counter()
     for span in spans([1] * len(nums)):
         for record in session.records(queue, session.live_rows(queue, nums[span]).values()).values():
-            counts.subtract(tally(standing(record.progresses, queue[2]), record.progresses))
+            counts.subtract(counts_of(standing(record.progresses, queue[2]), record.progresses))
     removed = integers(nums)
     session.rows("delete_items", (queue[0], removed, to_micros(at), queue[0], removed))
     session.count(queue[0], counts)

@@ -8,13 +8,13 @@ from contextlib import suppress
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
+from annotation_queue.counters import stats_of
 from annotation_queue.errors import Conflict, StorageBusy, StorageError
 from annotation_queue.query import search_text
-from annotation_queue.records import stats_of
 from annotation_queue.repositories.postgres import claims as postgres_claims
-from annotation_queue.repositories.postgres.cache import Known
+from annotation_queue.repositories.postgres.cache import Cache
 from annotation_queue.repositories.postgres.check import problems
-from annotation_queue.repositories.postgres.connections import Pool
+from annotation_queue.repositories.postgres.connections import Connections
 from annotation_queue.repositories.postgres.items import add_items, refresh, remove_items
 from annotation_queue.repositories.postgres.queries import query_items
 from annotation_queue.repositories.postgres.schema import prepare
@@ -88,7 +88,7 @@ class PostgresRepository:
             raise refuse("max_connections", max_connections, "an int of at least 1")
         if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout <= _LONGEST_TIMEOUT:
             raise refuse("timeout", timeout, f"a number of seconds, above 0 and at most {_LONGEST_TIMEOUT:,}")
-        self._pool = Pool(
+        self._pool = Connections(
             conninfo,
             schema,
             pool,
@@ -96,7 +96,7 @@ class PostgresRepository:
             timeout=timeout,
             prepare_threshold=prepare_threshold,
         )
-        self._known = Known()
+        self._cache = Cache()
         try:
             prepare(self._pool)
         except BaseException:
@@ -278,7 +278,7 @@ class PostgresRepository:
         self.close()
 
     def _reading(self, *, custom: bool = False) -> Session:
-        return Session(self._pool.reading(custom=custom), self._known)
+        return Session(self._pool.reading(custom=custom), self._cache)
 
     def _writing(
         self,
@@ -290,7 +290,7 @@ class PostgresRepository:
         waits: bool = False,
     ) -> Session:
         begun = self._pool.writing(shared, alone=alone, adding=adding, custom=custom, waits=waits)
-        return Session(begun, self._known)
+        return Session(begun, self._cache)
 
     def _num(self, queue_id: str) -> int:
         """Find the number of a queue of any project, which is what it is locked by.
@@ -298,8 +298,8 @@ class PostgresRepository:
         Raises:
             QueueNotFound: There is none; whether it is live, and of which project, is looked at when it is locked.
         """
-        known = self._known.versions.get(queue_id)
-        if known is not None:
-            return known[0]
+        newest = self._cache.versions.get(queue_id)
+        if newest is not None:
+            return newest[0]
         with self._reading() as session:
             return session.num(queue_id)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     import psycopg
 
-    from annotation_queue.repositories.postgres.connections import Pool
+    from annotation_queue.repositories.postgres.connections import Connections
 
 MIGRATIONS: Final = load_migrations("postgres")
 """For each version the statements that lead to it."""
@@ -27,7 +27,7 @@ GROUP BY n.oid
 """
 
 
-def prepare(pool: Pool, migrations: Sequence[Iterable[str]] = MIGRATIONS) -> None:
+def prepare(pool: Connections, migrations: Sequence[Iterable[str]] = MIGRATIONS) -> None:
     """Make sure that the schema has our newest version; nothing outside it is touched.
 
     Args:
@@ -63,7 +63,7 @@ def prepare(pool: Pool, migrations: Sequence[Iterable[str]] = MIGRATIONS) -> Non
         cursor.execute("UPDATE annotation_queue_schema SET version = %s", (newest,))
 
 
-def _our_version(cursor: psycopg.Cursor[Any], pool: Pool, newest: int) -> int:
+def _our_version(cursor: psycopg.Cursor[Any], pool: Connections, newest: int) -> int:
     """Read the schema version; 0 for a schema that holds nothing yet, -1 for none."""
     exists, tables, ours = _one(cursor, _TABLES, (pool.schema,))
     if not exists:

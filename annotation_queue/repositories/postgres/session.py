@@ -7,10 +7,12 @@ from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, cast
 
+from annotation_queue.counters import changes
 from annotation_queue.errors import Conflict, ItemNotFound, QueueNotFound
 from annotation_queue.items import make_item
-from annotation_queue.records import ItemRecord, count_change, make_record
-from annotation_queue.repositories.postgres.texts import SQL, integers, is_long, key_of, placed
+from annotation_queue.records import ItemRecord, make_record
+from annotation_queue.repositories.postgres.statements import SQL, integers, placed
+from annotation_queue.repositories.postgres.texts import is_long, key_of
 from annotation_queue.repositories.sql.rows import (
     KIND_NAMES,
     RANKS,
@@ -33,16 +35,16 @@ if TYPE_CHECKING:
 
     from annotation_queue.items import AnnotationQueue, QueueItem
     from annotation_queue.records import Change
-    from annotation_queue.repositories.postgres.cache import Known, Revision
+    from annotation_queue.repositories.postgres.cache import Cache, Revision
     from annotation_queue.repositories.postgres.connections import Transaction
     from annotation_queue.states import Progress
 
 OPENINGS: Final = "openings"
-"""Counts how often items became open or work was reopened, beside what `records.tally` counts."""
+"""Counts how often items became open or work was reopened, beside what `counters.counts_of` counts."""
 _COUNTED: Final = (*KIND_NAMES, OPENINGS)
 
 Counts: TypeAlias = "Mapping[tuple[str | None, str], int]"
-"""As `records.tally` keys them."""
+"""As `counters.counts_of` keys them."""
 LiveQueue: TypeAlias = "tuple[int, int, AnnotationQueue]"
 """Number, revision and entity of a queue."""
 
@@ -52,11 +54,11 @@ class Session:
 
     Args:
         transaction: The transaction, which the session enters and leaves.
-        known: What is known of the schema's queues.
+        cache: What is known of the schema's queues.
     """
 
-    def __init__(self, transaction: Transaction, known: Known) -> None:
-        self.known = known
+    def __init__(self, transaction: Transaction, cache: Cache) -> None:
+        self.cache = cache
         self._transaction = transaction
         self._texts: dict[tuple[int, str], str] = {}
         self._cursor: Cursor[TupleRow]
@@ -137,9 +139,9 @@ class Session:
         Raises:
             QueueNotFound: There is none; whether it is live, and of which project, is not looked at.
         """
-        known = self.known.versions.get(queue_id)
-        if known is not None:
-            return known[0]
+        newest = self.cache.versions.get(queue_id)
+        if newest is not None:
+            return newest[0]
         version = self.row("queue_by_id", (queue_id,))
         if version is None:
             raise QueueNotFound(queue_id)
@@ -147,11 +149,11 @@ class Session:
 
     def _queue_of(self, version: Sequence[Any]) -> LiveQueue:
         num, revision, updated_at = version
-        queue = self.known.queues.get((num, revision, updated_at))
+        queue = self.cache.queues.get((num, revision, updated_at))
         if queue is None:
             (columns,) = self.rows("queue_by_num", (num,))
             queue = queue_of(columns)
-            self.known.keep((num, revision, updated_at), queue)
+            self.cache.keep((num, revision, updated_at), queue)
         return num, revision, queue
 
     def record(self, project_id: str, item_id: str, queue_id: str | None) -> ItemRecord:
@@ -292,7 +294,7 @@ class Session:
                 moved = (to_micros(each_step.at), RANKS[each_step.from_state], RANKS[each_step.to_state])
                 who = key_of(each_step.annotator_id)
                 transitions.append((queue, item, revision + 1, step, *moved, who, each_step.reason))
-            for (annotator_id, kind), n in count_change(record, change).items():
+            for (annotator_id, kind), n in changes(record, change).items():
                 counts[queue, key_of(annotator_id or ""), kind] += n
             counts[queue, "", OPENINGS] += change.opens
         locked = (integers(row[0] for row in work), integers(row[2] for row in work))  # type: ignore[misc]
@@ -308,7 +310,7 @@ class Session:
         self.rows("count", _arrays(_rows_of(summed), 9, 8))
 
     def counts(self, queues: Iterable[int]) -> dict[int, dict[tuple[str | None, str], int]]:
-        """Read the counters of queues, by number, keyed as `records.tally` does; a queue without any is not there."""
+        """Read the counters of queues, by number, keyed as `counters.counts_of` does; a queue without any is not there."""
         found: dict[int, dict[tuple[str | None, str], int]] = {}
         for queue, annotator, *row in self.rows("counters", (integers(queues),)):
             name = self.text(queue, annotator) if annotator else None

@@ -7,19 +7,20 @@ from datetime import timedelta
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
+from annotation_queue.counters import FINISHED, SETTLED
 from annotation_queue.errors import AnnotationQueueError, StorageCorrupt
 from annotation_queue.items import AnnotationQueue, make_queue
+from annotation_queue.json_values import load_json, write_json
 from annotation_queue.query import search_text
-from annotation_queue.records import FINISHED, SETTLED
 from annotation_queue.states import COMPLETED, SKIPPED, AnnotationState, Progress, SkipPolicy, make_progress
-from annotation_queue.values import from_micros, load_json, to_micros, write_json
+from annotation_queue.values import from_micros, to_micros
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime
 
+    from annotation_queue.json_values import JsonValue
     from annotation_queue.query import QueuePage, QueueQuery
-    from annotation_queue.values import JsonValue
 
 STATES: Final = tuple(AnnotationState)
 """The state of each rank."""

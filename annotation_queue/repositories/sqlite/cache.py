@@ -9,9 +9,9 @@ if TYPE_CHECKING:
 
 NEVER_MICROS: Final = (1 << 63) - 1
 """A time that never comes, in microseconds."""
-Place: TypeAlias = tuple[int, int, str]
+QueueKey: TypeAlias = tuple[int, int, str]
 """What sorts in queue order: ``priority_down``, ``created_at`` and ``id``."""
-FIRST_PLACE: Final[Place] = (-NEVER_MICROS - 1, -NEVER_MICROS - 1, "")
+FIRST_PLACE: Final[QueueKey] = (-NEVER_MICROS - 1, -NEVER_MICROS - 1, "")
 Revision: TypeAlias = tuple[int, int, int, int, int, int]
 """What `ItemRecord.revision` is here: number and revision of the queue, number and revision of the item, and where it stands in
 queue order, which never changes: ``priority_down`` and ``created_at``."""
@@ -21,15 +21,15 @@ LONGEST_KEPT: Final = 1_024
 _MOST_KEPT: Final = 65_536
 
 
-class Known:
-    """What numbers in the dictionary tables stand for, queues by number and revision, and marks, kept in memory.
+class Cache:
+    """What numbers in the dictionary tables stand for, queues by number and revision, and low-water marks, kept in memory.
 
     None of it ever changes once it is committed, so nothing kept can be stale; a mark is good as long as the queue's count
     that stands beside it is what the transaction reads. It is bounded: long texts are not kept, and everything is dropped
     when there is too much.
     """
 
-    __slots__ = ("fields", "marks", "nums", "op_names", "queues", "texts")
+    __slots__ = ("fields", "low_water_marks", "nums", "op_names", "queues", "texts")
 
     def __init__(self) -> None:
         self.texts: dict[int, str] = {}
@@ -37,9 +37,9 @@ class Known:
         self.fields: dict[int, tuple[str, ...]] = {}
         self.op_names: dict[int, str] = {}
         self.queues: dict[tuple[int, int], AnnotationQueue] = {}
-        self.marks: dict[tuple[int, int], tuple[int, Place]] = {}
+        self.low_water_marks: dict[tuple[int, int], tuple[int, QueueKey]] = {}
 
-    def keep(self, learned: Known) -> None:
+    def keep(self, learned: Cache) -> None:
         """Keep what a transaction learned, now that it is committed."""
         for name in self.__slots__:
             new = getattr(learned, name)

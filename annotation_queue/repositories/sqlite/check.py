@@ -7,8 +7,9 @@ from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from annotation_queue.counters import counts_of
 from annotation_queue.query import search_text
-from annotation_queue.records import standing, tally
+from annotation_queue.records import standing
 from annotation_queue.repositories.history_check import history_problems
 from annotation_queue.repositories.sql.files import load_statements
 from annotation_queue.repositories.sql.rows import ALWAYS_MICROS, STATES, UNREADABLE, micros_or_none, queue_of
@@ -16,7 +17,7 @@ from annotation_queue.repositories.sqlite import blocks as sqlite_blocks
 from annotation_queue.repositories.sqlite.blocks import FIRST_BLOCK, block_problems
 from annotation_queue.repositories.sqlite.indexes import COUNTED
 from annotation_queue.repositories.sqlite.schema import newest_schema, schema_of
-from annotation_queue.repositories.sqlite.texts import SQL
+from annotation_queue.repositories.sqlite.statements import SQL
 from annotation_queue.states import make_transition
 from annotation_queue.values import from_micros
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from annotation_queue.repositories.sqlite.session import Session
 
 _SQL: Final = load_statements("sqlite/check")
-_COUNTED: Final = {lane.num: lane for lane in COUNTED}
+_COUNTED: Final = {index.num: index for index in COUNTED}
 
 
 def problems(session: Session) -> Iterator[str]:
@@ -94,15 +95,15 @@ def _of_queue(session: Session, num: int, revision: int) -> Iterator[str]:
 
 
 def _shapes_of_blocks(session: Session, num: int) -> Iterator[str]:
-    """Find blocks that are no blocks of their lane, whatever they count."""
+    """Find blocks that are no blocks of their index, whatever they count."""
     for number, a, b, item_id, n in session.execute(_SQL["block_shapes"], (num,)).fetchall():
-        lane = _COUNTED.get(number)
-        if lane is None:
-            yield f"a block is one of lane {number}, which there is not"
+        index = _COUNTED.get(number)
+        if index is None:
+            yield f"a block is one of index {number}, which there is not"
         elif n > 2 * sqlite_blocks.SIZE:
-            yield f"{lane.index} has a block of {n} items, which had to be split"
-        elif (a, b, item_id) != FIRST_BLOCK and any((a, b)[len(lane.columns) - 1 :]):
-            yield f"{lane.index} has a block that begins at {(a, b, item_id)}, in columns that it has not"
+            yield f"{index.index} has a block of {n} items, which had to be split"
+        elif (a, b, item_id) != FIRST_BLOCK and any((a, b)[len(index.columns) - 1 :]):
+            yield f"{index.index} has a block that begins at {(a, b, item_id)}, in columns that it has not"
 
 
 def _of_item(
@@ -115,7 +116,7 @@ def _of_item(
     """Find what is wrong with a live item; counts it, and adds when its lease ends where one keeps it from everybody."""
     record = session.record_by_num(num, queue)
     derived = standing(record.progresses, queue[2])
-    counted.update(tally(derived, record.progresses))
+    counted.update(counts_of(derived, record.progresses))
     state, annotator, *counted_so = session.execute(SQL["kept_standing"], (num,)).fetchone()
     kept = (STATES[state], session.text_or_none(annotator), *counted_so)
     claimable_at = micros_or_none(derived.claimable_at)

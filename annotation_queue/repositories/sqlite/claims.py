@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from annotation_queue.counters import live_and_unfinished
 from annotation_queue.items import explain_unavailable, make_claim
-from annotation_queue.records import change_of, live_and_unfinished, one_finishes, view
+from annotation_queue.records import change_of, one_finishes, view
 from annotation_queue.repositories.sql.rows import time_or_none
 from annotation_queue.repositories.sqlite.cache import FIRST_PLACE, NEVER_MICROS
-from annotation_queue.repositories.sqlite.texts import SQL
+from annotation_queue.repositories.sqlite.statements import SQL
 from annotation_queue.states import aggregate, grant
 from annotation_queue.values import lease_end, to_micros
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from annotation_queue.items import AnnotationQueue, Claim, Unavailable
-    from annotation_queue.repositories.sqlite.cache import Place
+    from annotation_queue.repositories.sqlite.cache import QueueKey
     from annotation_queue.repositories.sqlite.session import Session
 
 
@@ -53,7 +54,7 @@ def _first_claimable(
     return _earlier_expired(session, queue[0], annotator, now, found)
 
 
-def _first_unsettled(session: Session, queue: tuple[int, int, AnnotationQueue], annotator: int) -> Place:
+def _first_unsettled(session: Session, queue: tuple[int, int, AnnotationQueue], annotator: int) -> QueueKey:
     """Find the place of the first open item that the annotator has not settled, and mark it.
 
     Where settling an item leaves it open for others, an annotator who has done many would otherwise pass all of them at
@@ -66,7 +67,7 @@ def _first_unsettled(session: Session, queue: tuple[int, int, AnnotationQueue], 
     if place is None:
         place = session.execute(SQL["last_open"], (queue[0],)).fetchone() or mark
     if place != mark:
-        session.set_mark(queue[0], annotator, place)
+        session.set_low_water_mark(queue[0], annotator, place)
     return place  # type: ignore[no-any-return]
 
 
@@ -87,7 +88,7 @@ def _earlier_expired(
     return found
 
 
-def _place(row: tuple[Any, ...]) -> Place:
+def _place(row: tuple[Any, ...]) -> QueueKey:
     """Pick what sorts in queue order out of the columns of ``live_item``."""
     return row[14], row[12], row[2]
 

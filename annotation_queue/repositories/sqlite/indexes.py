@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from annotation_queue.sorting import Order, SortBy, SortValue
 
 Key: TypeAlias = tuple[int | str, ...]
-"""Values of the first columns of a lane, or of all of them."""
+"""Values of the first columns of an index, or of all of them."""
 
 
 @attrs.frozen
-class Lane:
+class Index:
     """An index of ``work``, after its queue.
 
     Args:
@@ -34,49 +34,49 @@ class Lane:
     num: int = 0
 
 
-IN_ORDER: Final = Lane("work_in_order", ("priority_down", "created_at", "id"), 1)
-BY_STATE: Final = Lane("work_by_state", ("state", "priority_down", "created_at", "id"))
-LANES: Final = (
+IN_ORDER: Final = Index("work_in_order", ("priority_down", "created_at", "id"), 1)
+BY_STATE: Final = Index("work_by_state", ("state", "priority_down", "created_at", "id"))
+INDEXES: Final = (
     IN_ORDER,
-    Lane("work_by_created", ("created_at", "id"), 2),
-    Lane("work_by_started", ("call_started_at", "id"), 3),
-    Lane("work_by_started_created", ("call_started_at", "created_at", "id"), 4),
-    Lane("work_by_id", ("id",), 5),
-    Lane("work_by_op", ("op", "id"), 6),
-    Lane("work_by_op_created", ("op", "created_at", "id"), 7),
-    Lane("work_by_updated", ("updated_at", "id")),
+    Index("work_by_created", ("created_at", "id"), 2),
+    Index("work_by_started", ("call_started_at", "id"), 3),
+    Index("work_by_started_created", ("call_started_at", "created_at", "id"), 4),
+    Index("work_by_id", ("id",), 5),
+    Index("work_by_op", ("op", "id"), 6),
+    Index("work_by_op_created", ("op", "created_at", "id"), 7),
+    Index("work_by_updated", ("updated_at", "id")),
 )
 """The lanes of whole orders. What annotating changes is not counted in blocks, except by state in queue order."""
-COUNTED: Final = tuple(lane for lane in LANES if lane.num)
+COUNTED: Final = tuple(index for index in INDEXES if index.num)
 """The lanes that are counted in blocks."""
 
 _COLUMNS: Final = {"call_op_name": "op", "priority": "priority_down"}
-_BY_COLUMNS: Final = {lane.columns: lane for lane in (*LANES, BY_STATE)}
+_BY_COLUMNS: Final = {index.columns: index for index in (*INDEXES, BY_STATE)}
 
 
 @attrs.frozen
-class Path:
-    """An order of items, read along a lane.
+class OrderPath:
+    """An order of items, read along an index.
 
     Args:
-        lane: The lane.
+        index: The index.
         fixed: The values of its first columns that every item has; the order is that of the columns after them.
         ups: Of each column, whether the order ascends in it. Operations stand in the order of their names, not of their
             numbers.
     """
 
-    lane: Lane
+    index: Index
     fixed: Key
     ups: tuple[bool, ...]
 
     @property
     def by_name(self) -> bool:
         """Whether the next column is that of the operations, which has to be read name by name."""
-        return self.lane.columns[len(self.fixed)] == "op"
+        return self.index.columns[len(self.fixed)] == "op"
 
-    def below(self, value: int | str) -> Path:
+    def below(self, value: int | str) -> OrderPath:
         """Give the path along the items that have this value in the next column."""
-        return Path(self.lane, (*self.fixed, value), self.ups)
+        return OrderPath(self.index, (*self.fixed, value), self.ups)
 
     @property
     def left(self) -> tuple[bool, ...]:
@@ -89,15 +89,15 @@ class Path:
         return len(set(self.left)) == 1
 
 
-def path_of(sort_by: Sequence[SortBy], fixed: dict[str, int]) -> Path | None:
-    """Find the lane along which an order can be read.
+def path_of(sort_by: Sequence[SortBy], fixed: dict[str, int]) -> OrderPath | None:
+    """Find the index along which an order can be read.
 
     Args:
         sort_by: The order, with its tie-break.
         fixed: Columns in which all wanted items have the same value, with the value.
 
     Returns:
-        The path, with as much fixed as a lane allows; None where no lane has this order.
+        The path, with as much fixed as an index allows; None where no index has this order.
     """
     fields = [by.field for by in sort_by]
     wanted = [by for by in sort_by[: fields.index("id") + 1] if by.field not in CONSTANT]
@@ -106,23 +106,23 @@ def path_of(sort_by: Sequence[SortBy], fixed: dict[str, int]) -> Path | None:
     for column, value in fixed.items():
         if column in columns:
             continue
-        lane = _BY_COLUMNS.get((column, *columns))
-        if lane is not None:
-            return Path(lane, (value,), (True, *ups))
-    lane = _BY_COLUMNS.get(columns)
-    if lane is None or lane is BY_STATE:
+        index = _BY_COLUMNS.get((column, *columns))
+        if index is not None:
+            return OrderPath(index, (value,), (True, *ups))
+    index = _BY_COLUMNS.get(columns)
+    if index is None or index is BY_STATE:
         return None
-    path = Path(lane, (), ups)
+    path = OrderPath(index, (), ups)
     return path.below(fixed["op"]) if path.by_name and "op" in fixed else path
 
 
-def key_of(path: Path, order: Order, values: Sequence[SortValue]) -> Key:
-    """Turn sort values into the values of the lane's columns that are not fixed; the name of an operation stays a name."""
+def key_of(path: OrderPath, order: Order, values: Sequence[SortValue]) -> Key:
+    """Turn sort values into the values of the index's columns that are not fixed; the name of an operation stays a name."""
     by_column = {
         _COLUMNS.get(each.name, each.name): ~value if each.name == "priority" and isinstance(value, int) else value
         for each, value in zip(order.fields, values, strict=True)
     }
-    return tuple(by_column[column] for column in path.lane.columns[len(path.fixed) :])  # type: ignore[misc]
+    return tuple(by_column[column] for column in path.index.columns[len(path.fixed) :])  # type: ignore[misc]
 
 
 Segment: TypeAlias = tuple[str, Key]

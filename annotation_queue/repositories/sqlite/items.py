@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, cast
 
 import attrs
 
+from annotation_queue.counters import FINISHED, counts_of
 from annotation_queue.errors import Conflict
 from annotation_queue.items import AddedItems
-from annotation_queue.records import FINISHED, NEW, Change, standing, tally
+from annotation_queue.records import NEW, Change, standing
 from annotation_queue.repositories.sql.chunks import make_new, spans
 from annotation_queue.repositories.sql.rows import json_or_none, micros_or_none, settled_by
-from annotation_queue.repositories.sqlite.blocks import admit, dismiss
-from annotation_queue.repositories.sqlite.texts import SQL
+from annotation_queue.repositories.sqlite.blocks import count_added, count_removed
+from annotation_queue.repositories.sqlite.statements import SQL
 from annotation_queue.values import to_micros
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def add_items(
         made = make_new(chunk, taken, make, queue[2])
         _insert(session, num, first + len(added), made, numbers)
         added += made
-    session.count(num, {key: n * len(added) for key, n in tally(NEW, ()).items()})
+    session.count(num, {key: n * len(added) for key, n in counts_of(NEW, ()).items()})
     if added:
         session.opened(num)
     return AddedItems(added=tuple(added), duplicates=given - len(added))
@@ -109,7 +110,7 @@ def _insert(
     ]
     session.executemany(SQL["add_work"], work)
     session.executemany(SQL["count_op"], ((n, num) for num, n in Counter(row[6] for row in work).items()))
-    admit(session, queue, [row[2:7] for row in work])
+    count_added(session, queue, [row[2:7] for row in work])
 
 
 def _lists(texts: Sequence[str]) -> Iterator[str]:
@@ -126,9 +127,9 @@ def remove_items(
         nums = {num for (num,) in session.execute(SQL["live_nums_by_id"], (wanted, queue[0])).fetchall()}
         for num in sorted(nums):
             record = session.record_by_num(num, queue)
-            counts = tally(standing(record.progresses, queue[2]), record.progresses)
+            counts = counts_of(standing(record.progresses, queue[2]), record.progresses)
             session.count(queue[0], {key: -n for key, n in counts.items()})
-            dismiss(session, queue[0], num)
+            count_removed(session, queue[0], num)
             session.execute(SQL["delete_item"], (to_micros(at), num))
             session.execute(SQL["delete_work"], (num,))
         removed |= nums

@@ -7,20 +7,20 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, cast
 
+from annotation_queue.counters import stats_of
 from annotation_queue.errors import Conflict
 from annotation_queue.query import search_text
-from annotation_queue.records import stats_of
 from annotation_queue.repositories.sql.chunks import CallerError, in_chunks
 from annotation_queue.repositories.sql.rows import STATES, page_of, queue_of, queue_row
 from annotation_queue.repositories.sqlite import claims as sqlite_claims
-from annotation_queue.repositories.sqlite.cache import Known
+from annotation_queue.repositories.sqlite.cache import Cache
 from annotation_queue.repositories.sqlite.check import problems
 from annotation_queue.repositories.sqlite.connections import SYNCHRONOUS, Connections
 from annotation_queue.repositories.sqlite.items import add_items, refresh, remove_items
 from annotation_queue.repositories.sqlite.queries.selection import query_items
 from annotation_queue.repositories.sqlite.schema import prepare
 from annotation_queue.repositories.sqlite.session import Session
-from annotation_queue.repositories.sqlite.texts import SQL
+from annotation_queue.repositories.sqlite.statements import SQL
 from annotation_queue.states import make_transition
 from annotation_queue.values import check_text, from_micros, refuse
 
@@ -64,7 +64,7 @@ class SQLiteRepository:
             raise refuse("synchronous", synchronous, f"one of {', '.join(SYNCHRONOUS)}")
         if isinstance(busy_timeout, bool) or not isinstance(busy_timeout, int | float) or not busy_timeout >= 0:
             raise refuse("busy_timeout", busy_timeout, "a number of seconds, at least 0")
-        self._known = Known()
+        self._cache = Cache()
         self._connections = Connections(str(Path(name).absolute()), synchronous, busy_timeout)
         try:
             prepare(self._connections)
@@ -218,7 +218,7 @@ class SQLiteRepository:
         self.close()
 
     def _reading(self) -> Session:
-        return Session(self._connections.reading(), self._known)
+        return Session(self._connections.reading(), self._cache)
 
     def _writing(self) -> Session:
-        return Session(self._connections.writing(), self._known)
+        return Session(self._connections.writing(), self._cache)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
+from annotation_queue.counters import changes
 from annotation_queue.errors import Conflict, ItemNotFound, QueueNotFound
 from annotation_queue.items import make_item
-from annotation_queue.records import ItemRecord, count_change, make_record
+from annotation_queue.records import ItemRecord, make_record
 from annotation_queue.repositories.sql.rows import (
     ALWAYS_MICROS,
     KIND_NAMES,
@@ -21,7 +22,8 @@ from annotation_queue.repositories.sql.rows import (
 )
 from annotation_queue.repositories.sqlite.cache import FIRST_PLACE, LONGEST_KEPT, NEVER_MICROS
 from annotation_queue.repositories.sqlite.indexes import IN_ORDER
-from annotation_queue.repositories.sqlite.texts import SQL, Dictionaries
+from annotation_queue.repositories.sqlite.statements import SQL
+from annotation_queue.repositories.sqlite.texts import Interned
 from annotation_queue.values import from_micros, to_micros
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
     from annotation_queue.items import AnnotationQueue, QueueItem
     from annotation_queue.records import Change
-    from annotation_queue.repositories.sqlite.cache import Known, Place, Revision
+    from annotation_queue.repositories.sqlite.cache import Cache, QueueKey, Revision
     from annotation_queue.repositories.sqlite.connections import Transaction
     from annotation_queue.states import Progress
 
@@ -45,16 +47,16 @@ _MOVES: Final = {
 """What a change of an item's state adds to the counts of each state."""
 
 
-class Session(Dictionaries):
+class Session(Interned):
     """A connection for the length of one transaction.
 
     Args:
         transaction: The transaction, which the session enters and leaves.
-        known: As for `Dictionaries`.
+        cache: As for `Interned`.
     """
 
-    def __init__(self, transaction: Transaction, known: Known) -> None:
-        super().__init__(known)
+    def __init__(self, transaction: Transaction, cache: Cache) -> None:
+        super().__init__(cache)
         self._transaction = transaction
         self._next_expiry: dict[int, int] = {}
         self._openings: dict[int, int] = {}
@@ -87,7 +89,7 @@ class Session(Dictionaries):
 
     def _queue_of_key(self, project_id: str, queue_id: str, key: tuple[int, int]) -> tuple[int, int, AnnotationQueue]:
         """Check and complete a queue of which number and revision were read; errors are those of `queue`."""
-        queue = self._known.queues.get(key) or self._learned.queues.get(key)
+        queue = self._cache.queues.get(key) or self._learned.queues.get(key)
         if queue is None:
             queue = queue_of(self.execute(SQL["queue_by_num"], (key[0],)).fetchone())
             if len(queue.description) + sum(map(len, queue.scorer_refs)) <= LONGEST_KEPT:
@@ -250,7 +252,7 @@ class Session(Dictionaries):
             self.set_next_expiry(queue, claimable_at)
         if change.opens:
             self.opened(queue)
-        self.count(queue, count_change(record, change), annotators)
+        self.count(queue, changes(record, change), annotators)
 
     def count(
         self, queue: int, counts: Mapping[tuple[str | None, str], int], annotators: Mapping[str, int] | None = None
@@ -259,15 +261,15 @@ class Session(Dictionaries):
 
         Args:
             queue: Its number.
-            counts: As `records.tally` keys them.
+            counts: As `counters.counts_of` keys them.
             annotators: The numbers of annotators, as far as they are known.
         """
-        known = annotators or {}
+        nums = annotators or {}
         rows: dict[str | None, list[int]] = {}
         for (annotator_id, kind), n in counts.items():
             row = rows.get(annotator_id)
             if row is None:
-                annotator = 0 if annotator_id is None else known.get(annotator_id) or self.text_num(annotator_id)
+                annotator = 0 if annotator_id is None else nums.get(annotator_id) or self.text_num(annotator_id)
                 row = rows[annotator_id] = [queue, annotator, 0, 0, 0, 0, 0, 0]
             row[KINDS[kind]] += n
         self.executemany(SQL["count"], rows.values())
@@ -287,14 +289,14 @@ class Session(Dictionaries):
             self._learn_num(annotator_id, annotator)
         return self._queue_of_key(project_id, queue_id, (num, revision)), annotator
 
-    def mark(self, queue: int, annotator: int) -> Place:
+    def mark(self, queue: int, annotator: int) -> QueueKey:
         """Give a place before which the annotator has settled every open item; only after `claim_context`."""
-        openings, place = self._known.marks.get((queue, annotator), (-1, FIRST_PLACE))
+        openings, place = self._cache.low_water_marks.get((queue, annotator), (-1, FIRST_PLACE))
         return place if openings == self._openings[queue] else FIRST_PLACE
 
-    def set_mark(self, queue: int, annotator: int, place: Place) -> None:
+    def set_low_water_mark(self, queue: int, annotator: int, place: QueueKey) -> None:
         """Remember that place for later transactions; only after `claim_context`."""
-        self._learned.marks[queue, annotator] = self._openings[queue], place
+        self._learned.low_water_marks[queue, annotator] = self._openings[queue], place
 
     def opened(self, queue: int) -> None:
         """Note that items became open or work was reopened, so that no mark is good any more."""
@@ -320,7 +322,7 @@ class Session(Dictionaries):
         return int(n)
 
     def counts(self, queue: int) -> dict[tuple[str | None, str], int]:
-        """Read the counters of a queue, keyed as `records.tally` does."""
+        """Read the counters of a queue, keyed as `counters.counts_of` does."""
         return {
             (self.text(annotator) if annotator else None, name): n
             for annotator, *row in self.execute(SQL["counters"], (queue,)).fetchall()

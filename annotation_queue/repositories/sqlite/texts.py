@@ -4,46 +4,45 @@ from __future__ import annotations
 
 import json
 from functools import cached_property
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from annotation_queue.repositories.sql.files import load_statements
-from annotation_queue.repositories.sqlite.cache import LONGEST_KEPT, Known
+from annotation_queue.repositories.sqlite.cache import LONGEST_KEPT, Cache
+from annotation_queue.repositories.sqlite.statements import SQL
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterator
 
-SQL: Final = load_statements("sql/queues", "sqlite/statements")
 
 _Value = TypeVar("_Value")
 
 
-class Dictionaries:
+class Interned:
     """What repeats from item to item and is stored once: user ids, lists of display fields, names of operations.
 
     Args:
-        known: What is known already; what the transaction learns joins it after the commit, since what it wrote itself may
+        cache: What is known already; what the transaction learns joins it after the commit, since what it wrote itself may
             yet be rolled back.
     """
 
     execute: Callable[..., sqlite3.Cursor]
 
-    def __init__(self, known: Known) -> None:
-        self._known = known
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
 
     @cached_property
-    def _learned(self) -> Known:
+    def _learned(self) -> Cache:
         # Most transactions learn nothing.
-        return Known()
+        return Cache()
 
     def _keep_learned(self) -> None:
         """Let others know what was learned, now that it is committed."""
         if "_learned" in self.__dict__:
-            self._known.keep(self._learned)
+            self._cache.keep(self._learned)
 
     def text(self, num: int) -> str:
         """Read a text of the dictionary."""
-        found = self._known.texts.get(num)
+        found = self._cache.texts.get(num)
         return self._learn(self._learned.texts, "text_by_num", num, str) if found is None else found
 
     def text_or_none(self, num: int | None) -> str | None:
@@ -52,12 +51,12 @@ class Dictionaries:
 
     def fields(self, num: int) -> tuple[str, ...]:
         """Read a list of texts of the dictionary."""
-        found = self._known.fields.get(num)
+        found = self._cache.fields.get(num)
         return self._learn(self._learned.fields, "text_by_num", num, _tuple_of) if found is None else found
 
     def op_name(self, num: int) -> str:
         """Read the name of an operation."""
-        found = self._known.op_names.get(num)
+        found = self._cache.op_names.get(num)
         return self._learn(self._learned.op_names, "op_name_by_num", num, str) if found is None else found
 
     def _learn(self, learned: dict[int, _Value], statement: str, num: int, parse: Callable[[str], _Value]) -> _Value:
@@ -71,7 +70,7 @@ class Dictionaries:
 
     def find_text(self, text: str) -> int | None:
         """Find the number of a text; None where nothing stored has it."""
-        num = self._known.nums.get(text) or self._learned.nums.get(text)
+        num = self._cache.nums.get(text) or self._learned.nums.get(text)
         if num is None:
             row = self.execute(SQL["text_num"], (text,)).fetchone()
             if row is None:
@@ -85,7 +84,7 @@ class Dictionaries:
         return self._learn_num(text, self.execute(SQL["add_text"], (text,)).fetchone()[0]) if num is None else num
 
     def _learn_num(self, text: str, num: int) -> int:
-        if len(text) <= LONGEST_KEPT and text not in self._known.nums:
+        if len(text) <= LONGEST_KEPT and text not in self._cache.nums:
             self._learned.nums[text] = num
         return num
 

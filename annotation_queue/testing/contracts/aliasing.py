@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from annotation_queue.items import QueueStats
+    from annotation_queue.json_values import JsonValue
     from annotation_queue.queues import AnnotationQueues
-    from annotation_queue.values import JsonValue
 
 COMPLETED, IN_PROGRESS = AnnotationState.COMPLETED, AnnotationState.IN_PROGRESS
 

@@ -13,9 +13,9 @@ from annotation_queue.states import AnnotationState
 from annotation_queue.testing.contracts.base import Contract
 
 if TYPE_CHECKING:
+    from annotation_queue.json_values import JsonValue
     from annotation_queue.queues import AnnotationQueues
     from annotation_queue.testing.clock import Clock
-    from annotation_queue.values import JsonValue
 
 COMPLETED = AnnotationState.COMPLETED
 

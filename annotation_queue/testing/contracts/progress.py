@@ -16,9 +16,9 @@ from annotation_queue.testing.contracts.base import Contract
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from annotation_queue.json_values import JsonValue
     from annotation_queue.queues import AnnotationQueues
     from annotation_queue.testing.clock import Clock
-    from annotation_queue.values import JsonValue
 
 UNSTARTED, IN_PROGRESS, COMPLETED, SKIPPED = AnnotationState
 

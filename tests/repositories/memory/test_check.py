@@ -10,9 +10,9 @@ import pytest
 
 from annotation_queue import Claim, ItemFilter, ItemQuery, NewItem, SortBy
 from annotation_queue.repositories.memory import MemoryRepository
-from annotation_queue.repositories.memory.claims import Claims, _Blocked
+from annotation_queue.repositories.memory.claims import ClaimIndex, _Blocked
 from annotation_queue.repositories.memory.item import StoredItem
-from annotation_queue.repositories.memory.listings import Listing, Orders
+from annotation_queue.repositories.memory.listings import Listing, Listings
 from annotation_queue.repositories.memory.queue import StoredQueue
 from annotation_queue.states import COMPLETED, IN_PROGRESS, UNSTARTED
 from helpers.memory import service
@@ -174,15 +174,15 @@ LISTING: list[tuple[str, Callable[[StoredQueue], object], str]] = [
     ("moves", lambda queue: setattr(first_listing(queue.orders._selections), "moves", False), "does not follow what"),
     ("moves", lambda queue: setattr(first_listing(queue.orders._orders), "moves", True), "does not follow what"),
 ]
-KEPT = {StoredQueue: QUEUE, Claims: CLAIMS, _Blocked: BLOCKED, StoredItem: ITEM, Orders: ORDERS, Listing: LISTING}
+KEPT = {StoredQueue: QUEUE, ClaimIndex: CLAIMS, _Blocked: BLOCKED, StoredItem: ITEM, Listings: ORDERS, Listing: LISTING}
 FACTS = {
     # The queue itself, what counts changes, what only points elsewhere, and what has rows of its own here.
     StoredQueue: {"queue", "policy_revision", "items", "claims", "orders"},
-    Claims: {"_find"},
+    ClaimIndex: {"_find"},
     # A guess, which every search verifies.
     _Blocked: {"hint"},
     StoredItem: {"payload", "revision"},
-    Orders: {"_in_order", "_items"},
+    Listings: {"_in_order", "_items"},
     Listing: set(),
 }
 """What stands for nothing but itself."""
@@ -231,7 +231,7 @@ def test_the_check_names_what_is_wrong(
 def test_whatever_is_kept_is_a_fact_or_is_checked(stored: tuple[MemoryRepository, StoredQueue]) -> None:
     _, queue = stored
     for kind, rows in KEPT.items():
-        with_dictionary = {StoredQueue: queue, Orders: queue.orders}.get(kind)
+        with_dictionary = {StoredQueue: queue, Listings: queue.orders}.get(kind)
         names = set(kind.__dict__["__slots__"] if with_dictionary is None else vars(with_dictionary))
         assert names == {name for name, *_ in rows} | FACTS[kind]
 

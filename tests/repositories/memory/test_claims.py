@@ -1,4 +1,4 @@
-"""Claims from memory, beside a scan over all items."""
+"""ClaimIndex from memory, beside a scan over all items."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from annotation_queue.errors import StorageError
-from annotation_queue.repositories.postgres.connections import Pool
+from annotation_queue.repositories.postgres.connections import Connections
 from annotation_queue.repositories.postgres.schema import MIGRATIONS, SCHEMA_VERSION, prepare
 from helpers.clocks import Clock, wait_until
 from helpers.faults import OPERATIONS, service, set_up
@@ -34,7 +34,7 @@ NEXT = (
 
 OPENER = """
 import os, sys, time
-from annotation_queue.repositories.postgres.connections import Pool
+from annotation_queue.repositories.postgres.connections import Connections
 from annotation_queue.repositories.postgres.schema import MIGRATIONS, prepare
 
 dsn, schema, log, go_on, further, stalls = sys.argv[1:]
@@ -53,7 +53,7 @@ def noted(version, statements):
 print("ready", flush=True)
 while not os.path.exists(go_on):
     time.sleep(0.001)
-pool = Pool(dsn, schema, None, max_connections=1, timeout=30, prepare_threshold=None)
+pool = Connections(dsn, schema, None, max_connections=1, timeout=30, prepare_threshold=None)
 prepare(pool, [noted(number, each) for number, each in enumerate([*MIGRATIONS, further.split("|")], 1)])
 pool.close()
 """
@@ -101,7 +101,7 @@ def described(admin: psycopg.Connection[Any], schema: str) -> list[object]:
 
 def migrate(database: Database, schema: str, *further: tuple[str, ...]) -> None:
     """Bring a schema to a version, in this process alone."""
-    pool = Pool(database.dsn, schema, None, max_connections=1, timeout=20, prepare_threshold=None)
+    pool = Connections(database.dsn, schema, None, max_connections=1, timeout=20, prepare_threshold=None)
     try:
         prepare(pool, [*MIGRATIONS, *further])
     finally:
@@ -170,7 +170,7 @@ def test_of_many_processes_that_open_a_schema_at_once_one_migrates_it(
 ) -> None:
     migrate(database, "fresh", NEXT)
     if version:
-        pool = Pool(database.dsn, "migrated", None, max_connections=1, timeout=20, prepare_threshold=None)
+        pool = Connections(database.dsn, "migrated", None, max_connections=1, timeout=20, prepare_threshold=None)
         prepare(pool, MIGRATIONS[:version])
         pool.close()
     begun = at_once(database.dsn, "migrated", tmp_path, kill=kill)

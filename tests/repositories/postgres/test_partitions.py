@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from annotation_queue.repositories.postgres import schema as postgres_schema
-from annotation_queue.repositories.postgres.connections import Pool
+from annotation_queue.repositories.postgres.connections import Connections
 from helpers.long_histories import compare_long_history
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def parted(database: Database) -> Iterator[PostgresRepository]:
     """A repository on partitioned tables."""
     with psycopg.connect(database.dsn, autocommit=True) as connection:
         connection.execute("DROP SCHEMA IF EXISTS parted CASCADE")
-        pool = Pool(database.dsn, "parted", None, max_connections=1, timeout=20, prepare_threshold=None)
+        pool = Connections(database.dsn, "parted", None, max_connections=1, timeout=20, prepare_threshold=None)
         postgres_schema.prepare(pool, [[*partitioned(each)] for each in postgres_schema.MIGRATIONS])
         pool.close()
         with database.repository("parted") as repository:

@@ -15,7 +15,7 @@ import pytest
 
 from annotation_queue import AnnotationQueues, ItemFilter, ItemQuery, NewItem, SortBy
 from annotation_queue.repositories.postgres.session import Session
-from annotation_queue.repositories.postgres.texts import SQL, placed
+from annotation_queue.repositories.postgres.statements import SQL, placed
 from helpers.faults import NIGHTLY
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from annotation_queue import AnnotationQueues, Claim, NewItem
 from annotation_queue.errors import InvalidValue, SchemaVersionUnknown, StorageCorrupt
 from annotation_queue.repositories.postgres import PostgresRepository
 from annotation_queue.repositories.postgres import schema as postgres_schema
-from annotation_queue.repositories.postgres.connections import Pool
+from annotation_queue.repositories.postgres.connections import Connections
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,7 +97,7 @@ def test_an_empty_schema_that_somebody_else_made_is_used(database: Database, adm
 
 
 def test_a_migration_that_fails_leaves_nothing_behind(database: Database, admin: psycopg.Connection[Any]) -> None:
-    pool = Pool(database.dsn, "theirs", None, max_connections=1, timeout=20, prepare_threshold=None)
+    pool = Connections(database.dsn, "theirs", None, max_connections=1, timeout=20, prepare_threshold=None)
     with pytest.raises(Exception, match="nothing was written"):
         postgres_schema.prepare(pool, [["CREATE TABLE a (b bigint)", "CREATE TABLE a (b bigint)"]])
     assert admin.execute("SELECT count(*) FROM pg_namespace WHERE nspname = 'theirs'").fetchall() == [(0,)]

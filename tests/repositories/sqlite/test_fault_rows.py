@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from annotation_queue.repositories.sqlite.indexes import Lane
+    from annotation_queue.repositories.sqlite.indexes import Index
 
 FACTS = {
     *(
@@ -56,7 +56,7 @@ SOMETIMES = {
     *("counters.annotator", "counters.next_expiry"),
 }
 """Those that are compared with something else in some rows only."""
-LANES = {1, 2}
+INDEXES = {1, 2}
 """Of the lanes the one that also counts by state and one that does not: all others are like that one."""
 
 
@@ -140,7 +140,7 @@ def test_every_stored_value_stands_for_itself_or_is_checked_against_what_it_is_d
     copy = original.with_name("copy.db")
     named: dict[str, list[bool]] = {}
     for cell in cells(original):
-        if cell.table == "blocks" and dict(cell.key)["lane"] not in LANES:
+        if cell.table == "blocks" and dict(cell.key)["lane"] not in INDEXES:
             continue
         shutil.copy(original, copy)
         if cell.put(copy, another(cell.value)):
@@ -173,7 +173,7 @@ def test_every_change_of_the_schema_is_named(whole: tuple[Path, Scene]) -> None:
 
 
 @pytest.mark.parametrize("lane", COUNTED, ids=lambda lane: lane.index)
-def test_blocks_that_are_missing_too_many_or_too_long_are_named(whole: tuple[Path, Scene], lane: Lane) -> None:
+def test_blocks_that_are_missing_too_many_or_too_long_are_named(whole: tuple[Path, Scene], lane: Index) -> None:
     original, _ = whole
     copy = original.with_name("copy.db")
     where = f"WHERE queue = 1 AND lane = {lane.num}"

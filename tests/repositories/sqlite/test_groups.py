@@ -16,7 +16,7 @@ from annotation_queue import (
     SortBy,
 )
 from annotation_queue.repositories.sqlite.queries import groups as sqlite_groups
-from annotation_queue.repositories.sqlite.queries.scans import Walk
+from annotation_queue.repositories.sqlite.queries.scans import Scan
 from helpers.pairs import stored_and_remembered
 
 if TYPE_CHECKING:
@@ -119,14 +119,14 @@ def test_a_page_of_few_groups_is_walked_and_one_of_many_is_sorted(
     queues = pair[0]
     queue_id, _ = annotated(queues, 40, ALIKE)
     walked: list[int] = []
-    nums = Walk.nums
+    nums = Scan.nums
 
     def counted(*arguments: object, **more: object) -> list[int]:
         found: list[int] = nums(*arguments, **more)  # type: ignore[arg-type]
         walked.append(len(found))
         return found
 
-    monkeypatch.setattr(Walk, "nums", counted)
+    monkeypatch.setattr(Scan, "nums", counted)
     walks = []
     for limit in (4, 12, 30):
         walked.clear()

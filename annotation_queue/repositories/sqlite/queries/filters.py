@@ -6,20 +6,20 @@ from typing import TYPE_CHECKING, Final
 
 from annotation_queue.repositories.sql.rows import RANKS
 from annotation_queue.repositories.sqlite.indexes import BY_STATE, IN_ORDER
-from annotation_queue.repositories.sqlite.texts import SQL
+from annotation_queue.repositories.sqlite.statements import SQL
 from annotation_queue.states import AnnotationState
 
 if TYPE_CHECKING:
     from annotation_queue.query import ItemFilter, ItemQuery
     from annotation_queue.repositories.sql.orders import Fragment
-    from annotation_queue.repositories.sqlite.indexes import Path
+    from annotation_queue.repositories.sqlite.indexes import OrderPath
     from annotation_queue.repositories.sqlite.session import Session
 
 _NOTHING: Final[Fragment] = ("0", ())
 _UNIQUE: Final = {"id": "work_by_id", "call_id": "live_calls", "call_trace_id": "live_traces"}
 """Filters that leave next to nothing, and the index that finds it."""
 FEW: Final = 5_000
-"""Below so many wanted items, sorting them costs less than walking a lane that they are strewn over."""
+"""Below so many wanted items, sorting them costs less than walking an index that they are strewn over."""
 _BLOCK_COLUMNS: Final = {state: state.value for state in AnnotationState}
 
 
@@ -66,17 +66,17 @@ class Filter:
                 self.fixed["state"] = ranks[0]
         return conditions
 
-    def conditions(self, path: Path | None = None) -> tuple[Fragment, ...]:
+    def conditions(self, path: OrderPath | None = None) -> tuple[Fragment, ...]:
         """Give the conditions, without those that a path fulfils."""
-        fulfilled = () if path is None else path.lane.columns[: len(path.fixed)]
+        fulfilled = () if path is None else path.index.columns[: len(path.fixed)]
         return tuple(condition for column, condition in self._by_field.items() if column not in fulfilled)
 
-    def rare_index(self, path: Path | None) -> str:
+    def rare_index(self, path: OrderPath | None) -> str:
         """Name the index that finds the wanted items, where they are so few that sorting them beats walking a path."""
         for field, index in _UNIQUE.items():
             if field in self._by_field:
                 return index
-        fulfilled = () if path is None else path.lane.columns[: len(path.fixed)]
+        fulfilled = () if path is None else path.index.columns[: len(path.fixed)]
         if "op" in self._by_field and "op" not in fulfilled and self._live_of_op() < FEW:
             return "work_by_op"
         if self._chosen.added_by is not None:
@@ -100,12 +100,12 @@ class Filter:
             return self._live_of_op()
         return self._counted_by_state() if self._by_field.keys() == {"state"} and self._aggregate else None
 
-    def in_blocks(self, path: Path) -> str:
+    def in_blocks(self, path: OrderPath) -> str:
         """Give the expression that counts the wanted items in blocks along a path; empty where nothing does."""
         states = self._chosen.annotation_states
         if not self._aggregate or not states or self._by_field.keys() != {"state"} or not all(path.ups):
             return ""
-        return " + ".join(_BLOCK_COLUMNS[state] for state in states) if path.lane in {IN_ORDER, BY_STATE} else ""
+        return " + ".join(_BLOCK_COLUMNS[state] for state in states) if path.index in {IN_ORDER, BY_STATE} else ""
 
     def _live_of_op(self) -> int:
         row = self._session.execute(SQL["live_of_op"], (self.fixed["op"],)).fetchone()

@@ -1,7 +1,7 @@
-"""Groups: orders that begin with what annotating changes, read one value of it after the other along the lane of the rest.
+"""Groups: orders that begin with what annotating changes, read one value of it after the other along the index of the rest.
 
 No index has these orders, so that a mutation need not keep one. But whoever annotates an item is one of few, and what comes
-after their name has a lane: the items of a group are those of the lane that have its value.
+after their name has an index: the items of a group are those of the index that have its value.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from annotation_queue.repositories.sql.orders import values_of
 from annotation_queue.repositories.sql.rows import RANKS
 from annotation_queue.repositories.sqlite.indexes import BY_STATE, key_of, path_of
 from annotation_queue.repositories.sqlite.queries.filters import FEW
-from annotation_queue.repositories.sqlite.queries.scans import Walk
+from annotation_queue.repositories.sqlite.queries.scans import Scan
 from annotation_queue.repositories.sqlite.queries.sorts import Sort
 from annotation_queue.sorting import Direction
 from annotation_queue.states import UNSTARTED
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from annotation_queue.repositories.sql.orders import Fragment, Term
-    from annotation_queue.repositories.sqlite.indexes import Path
+    from annotation_queue.repositories.sqlite.indexes import OrderPath
     from annotation_queue.repositories.sqlite.session import Session
     from annotation_queue.sorting import Order, SortValue
 
 _MOST_GROUPS: Final = 2
-"""To walk so many groups costs less than one sort of everything, even if next to none of the lane's items are in them."""
+"""To walk so many groups costs less than one sort of everything, even if next to none of the index's items are in them."""
 
 
 @attrs.frozen
@@ -79,8 +79,8 @@ class Groups:
             most: At most so many.
 
         Returns:
-            The numbers in order; None where the order does not begin with such a field, the rest of it has no lane, or too
-            many groups would have to be read. The cost is that of the lane's items that are passed until there are enough of
+            The numbers in order; None where the order does not begin with such a field, the rest of it has no index, or too
+            many groups would have to be read. The cost is that of the index's items that are passed until there are enough of
             a group.
         """
         groups = _groups(self.session, self.queue, self.order)
@@ -100,14 +100,14 @@ class Groups:
                 nums += self._nums_of(group, path, after if group is groups[0] else None, most - len(nums))
         return nums if len(nums) == most or len(near) == len(groups) else None
 
-    def _nums_of(self, group: Group, path: Path, after: Sequence[SortValue] | None, limit: int) -> list[int]:
+    def _nums_of(self, group: Group, path: OrderPath, after: Sequence[SortValue] | None, limit: int) -> list[int]:
         conditions = (group.condition,)
         if group.column == "state" and group.at_most < FEW:
             sort = Sort(self.session, self.queue, 0, self.terms[1:])
             behind = None if after is None else values_of(self.order, sort.terms, after)
             return sort.nums(conditions, BY_STATE.index, behind, limit=limit, offset=0)
         start = None if after is None else key_of(path, self.order, after)
-        walk = Walk(self.session, self.queue, ("", ()), conditions)
+        walk = Scan(self.session, self.queue, ("", ()), conditions)
         return walk.nums(path, start, at=False, limit=limit, offset=0)
 
 

@@ -5,34 +5,34 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final, cast
 
-from annotation_queue.repositories.sqlite.blocks import FIRST_BLOCK, lane_key
+from annotation_queue.repositories.sqlite.blocks import FIRST_BLOCK, index_key
 from annotation_queue.repositories.sqlite.indexes import before, between
-from annotation_queue.repositories.sqlite.texts import SQL
+from annotation_queue.repositories.sqlite.statements import SQL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from annotation_queue.repositories.sqlite.blocks import BlockKey
-    from annotation_queue.repositories.sqlite.indexes import Key, Lane, Path, Segment
+    from annotation_queue.repositories.sqlite.indexes import Index, Key, OrderPath, Segment
     from annotation_queue.repositories.sqlite.session import Session
 
 _NEAR: Final = 2_000
 """Up to so many items between two of a page are counted; beyond, the rank of the second is looked up."""
 
 
-class Ladder:
-    """What is counted along a lane in its own, ascending order.
+class BlockCounts:
+    """What is counted along an index in its own, ascending order.
 
     Args:
         session: The session.
         queue: The queue's number.
-        lane: A lane that has blocks.
+        index: An index that has blocks.
     """
 
-    def __init__(self, session: Session, queue: int, lane: Lane) -> None:
+    def __init__(self, session: Session, queue: int, index: Index) -> None:
         self._session = session
         self._queue = queue
-        self._lane = lane
+        self._index = index
         # Where counting went on last, and what is before it: sums are taken from there, and a key is looked for from there on.
         self._at: BlockKey = FIRST_BLOCK
         self._before = 0
@@ -41,40 +41,40 @@ class Ladder:
         """Count the items before a key.
 
         Args:
-            end: Values of the lane's first columns, or of all.
+            end: Values of the index's first columns, or of all.
             inclusive: Whether the items that have these values count too.
         """
         names, values = ("a", "b")[: len(end)], end
-        if len(end) == len(self._lane.columns):
+        if len(end) == len(self._index.columns):
             names, values = ("a", "b", "id"), (*(*end[:-1], 0, 0)[:2], end[-1])
         marks = ", ".join("?" for _ in names)
         block = self._session.execute(
             f"SELECT a, b, id FROM blocks WHERE queue = ? AND lane = ? AND ({', '.join(names)}) "
             f"{'<=' if inclusive else '<'} ({marks}) ORDER BY a DESC, b DESC, id DESC LIMIT 1",
-            (self._queue, self._lane.num, *values),
+            (self._queue, self._index.num, *values),
         ).fetchone()
         if block is None:
             return 0
         self._go(block)
-        columns = self._lane.columns
+        columns = self._index.columns
         ups = (True,) * len(columns)
-        inside = between(columns, ups, lane_key(self._lane, block), end, inclusive=inclusive)
-        return self._before + _count(self._session, self._queue, self._lane, inside)
+        inside = between(columns, ups, index_key(self._index, block), end, inclusive=inclusive)
+        return self._before + _count(self._session, self._queue, self._index, inside)
 
     def _go(self, block: BlockKey) -> None:
         if block != self._at:
             low, high = sorted((block, self._at))
-            (n,) = self._session.execute(SQL["sum_of_blocks"], (self._queue, self._lane.num, *low, *high)).fetchone()
+            (n,) = self._session.execute(SQL["sum_of_blocks"], (self._queue, self._index.num, *low, *high)).fetchone()
             self._before += n if block == high else -n
             self._at = block
 
     def find(self, rank: int) -> Key:
         """Find the key of the item that has so many before it; there must be one."""
         start, left = cast("tuple[Key, int]", self.seek(rank, "n"))
-        columns = ", ".join(f"w.{column}" for column in self._lane.columns)
-        marks = ", ".join("?" for _ in self._lane.columns)
+        columns = ", ".join(f"w.{column}" for column in self._index.columns)
+        marks = ", ".join("?" for _ in self._index.columns)
         row: Key = self._session.execute(
-            f"SELECT {columns} FROM work AS w INDEXED BY {self._lane.index} "
+            f"SELECT {columns} FROM work AS w INDEXED BY {self._index.index} "
             f"WHERE w.queue = ? AND ({columns}) >= ({marks}) ORDER BY {columns} LIMIT 1 OFFSET ?",
             (self._queue, *start, left),
         ).fetchone()
@@ -88,13 +88,13 @@ class Ladder:
             what: What is counted: an expression over the columns of ``blocks``.
 
         Returns:
-            Where the block begins, as a key of the lane, and how many are left to pass from there; None where there are no
+            Where the block begins, as a key of the index, and how many are left to pass from there; None where there are no
             more than ``rank``.
         """
         start = FIRST_BLOCK
         if what == "n" and rank >= self._before:
             start, rank = self._at, rank - self._before
-        place = (self._queue, self._lane.num, *start)
+        place = (self._queue, self._index.num, *start)
         counts = self._session.execute(
             f"SELECT {what} FROM blocks WHERE queue = ? AND lane = ? AND (a, b, id) >= (?, ?, ?) ORDER BY a, b, id",
             place,
@@ -102,7 +102,7 @@ class Ladder:
         for number, (n,) in enumerate(counts):
             if rank < n:
                 block = self._session.execute(SQL["nth_block"], (*place, number)).fetchone()
-                return lane_key(self._lane, block), rank
+                return index_key(self._index, block), rank
             rank -= n
         return None
 
@@ -116,11 +116,11 @@ class Ranks:
         path: The path.
     """
 
-    def __init__(self, session: Session, queue: int, path: Path) -> None:
+    def __init__(self, session: Session, queue: int, path: OrderPath) -> None:
         self._session = session
         self._queue = queue
         self._path = path
-        self._ladder = Ladder(session, queue, path.lane) if path.lane.num else None
+        self._block_counts = BlockCounts(session, queue, path.index) if path.index.num else None
 
     def of(self, keys: Sequence[Key]) -> list[int]:
         """Give the ranks of items.
@@ -141,7 +141,7 @@ class Ranks:
         return ranks
 
     def find(self, rank: int) -> Key | None:
-        """Find the key of the item at a rank; None behind the last. The path's lane must have blocks."""
+        """Find the key of the item at a rank; None behind the last. The path's index must have blocks."""
         low, high = self._interval(self._path)
         return self._find(self._path, low, high, rank) if rank < high - low else None
 
@@ -152,47 +152,51 @@ class Ranks:
                 return None
             path = path.below(self._op(key[0]))
             last, key = last[1:], key[1:]
-        segments = between(path.lane.columns, path.ups, path.fixed + last, path.fixed + key)
-        at_most = None if self._ladder is None else _NEAR
-        n = _count(self._session, self._queue, path.lane, segments, at_most)
+        segments = between(path.index.columns, path.ups, path.fixed + last, path.fixed + key)
+        at_most = None if self._block_counts is None else _NEAR
+        n = _count(self._session, self._queue, path.index, segments, at_most)
         return None if at_most is not None and n >= at_most else n
 
-    def _rank(self, path: Path, key: Key) -> int:
+    def _rank(self, path: OrderPath, key: Key) -> int:
         up = path.left[0]
         if path.by_name:
             statement = SQL["live_before_op" if up else "live_after_op"]
             (n,) = self._session.execute(statement, (self._queue, key[0])).fetchone()
             return int(n) + self._rank(path.below(self._op(key[0])), key[1:])
-        if self._ladder is None:
+        if self._block_counts is None:
             return self._passed(path, key, None)
         compared = key if path.even else key[:1]
-        end = self._ladder.count(path.fixed + compared, inclusive=not up)
+        end = self._block_counts.count(path.fixed + compared, inclusive=not up)
         n = end - self._low(path) if up else self._high(path) - end
         return n if path.even else n + self._tied(path.below(key[0]), key[1:])
 
-    def _tied(self, path: Path, key: Key) -> int:
+    def _tied(self, path: OrderPath, key: Key) -> int:
         """Rank an item among those that are tied with it so far: mostly few, which are counted sooner than looked up."""
         near = self._passed(path, key, _NEAR)
         return near if near < _NEAR else self._rank(path, key)
 
-    def _passed(self, path: Path, key: Key, at_most: int | None) -> int:
-        segments = before(path.lane.columns, path.ups, path.fixed + key, shared=len(path.fixed))
-        return _count(self._session, self._queue, path.lane, segments, at_most)
+    def _passed(self, path: OrderPath, key: Key, at_most: int | None) -> int:
+        segments = before(path.index.columns, path.ups, path.fixed + key, shared=len(path.fixed))
+        return _count(self._session, self._queue, path.index, segments, at_most)
 
-    def _interval(self, path: Path) -> tuple[int, int]:
-        """Count the items before those of a path along its lane, and up to the last of them."""
+    def _interval(self, path: OrderPath) -> tuple[int, int]:
+        """Count the items before those of a path along its index, and up to the last of them."""
         return self._low(path), self._high(path)
 
-    def _low(self, path: Path) -> int:
-        return self._ladder.count(path.fixed, inclusive=False) if self._ladder is not None and path.fixed else 0
+    def _low(self, path: OrderPath) -> int:
+        return (
+            self._block_counts.count(path.fixed, inclusive=False)
+            if self._block_counts is not None and path.fixed
+            else 0
+        )
 
-    def _high(self, path: Path) -> int:
-        if self._ladder is None or not path.fixed:
+    def _high(self, path: OrderPath) -> int:
+        if self._block_counts is None or not path.fixed:
             return self._session.live(self._queue)
-        return self._ladder.count(path.fixed, inclusive=True)
+        return self._block_counts.count(path.fixed, inclusive=True)
 
-    def _find(self, path: Path, low: int, high: int, rank: int) -> Key:
-        assert self._ladder is not None, "no blocks to find it by"  # noqa: S101 - the caller's mistake
+    def _find(self, path: OrderPath, low: int, high: int, rank: int) -> Key:
+        assert self._block_counts is not None, "no blocks to find it by"  # noqa: S101 - the caller's mistake
         up = path.left[0]
         if path.by_name:
             for num, name, live in self._session.ops(self._queue, None, up=up):
@@ -200,7 +204,7 @@ class Ranks:
                     below = path.below(num)
                     return name, *self._find(below, *self._interval(below), rank)
                 rank -= live
-        key = self._ladder.find(low + rank if up else high - 1 - rank)[len(path.fixed) :]
+        key = self._block_counts.find(low + rank if up else high - 1 - rank)[len(path.fixed) :]
         if path.even:
             return key
         below = path.below(key[0])
@@ -212,12 +216,12 @@ class Ranks:
         return 0 if num is None else num
 
 
-def _count(session: Session, queue: int, lane: Lane, segments: Iterable[Segment], at_most: int | None = None) -> int:
+def _count(session: Session, queue: int, index: Index, segments: Iterable[Segment], at_most: int | None = None) -> int:
     """Count the items in segments, in one statement; no further than to a limit in each of them."""
     texts: list[str] = []
     values: list[object] = []
     for condition, some in segments:
-        what = f"FROM work AS w INDEXED BY {lane.index} WHERE w.queue = ? AND {condition}"
+        what = f"FROM work AS w INDEXED BY {index.index} WHERE w.queue = ? AND {condition}"
         values += (queue, *some)
         if at_most is None:
             texts.append(f"(SELECT count(*) {what})")

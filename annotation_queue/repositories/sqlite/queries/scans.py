@@ -11,12 +11,12 @@ from annotation_queue.values import MAX_INTEGER
 
 if TYPE_CHECKING:
     from annotation_queue.repositories.sql.orders import Fragment
-    from annotation_queue.repositories.sqlite.indexes import Key, Path
+    from annotation_queue.repositories.sqlite.indexes import Key, OrderPath
     from annotation_queue.repositories.sqlite.session import Session
 
 
 @attrs.frozen
-class Walk:
+class Scan:
     """Items of a queue that are read in the order of a path.
 
     Args:
@@ -31,7 +31,7 @@ class Walk:
     join: Fragment
     conditions: tuple[Fragment, ...]
 
-    def nums(self, path: Path, start: Key | None, *, at: bool, limit: int, offset: int) -> list[int]:
+    def nums(self, path: OrderPath, start: Key | None, *, at: bool, limit: int, offset: int) -> list[int]:
         """Read the numbers of items.
 
         Args:
@@ -50,7 +50,7 @@ class Walk:
             rows = self._walk(path, start, at=at, limit=min(limit + offset, MAX_INTEGER))[offset:]
         return [row[0] for row in rows]
 
-    def _walk(self, path: Path, start: Key | None, *, at: bool, limit: int) -> list[tuple[Any, ...]]:
+    def _walk(self, path: OrderPath, start: Key | None, *, at: bool, limit: int) -> list[tuple[Any, ...]]:
         """Read number and key of at most so many items."""
         if limit == 0:
             return []
@@ -71,7 +71,7 @@ class Walk:
         rows += whole
         return rows if cut is None else rows + self._walk(path.below(cut), None, at=False, limit=limit - len(rows))
 
-    def _walk_by_name(self, path: Path, start: Key | None, *, at: bool, limit: int) -> list[tuple[Any, ...]]:
+    def _walk_by_name(self, path: OrderPath, start: Key | None, *, at: bool, limit: int) -> list[tuple[Any, ...]]:
         rows: list[tuple[Any, ...]] = []
         first = None if start is None else str(start[0])
         for num, name, live in self.session.ops(self.queue, first, up=path.left[0]):
@@ -82,9 +82,11 @@ class Walk:
                 break
         return rows
 
-    def _scan(self, path: Path, start: Key | None, *, at: bool, limit: int, offset: int = 0) -> list[tuple[Any, ...]]:
+    def _scan(
+        self, path: OrderPath, start: Key | None, *, at: bool, limit: int, offset: int = 0
+    ) -> list[tuple[Any, ...]]:
         """Read along the index, in the direction of the first column that is not fixed."""
-        columns = [f"w.{column}" for column in path.lane.columns]
+        columns = [f"w.{column}" for column in path.index.columns]
         fixed, wanted = columns[: len(path.fixed)], columns[len(path.fixed) :]
         up = path.left[0]
         conditions: list[Fragment] = [("w.queue = ?", (self.queue,))]
@@ -96,7 +98,7 @@ class Walk:
         where = " AND ".join(condition for condition, _ in conditions)
         order = ", ".join(f"{column} {'ASC' if up else 'DESC'}" for column in wanted)
         text = (
-            f"SELECT w.num, {', '.join(wanted)} FROM work AS w INDEXED BY {path.lane.index} {self.join[0]} "
+            f"SELECT w.num, {', '.join(wanted)} FROM work AS w INDEXED BY {path.index.index} {self.join[0]} "
             f"WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?"
         )
         values = (*self.join[1], *(value for _, some in conditions for value in some), limit, offset)

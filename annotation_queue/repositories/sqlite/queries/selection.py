@@ -11,10 +11,10 @@ from annotation_queue.repositories.sql.rows import STATES
 from annotation_queue.repositories.sqlite.indexes import IN_ORDER, key_of, path_of
 from annotation_queue.repositories.sqlite.queries.filters import Filter
 from annotation_queue.repositories.sqlite.queries.groups import Groups
-from annotation_queue.repositories.sqlite.queries.ranks import Ladder, Ranks
-from annotation_queue.repositories.sqlite.queries.scans import Walk
+from annotation_queue.repositories.sqlite.queries.ranks import BlockCounts, Ranks
+from annotation_queue.repositories.sqlite.queries.scans import Scan
 from annotation_queue.repositories.sqlite.queries.sorts import Sort
-from annotation_queue.repositories.sqlite.texts import SQL
+from annotation_queue.repositories.sqlite.statements import SQL
 from annotation_queue.states import UNSTARTED
 from annotation_queue.values import MAX_INTEGER
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from annotation_queue.items import AnnotationQueue, QueueItem
     from annotation_queue.query import ItemPage, ItemQuery
-    from annotation_queue.repositories.sqlite.indexes import Path
+    from annotation_queue.repositories.sqlite.indexes import OrderPath
     from annotation_queue.repositories.sqlite.session import Session
     from annotation_queue.sorting import SortValue
 
@@ -64,7 +64,7 @@ class Selection:
         return query.page(queue, items, self._total() if query.include_total else None)
 
     def _nums(self, after: Sequence[SortValue] | None, most: int) -> list[int]:
-        """Read the numbers of the page's items in order: along a lane, group by group, or by sorting those that are wanted."""
+        """Read the numbers of the page's items in order: along an index, group by group, or by sorting what is wanted."""
         path = path_of(self._order.sort_by, self._filter.fixed)
         rare = self._filter.rare_index(path)
         if path is not None and not rare:
@@ -76,21 +76,21 @@ class Selection:
         values = None if after is None else values_of(self._order, self._terms, after)
         return self._sort.nums(self._filter.conditions(), rare, values, limit=most, offset=self._query.offset)
 
-    def _walked(self, path: Path, after: Sequence[SortValue] | None, most: int) -> list[int]:
+    def _walked(self, path: OrderPath, after: Sequence[SortValue] | None, most: int) -> list[int]:
         session, queue, offset = self._session, self._queue[0], self._query.offset
         conditions = self._filter.conditions(path)
         start = None if after is None else key_of(path, self._order, after)
-        if offset and path.lane.num and not conditions:
+        if offset and path.index.num and not conditions:
             start, offset = Ranks(session, queue, path).find(offset), 0
             if start is None:
                 return []
         elif offset and (counts := self._filter.in_blocks(path)):
-            found = Ladder(session, queue, IN_ORDER).seek(offset, counts)
+            found = BlockCounts(session, queue, IN_ORDER).seek(offset, counts)
             if found is None:
                 return []
             start, offset = found
         join = (OWN, (self._filter.annotator,)) if any("p." in text for text, _ in conditions) else ("", ())
-        walk = Walk(session, queue, join, conditions)
+        walk = Scan(session, queue, join, conditions)
         return walk.nums(path, start, at=after is None, limit=most, offset=offset)
 
     def _items(self, nums: Sequence[int]) -> list[QueueItem]:

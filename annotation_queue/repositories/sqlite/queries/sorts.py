@@ -1,4 +1,4 @@
-"""Sorts: reading and ranking items in orders that no lane has, by sorting what is wanted."""
+"""Sorts: reading and ranking items in orders that no index has, by sorting what is wanted."""
 
 from __future__ import annotations
 

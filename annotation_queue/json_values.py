@@ -1,0 +1,171 @@
+"""Checked JSON: what it may hold, how it is written, read and copied."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any, Final, TypeAlias
+
+from annotation_queue.errors import InvalidValue
+from annotation_queue.values import MAX_INTEGER, MAX_TEXT_BYTES, MIN_INTEGER, check_integer, check_text, refuse
+
+JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
+"""What JSON can say. Objects keep the order of their keys."""
+MAX_JSON_BYTES: Final = 1 << 20
+"""Longest JSON value, in bytes of its compact serialisation."""
+_LONGEST_NUMBER: Final = 26
+MAX_JSON_DEPTH: Final = 64
+"""Deepest JSON value: a scalar is 0 levels deep, an empty list 1."""
+_ENCODER: Final = json.JSONEncoder(check_circular=False, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+_DECODER: Final = json.JSONDecoder()
+
+
+def check_texts(field: str, values: object) -> tuple[str, ...]:
+    """Accept an iterable of texts, which together are at most 1 MiB as JSON; a single text is not one.
+
+    Args:
+        field: Name of the field, for the error.
+        values: What was given.
+
+    Returns:
+        The texts in their order.
+
+    Raises:
+        InvalidValue: It is something else, or one of them is not a text.
+    """
+    if isinstance(values, str | bytes) or not hasattr(values, "__iter__"):
+        raise refuse(field, values, "a sequence of texts")
+    texts = tuple(check_text(f"{field}[{index}]", value) for index, value in enumerate(values))
+    if texts:
+        dump_json(field, list(texts))
+    return texts
+
+
+def dump_json(field: str, value: object, *, error: type[InvalidValue] = InvalidValue) -> str:
+    """Serialise a JSON value compactly; keys keep their order and text stays as it is.
+
+    Args:
+        field: Name of the field, for the error; a nested place is named as a path.
+        value: What was given.
+        error: The class of error to raise.
+
+    Returns:
+        The JSON text. Equal text means the same value.
+
+    Raises:
+        InvalidValue: It is not JSON (a tuple is not), not finite, too deep, too long, holds an integer beyond 64 bits or
+            text that `check_text` refuses. The cost is linear in the size, and bounded for what is refused.
+    """
+    if value is None:
+        return "null"
+    _check_json(field, value, error)
+    text = write_json(value)
+    _check_size(field, text, error)
+    return text
+
+
+def check_json(field: str, value: object) -> None:
+    """Check a JSON value as `dump_json` does, and leave it where it is.
+
+    Args:
+        field: Name of the field, for the error.
+        value: What was given.
+
+    Raises:
+        InvalidValue: As for `dump_json`.
+    """
+    if value is not None and _check_json(field, value, InvalidValue) > MAX_JSON_BYTES:
+        _check_size(field, write_json(value), InvalidValue)
+
+
+def _check_size(field: str, text: str, error: type[InvalidValue]) -> None:
+    size = len(text) if text.isascii() else len(text.encode())
+    if size > MAX_JSON_BYTES:
+        raise error(field, f"{size:,} bytes", f"JSON of at most {MAX_JSON_BYTES:,} bytes")
+
+
+def write_json(value: object) -> str:
+    """Serialise a JSON value that was checked before, so that it has no cycles, as `dump_json` does."""
+    return _ENCODER.encode(value)
+
+
+def load_json(text: str) -> Any:  # noqa: ANN401 - JSON has no narrower type that a caller could use without casts
+    """Parse what `dump_json` made; every call gives a fresh value that nobody else holds."""
+    return None if text == "null" else _DECODER.decode(text)
+
+
+def copy_json(field: str, value: object) -> Any:  # noqa: ANN401 - as `load_json`
+    """Check a JSON value and give a copy that nobody else holds. Arguments and errors are those of `dump_json`."""
+    if value is None or isinstance(value, bool):
+        return value
+    return load_json(dump_json(field, value))
+
+
+# Where a nested value stands: its parent's place, and its key or index there, rendered only for an error.
+_Place: TypeAlias = "tuple[_Place | None, str | int]"
+_NESTING: Final = (dict, list)
+_LONGEST_STEP: Final = 80
+
+
+def _path(place: _Place) -> str:
+    parent, step = place
+    if parent is None:
+        return str(step)
+    # Whatever a key is, the message stays in one line and can be read.
+    shown = f"[{step}]" if isinstance(step, int) else f".{step if step.isprintable() else ascii(step)}"
+    return _path(parent) + shown[:_LONGEST_STEP]
+
+
+def _check_json(field: str, root: object, error: type[InvalidValue]) -> int:
+    # Gives a number of bytes that the serialised value does not exceed. Iterative, since the interpreter's own recursion
+    # limit differs by version; counted, since lists that share their elements can stand for more nodes than memory holds.
+    if not isinstance(root, _NESTING):
+        return _check_scalar(None, field, root, error)
+    pending: list[tuple[_Place, Any, int]] = [((None, field), root, 0)]
+    budget = MAX_JSON_BYTES
+    size = 0
+    while pending:
+        place, value, depth = pending.pop()
+        if depth == MAX_JSON_DEPTH:
+            raise error(field, "JSON that is deeper", f"JSON of at most {MAX_JSON_DEPTH} levels")
+        budget -= 1 + len(value)
+        if budget < 0:
+            raise error(field, "more values", f"JSON of at most {MAX_JSON_BYTES:,} bytes")
+        size += 2 + 2 * len(value)
+        if isinstance(value, dict):
+            for key in value:
+                if not (isinstance(key, str) and _is_plain(key)):
+                    check_text(f"a key of {_path(place)}", key, error=error)
+                size += _text_size(key)
+        for step, element in value.items() if isinstance(value, dict) else enumerate(value):
+            if isinstance(element, _NESTING):
+                pending.append(((place, step), element, depth + 1))
+            else:
+                size += _check_scalar(place, step, element, error)
+    return size
+
+
+def _check_scalar(parent: _Place | None, step: str | int, value: object, error: type[InvalidValue]) -> int:
+    if isinstance(value, str):
+        if not _is_plain(value):
+            check_text(_path((parent, step)), value, error=error)
+        return _text_size(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        if not MIN_INTEGER <= value <= MAX_INTEGER:
+            check_integer(_path((parent, step)), value, error=error)
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise refuse(_path((parent, step)), value, "a finite number", error)
+    elif value is not None and not isinstance(value, bool):
+        place = _path((parent, step))
+        raise refuse(place, value, "a JSON value (None, bool, int, float, str, list or dict)", error)
+    return _LONGEST_NUMBER
+
+
+def _is_plain(text: str) -> bool:
+    return text.isascii() and "\0" not in text and len(text) <= MAX_TEXT_BYTES
+
+
+def _text_size(text: str) -> int:
+    # The longest escape has 6 bytes, and so has no character more.
+    return 6 * len(text) + 2
