@@ -1,15 +1,16 @@
-"""How entities are made: every field checked, or none where the values were checked before."""
+"""How entities are made: with every field checked, or with none if the values were checked before."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar, cast
 
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 _Entity = TypeVar("_Entity")
+_Fields = ParamSpec("_Fields")
 
 Check: TypeAlias = "Callable[[str, Any], Any]"
 """Takes the name of a field and a value; returns what to keep, or raises `InvalidValue`."""
@@ -34,27 +35,52 @@ def run_checks(entity: object, checks: Mapping[str, Check]) -> None:
         object.__setattr__(entity, name, check(name, getattr(entity, name)))
 
 
-def trusted(entity: type[_Entity]) -> Callable[..., _Entity]:
-    """Make a positional constructor for a frozen attrs class that skips validation.
+def trusted(entity: Callable[_Fields, _Entity]) -> Callable[_Fields, _Entity]:
+    """Make a constructor for a frozen attrs class that skips validation.
 
-    For values that were validated on their way in, where entities are made by the million: ten times as fast as the class
-    with its checks, twice as fast as the class without any.
+    It is for values that were validated on their way in, and for entities that are made by the million: it is ten times as
+    fast as the class with its checks, and twice as fast as the class without any.
 
     Args:
         entity: A frozen, slotted attrs class.
 
     Returns:
-        A function that takes the values of all fields in their order.
+        A function that takes what the class takes, with the same defaults, in the form that is kept.
     """
-    names = [field.name for field in attrs.fields(cast("Any", entity))]
+    fields = attrs.fields(cast("Any", entity))
+    defaults = {f"default_{field.name}": field.default for field in fields if field.default is not attrs.NOTHING}
+    taken = [f"{each.name}=default_{each.name}" if f"default_{each.name}" in defaults else each.name for each in fields]
+    if fields[0].kw_only:
+        taken.insert(0, "*")
+    lines = [f"made.{field.name} = {field.name}" for field in fields]
+    return cast("Callable[_Fields, _Entity]", _compiled(entity, ", ".join(taken), lines, defaults))
+
+
+def altered(entity: type[_Entity], names: Iterable[str]) -> Callable[..., _Entity]:
+    """Make a function that copies a frozen entity with some fields changed, and checks none of them.
+
+    Args:
+        entity: A frozen, slotted attrs class.
+        names: The fields that change.
+
+    Returns:
+        A function that takes an entity and then the new values of these fields, in the order of the names.
+    """
+    changed = tuple(names)
+    lines = [
+        f"made.{field.name} = {field.name if field.name in changed else f'source.{field.name}'}"
+        for field in attrs.fields(cast("Any", entity))
+    ]
+    return cast("Callable[..., _Entity]", _compiled(entity, ", ".join(("source", *changed)), lines, {}))
+
+
+def _compiled(entity: object, parameters: str, lines: Iterable[str], scope: dict[str, Any]) -> object:
     # The interpreter sets a slot in no time, but not where a class guards its slots, as a frozen one does. So the fields are
     # set on an instance of a subclass that guards none and adds none, which then becomes what it looks like.
     unguarded = {"__slots__": (), "__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
-    scope: dict[str, Any] = {"entity": entity, "new": object.__new__}
-    scope["Open"] = type(f"Open{entity.__name__}", (entity,), unguarded)
+    scope |= {"entity": entity, "new": object.__new__}
+    scope["Open"] = type(f"Open{cast('type', entity).__name__}", (cast("type", entity),), unguarded)
     # Written out and compiled, as attrs does for its own: a loop over the fields takes several times as long.
-    lines = [f"def build({', '.join(names)}):", "    made = new(Open)"]
-    lines += [f"    made.{name} = {name}" for name in names]
-    lines += ["    made.__class__ = entity", "    return made"]
-    exec("\n".join(lines), scope)  # noqa: S102 - nothing but the names of our own fields
-    return cast("Callable[..., _Entity]", scope["build"])
+    body = ["made = new(Open)", *lines, "made.__class__ = entity", "return made"]
+    exec(f"def build({parameters}):\n    " + "\n    ".join(body), scope)  # noqa: S102 - only names of our own fields
+    return scope["build"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import partial
@@ -11,8 +12,9 @@ import attrs
 from attrs import field
 
 from annotation_queue.construction import optional, run_checks, trusted
+from annotation_queue.errors import InvalidValue
 from annotation_queue.json_values import check_texts, copy_json
-from annotation_queue.states import UNSTARTED, AnnotationState, SkipPolicy, check_state
+from annotation_queue.states import UNSTARTED, AnnotationState, Policies, SkipPolicy, check_state
 from annotation_queue.values import check_id, check_integer, check_lease, check_member, check_text, check_time, refuse
 
 if TYPE_CHECKING:
@@ -41,6 +43,16 @@ def check_payload(name: str, value: object) -> dict[str, JsonValue] | None:
         raise refuse(name, value, "a JSON object or None")
     payload: dict[str, JsonValue] | None = copy_json(name, value)
     return payload
+
+
+def copy_payload(payload: dict[str, JsonValue] | None) -> dict[str, JsonValue] | None:
+    """Copy a payload that the caller may have changed since it was handed out, whatever they put into it."""
+    if payload is None:
+        return None
+    try:
+        return check_payload("payload", payload)
+    except InvalidValue:
+        return copy.deepcopy(payload)
 
 
 def _scorer_refs(values: Iterable[str]) -> tuple[str, ...]:
@@ -88,9 +100,9 @@ class AnnotationQueue:
         run_checks(self, _QUEUE_CHECKS)
 
     @property
-    def policies(self) -> tuple[int, SkipPolicy]:
-        """What decides when an item is finished: ``annotations_per_item`` and ``skip_policy``."""
-        return self.annotations_per_item, self.skip_policy
+    def policies(self) -> Policies:
+        """What decides when an item is finished."""
+        return Policies(self.annotations_per_item, self.skip_policy)
 
 
 _QUEUE_CHECKS: Final[dict[str, Check]] = {
@@ -245,25 +257,21 @@ def admit(new: NewItem, *, item_id: str, queue: AnnotationQueue, added_by: str, 
         InvalidValue: The payload was changed since ``new`` was made and is no JSON any more.
     """
     return make_item(
-        item_id,
-        queue.project_id,
-        queue.id,
-        new.call_id,
-        new.call_started_at or at,
-        new.call_ended_at,
-        new.call_op_name,
-        new.call_trace_id,
-        new.display_fields,
-        added_by,
-        UNSTARTED,
-        None,
-        at,
-        added_by,
-        at,
-        None,
-        None,
-        new.priority,
-        check_payload("payload", new.payload),
+        id=item_id,
+        project_id=queue.project_id,
+        queue_id=queue.id,
+        call_id=new.call_id,
+        call_started_at=new.call_started_at or at,
+        call_ended_at=new.call_ended_at,
+        call_op_name=new.call_op_name,
+        call_trace_id=new.call_trace_id,
+        display_fields=new.display_fields,
+        added_by=added_by,
+        created_at=at,
+        created_by=added_by,
+        updated_at=at,
+        priority=new.priority,
+        payload=check_payload("payload", new.payload),
     )
 
 

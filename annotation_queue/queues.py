@@ -2,27 +2,61 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 import attrs
 from attrs import NOTHING
 
-from annotation_queue.annotating import Annotating
-from annotation_queue.errors import Conflict, InvalidQuery, ItemNotFound
-from annotation_queue.items import DEFAULT_LEASE, AnnotationQueue, NewItem, QueueItem, admit
-from annotation_queue.json_values import check_texts
+from annotation_queue import decisions
+from annotation_queue.decisions import Decision, Decisions
+from annotation_queue.errors import ClaimLost, Conflict, InvalidQuery, ItemNotFound
+from annotation_queue.ids import uuid7
+from annotation_queue.items import (
+    DEFAULT_LEASE,
+    AnnotationQueue,
+    Claim,
+    NewItem,
+    QueueItem,
+    Unavailable,
+    admit,
+    copy_payload,
+)
+from annotation_queue.json_values import check_json, check_texts
 from annotation_queue.query import ItemFilter, ItemQuery, QueueQuery
-from annotation_queue.records import view
-from annotation_queue.service import progress_of
-from annotation_queue.states import SkipPolicy, aggregate
-from annotation_queue.values import check_id, refuse
+from annotation_queue.records import item_of, own_progress, view
+from annotation_queue.states import (
+    COMPLETED,
+    IN_PROGRESS,
+    SKIPPED,
+    STANDARD,
+    UNSTARTED,
+    SkipPolicy,
+    Workflow,
+    aggregate,
+    check_move,
+    check_state,
+)
+from annotation_queue.values import (
+    check_id,
+    check_integer,
+    check_lease,
+    check_text,
+    check_time,
+    refuse,
+    utc_now,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-    from datetime import timedelta
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from datetime import datetime, timedelta
 
+    from annotation_queue.decisions import Decide
     from annotation_queue.items import AddedItems, QueueStats
+    from annotation_queue.json_values import JsonValue
     from annotation_queue.query import ItemPage, QueuePage
+    from annotation_queue.repository import Repository
+    from annotation_queue.states import AnnotationState, Progress, Transition
 
 _Query = TypeVar("_Query", ItemQuery, QueueQuery)
 _Unchanged: TypeAlias = attrs.NothingType
@@ -30,7 +64,7 @@ _Unchanged: TypeAlias = attrs.NothingType
 _WALK_PAGE: Final = 500
 
 
-class AnnotationQueues(Annotating):
+class AnnotationQueues:
     """The annotation queues of one project.
 
     Cheap to make, holds no state of its own, safe to share between threads. Besides the errors that its methods name, each
@@ -52,6 +86,27 @@ class AnnotationQueues(Annotating):
     >>> queues.complete(claim, {"label": "good"}).annotation_state.value
     'completed'
     """
+
+    def __init__(
+        self,
+        repository: Repository,
+        project_id: str,
+        *,
+        workflow: Workflow = STANDARD,
+        clock: Callable[[], datetime] = utc_now,
+        new_id: Callable[[], str] = uuid7,
+    ) -> None:
+        self._repository = repository
+        self._project_id = check_id("project_id", project_id)
+        self._workflow = workflow
+        self._clock = clock
+        self._new_id = new_id
+        self._decisions = Decisions(repository, self._project_id)
+
+    @property
+    def project_id(self) -> str:
+        """The project whose queues these are."""
+        return self._project_id
 
     # Queues
 
@@ -244,20 +299,22 @@ class AnnotationQueues(Annotating):
             QueueNotFound: ``queue_id`` is no live queue of the project, or without it the item's queue is deleted.
             ItemNotFound: There is no such live item in the project, or in the queue.
         """
-        if annotator_id is not None:
-            annotator_id = check_id("annotator_id", annotator_id)
-        item = self._item(item_id, queue_id)
+        item_id, queue_id = check_id("item_id", item_id), _optional_id("queue_id", queue_id)
+        annotator_id = _optional_id("annotator_id", annotator_id)
         if include_position:
+            queue_id = queue_id or self._repository.get_item(self._project_id, item_id).queue_id
             query = ItemQuery(filter=ItemFilter(id=item_id), include_position=True, annotator_id=annotator_id)
-            found = self._repository.query_items(self._project_id, item.queue_id, query).items
+            found = self._repository.query_items(self._project_id, queue_id, query).items
             if not found:
                 raise ItemNotFound(item_id)
             return found[0]
         if annotator_id is None:
-            return item
-        record = self._record(item_id, item.queue_id)
-        own = progress_of(record, annotator_id)
-        return view(item, aggregate(() if own is None else (own,)), updated_at=record.updated_at)
+            return self._repository.get_item(self._project_id, item_id, queue_id)
+        records = self._repository.get_records(self._project_id, (item_id,), queue_id, with_items=True)
+        if item_id not in records:
+            raise ItemNotFound(item_id)
+        own = own_progress(records[item_id], annotator_id)
+        return view(item_of(records[item_id]), aggregate(() if own is None else (own,)))
 
     def query_items(self, queue_id: str, query: ItemQuery = ItemQuery()) -> ItemPage:  # noqa: B008 - a frozen value
         """Read items of a queue, a page at a time.
@@ -318,8 +375,263 @@ class AnnotationQueues(Annotating):
         wanted = _ids("item_ids", item_ids)
         return self._repository.remove_items(self._project_id, check_id("queue_id", queue_id), wanted, self._now())
 
+    # Annotating
+
+    def claim(self, queue_id: str, annotator_id: str, *, lease: timedelta | None = None) -> Claim | Unavailable:
+        """Hand out the first item in queue order that this annotator may work on.
+
+        Args:
+            queue_id: The queue.
+            annotator_id: Who wants to work.
+            lease: How long the claim lasts without a heartbeat; None for the queue's lease.
+
+        Returns:
+            The claim, or a falsy `Unavailable` that says why there is none.
+
+        Raises:
+            QueueNotFound: There is no such live queue in the project.
+            InvalidTransition: The workflow has no move from unstarted to in_progress.
+        """
+        granted = self._claim(queue_id, annotator_id, 1, lease)
+        return granted if isinstance(granted, Unavailable) else granted[0]
+
+    def claim_batch(
+        self, queue_id: str, annotator_id: str, limit: int, *, lease: timedelta | None = None
+    ) -> tuple[Claim, ...]:
+        """Hand out several items in one atomic step.
+
+        Args:
+            queue_id: The queue.
+            annotator_id: Who wants to work.
+            limit: At most so many, at least 0.
+            lease: How long the claims last without a heartbeat; None for the queue's lease.
+
+        Returns:
+            The claims, in queue order; none where `claim` would give an `Unavailable`.
+
+        Raises:
+            QueueNotFound: There is no such live queue in the project.
+            InvalidTransition: The workflow has no move from unstarted to in_progress.
+        """
+        if check_integer("limit", limit, minimum=0) == 0:
+            self._repository.get_queue(self._project_id, check_id("queue_id", queue_id))
+            return ()
+        granted = self._claim(queue_id, annotator_id, limit, lease)
+        return () if isinstance(granted, Unavailable) else granted
+
+    def heartbeat(self, claim: Claim, *, lease: timedelta | None = None) -> Claim:
+        """Prolong a claim, also one whose lease ran out as long as nobody was granted the item.
+
+        Args:
+            claim: The claim.
+            lease: How long it lasts from now; None for the queue's lease.
+
+        Returns:
+            The claim with its new end. Nothing else moves, no ``updated_at`` and no history.
+
+        Raises:
+            ClaimLost: The claim no longer holds its item, or the item was removed.
+            QueueNotFound: The queue was deleted.
+        """
+        claim, lease = _check_claim(claim), _optional_lease(lease)
+        decision = self._decide_claim(claim, partial(decisions.prolong, claim=claim, at=self._now(), lease=lease))
+        return Claim(
+            item=_claimed_item(claim, decision),
+            annotator_id=claim.annotator_id,
+            token=claim.token,
+            expires_at=decision.progress.lease_expires_at or claim.expires_at,
+        )
+
+    def complete(self, claim: Claim, annotation: JsonValue = None) -> QueueItem:
+        """Finish a claim with a label.
+
+        Args:
+            claim: The claim.
+            annotation: The label, any JSON value; None keeps a draft that is there.
+
+        Returns:
+            The item in the annotator's perspective. Repeated under the same token it changes nothing and succeeds.
+
+        Raises:
+            ClaimLost: The claim no longer holds its item, or the item was removed; nothing was written.
+            QueueNotFound: The queue was deleted.
+            InvalidTransition: The workflow has no such move.
+        """
+        check_json("annotation", annotation)
+        return self._finish(claim, COMPLETED, annotation, None)
+
+    def complete_batch(self, results: Iterable[tuple[Claim, JsonValue]]) -> tuple[QueueItem | ClaimLost, ...]:
+        """Finish several claims with one commit instead of one for each.
+
+        Args:
+            results: The claims with their labels. Those on different items are stored in one atomic step; a further one on
+                the same item in a step of its own, after it.
+
+        Returns:
+            For each in order what `complete` would return, or the `ClaimLost` that it would raise; one lost claim keeps
+            none of the others from being stored.
+
+        Raises:
+            InvalidValue: A label is no JSON; nothing was written.
+            QueueNotFound: A queue was deleted; nothing of the step was written.
+            InvalidTransition: The workflow has no such move; nothing of the step was written.
+        """
+        at = self._now()
+        waiting: list[tuple[int, Claim, JsonValue]] = []
+        for index, (claim, annotation) in enumerate(results):
+            check_json(f"results[{index}].annotation", annotation)
+            waiting.append((index, _check_claim(claim), annotation))
+        outcomes: dict[int, QueueItem | ClaimLost] = {}
+        while waiting:
+            step: dict[str, tuple[int, Claim, JsonValue]] = {}
+            for result in waiting:
+                step.setdefault(result[1].item.id, result)
+            outcomes.update(self._complete_step(list(step.values()), at))
+            waiting = [result for result in waiting if result[0] not in outcomes]
+        return tuple(outcomes[index] for index in sorted(outcomes))
+
+    def skip(self, claim: Claim, reason: str | None = None) -> QueueItem:
+        """Finish a claim without a label. Returns and raises as `complete`.
+
+        Args:
+            claim: The claim.
+            reason: Why.
+        """
+        return self._finish(claim, SKIPPED, None, _optional_reason(reason))
+
+    def release(self, claim: Claim, reason: str | None = None) -> QueueItem:
+        """Give a claim back; the item can be claimed again at once. Raises as `complete`; repeated it is `ClaimLost`.
+
+        Args:
+            claim: The claim.
+            reason: Why.
+
+        Returns:
+            The item in the annotator's perspective.
+        """
+        return self._finish(claim, UNSTARTED, None, _optional_reason(reason))
+
+    def update_progress(
+        self,
+        item_id: str,
+        annotator_id: str,
+        state: AnnotationState,
+        *,
+        queue_id: str | None = None,
+        annotation: JsonValue = None,
+        reason: str | None = None,
+    ) -> QueueItem:
+        """Move an annotator's progress directly, without a claim: no token is needed and slots do not matter.
+
+        Args:
+            item_id: The item.
+            annotator_id: The annotator.
+            state: Where it shall go. In_progress gets the queue's lease.
+            queue_id: The queue the item must be in; None for whichever it is in.
+            annotation: The label, any JSON value; None keeps the one that is there.
+            reason: Why.
+
+        Returns:
+            The item in the annotator's perspective. In that state already, nothing changes: no label, no lease, no history.
+
+        Raises:
+            QueueNotFound: ``queue_id`` is no live queue of the project, or without it the item's queue is deleted.
+            ItemNotFound: There is no such live item in the project, or in the queue.
+            InvalidTransition: The workflow has no such move.
+        """
+        item_id, annotator_id = check_id("item_id", item_id), check_id("annotator_id", annotator_id)
+        queue_id, to_state = _optional_id("queue_id", queue_id), check_state("state", state)
+        check_json("annotation", annotation)
+        decide = partial(
+            decisions.move,
+            item_id=item_id,
+            annotator_id=annotator_id,
+            to_state=to_state,
+            at=self._now(),
+            workflow=self._workflow,
+            annotation=annotation,
+            reason=_optional_reason(reason),
+        )
+        made = self._decisions.carry_out_one(item_id, decide, queue_id, with_items=True, labels_of=(annotator_id,))
+        return _seen_by_annotator(item_of(made.record), made)
+
+    def progress(self, item_id: str) -> tuple[Progress, ...]:
+        """Read what every annotator did with an item.
+
+        Args:
+            item_id: The item.
+
+        Returns:
+            Their progresses, by annotator id, released ones included.
+
+        Raises:
+            QueueNotFound: The item's queue is deleted.
+            ItemNotFound: There is no such live item in the project.
+        """
+        item_id = check_id("item_id", item_id)
+        records = self._repository.get_records(self._project_id, (item_id,), with_items=False, labels_of=None)
+        if item_id not in records:
+            raise ItemNotFound(item_id)
+        return records[item_id].progresses
+
+    def history(self, item_id: str) -> tuple[Transition, ...]:
+        """Read every change of every progress on an item.
+
+        Args:
+            item_id: The item.
+
+        Returns:
+            The transitions, oldest first; `states.fold` of them gives the states of `progress`.
+
+        Raises:
+            QueueNotFound: The item's queue is deleted.
+            ItemNotFound: There is no such live item in the project.
+        """
+        return self._repository.history(self._project_id, check_id("item_id", item_id))
+
+    def _now(self) -> datetime:
+        return check_time("clock", self._clock())
+
+    def _claim(
+        self, queue_id: str, annotator_id: str, limit: int, lease: timedelta | None
+    ) -> tuple[Claim, ...] | Unavailable:
+        queue_id, annotator_id = check_id("queue_id", queue_id), check_id("annotator_id", annotator_id)
+        check_move(self._workflow, UNSTARTED, IN_PROGRESS)
+        lease, at = _optional_lease(lease), self._now()
+        return self._repository.claim(self._project_id, queue_id, annotator_id, limit=limit, at=at, lease=lease)
+
+    def _decide_claim(self, claim: Claim, decide: Decide, *, labels_of: Collection[str] = ()) -> Decision:
+        return self._decisions.carry_out_one(claim.item.id, decide, claim.item.queue_id, labels_of=labels_of)
+
+    def _finish(self, claim: Claim, to_state: AnnotationState, annotation: JsonValue, reason: str | None) -> QueueItem:
+        claim = _check_claim(claim)
+        decide = partial(
+            decisions.finish,
+            claim=claim,
+            to_state=to_state,
+            at=self._now(),
+            workflow=self._workflow,
+            annotation=annotation,
+            reason=reason,
+        )
+        return _claimed_item(claim, self._decide_claim(claim, decide, labels_of=(claim.annotator_id,)))
+
+    def _complete_step(
+        self, results: Sequence[tuple[int, Claim, JsonValue]], at: datetime
+    ) -> Iterator[tuple[int, QueueItem | ClaimLost]]:
+        """Complete claims on different items in one atomic step."""
+        finish = partial(decisions.finish, to_state=COMPLETED, at=at, workflow=self._workflow)
+        decides: dict[str | None, dict[str, Decide]] = {}
+        for _, claim, annotation in results:
+            of_queue = decides.setdefault(claim.item.queue_id, {})
+            of_queue[claim.item.id] = partial(finish, claim=claim, annotation=annotation)
+        made = self._decisions.carry_out(decides, labels_of={claim.annotator_id for _, claim, _ in results})
+        for index, claim, _ in results:
+            decision = made[claim.item.id]
+            yield index, decision if isinstance(decision, ClaimLost) else _claimed_item(claim, decision)
+
     def _replace(self, queue_id: str, change: Callable[[AnnotationQueue], AnnotationQueue]) -> AnnotationQueue:
-        while True:
+        for _ in range(decisions.MOST_ATTEMPTS):
             before = self.get(queue_id)
             after = change(before)
             if after == before:
@@ -329,6 +641,34 @@ class AnnotationQueues(Annotating):
             except Conflict:
                 continue
             return after
+        raise Conflict(f"queue {queue_id!r} kept changing")
+
+
+def _seen_by_annotator(item: QueueItem, decision: Decision, payload: dict[str, JsonValue] | None = None) -> QueueItem:
+    return view(item, aggregate((decision.progress,)), updated_at=decision.updated_at, payload=payload)
+
+
+def _claimed_item(claim: Claim, decision: Decision) -> QueueItem:
+    """Show the item that a claim carries, with a payload that nobody else holds."""
+    return _seen_by_annotator(claim.item, decision, copy_payload(claim.item.payload))
+
+
+def _check_claim(claim: object) -> Claim:
+    if not isinstance(claim, Claim):
+        raise refuse("claim", claim, "a Claim")
+    return claim
+
+
+def _optional_id(name: str, value: str | None) -> str | None:
+    return None if value is None else check_id(name, value)
+
+
+def _optional_lease(lease: timedelta | None) -> timedelta | None:
+    return None if lease is None else check_lease("lease", lease)
+
+
+def _optional_reason(reason: str | None) -> str | None:
+    return None if reason is None else check_text("reason", reason)
 
 
 def _check_query(query: _Query, kind: type[_Query]) -> _Query:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from annotation_queue.construction import trusted
-from annotation_queue.items import make_item
+from annotation_queue.construction import altered, trusted
+from annotation_queue.items import QueueItem
 from annotation_queue.states import (
     ALWAYS,
     SETTLING,
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from datetime import datetime
 
-    from annotation_queue.items import AnnotationQueue, QueueItem
+    from annotation_queue.items import AnnotationQueue
     from annotation_queue.json_values import JsonValue
     from annotation_queue.states import Progress, Transition
 
@@ -99,7 +99,8 @@ class ItemRecord:
         updated_at: The item's, UTC.
         progresses: Every progress on it, by annotator id.
         revision: Opaque; differs whenever the item, a progress on it, or the queue's policies or life have changed.
-        standing: What the progresses amount to, where the repository keeps that; None where it does not.
+        standing: What the progresses amount to, if the repository keeps that; else None.
+        item: The item in the aggregate view, without a position, if it was asked for; else None.
     """
 
     item_id: str
@@ -108,9 +109,25 @@ class ItemRecord:
     progresses: tuple[Progress, ...]
     revision: object
     standing: Standing | None = None
+    item: QueueItem | None = None
 
 
 make_record = trusted(ItemRecord)
+
+
+def item_of(record: ItemRecord) -> QueueItem:
+    """Give the item of a record that was read with its item."""
+    if record.item is None:
+        raise ValueError(f"the record of item {record.item_id!r} was read without the item")
+    return record.item
+
+
+def own_progress(record: ItemRecord, annotator_id: str) -> Progress | None:
+    """Find an annotator's progress in a record; None if there is none."""
+    for progress in record.progresses:
+        if progress.annotator_id == annotator_id:
+            return progress
+    return None
 
 
 @attrs.frozen
@@ -182,6 +199,9 @@ def change_of(record: ItemRecord, progresses: tuple[Progress, ...], transitions:
     return _make_change(progresses, transitions, before, after, moved_at)
 
 
+_in_view = altered(QueueItem, ("annotation_state", "annotator_user_id", "updated_at", "position_in_queue", "payload"))
+
+
 def view(
     item: QueueItem,
     seen: tuple[AnnotationState, str | None],
@@ -202,23 +222,10 @@ def view(
     Returns:
         The item in that view.
     """
-    return make_item(
-        item.id,
-        item.project_id,
-        item.queue_id,
-        item.call_id,
-        item.call_started_at,
-        item.call_ended_at,
-        item.call_op_name,
-        item.call_trace_id,
-        item.display_fields,
-        item.added_by,
+    return _in_view(
+        item,
         *seen,
-        item.created_at,
-        item.created_by,
         item.updated_at if updated_at is None else updated_at,
-        item.deleted_at,
         position,
-        item.priority,
         item.payload if payload is None else payload,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
     from datetime import datetime, timedelta
     from types import TracebackType
 
@@ -141,20 +141,31 @@ class Repository(Protocol):
         """
         ...
 
-    def get_record(self, project_id: str, item_id: str, queue_id: str | None = None) -> ItemRecord:
-        """Read all that a decision about one item rests on, at one instant.
+    def get_records(
+        self,
+        project_id: str,
+        item_ids: Sequence[str],
+        queue_id: str | None = None,
+        *,
+        with_items: bool,
+        labels_of: Collection[str] | None = (),
+    ) -> dict[str, ItemRecord]:
+        """Read all that decisions about items rest on, at one instant.
 
         Args:
             project_id: The project.
-            item_id: The item.
-            queue_id: The queue it must be in; None for whichever it is in.
+            item_ids: The items, each once.
+            queue_id: The queue they must be in; None for whichever they are in.
+            with_items: Whether the records carry the items, in the aggregate view and without positions.
+            labels_of: The annotators whose labels are read; None for everybody's. The progresses of all others carry
+                `states.UNREAD` in place of their label, at no cost for what the label holds.
 
         Returns:
-            The record: the item's live queue, its progresses by annotator id, and a revision for `save`.
+            Item id -> record: the item's live queue, its progresses by annotator id, and a revision for `save`. What is no live
+            item of the project, or of the queue, is left out.
 
         Raises:
-            QueueNotFound: As for `get_item`.
-            ItemNotFound: As for `get_item`.
+            QueueNotFound: ``queue_id`` is no live queue of the project, or without it the queue of one of the items is deleted.
         """
         ...
 
@@ -162,7 +173,7 @@ class Repository(Protocol):
         """Store changes of items by compare-and-swap: all of them or none.
 
         For each the progresses that changed replace or join those stored, the transitions are appended to the item's
-        history in their order, and the item's ``updated_at`` is set.
+        history in their order, and the item's ``updated_at`` is set. A label that is `states.UNREAD` stays as it is stored.
 
         Args:
             writes: Records as they were read, each with what changes; at most one for each item.

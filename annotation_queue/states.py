@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from enum import StrEnum
+from enum import Enum, StrEnum
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import attrs
 
-from annotation_queue.construction import optional, run_checks, trusted
+from annotation_queue.construction import altered, optional, run_checks, trusted
 from annotation_queue.errors import InvalidTransition
 from annotation_queue.json_values import copy_json
 from annotation_queue.values import check_id, check_integer, check_member, check_text, check_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from annotation_queue.construction import Check
     from annotation_queue.json_values import JsonValue
@@ -39,9 +39,32 @@ class SkipPolicy(StrEnum):
     """A skip only means that this annotator is not served the item again."""
 
 
+class Policies(NamedTuple):
+    """What of a queue decides when an item is finished.
+
+    Args:
+        annotations_per_item: How many annotators must complete an item, at least 1.
+        skip_policy: What a skip means for the item.
+    """
+
+    annotations_per_item: int
+    skip_policy: SkipPolicy
+
+
 UNSTARTED, IN_PROGRESS, COMPLETED, SKIPPED = AnnotationState
 SETTLING: Final = frozenset({COMPLETED, SKIPPED})
 """The states that settle an item."""
+
+
+class _Unread(Enum):
+    UNREAD = "unread"
+
+    def __repr__(self) -> str:
+        return "UNREAD"
+
+
+UNREAD: Final[Any] = _Unread.UNREAD
+"""Stands for a label that was not read, since the decision does not rest on it; what is stored as the label stays."""
 ALWAYS: Final = datetime.min.replace(tzinfo=UTC)
 """The time from which on an item may be claimed that no hold keeps."""
 LEASE_EXPIRED: Final = "lease expired"
@@ -155,6 +178,10 @@ _TRANSITION_CHECKS: Final[dict[str, Check]] = {
 }
 
 make_progress = trusted(Progress)
+with_annotation: Callable[[Progress, JsonValue], Progress] = altered(Progress, ("annotation",))
+"""Gives a progress another label or draft, unchecked."""
+with_lease: Callable[[Progress, datetime | None], Progress] = altered(Progress, ("lease_expires_at",))
+"""Gives a progress another end of its lease, unchecked."""
 make_transition = trusted(Transition)
 
 
@@ -169,7 +196,17 @@ def unstarted(item_id: str, annotator_id: str, at: datetime) -> Progress:
     Returns:
         An unstarted progress with token 0. It is not stored until it moves.
     """
-    return make_progress(item_id, annotator_id, UNSTARTED, 0, None, None, None, at, at)
+    return make_progress(
+        item_id=item_id,
+        annotator_id=annotator_id,
+        state=UNSTARTED,
+        token=0,
+        lease_expires_at=None,
+        annotation=None,
+        reason=None,
+        created_at=at,
+        updated_at=at,
+    )
 
 
 def advance(
@@ -231,17 +268,25 @@ def _move(
 ) -> tuple[Progress, Transition]:
     starts = to_state is IN_PROGRESS
     moved = make_progress(
-        progress.item_id,
-        progress.annotator_id,
-        to_state,
-        progress.token + starts,
-        lease_expires_at if starts else None,
-        progress.annotation if annotation is None else annotation,
-        reason,
-        progress.created_at,
-        at,
+        item_id=progress.item_id,
+        annotator_id=progress.annotator_id,
+        state=to_state,
+        token=progress.token + starts,
+        lease_expires_at=lease_expires_at if starts else None,
+        annotation=progress.annotation if annotation is None else annotation,
+        reason=reason,
+        created_at=progress.created_at,
+        updated_at=at,
     )
-    return moved, make_transition(progress.item_id, progress.annotator_id, progress.state, to_state, at, reason)
+    transition = make_transition(
+        item_id=progress.item_id,
+        annotator_id=progress.annotator_id,
+        from_state=progress.state,
+        to_state=to_state,
+        at=at,
+        reason=reason,
+    )
+    return moved, transition
 
 
 def grant(

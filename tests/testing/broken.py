@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from annotation_queue import MemoryRepository, SQLiteRepository, annotating, testing
+from annotation_queue import MemoryRepository, SQLiteRepository, decisions, testing
 from annotation_queue.ids import uuid7
+from annotation_queue.records import own_progress
 from annotation_queue.repositories.sqlite import blocks as sqlite_blocks
 from testing import broken_dictionaries as wrong
 from testing.dictionary import MyRepository
@@ -78,7 +79,7 @@ class SwallowsConflicts(MemoryRepository):
     def save(self, writes: Any) -> None:  # noqa: ANN401 - as it is given
         newest: list[tuple[ItemRecord, Change]] = []
         for record, change in writes:
-            now = super().get_record(record.queue.project_id, record.item_id)
+            now = super().get_records(record.queue.project_id, [record.item_id], with_items=False)[record.item_id]
             newest.append((attrs.evolve(record, revision=now.revision), change))
         super().save(newest)
 
@@ -150,11 +151,12 @@ def _long_blocks(patch: pytest.MonkeyPatch) -> None:
 
 
 def _no_token(patch: pytest.MonkeyPatch) -> None:
-    def held(claim: Claim, own: Progress | None) -> Progress:
-        return checked(attrs.evolve(claim, token=claim.token if own is None else own.token), own)
+    def held(record: ItemRecord | None, claim: Claim) -> tuple[ItemRecord, Progress]:
+        own = None if record is None else own_progress(record, claim.annotator_id)
+        return checked(record, attrs.evolve(claim, token=claim.token if own is None else own.token))
 
-    checked = annotating._held
-    patch.setattr(annotating, "_held", held)
+    checked: Callable[[ItemRecord | None, Claim], tuple[ItemRecord, Progress]] = decisions._held
+    patch.setattr(decisions, "_held", held)
 
 
 def _float_times(patch: pytest.MonkeyPatch) -> None:

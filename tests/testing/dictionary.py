@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import threading
 from typing import TYPE_CHECKING, Any, Self
@@ -13,11 +14,11 @@ from annotation_queue.errors import Conflict, ItemNotFound, QueueNotFound, Stora
 from annotation_queue.items import AddedItems, Claim, explain_unavailable
 from annotation_queue.query import search_text
 from annotation_queue.records import ItemRecord, change_of, standing, view
-from annotation_queue.states import aggregate, claimable_at, grant
+from annotation_queue.states import UNREAD, aggregate, claimable_at, grant, with_annotation
 from annotation_queue.values import lease_end
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
     from datetime import datetime, timedelta
     from types import TracebackType
 
@@ -121,11 +122,33 @@ class MyRepository:
         with self._open():
             return self._row(project_id, item_id, queue_id).shown()
 
-    def get_record(self, project_id: str, item_id: str, queue_id: str | None = None) -> ItemRecord:
+    def get_records(
+        self,
+        project_id: str,
+        item_ids: Sequence[str],
+        queue_id: str | None = None,
+        *,
+        with_items: bool,
+        labels_of: Collection[str] | None = (),
+    ) -> dict[str, ItemRecord]:
         with self._open():
-            row = self._row(project_id, item_id, queue_id)
-            queue = self._queues[row.item.queue_id]
-            return ItemRecord(item_id, queue, row.item.updated_at, row.work(), (row.revision, queue))
+            if queue_id is not None:
+                self.get_queue(project_id, queue_id)
+            records = {}
+            for item_id in item_ids:
+                with contextlib.suppress(ItemNotFound):
+                    row = self._row(project_id, item_id, queue_id)
+                    records[item_id] = self._record(row, with_item=with_items, labels_of=labels_of)
+            return records
+
+    def _record(self, row: Row, *, with_item: bool = False, labels_of: Collection[str] | None = None) -> ItemRecord:
+        queue = self._queues[row.item.queue_id]
+        progresses = tuple(
+            each if labels_of is None or each.annotator_id in labels_of else with_annotation(each, UNREAD)
+            for each in row.work()
+        )
+        item = row.shown() if with_item else None
+        return ItemRecord(row.item.id, queue, row.item.updated_at, progresses, (row.revision, queue), item=item)
 
     def save(self, writes: Sequence[tuple[ItemRecord, Change]]) -> None:
         with self._open():
@@ -141,7 +164,10 @@ class MyRepository:
 
     def _apply(self, row: Row, change: Change) -> None:
         row.revision += 1
-        row.progresses.update((each.annotator_id, copied(each)) for each in change.progresses)
+        for each in change.progresses:
+            old = row.progresses.get(each.annotator_id)
+            kept = each if each.annotation is not UNREAD else with_annotation(each, old.annotation if old else None)
+            row.progresses[each.annotator_id] = copied(kept)
         row.history.extend(change.transitions)
         row.item = attrs.evolve(row.item, updated_at=change.updated_at)
 
@@ -196,7 +222,7 @@ class MyRepository:
                     waits += [free_at] if free_at else []
                     continue
                 changed, transitions = grant(row.work(), row.item.id, annotator_id, at=at, expires_at=expires_at)
-                record = self.get_record(project_id, row.item.id)
+                record = self._record(row)
                 self._apply(row, change_of(record, changed, transitions))
                 claims.append(
                     Claim(

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import marshal
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
 
 from annotation_queue.json_values import load_json, write_json
 from annotation_queue.records import NEW, make_record, merge, view
-from annotation_queue.states import UNSTARTED, aggregate, make_progress
+from annotation_queue.states import UNREAD, UNSTARTED, aggregate, with_annotation
 from annotation_queue.values import to_micros
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from datetime import datetime
 
     from annotation_queue.items import AnnotationQueue, QueueItem
@@ -102,14 +102,20 @@ class StoredItem:
         payload = None if self.payload is None else unpack(self.payload)
         return view(item, (item.annotation_state, item.annotator_user_id), position=position, payload=payload)
 
-    def record(self, queue: AnnotationQueue, revision: object) -> ItemRecord:
-        """Make the record to hand out."""
-        progresses = tuple(map(_shown, self.progresses))
-        return make_record(self.item.id, queue, self.item.updated_at, progresses, revision, self.standing)
+    def record(
+        self, queue: AnnotationQueue, revision: object, *, with_item: bool, labels_of: Collection[str] | None
+    ) -> ItemRecord:
+        """Make the record to hand out; arguments are those of `Repository.get_records`."""
+        progresses = tuple(
+            _unpacked(each) if labels_of is None or each.annotator_id in labels_of else with_annotation(each, UNREAD)
+            for each in self.progresses
+        )
+        item = self.show() if with_item else None
+        return make_record(self.item.id, queue, self.item.updated_at, progresses, revision, self.standing, item)
 
     def apply(self, change: Change, progresses: Sequence[Progress]) -> None:
         """Take over a change, with its progresses in the form that is kept."""
-        self.progresses = merge(self.progresses, progresses)
+        self.progresses = merge(self.progresses, [self._as_stored(each) for each in progresses])
         if change.transitions:
             if self.history is None:
                 self.history = []
@@ -118,38 +124,30 @@ class StoredItem:
         self.item = view(self.item, (after.state, after.annotator_id), updated_at=change.updated_at)
         self.revision += 1
 
+    def _as_stored(self, progress: Progress) -> Progress:
+        if progress.annotation is not UNREAD:
+            return progress
+        own = self.own(progress.annotator_id)
+        return with_annotation(progress, None if own is None else own.annotation)
 
-def kept(change: Change) -> tuple[Progress, ...]:
+
+def packed(change: Change) -> tuple[Progress, ...]:
     """Turn the progresses of a change into the form that is kept, which shares nothing with the caller that could change."""
-    return tuple(map(_kept, change.progresses))
+    return tuple(map(_packed, change.progresses))
 
 
-def _kept(progress: Progress) -> Progress:
+def _packed(progress: Progress) -> Progress:
     # Scalars cannot change and are kept as they are.
     if isinstance(progress.annotation, _NESTING):
-        return _annotated(progress, pack(progress.annotation))
+        return with_annotation(progress, cast("Any", pack(progress.annotation)))
     return progress
 
 
-def _shown(progress: Progress) -> Progress:
+def _unpacked(progress: Progress) -> Progress:
     """Turn a kept progress into one to hand out."""
     if isinstance(progress.annotation, bytes):
-        return _annotated(progress, unpack(progress.annotation))
+        return with_annotation(progress, unpack(progress.annotation))
     return progress
-
-
-def _annotated(progress: Progress, annotation: object) -> Progress:
-    return make_progress(
-        progress.item_id,
-        progress.annotator_id,
-        progress.state,
-        progress.token,
-        progress.lease_expires_at,
-        annotation,
-        progress.reason,
-        progress.created_at,
-        progress.updated_at,
-    )
 
 
 def deleted(item: QueueItem, at: datetime) -> QueueItem:

@@ -15,7 +15,7 @@ from annotation_queue.repositories.memory.sorted_keys import SortedKeys
 from annotation_queue.states import UNSTARTED, AnnotationState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from annotation_queue.items import AnnotationQueue, QueueStats
@@ -60,9 +60,9 @@ class StoredQueue:
         """Give what differs whenever the item, a progress on it, or the queue's policies or life changed."""
         return self.policy_revision, stored.revision
 
-    def record(self, stored: StoredItem) -> ItemRecord:
-        """Make the record of an item to hand out."""
-        return stored.record(self.queue, self.revision(stored))
+    def record(self, stored: StoredItem, *, with_item: bool, labels_of: Collection[str] | None) -> ItemRecord:
+        """Make the record of an item to hand out; arguments are those of `Repository.get_records`."""
+        return stored.record(self.queue, self.revision(stored), with_item=with_item, labels_of=labels_of)
 
     def add(self, added: Sequence[StoredItem]) -> None:
         """Take in new items, which nobody touched. O(log n) for each."""

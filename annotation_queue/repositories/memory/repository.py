@@ -5,19 +5,20 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Self
 
 from annotation_queue.errors import Conflict, ItemNotFound, QueueNotFound, StorageError
 from annotation_queue.items import AddedItems, explain_unavailable, make_claim
 from annotation_queue.query import search_text
-from annotation_queue.repositories.memory.item import StoredItem, kept
+from annotation_queue.repositories.memory.item import StoredItem, packed
 from annotation_queue.repositories.memory.queries import find_page
 from annotation_queue.repositories.memory.queue import StoredQueue
 from annotation_queue.states import grant
 from annotation_queue.values import lease_end
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
     from datetime import datetime, timedelta
     from types import TracebackType
 
@@ -144,15 +145,29 @@ class MemoryRepository:
         with self._lock:
             return self._item(project_id, item_id, queue_id)[1].show()
 
-    def get_record(self, project_id: str, item_id: str, queue_id: str | None = None) -> ItemRecord:
-        """Read all that a decision about one item rests on. O(progresses on it)."""
+    def get_records(
+        self,
+        project_id: str,
+        item_ids: Sequence[str],
+        queue_id: str | None = None,
+        *,
+        with_items: bool,
+        labels_of: Collection[str] | None = (),
+    ) -> dict[str, ItemRecord]:
+        """Read all that decisions about items rest on. O(progresses on them)."""
         with self._lock:
-            queue, stored = self._item(project_id, item_id, queue_id)
-            return queue.record(stored)
+            if queue_id is not None:
+                self._queue(project_id, queue_id)
+            records: dict[str, ItemRecord] = {}
+            for item_id in item_ids:
+                with suppress(ItemNotFound):
+                    queue, stored = self._item(project_id, item_id, queue_id)
+                    records[item_id] = queue.record(stored, with_item=with_items, labels_of=labels_of)
+            return records
 
     def save(self, writes: Sequence[tuple[ItemRecord, Change]]) -> None:
         """Store changes of items by compare-and-swap. O(log n) for each."""
-        progresses = [kept(change) for _, change in writes]
+        progresses = [packed(change) for _, change in writes]
         with self._lock:
             self._check_open()
             found: list[tuple[StoredQueue, StoredItem]] = []
@@ -202,7 +217,14 @@ class MemoryRepository:
                     stored.progresses, stored.item.id, annotator_id, at=at, expires_at=expires_at
                 )
                 queue.grant(stored, progresses, transitions)
-                claims.append(make_claim(stored.show(annotator_id), annotator_id, progresses[-1].token, expires_at))
+                claims.append(
+                    make_claim(
+                        item=stored.show(annotator_id),
+                        annotator_id=annotator_id,
+                        token=progresses[-1].token,
+                        expires_at=expires_at,
+                    )
+                )
             if claims:
                 return tuple(claims)
             retry_at = queue.claims.retry_at(annotator_id, queue.queue)

@@ -72,7 +72,7 @@ def _of_items(
     """Find what is wrong with live items, and count them."""
     given = (queue[0], integers(nums))
     rows = session.live_rows(queue, nums)
-    records = session.records(queue, rows.values())
+    records = session.records_of(queue, rows.values())
     steps: dict[int, list[tuple[Any, ...]]] = {}
     for item, *step in session.composed(_SQL["steps"], given):
         steps.setdefault(item, []).append(tuple(step))
@@ -93,7 +93,12 @@ def _of_history(
 ) -> Iterator[str]:
     history = [
         make_transition(
-            record.item_id, session.text(queue[0], annotator), STATES[before], STATES[after], from_micros(at), reason
+            item_id=record.item_id,
+            annotator_id=session.text(queue[0], annotator),
+            from_state=STATES[before],
+            to_state=STATES[after],
+            at=from_micros(at),
+            reason=reason,
         )
         for annotator, before, after, at, reason, _, _ in steps
     ]

@@ -73,7 +73,7 @@ def claim(
     claims: list[Claim] = []
     writes: list[tuple[ItemRecord, Change]] = []
     # Their progresses are read only now: whoever had an item before it was locked may have changed them after it was chosen.
-    for row, record in zip(rows, session.records(queue, rows).values(), strict=True):
+    for row, record in zip(rows, session.records_of(queue, rows).values(), strict=True):
         free_at = claimable_at(record.progresses, annotator_id, *queue[2].policies)
         if len(claims) == limit or free_at is None or free_at > at:
             continue
@@ -81,7 +81,7 @@ def claim(
         writes.append((record, change_of(record, progresses, transitions)))
         own = progresses[-1]
         item = view(session.item_of(row, queue), aggregate((own,)), updated_at=at)
-        claims.append(make_claim(item, annotator_id, own.token, expires_at))
+        claims.append(make_claim(item=item, annotator_id=annotator_id, token=own.token, expires_at=expires_at))
     if writes:
         session.store(writes)
     return tuple(claims)

@@ -97,7 +97,7 @@ def remove_items(session: Session, queue: LiveQueue, item_ids: Iterable[str], at
     nums = [num for (num,) in session.rows("lock_by_id", (sorted({*map(key_of, item_ids)}), queue[0]))]
     counts: Counter[tuple[str | None, str]] = Counter()
     for span in spans([1] * len(nums)):
-        for record in session.records(queue, session.live_rows(queue, nums[span]).values()).values():
+        for record in session.records_of(queue, session.live_rows(queue, nums[span]).values()).values():
             counts.subtract(counts_of(standing(record.progresses, queue[2]), record.progresses))
     removed = integers(nums)
     session.rows("delete_items", (queue[0], removed, to_micros(at), queue[0], removed))
@@ -130,7 +130,7 @@ def refresh(session: Session, before: LiveQueue, after: AnnotationQueue) -> None
     held = [item for (item,) in session.rows("held_nums", (num,))]
     for span in spans([1] * len(held)):
         writes = []
-        for record in session.records(before, session.live_rows(before, held[span]).values()).values():
+        for record in session.records_of(before, session.live_rows(before, held[span]).values()).values():
             old, new = standing(record.progresses, was), standing(record.progresses, after)
             if new != old:
                 now = (num, revision + 1, *cast("Revision", record.revision)[2:])

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, cast
+
+import attrs
 
 from annotation_queue.counters import changes
 from annotation_queue.errors import Conflict, ItemNotFound, QueueNotFound
@@ -24,10 +27,11 @@ from annotation_queue.repositories.sql.rows import (
     time_or_none,
     value_or_none,
 )
+from annotation_queue.states import UNREAD, with_annotation
 from annotation_queue.values import from_micros, to_micros
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from types import TracebackType
 
     from psycopg import Cursor
@@ -156,8 +160,32 @@ class Session:
             self.cache.keep((num, revision, updated_at), queue)
         return num, revision, queue
 
+    def records(
+        self,
+        project_id: str,
+        item_ids: Iterable[str],
+        queue_id: str | None,
+        *,
+        with_items: bool,
+        labels_of: Collection[str] | None,
+    ) -> dict[str, ItemRecord]:
+        """Read what decisions rest on; arguments, result and errors are those of `Repository.get_records`."""
+        if queue_id is not None:
+            self.queue(project_id, queue_id)
+        records: dict[str, ItemRecord] = {}
+        for item_id in item_ids:
+            with suppress(ItemNotFound):
+                record = self.record(project_id, item_id, queue_id)
+                item = self.item(project_id, item_id, queue_id) if with_items else None
+                shown = (
+                    each if labels_of is None or each.annotator_id in labels_of else with_annotation(each, UNREAD)
+                    for each in record.progresses
+                )
+                records[item_id] = attrs.evolve(record, item=item, progresses=tuple(shown))
+        return records
+
     def record(self, project_id: str, item_id: str, queue_id: str | None) -> ItemRecord:
-        """Read what a decision rests on; arguments, result and errors are those of `Repository.get_record`."""
+        """Read what a decision rests on; arguments, result and errors are those of `Repository.get_item`."""
         queue, rows = self._found("live_record", project_id, item_id, queue_id)
         item, revision, updated_at = rows[0][:3]
         progresses = self._progresses(queue[0], item_id, [row[3:] for row in rows if row[3] is not None])
@@ -188,7 +216,7 @@ class Session:
         """Read the columns of ``live_item`` of items by their numbers, in no order."""
         return {row[0]: row for row in self.rows("live_items_by_num", (queue[0], integers(nums)))}
 
-    def records(self, queue: LiveQueue, rows: Iterable[TupleRow]) -> dict[int, ItemRecord]:
+    def records_of(self, queue: LiveQueue, rows: Iterable[TupleRow]) -> dict[int, ItemRecord]:
         """Build the records of items from the columns of ``live_item``, by their numbers."""
         given = list(rows)
         # An item of revision 0 was never touched.
@@ -228,25 +256,23 @@ class Session:
         num = queue[0]
         added_by = self.text(num, by)
         return make_item(
-            self.text(num, item_id),
-            queue[2].project_id,
-            queue[2].id,
-            self.text(num, call_id),
-            from_micros(started),
-            time_or_none(ended),
-            self.text(num, op_name),
-            self.text(num, trace_id),
-            tuple(json.loads(fields)),
-            added_by,
-            STATES[state],
-            None if annotator is None else self.text(num, annotator),
-            from_micros(created),
-            added_by,
-            from_micros(updated),
-            None,
-            None,
-            ~priority_down,
-            value_or_none(payload),
+            id=self.text(num, item_id),
+            project_id=queue[2].project_id,
+            queue_id=queue[2].id,
+            call_id=self.text(num, call_id),
+            call_started_at=from_micros(started),
+            call_ended_at=time_or_none(ended),
+            call_op_name=self.text(num, op_name),
+            call_trace_id=self.text(num, trace_id),
+            display_fields=tuple(json.loads(fields)),
+            added_by=added_by,
+            annotation_state=STATES[state],
+            annotator_user_id=None if annotator is None else self.text(num, annotator),
+            created_at=from_micros(created),
+            created_by=added_by,
+            updated_at=from_micros(updated),
+            priority=~priority_down,
+            payload=value_or_none(payload),
         )
 
     def _progresses(self, queue: int, item_id: str, rows: Iterable[Sequence[Any]]) -> tuple[Progress, ...]:

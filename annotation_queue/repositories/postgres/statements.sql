@@ -146,7 +146,8 @@ WITH locked AS MATERIALIZED (
         ?::text[], ?::text[])
     WHERE (SELECT count(*) FROM stored) = ?
     ON CONFLICT (queue, item, annotator) DO UPDATE SET state = excluded.state, token = excluded.token,
-        lease_expires_at = excluded.lease_expires_at, annotation = excluded.annotation, reason = excluded.reason,
+        lease_expires_at = excluded.lease_expires_at, reason = excluded.reason,
+        annotation = CASE excluded.annotation WHEN '' THEN progresses.annotation ELSE excluded.annotation END,
         updated_at = excluded.updated_at
 ), told AS (
     INSERT INTO transitions (queue, item, revision, step, at, from_state, to_state, annotator, reason)

@@ -7,12 +7,23 @@ from datetime import timedelta
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
+import attrs
+
 from annotation_queue.counters import FINISHED, SETTLED
 from annotation_queue.errors import AnnotationQueueError, StorageCorrupt
 from annotation_queue.items import AnnotationQueue, make_queue
 from annotation_queue.json_values import load_json, write_json
 from annotation_queue.query import search_text
-from annotation_queue.states import COMPLETED, SKIPPED, AnnotationState, Progress, SkipPolicy, make_progress
+from annotation_queue.states import (
+    COMPLETED,
+    SKIPPED,
+    UNREAD,
+    AnnotationState,
+    Progress,
+    SkipPolicy,
+    make_progress,
+    unstarted,
+)
 from annotation_queue.values import from_micros, to_micros
 
 if TYPE_CHECKING:
@@ -30,6 +41,8 @@ KIND_NAMES: Final = (*STATES, SETTLED, FINISHED)
 """What the columns of ``counters`` count."""
 UNREADABLE: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 """What it ends in to read rows that hold what this library never writes."""
+UNREAD_TEXT: Final = ""
+"""Stands for `states.UNREAD` in statements, which leave the stored label as it is then. No JSON text is empty."""
 ALWAYS_MICROS: Final = -62_135_596_800_000_000
 """`states.ALWAYS`, as it stands in the SQL files."""
 
@@ -111,18 +124,18 @@ def queue_of(row: Sequence[Any]) -> AnnotationQueue:
         deleted,
     ) = row
     return make_queue(
-        queue_id,
-        project_id,
-        name,
-        description,
-        tuple(json.loads(refs)),
-        needed,
-        SkipPolicy(policy),
-        timedelta(microseconds=lease),
-        from_micros(created_at),
-        created_by,
-        from_micros(updated_at),
-        time_or_none(deleted),
+        id=queue_id,
+        project_id=project_id,
+        name=name,
+        description=description,
+        scorer_refs=tuple(json.loads(refs)),
+        annotations_per_item=needed,
+        skip_policy=SkipPolicy(policy),
+        lease=timedelta(microseconds=lease),
+        created_at=from_micros(created_at),
+        created_by=created_by,
+        updated_at=from_micros(updated_at),
+        deleted_at=time_or_none(deleted),
     )
 
 
@@ -132,7 +145,7 @@ def progress_row(progress: Progress) -> tuple[object, ...]:
         RANKS[progress.state],
         progress.token,
         micros_or_none(progress.lease_expires_at),
-        json_or_none(progress.annotation),
+        UNREAD_TEXT if progress.annotation is UNREAD else json_or_none(progress.annotation),
         progress.reason,
         to_micros(progress.created_at),
         to_micros(progress.updated_at),
@@ -143,15 +156,15 @@ def progress_of(item_id: str, annotator_id: str, row: Sequence[Any]) -> Progress
     """Rebuild a progress from the columns of ``progresses`` that follow the annotator."""
     state, token, lease_expires_at, annotation, reason, created_at, updated_at = row
     return make_progress(
-        item_id,
-        annotator_id,
-        STATES[state],
-        token,
-        time_or_none(lease_expires_at),
-        value_or_none(annotation),
-        reason,
-        from_micros(created_at),
-        from_micros(updated_at),
+        item_id=item_id,
+        annotator_id=annotator_id,
+        state=STATES[state],
+        token=token,
+        lease_expires_at=time_or_none(lease_expires_at),
+        annotation=value_or_none(annotation),
+        reason=reason,
+        created_at=from_micros(created_at),
+        updated_at=from_micros(updated_at),
     )
 
 
@@ -174,7 +187,7 @@ def progresses_of(item_id: str, rows: Iterable[Sequence[Any]], text: Callable[[A
 def settled_by(completed: int, skipped: int, at: datetime) -> list[Progress]:
     """Make the progresses of an item that so many annotators completed and skipped."""
     states = [COMPLETED] * completed + [SKIPPED] * skipped
-    return [make_progress("item", str(n), state, 0, None, None, None, at, at) for n, state in enumerate(states)]
+    return [attrs.evolve(unstarted("item", str(n), at), state=state) for n, state in enumerate(states)]
 
 
 def page_of(project_id: str, query: QueueQuery, queues: Iterable[AnnotationQueue]) -> QueuePage:

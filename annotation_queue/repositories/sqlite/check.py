@@ -134,7 +134,14 @@ def _of_item(
 def _of_history(session: Session, num: int, record: ItemRecord, created_at: datetime) -> Iterator[str]:
     item_id = record.item_id
     history = [
-        make_transition(item_id, session.text(annotator), STATES[before], STATES[after], from_micros(at), reason)
+        make_transition(
+            item_id=item_id,
+            annotator_id=session.text(annotator),
+            from_state=STATES[before],
+            to_state=STATES[after],
+            at=from_micros(at),
+            reason=reason,
+        )
         for annotator, before, after, at, reason in session.execute(SQL["transitions"], (num,)).fetchall()
     ]
     yield from history_problems(

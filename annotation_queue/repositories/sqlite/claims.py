@@ -40,7 +40,14 @@ def claim(
         progresses, transitions = grant(record.progresses, item.id, annotator_id, at=at, expires_at=expires_at)
         session.store(record, change_of(record, progresses, transitions))
         own = progresses[-1]
-        claims.append(make_claim(view(item, aggregate((own,)), updated_at=at), annotator_id, own.token, expires_at))
+        claims.append(
+            make_claim(
+                item=view(item, aggregate((own,)), updated_at=at),
+                annotator_id=annotator_id,
+                token=own.token,
+                expires_at=expires_at,
+            )
+        )
         annotator = annotator or session.text_num(annotator_id)
     return tuple(claims) or _unavailable(session, queue, annotator)
 

@@ -25,7 +25,7 @@ from annotation_queue.states import make_transition
 from annotation_queue.values import check_text, from_micros, refuse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
     from datetime import datetime, timedelta
     from types import TracebackType
 
@@ -131,10 +131,18 @@ class SQLiteRepository:
         with self._reading() as session:
             return session.item(project_id, item_id, queue_id)
 
-    def get_record(self, project_id: str, item_id: str, queue_id: str | None = None) -> ItemRecord:
-        """See `Repository.get_record`. Cost: linear in the item's annotators."""
+    def get_records(
+        self,
+        project_id: str,
+        item_ids: Sequence[str],
+        queue_id: str | None = None,
+        *,
+        with_items: bool,
+        labels_of: Collection[str] | None = (),
+    ) -> dict[str, ItemRecord]:
+        """See `Repository.get_records`. Cost: linear in the items' annotators."""
         with self._reading() as session:
-            return session.record(project_id, item_id, queue_id)
+            return session.records(project_id, item_ids, queue_id, with_items=with_items, labels_of=labels_of)
 
     def save(self, writes: Sequence[tuple[ItemRecord, Change]]) -> None:
         """See `Repository.save`. Cost: linear in what changes, and one commit."""
@@ -185,7 +193,12 @@ class SQLiteRepository:
             rows = session.execute(SQL["transitions"], (cast("Revision", record.revision)[2],)).fetchall()
             return tuple(
                 make_transition(
-                    item_id, session.text(annotator), STATES[before], STATES[after], from_micros(at), reason
+                    item_id=item_id,
+                    annotator_id=session.text(annotator),
+                    from_state=STATES[before],
+                    to_state=STATES[after],
+                    at=from_micros(at),
+                    reason=reason,
                 )
                 for annotator, before, after, at, reason in rows
             )

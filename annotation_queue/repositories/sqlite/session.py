@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Self, cast
+
+import attrs
 
 from annotation_queue.counters import changes
 from annotation_queue.errors import Conflict, ItemNotFound, QueueNotFound
@@ -24,10 +27,11 @@ from annotation_queue.repositories.sqlite.cache import FIRST_PLACE, LONGEST_KEPT
 from annotation_queue.repositories.sqlite.indexes import IN_ORDER
 from annotation_queue.repositories.sqlite.statements import SQL
 from annotation_queue.repositories.sqlite.texts import Interned
+from annotation_queue.states import UNREAD, with_annotation
 from annotation_queue.values import from_micros, to_micros
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from types import TracebackType
 
     from annotation_queue.items import AnnotationQueue, QueueItem
@@ -98,8 +102,32 @@ class Session(Interned):
             raise QueueNotFound(queue_id)
         return *key, queue
 
+    def records(
+        self,
+        project_id: str,
+        item_ids: Iterable[str],
+        queue_id: str | None,
+        *,
+        with_items: bool,
+        labels_of: Collection[str] | None,
+    ) -> dict[str, ItemRecord]:
+        """Read what decisions rest on; arguments, result and errors are those of `Repository.get_records`."""
+        if queue_id is not None:
+            self.queue(project_id, queue_id)
+        records: dict[str, ItemRecord] = {}
+        for item_id in item_ids:
+            with suppress(ItemNotFound):
+                record = self.record(project_id, item_id, queue_id)
+                item = self.item(project_id, item_id, queue_id) if with_items else None
+                shown = (
+                    each if labels_of is None or each.annotator_id in labels_of else with_annotation(each, UNREAD)
+                    for each in record.progresses
+                )
+                records[item_id] = attrs.evolve(record, item=item, progresses=tuple(shown))
+        return records
+
     def record(self, project_id: str, item_id: str, queue_id: str | None) -> ItemRecord:
-        """Read what a decision rests on; arguments, result and errors are those of `Repository.get_record`."""
+        """Read what a decision rests on; arguments, result and errors are those of `Repository.get_item`."""
         queue_id = queue_id or self._queue_of(project_id, item_id)
         rows = self.execute(SQL["live_record"], (item_id, queue_id)).fetchall()
         if not rows:
@@ -166,25 +194,23 @@ class Session(Interned):
         ) = row
         by = self.text(added_by)
         return make_item(
-            item_id,
-            queue.project_id,
-            queue.id,
-            call_id,
-            from_micros(started),
-            time_or_none(ended),
-            self.op_name(op),
-            trace,
-            self.fields(fields),
-            by,
-            STATES[state],
-            self.text_or_none(annotator),
-            from_micros(created),
-            by,
-            from_micros(updated),
-            None,
-            None,
-            ~priority_down,
-            value_or_none(payload),
+            id=item_id,
+            project_id=queue.project_id,
+            queue_id=queue.id,
+            call_id=call_id,
+            call_started_at=from_micros(started),
+            call_ended_at=time_or_none(ended),
+            call_op_name=self.op_name(op),
+            call_trace_id=trace,
+            display_fields=self.fields(fields),
+            added_by=by,
+            annotation_state=STATES[state],
+            annotator_user_id=self.text_or_none(annotator),
+            created_at=from_micros(created),
+            created_by=by,
+            updated_at=from_micros(updated),
+            priority=~priority_down,
+            payload=value_or_none(payload),
         )
 
     def progresses(self, item: int, item_id: str) -> tuple[Progress, ...]:

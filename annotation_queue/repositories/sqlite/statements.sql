@@ -124,7 +124,7 @@ WHERE num = ? AND revision = ? AND (SELECT q.revision FROM queues AS q WHERE q.n
 INSERT INTO progresses (item, annotator, state, token, lease_expires_at, annotation, reason, created_at, updated_at)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (item, annotator) DO UPDATE SET state = excluded.state, token = excluded.token,
-    lease_expires_at = excluded.lease_expires_at, annotation = excluded.annotation, reason = excluded.reason,
+    lease_expires_at = excluded.lease_expires_at, annotation = CASE excluded.annotation WHEN '' THEN annotation ELSE excluded.annotation END, reason = excluded.reason,
     updated_at = excluded.updated_at
 
 -- name: add_transition --

@@ -129,7 +129,22 @@ class AliasingContract(Contract):
     ) -> None:
         claim = claimed(queues, item_with_payload)
         spoil(claim.item.payload)
-        assert queues.complete(claim).payload == payload()
+        # The answer carries a copy of what the claim carries by now; what is stored is what was added.
+        answered = queues.complete(claim)
+        assert answered.payload == claim.item.payload
+        assert answered.payload is not None
+        answered.payload["y"] = "again"
+        assert answered.payload != claim.item.payload
+        assert queues.get_item(item_with_payload.id).payload == payload()
+
+    def test_a_claim_whose_payload_is_no_json_any_more_is_finished_all_the_same(
+        self, queues: AnnotationQueues, item_with_payload: QueueItem
+    ) -> None:
+        claim = claimed(queues, item_with_payload)
+        assert claim.item.payload is not None
+        claim.item.payload["not JSON"] = {1, 2}  # type: ignore[assignment]
+        assert queues.complete(claim, "good").annotation_state is COMPLETED
+        assert queues.get_item(item_with_payload.id).payload == payload()
 
     def test_a_list_of_references_may_be_changed_after_it_was_given(self, queues: AnnotationQueues) -> None:
         references = ["a", "b"]

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, TypeAlias
 import attrs
 import pytest
 
-from annotation_queue.errors import Conflict, ItemNotFound, QueueNotFound, StorageError
+from annotation_queue.errors import Conflict, QueueNotFound, StorageError
 from annotation_queue.items import AnnotationQueue, Claim, NewItem, QueueItem, admit
 from annotation_queue.query import ItemQuery, QueueQuery
 from annotation_queue.queues import AnnotationQueues
 from annotation_queue.records import Change, ItemRecord, change_of, standing
-from annotation_queue.states import AnnotationState, SkipPolicy, advance, unstarted
+from annotation_queue.states import IN_PROGRESS, UNREAD, AnnotationState, SkipPolicy, advance, unstarted
 from annotation_queue.testing.contracts.base import Contract
 
 if TYPE_CHECKING:
@@ -37,6 +37,11 @@ def add(queues: AnnotationQueues, queue: AnnotationQueue, *calls: str) -> tuple[
     return queues.add_items(queue.id, [NewItem(call_id=call) for call in calls], added_by="ann").added
 
 
+def record_of(repository: Repository, item: QueueItem) -> ItemRecord:
+    """Read the record of an item, with every label."""
+    return repository.get_records("project", [item.id], with_items=False, labels_of=None)[item.id]
+
+
 Happening: TypeAlias = "Callable[[AnnotationQueues, AnnotationQueue, QueueItem], object]"
 HAPPENINGS: dict[str, Happening] = {
     "the same annotator moved": lambda queues, _, item: queues.update_progress(item.id, "bob", SKIPPED),
@@ -56,13 +61,13 @@ class StoringContract(Contract):
         self, repository: Repository, queues: AnnotationQueues, queue: AnnotationQueue, clock: Clock
     ) -> None:
         (item,) = add(queues, queue, "a")
-        record = repository.get_record("project", item.id)
+        record = record_of(repository, item)
         assert (record.item_id, record.queue, record.progresses) == (item.id, queue, ())
         assert record.updated_at == item.updated_at
         at = clock.move(1)
         for annotator_id in ("é", "B", "a"):
             queues.update_progress(item.id, annotator_id, COMPLETED)
-        later = repository.get_record("project", item.id, queue.id)
+        later = record_of(repository, item)
         assert [each.annotator_id for each in later.progresses] == ["B", "a", "é"]
         assert later.updated_at == at
         assert later.revision != record.revision
@@ -72,19 +77,66 @@ class StoringContract(Contract):
     ) -> None:
         (item,) = add(queues, queue, "a")
         other = queues.create("other", created_by="ann")
-        with pytest.raises(ItemNotFound):
-            repository.get_record("project", item.id, other.id)
+        assert repository.get_records("project", [item.id], other.id, with_items=False) == {}
         with pytest.raises(QueueNotFound):
-            repository.get_record("project", item.id, "nothing")
-        with pytest.raises(ItemNotFound):
-            repository.get_record("another", item.id)
+            repository.get_records("project", [item.id], "nothing", with_items=False)
+        assert repository.get_records("another", [item.id], with_items=False) == {}
+
+    def test_records_of_many_items_are_read_together_and_those_that_are_not_there_are_left_out(
+        self, repository: Repository, queues: AnnotationQueues, queue: AnnotationQueue
+    ) -> None:
+        first, second, third = add(queues, queue, "a", "b", "c")
+        queues.update_progress(second.id, "bob", COMPLETED)
+        queues.remove_items(queue.id, [third.id])
+        for queue_id in (None, queue.id):
+            found = repository.get_records(
+                "project", [second.id, "nothing", third.id, first.id], queue_id, with_items=False
+            )
+            assert {item_id: len(record.progresses) for item_id, record in found.items()} == {first.id: 0, second.id: 1}
+        assert repository.get_records("project", [], with_items=True) == {}
+
+    def test_records_of_items_of_several_queues_are_read_together(
+        self, repository: Repository, queues: AnnotationQueues, queue: AnnotationQueue
+    ) -> None:
+        other = queues.create("other", created_by="ann", annotations_per_item=2)
+        (here,), (there,) = add(queues, queue, "a"), add(queues, other, "a")
+        found = repository.get_records("project", [here.id, there.id], with_items=True)
+        assert {item_id: record.queue for item_id, record in found.items()} == {here.id: queue, there.id: other}
+        assert {item_id: record.item for item_id, record in found.items()} == {here.id: here, there.id: there}
+        queues.delete(other.id)
+        with pytest.raises(QueueNotFound):
+            repository.get_records("project", [here.id, there.id], with_items=True)
+
+    def test_a_record_carries_the_item_in_the_aggregate_view_if_it_is_asked_for(
+        self, repository: Repository, queues: AnnotationQueues, queue: AnnotationQueue
+    ) -> None:
+        (item,) = queues.add_items(queue.id, [NewItem(call_id="a", payload={"text": ["good"]})], added_by="ann").added
+        queues.update_progress(item.id, "bob", COMPLETED)
+        for with_items, expected in ((True, queues.get_item(item.id)), (False, None)):
+            found = repository.get_records("project", [item.id], with_items=with_items)
+            assert found[item.id].item == expected
+
+    def test_a_label_that_is_not_asked_for_is_not_read_and_stays_as_it_is_when_its_progress_changes(
+        self, repository: Repository, queues: AnnotationQueues, clock: Clock
+    ) -> None:
+        queue = queues.create("three", created_by="ann", annotations_per_item=3)
+        (item,) = add(queues, queue, "a")
+        for annotator_id in ("bob", "eve"):
+            queues.update_progress(item.id, annotator_id, IN_PROGRESS, annotation={"of": [annotator_id]})
+        record = repository.get_records("project", [item.id], with_items=False, labels_of=["eve"])[item.id]
+        assert [each.annotation for each in record.progresses] == [UNREAD, {"of": ["eve"]}]
+        at = clock.move(1)
+        moved = [advance(each, SKIPPED, at=at) for each in record.progresses]
+        transitions = tuple(transition for _, transition in moved if transition is not None)
+        repository.save([(record, change_of(record, tuple(progress for progress, _ in moved), transitions))])
+        assert [each.annotation for each in queues.progress(item.id)] == [{"of": ["bob"]}, {"of": ["eve"]}]
 
     @pytest.mark.parametrize("happening", HAPPENINGS)
     def test_a_change_that_rests_on_what_is_no_longer_so_is_a_conflict_and_stores_nothing(
         self, repository: Repository, queues: AnnotationQueues, queue: AnnotationQueue, clock: Clock, happening: str
     ) -> None:
         first, second = add(queues, queue, "a", "b")
-        stale = change(repository.get_record("project", first.id), "bob", COMPLETED, clock)
+        stale = change(record_of(repository, first), "bob", COMPLETED, clock)
         HAPPENINGS[happening](queues, queue, first)
         lives = happening not in {"the item was removed", "the queue was deleted"}
         before = (queues.progress(first.id), queues.history(first.id)) if lives else None
@@ -94,7 +146,7 @@ class StoringContract(Contract):
             assert (queues.progress(first.id), queues.history(first.id)) == before
             # All of a step or none of it, whichever of the writes comes first.
             for order in (1, -1):
-                fresh = change(repository.get_record("project", second.id), "bob", COMPLETED, clock)
+                fresh = change(record_of(repository, second), "bob", COMPLETED, clock)
                 with pytest.raises(Conflict):
                     repository.save([fresh, stale][::order])
                 assert (queues.progress(second.id), queues.history(second.id)) == ((), ())
@@ -106,7 +158,7 @@ class StoringContract(Contract):
         (item,) = add(queues, queue, "a")
         claim = queues.claim(queue.id, "bob")
         assert isinstance(claim, Claim)
-        stale = change(repository.get_record("project", item.id), "eve", COMPLETED, clock)
+        stale = change(record_of(repository, item), "eve", COMPLETED, clock)
         clock.move(1)
         queues.heartbeat(claim)
         with pytest.raises(Conflict):
@@ -117,7 +169,7 @@ class StoringContract(Contract):
     ) -> None:
         added = add(queues, queue, "a", "b", "c")
         at = clock.move(1)
-        repository.save([change(repository.get_record("project", item.id), "bob", SKIPPED, clock) for item in added])
+        repository.save([change(record_of(repository, item), "bob", SKIPPED, clock) for item in added])
         for item in added:
             assert [(each.annotator_id, each.state) for each in queues.progress(item.id)] == [("bob", SKIPPED)]
             assert [each.to_state for each in queues.history(item.id)] == [SKIPPED]
@@ -130,12 +182,12 @@ class StoringContract(Contract):
         (item,) = add(queues, queue, "a")
         assert queues.claim(queue.id, "bob")
         before, history = queues.get_item(item.id), queues.history(item.id)
-        record = repository.get_record("project", item.id)
+        record = record_of(repository, item)
         longer = attrs.evolve(record.progresses[0], lease_expires_at=clock.now + timedelta(days=1))
         repository.save([(record, change_of(record, (longer,), ()))])
         assert queues.progress(item.id) == (longer,)
         assert (queues.get_item(item.id), queues.history(item.id)) == (before, history)
-        assert repository.get_record("project", item.id).revision != record.revision
+        assert record_of(repository, item).revision != record.revision
         assert change_of(record, (longer,), ()).standing == standing((longer,), queue)
 
     def test_a_queue_that_changed_meanwhile_is_not_replaced(

@@ -61,7 +61,7 @@ def test_a_connection_lost_during_a_commit_is_reported_and_the_call_may_be_repea
     with filled(repository) as (queues, queue_id):
         claim = queues.claim(queue_id, "bob")
         assert isinstance(claim, Claim)
-        record = repository.get_record("project", claim.item.id)
+        record = repository.get_records("project", [claim.item.id], with_items=False)[claim.item.id]
         assert record.progresses[0].state is AnnotationState.IN_PROGRESS
         save = repository.save
 
