@@ -198,7 +198,7 @@ def test_a_call_that_ends_while_it_is_timed_neither_breaks_the_watch_nor_counts_
             meanwhile.pop()()
         return now
 
-    monkeypatch.setattr("annotation_queue.batch.labelers.time.monotonic", tell)
+    monkeypatch.setattr("annotation_queue.batch.work.time.monotonic", tell)
     work.begin()
     now += 40.0
     meanwhile.append(work.stop)
