@@ -6,11 +6,13 @@
 from annotation_queue.batch.api import run_batch, run_batches
 from annotation_queue.batch.labelers import RetryLater, SkipItem
 from annotation_queue.batch.report import BatchReport, ItemResult, OnFailure, SlowItem, StopReason
+from annotation_queue.changes import ChangePage, Throughput
 from annotation_queue.errors import (
     AnnotationQueueError,
     ClaimLost,
     Conflict,
     InvalidCursor,
+    InvalidLabel,
     InvalidQuery,
     InvalidTransition,
     InvalidValue,
@@ -29,6 +31,7 @@ from annotation_queue.items import (
     AddedItems,
     AnnotationQueue,
     Claim,
+    ClaimRef,
     NewItem,
     QueueItem,
     QueueStats,
@@ -36,6 +39,8 @@ from annotation_queue.items import (
     UnavailableReason,
 )
 from annotation_queue.json_values import JsonValue
+from annotation_queue.labels import Label, LabelPage, LabelQuery
+from annotation_queue.moves import advance
 from annotation_queue.query import ItemFilter, ItemPage, ItemQuery, QueuePage, QueueQuery
 from annotation_queue.queues import AnnotationQueues
 from annotation_queue.records import Change, ItemRecord, Standing
@@ -52,8 +57,9 @@ from annotation_queue.states import (
     SkipPolicy,
     Transition,
     Workflow,
-    advance,
     aggregate,
+    fold,
+    fold_labels,
     is_finished,
 )
 from annotation_queue.values import utc_now
@@ -74,11 +80,14 @@ __all__ = [
     "AnnotationState",
     "BatchReport",
     "Change",
+    "ChangePage",
     "Claim",
     "ClaimLost",
+    "ClaimRef",
     "Conflict",
     "Direction",
     "InvalidCursor",
+    "InvalidLabel",
     "InvalidQuery",
     "InvalidTransition",
     "InvalidValue",
@@ -89,6 +98,9 @@ __all__ = [
     "ItemRecord",
     "ItemResult",
     "JsonValue",
+    "Label",
+    "LabelPage",
+    "LabelQuery",
     "MemoryRepository",
     "NewItem",
     "NotFound",
@@ -114,6 +126,7 @@ __all__ = [
     "StorageCorrupt",
     "StorageError",
     "StorageFull",
+    "Throughput",
     "Transition",
     "Unavailable",
     "UnavailableReason",
@@ -121,6 +134,8 @@ __all__ = [
     "__version__",
     "advance",
     "aggregate",
+    "fold",
+    "fold_labels",
     "is_finished",
     "run_batch",
     "run_batches",

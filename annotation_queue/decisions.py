@@ -7,19 +7,21 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 import attrs
 
 from annotation_queue.errors import ClaimLost, Conflict, ItemNotFound
+from annotation_queue.items import Claim, ClaimRef, ref_of
+from annotation_queue.moves import advance, reset
 from annotation_queue.records import change_of, own_progress
-from annotation_queue.states import IN_PROGRESS, UNSTARTED, advance, unstarted, with_lease
+from annotation_queue.schemas import check_label
+from annotation_queue.states import COMPLETED, IN_PROGRESS, UNSTARTED, unstarted, with_lease
 from annotation_queue.values import lease_end
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from datetime import datetime, timedelta
 
-    from annotation_queue.items import Claim
     from annotation_queue.json_values import JsonValue
     from annotation_queue.records import Change, ItemRecord
     from annotation_queue.repository import Repository
-    from annotation_queue.states import AnnotationState, Progress, Workflow
+    from annotation_queue.states import AnnotationState, Progress, Transition, Workflow
 
 MOST_ATTEMPTS: Final = 1_000
 """How often a call begins again because somebody else was faster, before it gives up with `Conflict`."""
@@ -30,13 +32,19 @@ class Decision(NamedTuple):
 
     Args:
         record: What it rests on.
-        progress: The annotator's progress as it shall be.
+        progresses: The progresses that it is about, as they shall be.
         change: What changes; None if nothing does.
     """
 
     record: ItemRecord
-    progress: Progress
+    progresses: tuple[Progress, ...]
     change: Change | None
+
+    @property
+    def progress(self) -> Progress:
+        """The one progress of a decision about one annotator."""
+        (progress,) = self.progresses
+        return progress
 
     @property
     def updated_at(self) -> datetime:
@@ -44,120 +52,169 @@ class Decision(NamedTuple):
         return self.record.updated_at if self.change is None else self.change.updated_at
 
 
-Decide: TypeAlias = "Callable[[ItemRecord | None], Decision]"
-"""Decides about the item of a record, or about one that there is not. It may raise, and it may be asked again."""
+Decide: TypeAlias = "Callable[[ItemRecord | None], Decision | None]"
+"""Decides about the item of a record, or about one that there is not. It may raise, and it may be asked again; if it gives
+None, the item is passed over."""
 
 
-def finish(
-    record: ItemRecord | None,
-    claim: Claim,
-    to_state: AnnotationState,
-    *,
-    at: datetime,
-    workflow: Workflow,
-    annotation: JsonValue = None,
-    reason: str | None = None,
-) -> Decision:
-    """Complete, skip or release what a claim holds.
+@attrs.frozen(kw_only=True)
+class Wish:
+    """What somebody wants for a progress.
 
     Args:
-        record: The item; None if it is not there.
-        claim: The claim.
-        to_state: Completed, skipped, or unstarted for a release.
+        to_state: The state.
         at: Now, UTC.
         workflow: Which moves there are.
-        annotation: The label; None keeps a draft that is there.
+        annotation: The label; None keeps the one that is there.
         reason: Why.
+        actor_id: Who wants it; None for the annotator.
+        override: Whether it is done whatever the workflow.
+    """
+
+    to_state: AnnotationState
+    at: datetime
+    workflow: Workflow
+    annotation: JsonValue = None
+    reason: str | None = None
+    actor_id: str | None = None
+    override: bool = False
+
+
+def finish(record: ItemRecord | None, claim: ClaimRef, wish: Wish) -> Decision:
+    """Complete, skip or release what a claim holds, or revise what it completed or skipped.
+
+    Args:
+        record: The item, with the annotator's label; None if it is not there.
+        claim: The claim.
+        wish: What its holder wants.
 
     Returns:
-        The decision. If the claim led to that state before, nothing changes.
+        The decision. If all is so already, nothing changes.
 
     Raises:
         ClaimLost: The claim does not hold the item any more.
         InvalidTransition: The workflow has no such move.
+        InvalidLabel: The label does not satisfy the queue's schema.
     """
-    own = None if record is None else own_progress(record, claim.annotator_id)
-    if record is not None and own is not None and own.token == claim.token and own.state is to_state is not UNSTARTED:
-        return Decision(record, own, None)
-    record, held = _held(record, claim)
-    progress, transition = advance(held, to_state, at=at, workflow=workflow, annotation=annotation, reason=reason)
-    return Decision(record, progress, change_of(record, (progress,), () if transition is None else (transition,)))
+    record, own = _own(record, claim)
+    is_done = own.state is wish.to_state is not UNSTARTED
+    return _carried(record, own if is_done else _held(own, claim), wish)
 
 
-def prolong(record: ItemRecord | None, claim: Claim, *, at: datetime, lease: timedelta | None) -> Decision:
-    """Prolong the lease of a claim.
+def prolong(
+    record: ItemRecord | None, claim: ClaimRef, *, at: datetime, lease: timedelta | None, draft: Wish | None = None
+) -> Decision:
+    """Prolong the lease of a claim, and store a draft with it if there is one.
 
     Args:
         record: The item; None if it is not there.
         claim: The claim.
         at: Now, UTC.
         lease: How long the claim lasts from now; None for the queue's lease.
+        draft: The draft, as a wish for in_progress; None for none.
 
     Returns:
-        The decision, which moves nothing but the lease.
+        The decision, which moves neither the history nor ``updated_at``.
 
     Raises:
         ClaimLost: The claim does not hold the item any more.
+        InvalidTransition: There is a draft, and the workflow has none.
         InvalidValue: The lease would end beyond the year 9999.
     """
-    record, held = _held(record, claim)
+    record, own = _own(record, claim)
+    held = _held(own, claim)
+    if draft is not None:
+        held, _ = _advanced(held, draft)
     progress = with_lease(held, lease_end(at, lease or record.queue.lease))
-    return Decision(record, progress, change_of(record, (progress,), ()))
+    return Decision(record, (progress,), change_of(record, (progress,), ()))
 
 
-def move(
-    record: ItemRecord | None,
-    item_id: str,
-    annotator_id: str,
-    to_state: AnnotationState,
-    *,
-    at: datetime,
-    workflow: Workflow,
-    annotation: JsonValue,
-    reason: str | None,
-) -> Decision:
-    """Move an annotator's progress without a claim.
+def move(record: ItemRecord | None, item_id: str, annotator_id: str, wish: Wish) -> Decision:
+    """Move or revise an annotator's progress without a claim; in_progress gets the queue's lease.
 
     Args:
-        record: The item; None if it is not there.
+        record: The item, with the annotator's label; None if it is not there.
         item_id: The item's id.
         annotator_id: The annotator.
-        to_state: Where it shall go; in_progress gets the queue's lease.
-        at: Now, UTC.
-        workflow: Which moves there are.
-        annotation: The label; None keeps the one that is there.
-        reason: Why.
+        wish: What is wanted.
 
     Returns:
-        The decision. If the progress is in that state already, nothing changes.
+        The decision. If all is so already, nothing changes.
 
     Raises:
         ItemNotFound: There is no such item.
         InvalidTransition: The workflow has no such move.
+        InvalidLabel: The label does not satisfy the queue's schema.
         InvalidValue: The lease would end beyond the year 9999.
     """
     if record is None:
         raise ItemNotFound(item_id)
-    own = own_progress(record, annotator_id) or unstarted(item_id, annotator_id, at)
-    progress, transition = advance(
-        own,
-        to_state,
-        at=at,
-        workflow=workflow,
-        lease_expires_at=lease_end(at, record.queue.lease) if to_state is IN_PROGRESS else None,
-        annotation=annotation,
-        reason=reason,
+    return _carried(record, own_progress(record, annotator_id) or unstarted(item_id, annotator_id, wish.at), wish)
+
+
+def put_back(
+    record: ItemRecord | None, annotator_id: str | None, *, at: datetime, actor_id: str, reason: str | None
+) -> Decision | None:
+    """Put progresses on an item back to unstarted, as `moves.reset` does.
+
+    Args:
+        record: The item; None if it is not there.
+        annotator_id: Whose progress; None for everybody's.
+        at: Now, UTC.
+        actor_id: Who does it.
+        reason: Why.
+
+    Returns:
+        The decision; None if there is no such item.
+    """
+    if record is None:
+        return None
+    progresses, transitions = reset(
+        record.progresses, annotator_id, at=at, actor_id=actor_id, reason=reason, steps=record.steps
     )
-    change = None if transition is None else change_of(record, (progress,), (transition,))
-    return Decision(record, progress, change)
+    return Decision(record, progresses, change_of(record, progresses, transitions) if progresses else None)
 
 
-def _held(record: ItemRecord | None, claim: Claim) -> tuple[ItemRecord, Progress]:
-    """Give the progress that the claim holds; the one place where the fencing token is checked."""
+def _carried(record: ItemRecord, own: Progress, wish: Wish) -> Decision:
+    ends = lease_end(wish.at, record.queue.lease) if wish.to_state is IN_PROGRESS else None
+    progress, transition = _advanced(own, wish, lease_expires_at=ends, step=record.steps + 1)
+    if progress is own:
+        return Decision(record, (own,), None)
+    if transition is not None and transition.to_state is COMPLETED:
+        check_label(record.queue.label_schema, transition.annotation)
+    transitions = () if transition is None else (transition,)
+    return Decision(record, (progress,), change_of(record, (progress,), transitions))
+
+
+def _advanced(
+    progress: Progress, wish: Wish, *, lease_expires_at: datetime | None = None, step: int | None = None
+) -> tuple[Progress, Transition | None]:
+    return advance(
+        progress,
+        wish.to_state,
+        at=wish.at,
+        workflow=wish.workflow,
+        lease_expires_at=lease_expires_at,
+        annotation=wish.annotation,
+        reason=wish.reason,
+        actor_id=wish.actor_id,
+        override=wish.override,
+        step=step,
+    )
+
+
+def _own(record: ItemRecord | None, claim: ClaimRef) -> tuple[ItemRecord, Progress]:
+    """Give the progress that still carries the claim's token; the one place where the fencing token is checked."""
     own = None if record is None else own_progress(record, claim.annotator_id)
-    if record is None or own is None or own.state is not IN_PROGRESS or own.token != claim.token:
-        raise ClaimLost(claim.item.id, claim.annotator_id, claim.token)
+    if record is None or own is None or own.token != claim.token:
+        raise ClaimLost(claim.item_id, claim.annotator_id, claim.token)
     return record, own
+
+
+def _held(own: Progress, claim: ClaimRef) -> Progress:
+    if own.state is not IN_PROGRESS:
+        raise ClaimLost(claim.item_id, claim.annotator_id, claim.token)
+    return own
 
 
 @attrs.frozen
@@ -188,7 +245,8 @@ class Decisions:
             labels_of: The annotators whose labels are read.
 
         Returns:
-            Item id -> the decision, or the `ClaimLost` that it raised, which keeps none of the others from being stored.
+            Item id -> the decision, or the `ClaimLost` that it raised, which keeps none of the others from being stored. Items
+            that were passed over are left out.
 
         Raises:
             QueueNotFound: As for `Repository.get_records`.
@@ -201,7 +259,9 @@ class Decisions:
                     self.project_id, tuple(of_queue), queue_id, with_items=with_items, labels_of=labels_of
                 )
                 for item_id, decide in of_queue.items():
-                    made[item_id] = _decision(decide, records.get(item_id))
+                    decision = _decision(decide, records.get(item_id))
+                    if decision is not None:
+                        made[item_id] = decision
             writes = [
                 (each.record, each.change)
                 for each in made.values()
@@ -216,27 +276,39 @@ class Decisions:
             return made
         raise Conflict("the items kept changing")
 
-    def carry_out_one(
-        self,
-        item_id: str,
-        decide: Decide,
-        queue_id: str | None,
-        *,
-        with_items: bool = False,
-        labels_of: Collection[str] = (),
-    ) -> Decision:
-        """Carry out a decision about one item; as `carry_out`, but a lost claim is raised.
+    def carry_out_claims(
+        self, wanted: Sequence[tuple[Claim | ClaimRef, Decide]], *, labels_of: Collection[str] = ()
+    ) -> list[tuple[Claim | ClaimRef, Decision | ClaimLost]]:
+        """Carry out decisions about claims: one atomic step for those on different items, further ones in steps after it.
+
+        Args:
+            wanted: The claims, each with what decides about its item.
+            labels_of: The annotators whose labels are read.
+
+        Returns:
+            The claims in their order, each with its decision or the `ClaimLost` that it raised.
 
         Raises:
-            ClaimLost: The decision raised it.
+            QueueNotFound: The queue of a claim is deleted, or is none of the project.
         """
-        made = self.carry_out({queue_id: {item_id: decide}}, with_items=with_items, labels_of=labels_of)[item_id]
-        if isinstance(made, ClaimLost):
-            raise made
-        return made
+        outcomes: dict[int, Decision | ClaimLost] = {}
+        waiting = list(enumerate(wanted))
+        while waiting:
+            step: dict[str, tuple[int, tuple[Claim | ClaimRef, Decide]]] = {}
+            for index, (claim, decide) in waiting:
+                step.setdefault(ref_of(claim).item_id, (index, (claim, decide)))
+            decides: dict[str | None, dict[str, Decide]] = {}
+            for item_id, (_, (claim, decide)) in step.items():
+                queue_id = claim.item.queue_id if isinstance(claim, Claim) else None
+                decides.setdefault(queue_id, {})[item_id] = decide
+            with_items = any(isinstance(claim, ClaimRef) for _, (claim, _) in step.values())
+            made = self.carry_out(decides, with_items=with_items, labels_of=labels_of)
+            outcomes.update((index, made[item_id]) for item_id, (index, _) in step.items())
+            waiting = [each for each in waiting if each[0] not in outcomes]
+        return [(claim, outcomes[index]) for index, (claim, _) in enumerate(wanted)]
 
 
-def _decision(decide: Decide, record: ItemRecord | None) -> Decision | ClaimLost:
+def _decision(decide: Decide, record: ItemRecord | None) -> Decision | ClaimLost | None:
     try:
         return decide(record)
     except ClaimLost as error:

@@ -29,6 +29,10 @@ class InvalidValue(AnnotationQueueError, ValueError):
         return f"{self.field}: expected {self.expected}, got {self.kind}"
 
 
+class InvalidLabel(InvalidValue):
+    """A label does not satisfy its queue's ``label_schema``; ``field`` says where in it, and ``kind`` says why."""
+
+
 class InvalidQuery(InvalidValue):
     """A query was refused: an unknown sort field, a negative limit, an offset together with a cursor."""
 

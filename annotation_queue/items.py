@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import copy
+import json
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import partial
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, final
 
 import attrs
 from attrs import field
 
-from annotation_queue.construction import optional, run_checks, trusted
+from annotation_queue.construction import altered, optional, run_checks, trusted
 from annotation_queue.errors import InvalidValue
-from annotation_queue.json_values import check_texts, copy_json
+from annotation_queue.json_values import check_texts, copy_json, load_json, write_json
+from annotation_queue.schemas import check_schema
 from annotation_queue.states import UNSTARTED, AnnotationState, Policies, SkipPolicy, check_state
 from annotation_queue.values import check_id, check_integer, check_lease, check_member, check_text, check_time, refuse
 
@@ -76,6 +79,8 @@ class AnnotationQueue:
         annotations_per_item: How many annotators must complete an item, at least 1.
         skip_policy: What a skip means for the item.
         lease: How long a claim lasts without a heartbeat.
+        label_schema: A JSON Schema, draft 2020-12, that every label has to satisfy when it is completed or corrected; a draft
+            need not. None accepts every label. It takes the extra ``schema``.
         created_at: UTC.
         created_by: User id.
         updated_at: When any of its fields last changed, UTC.
@@ -90,6 +95,7 @@ class AnnotationQueue:
     annotations_per_item: int = 1
     skip_policy: SkipPolicy = SkipPolicy.FINAL
     lease: timedelta = DEFAULT_LEASE
+    label_schema: dict[str, JsonValue] | None = None
     created_at: datetime
     created_by: str
     updated_at: datetime
@@ -113,6 +119,7 @@ _QUEUE_CHECKS: Final[dict[str, Check]] = {
     "annotations_per_item": partial(check_integer, minimum=1),
     "skip_policy": partial(check_member, members=SkipPolicy),
     "lease": check_lease,
+    "label_schema": check_schema,
     "created_at": check_time,
     "created_by": check_id,
     "updated_at": check_time,
@@ -240,6 +247,17 @@ make_queue = trusted(AnnotationQueue)
 make_item = trusted(QueueItem)
 
 
+_with_schema = altered(AnnotationQueue, ("label_schema",))
+
+
+def copy_queue(queue: AnnotationQueue) -> AnnotationQueue:
+    """Give a queue that shares nothing with another one that could be changed."""
+    if queue.label_schema is None:
+        return queue
+    copied: AnnotationQueue = _with_schema(queue, load_json(write_json(queue.label_schema)))
+    return copied
+
+
 def admit(new: NewItem, *, item_id: str, queue: AnnotationQueue, added_by: str, at: datetime) -> QueueItem:
     """Turn what a caller adds into an item of the queue.
 
@@ -288,6 +306,69 @@ class AddedItems:
     duplicates: int
 
 
+@final
+@attrs.frozen(kw_only=True)
+class ClaimRef:
+    """What a claim is known by: enough to act on it in another process, and short enough for a form or a URL.
+
+    It is no secret: to check who may use it is the backend's part.
+
+    Args:
+        item_id: The item.
+        annotator_id: Who holds it.
+        token: The fencing token.
+
+    >>> ref = ClaimRef(item_id="item", annotator_id="ann", token=1)
+    >>> ClaimRef.parse(str(ref)) == ref
+    True
+    """
+
+    item_id: str
+    annotator_id: str
+    token: int
+
+    def __attrs_post_init__(self) -> None:
+        """Check every field."""
+        run_checks(self, _REF_CHECKS)
+
+    def __str__(self) -> str:
+        body = json.dumps([self.item_id, self.annotator_id, self.token], ensure_ascii=False, separators=(",", ":"))
+        return urlsafe_b64encode(body.encode()).rstrip(b"=").decode()
+
+    @classmethod
+    def parse(cls, text: str) -> ClaimRef:
+        """Read what ``str`` gave.
+
+        Args:
+            text: The text: letters, digits, ``-`` and ``_``.
+
+        Returns:
+            The reference.
+
+        Raises:
+            InvalidValue: It is no such text.
+        """
+        text = check_id("claim", text)
+        try:
+            values = json.loads(urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+            item_id, annotator_id, token = values
+            ref = cls(item_id=item_id, annotator_id=annotator_id, token=token)
+        except (ValueError, TypeError, RecursionError):
+            ref = None
+        # Decoding passes over foreign characters and spare bits; only the text that was given out may pass.
+        if ref is None or str(ref) != text:
+            raise InvalidValue("claim", "another text", "the text of a ClaimRef")
+        return ref
+
+
+_REF_CHECKS: Final[dict[str, Check]] = {
+    "item_id": check_id,
+    "annotator_id": check_id,
+    "token": partial(check_integer, minimum=0),
+}
+
+
+@final
 @attrs.frozen(kw_only=True)
 class Claim:
     """The right of one annotator to work on one item until the lease runs out.
@@ -295,7 +376,7 @@ class Claim:
     Args:
         item: The item, in the annotator's perspective.
         annotator_id: Who holds it.
-        token: The fencing token: how often this annotator's progress entered in_progress.
+        token: The fencing token, that of the annotator's progress.
         expires_at: When the lease runs out, UTC; at that instant it has.
     """
 
@@ -304,8 +385,29 @@ class Claim:
     token: int
     expires_at: datetime
 
+    @property
+    def ref(self) -> ClaimRef:
+        """What it is known by elsewhere."""
+        return ClaimRef(item_id=self.item.id, annotator_id=self.annotator_id, token=self.token)
+
 
 make_claim = trusted(Claim)
+
+
+def check_claim(claim: object) -> Claim | ClaimRef:
+    """Accept a claim or its reference.
+
+    Raises:
+        InvalidValue: It is neither.
+    """
+    if not isinstance(claim, Claim | ClaimRef):
+        raise refuse("claim", claim, "a Claim or a ClaimRef")
+    return claim
+
+
+def ref_of(claim: Claim | ClaimRef) -> ClaimRef:
+    """Give the reference of a claim."""
+    return claim if isinstance(claim, ClaimRef) else claim.ref
 
 
 class UnavailableReason(StrEnum):

@@ -17,6 +17,7 @@ _LONGEST_NUMBER: Final = 26
 MAX_JSON_DEPTH: Final = 64
 """Deepest JSON value: a scalar is 0 levels deep, an empty list 1."""
 _ENCODER: Final = json.JSONEncoder(check_circular=False, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+_SORTING_ENCODER: Final = json.JSONEncoder(check_circular=False, ensure_ascii=False, allow_nan=False, sort_keys=True)
 _DECODER: Final = json.JSONDecoder()
 
 
@@ -99,6 +100,15 @@ def copy_json(field: str, value: object) -> Any:  # noqa: ANN401 - as `load_json
     if value is None or isinstance(value, bool):
         return value
     return load_json(dump_json(field, value))
+
+
+def same_json(first: object, second: object) -> bool:
+    """Tell whether two checked JSON values are the same: numbers by their text, objects whatever the order of their keys.
+
+    >>> same_json({"a": 1, "b": [2]}, {"b": [2], "a": 1}), same_json(1, 1.0), same_json(1, True)
+    (True, False, False)
+    """
+    return first is second or _SORTING_ENCODER.encode(first) == _SORTING_ENCODER.encode(second)
 
 
 # Where a nested value stands: its parent's place, and its key or index there, rendered only for an error.

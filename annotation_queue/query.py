@@ -37,19 +37,22 @@ def _sort_by(value: Iterable[SortBy]) -> tuple[SortBy, ...]:
     return chosen
 
 
-def _check_flag(name: str, value: object) -> bool:
+def check_flag(name: str, value: object) -> bool:
+    """Accept True or False."""
     if not isinstance(value, bool):
         raise refuse(name, value, "True or False", InvalidQuery)
     return value
 
 
-def _check_filter(name: str, value: object) -> ItemFilter:
+def check_filter(name: str, value: object) -> ItemFilter:
+    """Accept an `ItemFilter`."""
     if not isinstance(value, ItemFilter):
         raise refuse(name, value, "an ItemFilter", InvalidQuery)
     return value
 
 
-def _check_cursor(name: str, value: object) -> str:
+def check_cursor(name: str, value: object) -> str:
+    """Accept the text of a cursor."""
     # It carries what its walk sorts by, which makes it longer than any other text; it is read, and never stored.
     if not isinstance(value, str):
         raise refuse(name, value, "a cursor or None", InvalidQuery)
@@ -163,6 +166,11 @@ class ItemQuery:
         """
         return _after(self.cursor, self.order(), self._binding(queue))
 
+    def part(self, limit: int, cursor: str | None) -> ItemQuery:
+        """Give the query of one page of a walk, which goes on behind a cursor if there is one."""
+        offset = self.offset if cursor is None else 0
+        return attrs.evolve(self, limit=limit, offset=offset, cursor=cursor or self.cursor, include_total=False)
+
     def page(self, queue: AnnotationQueue, found: Sequence[QueueItem], total: int | None) -> ItemPage:
         """Make the page.
 
@@ -231,13 +239,13 @@ _FILTER_CHECKS: Final[dict[str, Check]] = {name: optional(_check_text) for name 
 _PAGE_CHECKS: Final[dict[str, Check]] = {
     "limit": optional(_check_count),
     "offset": _check_count,
-    "cursor": optional(_check_cursor),
+    "cursor": optional(check_cursor),
 }
 _ITEM_QUERY_CHECKS: Final[dict[str, Check]] = {
-    "filter": _check_filter,
+    "filter": check_filter,
     **_PAGE_CHECKS,
-    "include_position": _check_flag,
-    "include_total": _check_flag,
+    "include_position": check_flag,
+    "include_total": check_flag,
     "annotator_id": optional(partial(check_id, error=InvalidQuery)),
 }
 _QUEUE_QUERY_CHECKS: Final[dict[str, Check]] = {"name": optional(_check_text), **_PAGE_CHECKS}

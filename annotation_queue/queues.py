@@ -2,28 +2,45 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 from attrs import NOTHING
 
 from annotation_queue import decisions
-from annotation_queue.decisions import Decision, Decisions
-from annotation_queue.errors import ClaimLost, Conflict, InvalidQuery, ItemNotFound
+from annotation_queue.answers import claimed_item, in_perspective, prolonged, raised
+from annotation_queue.arguments import (
+    actor_of,
+    check_query,
+    ids,
+    new_items,
+    optional_id,
+    optional_lease,
+    optional_reason,
+)
+from annotation_queue.changes import throughput_of
+from annotation_queue.decisions import Decisions, Wish
+from annotation_queue.errors import ClaimLost, Conflict, InvalidQuery, ItemNotFound, QueueNotFound
 from annotation_queue.ids import uuid7
 from annotation_queue.items import (
     DEFAULT_LEASE,
     AnnotationQueue,
     Claim,
+    ClaimRef,
     NewItem,
     QueueItem,
     Unavailable,
     admit,
-    copy_payload,
+    check_claim,
+    ref_of,
 )
 from annotation_queue.json_values import check_json, check_texts
-from annotation_queue.query import ItemFilter, ItemQuery, QueueQuery
+from annotation_queue.labels import LabelQuery
+from annotation_queue.moves import check_move
+from annotation_queue.query import ItemFilter, ItemQuery, QueueQuery, check_cursor
 from annotation_queue.records import item_of, own_progress, view
 from annotation_queue.states import (
     COMPLETED,
@@ -34,34 +51,32 @@ from annotation_queue.states import (
     SkipPolicy,
     Workflow,
     aggregate,
-    check_move,
     check_state,
 )
 from annotation_queue.values import (
     check_id,
     check_integer,
     check_lease,
-    check_text,
     check_time,
-    refuse,
+    earlier,
     utc_now,
 )
+from annotation_queue.walks import walk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-    from datetime import datetime, timedelta
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from datetime import datetime
 
+    from annotation_queue.changes import ChangePage, Throughput
     from annotation_queue.decisions import Decide
     from annotation_queue.items import AddedItems, QueueStats
     from annotation_queue.json_values import JsonValue
+    from annotation_queue.labels import Label, LabelPage
     from annotation_queue.query import ItemPage, QueuePage
     from annotation_queue.repository import Repository
     from annotation_queue.states import AnnotationState, Progress, Transition
 
-_Query = TypeVar("_Query", ItemQuery, QueueQuery)
 _Unchanged: TypeAlias = attrs.NothingType
-
-_WALK_PAGE: Final = 500
 
 
 class AnnotationQueues:
@@ -120,6 +135,8 @@ class AnnotationQueues:
         annotations_per_item: int = 1,
         skip_policy: SkipPolicy = SkipPolicy.FINAL,
         lease: timedelta = DEFAULT_LEASE,
+        label_schema: dict[str, JsonValue] | None = None,
+        queue_id: str | None = None,
     ) -> AnnotationQueue:
         """Make a queue.
 
@@ -131,29 +148,69 @@ class AnnotationQueues:
             annotations_per_item: How many annotators must complete an item, at least 1.
             skip_policy: What a skip means for the item.
             lease: How long a claim lasts without a heartbeat, at most 36,500 days.
+            label_schema: A JSON Schema, draft 2020-12, that every label has to satisfy; None for any label.
+            queue_id: Its id; None for one of the id factory's. With an id of yours the call may be repeated, after
+                `OutcomeUnknown` too: it returns the queue that is there. Without one a repetition makes another queue.
 
         Returns:
-            The new queue.
+            The new queue, or with ``queue_id`` the one that an equal call made.
 
         Raises:
-            Conflict: The id factory gave an id that is taken.
+            Conflict: The id is taken by a queue that differs in one of the arguments, is deleted or belongs to another project.
         """
-        at = self._now()
-        queue = AnnotationQueue(
-            id=self._new_id(),
-            project_id=self._project_id,
-            name=name,
+        queue = self._new_queue(
+            name,
+            created_by=created_by,
+            queue_id=queue_id,
             description=description,
             scorer_refs=scorer_refs,
             annotations_per_item=annotations_per_item,
             skip_policy=skip_policy,
             lease=lease,
-            created_at=at,
-            created_by=created_by,
-            updated_at=at,
+            label_schema=label_schema,
         )
-        self._repository.add_queue(queue)
+        try:
+            self._repository.add_queue(queue)
+        except Conflict:
+            stored = None if queue_id is None else self._stored(queue.id)
+            if (
+                stored is None
+                or attrs.evolve(stored, created_at=queue.created_at, updated_at=queue.updated_at) != queue
+            ):
+                raise
+            return stored
         return queue
+
+    def get_or_create(
+        self,
+        name: str,
+        *,
+        created_by: str,
+        description: str = "",
+        scorer_refs: Iterable[str] = (),
+        annotations_per_item: int = 1,
+        skip_policy: SkipPolicy = SkipPolicy.FINAL,
+        lease: timedelta = DEFAULT_LEASE,
+        label_schema: dict[str, JsonValue] | None = None,
+    ) -> AnnotationQueue:
+        """Find the oldest live queue of exactly that name, or make it, in one atomic step. It may be repeated at any time.
+
+        Arguments are those of `create`; if the queue is there, all but the name are passed over.
+
+        Returns:
+            The queue. However many processes ask at once, they get the same one.
+        """
+        queue = self._new_queue(
+            name,
+            created_by=created_by,
+            description=description,
+            scorer_refs=scorer_refs,
+            annotations_per_item=annotations_per_item,
+            skip_policy=skip_policy,
+            lease=lease,
+            label_schema=label_schema,
+        )
+        return self._repository.get_or_create_queue(queue)
 
     def get(self, queue_id: str) -> AnnotationQueue:
         """Read a queue.
@@ -181,7 +238,7 @@ class AnnotationQueues:
         Raises:
             InvalidCursor: The cursor is not one of this project and sort.
         """
-        return self._repository.query_queues(self._project_id, _check_query(query, QueueQuery))
+        return self._repository.query_queues(self._project_id, check_query(query, QueueQuery))
 
     def update(
         self,
@@ -193,6 +250,7 @@ class AnnotationQueues:
         annotations_per_item: int | _Unchanged = NOTHING,
         skip_policy: SkipPolicy | _Unchanged = NOTHING,
         lease: timedelta | _Unchanged = NOTHING,
+        label_schema: dict[str, JsonValue] | _Unchanged | None = NOTHING,
     ) -> AnnotationQueue:
         """Change a queue; what is not given stays. Arguments are those of `create`.
 
@@ -212,6 +270,7 @@ class AnnotationQueues:
             "annotations_per_item": annotations_per_item,
             "skip_policy": skip_policy,
             "lease": lease,
+            "label_schema": label_schema,
         }
         changes = {field: value for field, value in given.items() if value is not NOTHING}
         at = self._now()
@@ -249,7 +308,7 @@ class AnnotationQueues:
         Raises:
             QueueNotFound: One of them is no live queue of the project.
         """
-        return self._repository.stats(self._project_id, _ids("queue_ids", queue_ids))
+        return self._repository.stats(self._project_id, ids("queue_ids", queue_ids))
 
     # Items
 
@@ -274,7 +333,7 @@ class AnnotationQueues:
         def make(new: NewItem, queue: AnnotationQueue) -> QueueItem:
             return admit(new, item_id=check_id("id", self._new_id()), queue=queue, added_by=added_by, at=at)
 
-        return self._repository.add_items(self._project_id, check_id("queue_id", queue_id), _new_items(items), make)
+        return self._repository.add_items(self._project_id, check_id("queue_id", queue_id), new_items(items), make)
 
     def get_item(
         self,
@@ -299,8 +358,8 @@ class AnnotationQueues:
             QueueNotFound: ``queue_id`` is no live queue of the project, or without it the item's queue is deleted.
             ItemNotFound: There is no such live item in the project, or in the queue.
         """
-        item_id, queue_id = check_id("item_id", item_id), _optional_id("queue_id", queue_id)
-        annotator_id = _optional_id("annotator_id", annotator_id)
+        item_id, queue_id = check_id("item_id", item_id), optional_id("queue_id", queue_id)
+        annotator_id = optional_id("annotator_id", annotator_id)
         if include_position:
             queue_id = queue_id or self._repository.get_item(self._project_id, item_id).queue_id
             query = ItemQuery(filter=ItemFilter(id=item_id), include_position=True, annotator_id=annotator_id)
@@ -330,7 +389,7 @@ class AnnotationQueues:
             QueueNotFound: There is no such live queue in the project.
             InvalidCursor: The cursor is not one of this queue, sort and perspective.
         """
-        queue_id, query = check_id("queue_id", queue_id), _check_query(query, ItemQuery)
+        queue_id, query = check_id("queue_id", queue_id), check_query(query, ItemQuery)
         return self._repository.query_items(self._project_id, queue_id, query)
 
     def iter_items(self, queue_id: str, query: ItemQuery = ItemQuery()) -> Iterator[QueueItem]:  # noqa: B008
@@ -349,15 +408,12 @@ class AnnotationQueues:
             QueueNotFound: There is no such live queue in the project, or it is deleted during the walk.
             InvalidCursor: The cursor is not one of this queue, sort and perspective.
         """
-        left = _check_query(query, ItemQuery).limit
-        while True:
-            size = _WALK_PAGE if left is None else min(left, _WALK_PAGE)
-            page = self.query_items(queue_id, attrs.evolve(query, limit=size, include_total=False))
-            yield from page.items
-            left = None if left is None else left - len(page.items)
-            if page.next_cursor is None or left == 0:
-                return
-            query = attrs.evolve(query, offset=0, cursor=page.next_cursor)
+
+        def read(part: ItemQuery) -> tuple[Sequence[QueueItem], str | None]:
+            page = self.query_items(queue_id, part)
+            return page.items, page.next_cursor
+
+        return walk(read, check_query(query, ItemQuery))
 
     def remove_items(self, queue_id: str, item_ids: Iterable[str]) -> int:
         """Delete items softly.
@@ -372,18 +428,24 @@ class AnnotationQueues:
         Raises:
             QueueNotFound: There is no such live queue in the project.
         """
-        wanted = _ids("item_ids", item_ids)
+        wanted = ids("item_ids", item_ids)
         return self._repository.remove_items(self._project_id, check_id("queue_id", queue_id), wanted, self._now())
 
     # Annotating
 
-    def claim(self, queue_id: str, annotator_id: str, *, lease: timedelta | None = None) -> Claim | Unavailable:
+    def claim(
+        self, queue_id: str, annotator_id: str, *, lease: timedelta | None = None, resume: bool = False
+    ) -> Claim | Unavailable:
         """Hand out the first item in queue order that this annotator may work on.
+
+        After `OutcomeUnknown` repeat it with ``resume=True``: what was granted is handed out again. Without it the item of the
+        lost answer stays held until its lease ends.
 
         Args:
             queue_id: The queue.
             annotator_id: Who wants to work.
             lease: How long the claim lasts without a heartbeat; None for the queue's lease.
+            resume: Whether to hand out first what this annotator holds already, with its lease prolonged and the same token.
 
         Returns:
             The claim, or a falsy `Unavailable` that says why there is none.
@@ -392,8 +454,28 @@ class AnnotationQueues:
             QueueNotFound: There is no such live queue in the project.
             InvalidTransition: The workflow has no move from unstarted to in_progress.
         """
+        if resume:
+            for held in self.holds(queue_id, annotator_id):
+                with suppress(ClaimLost):
+                    return self.heartbeat(held, lease=lease)
         granted = self._claim(queue_id, annotator_id, 1, lease)
         return granted if isinstance(granted, Unavailable) else granted[0]
+
+    def holds(self, queue_id: str, annotator_id: str) -> tuple[Claim, ...]:
+        """Read what an annotator holds, also the claims whose lease ran out as long as nobody was granted the item.
+
+        Args:
+            queue_id: The queue.
+            annotator_id: The annotator.
+
+        Returns:
+            The claims, in queue order.
+
+        Raises:
+            QueueNotFound: There is no such live queue in the project.
+        """
+        queue_id, annotator_id = check_id("queue_id", queue_id), check_id("annotator_id", annotator_id)
+        return self._repository.holds(self._project_id, queue_id, annotator_id)
 
     def claim_batch(
         self, queue_id: str, annotator_id: str, limit: int, *, lease: timedelta | None = None
@@ -419,11 +501,11 @@ class AnnotationQueues:
         granted = self._claim(queue_id, annotator_id, limit, lease)
         return () if isinstance(granted, Unavailable) else granted
 
-    def heartbeat(self, claim: Claim, *, lease: timedelta | None = None) -> Claim:
-        """Prolong a claim, also one whose lease ran out as long as nobody was granted the item.
+    def heartbeat(self, claim: Claim | ClaimRef, *, lease: timedelta | None = None) -> Claim:
+        """Prolong a claim, also one whose lease ran out as long as nobody was granted the item. It may be repeated.
 
         Args:
-            claim: The claim.
+            claim: The claim, or its reference.
             lease: How long it lasts from now; None for the queue's lease.
 
         Returns:
@@ -433,39 +515,78 @@ class AnnotationQueues:
             ClaimLost: The claim no longer holds its item, or the item was removed.
             QueueNotFound: The queue was deleted.
         """
-        claim, lease = _check_claim(claim), _optional_lease(lease)
-        decision = self._decide_claim(claim, partial(decisions.prolong, claim=claim, at=self._now(), lease=lease))
-        return Claim(
-            item=_claimed_item(claim, decision),
-            annotator_id=claim.annotator_id,
-            token=claim.token,
-            expires_at=decision.progress.lease_expires_at or claim.expires_at,
-        )
+        return raised(self.heartbeat_batch([claim], lease=lease)[0])
 
-    def complete(self, claim: Claim, annotation: JsonValue = None) -> QueueItem:
-        """Finish a claim with a label.
+    def heartbeat_batch(
+        self, claims: Iterable[Claim | ClaimRef], *, lease: timedelta | None = None
+    ) -> tuple[Claim | ClaimLost, ...]:
+        """Prolong several claims with one commit instead of one for each.
 
         Args:
-            claim: The claim.
-            annotation: The label, any JSON value; None keeps a draft that is there.
+            claims: The claims, or their references; those on the same item take a commit of their own each.
+            lease: How long they last from now; None for their queue's lease.
 
         Returns:
-            The item in the annotator's perspective. Repeated under the same token it changes nothing and succeeds.
+            For each in order what `heartbeat` would return, or the `ClaimLost` that it would raise.
+
+        Raises:
+            QueueNotFound: A queue was deleted; nothing of the step was written.
+        """
+        prolong = partial(decisions.prolong, at=self._now(), lease=optional_lease(lease))
+        wanted = [(check_claim(claim), partial(prolong, claim=ref_of(claim))) for claim in claims]
+        return tuple(prolonged(claim, decision) for claim, decision in self._decisions.carry_out_claims(wanted))
+
+    def save_draft(self, claim: Claim | ClaimRef, annotation: JsonValue, *, lease: timedelta | None = None) -> Claim:
+        """Store a draft under a claim, and prolong the claim. It may be repeated.
+
+        Args:
+            claim: The claim, or its reference.
+            annotation: The draft, any JSON value; None keeps the one that is there. A queue's schema does not bind it.
+            lease: How long the claim lasts from now; None for the queue's lease.
+
+        Returns:
+            The claim with its new end. Neither ``updated_at`` nor the history moves.
 
         Raises:
             ClaimLost: The claim no longer holds its item, or the item was removed; nothing was written.
             QueueNotFound: The queue was deleted.
-            InvalidTransition: The workflow has no such move.
+            InvalidTransition: The workflow has no drafts: no move from in_progress to itself.
         """
         check_json("annotation", annotation)
-        return self._finish(claim, COMPLETED, annotation, None)
+        at, ref = self._now(), ref_of(check_claim(claim))
+        draft = Wish(to_state=IN_PROGRESS, at=at, workflow=self._workflow, annotation=annotation)
+        decide = partial(decisions.prolong, claim=ref, at=at, lease=optional_lease(lease), draft=draft)
+        ((_, decision),) = self._decisions.carry_out_claims([(claim, decide)], labels_of=(ref.annotator_id,))
+        return raised(prolonged(claim, decision))
 
-    def complete_batch(self, results: Iterable[tuple[Claim, JsonValue]]) -> tuple[QueueItem | ClaimLost, ...]:
-        """Finish several claims with one commit instead of one for each.
+    def complete(self, claim: Claim | ClaimRef, annotation: JsonValue = None) -> QueueItem:
+        """Finish a claim with a label, or correct the label that it was finished with. It may be repeated.
 
         Args:
-            results: The claims with their labels. Those on different items are stored in one atomic step; a further one on
-                the same item in a step of its own, after it.
+            claim: The claim, or its reference.
+            annotation: The label, any JSON value; None keeps the draft or the label that is there.
+
+        Returns:
+            The item in the annotator's perspective. Repeated under the same token with an equal label it changes nothing and
+            succeeds; another label is a revision.
+
+        Raises:
+            ClaimLost: The claim no longer holds its item, or the item was removed; nothing was written.
+            QueueNotFound: The queue was deleted.
+            InvalidTransition: The workflow has no such move, or no revision.
+            InvalidLabel: The label does not satisfy the queue's schema.
+        """
+        check_json("annotation", annotation)
+        return self._finish(claim, COMPLETED, annotation=annotation)
+
+    def complete_batch(
+        self, results: Iterable[tuple[Claim | ClaimRef, JsonValue]]
+    ) -> tuple[QueueItem | ClaimLost, ...]:
+        """Finish several claims with one commit instead of one for each. It may be repeated.
+
+        Args:
+            results: The claims, or their references, with their labels. Those on different items are stored in one atomic step;
+                a further one on the same item in a step of its own, after it.
 
         Returns:
             For each in order what `complete` would return, or the `ClaimLost` that it would raise; one lost claim keeps
@@ -473,43 +594,45 @@ class AnnotationQueues:
 
         Raises:
             InvalidValue: A label is no JSON; nothing was written.
+            InvalidLabel: A label does not satisfy its queue's schema; nothing of the step was written.
             QueueNotFound: A queue was deleted; nothing of the step was written.
             InvalidTransition: The workflow has no such move; nothing of the step was written.
         """
-        at = self._now()
-        waiting: list[tuple[int, Claim, JsonValue]] = []
+        wish = Wish(to_state=COMPLETED, at=self._now(), workflow=self._workflow)
+        wanted: list[tuple[Claim | ClaimRef, Decide]] = []
         for index, (claim, annotation) in enumerate(results):
             check_json(f"results[{index}].annotation", annotation)
-            waiting.append((index, _check_claim(claim), annotation))
-        outcomes: dict[int, QueueItem | ClaimLost] = {}
-        while waiting:
-            step: dict[str, tuple[int, Claim, JsonValue]] = {}
-            for result in waiting:
-                step.setdefault(result[1].item.id, result)
-            outcomes.update(self._complete_step(list(step.values()), at))
-            waiting = [result for result in waiting if result[0] not in outcomes]
-        return tuple(outcomes[index] for index in sorted(outcomes))
+            done = attrs.evolve(wish, annotation=annotation)
+            wanted.append((claim, partial(decisions.finish, claim=ref_of(check_claim(claim)), wish=done)))
+        annotators = {ref_of(claim).annotator_id for claim, _ in wanted}
+        return tuple(
+            decision if isinstance(decision, ClaimLost) else claimed_item(claim, decision)
+            for claim, decision in self._decisions.carry_out_claims(wanted, labels_of=annotators)
+        )
 
-    def skip(self, claim: Claim, reason: str | None = None) -> QueueItem:
-        """Finish a claim without a label. Returns and raises as `complete`.
+    def skip(self, claim: Claim | ClaimRef, reason: str | None = None) -> QueueItem:
+        """Finish a claim without a label. It may be repeated. Returns and raises as `complete`; another reason is a revision.
 
         Args:
-            claim: The claim.
+            claim: The claim, or its reference.
             reason: Why.
         """
-        return self._finish(claim, SKIPPED, None, _optional_reason(reason))
+        return self._finish(claim, SKIPPED, reason=optional_reason(reason))
 
-    def release(self, claim: Claim, reason: str | None = None) -> QueueItem:
-        """Give a claim back; the item can be claimed again at once. Raises as `complete`; repeated it is `ClaimLost`.
+    def release(self, claim: Claim | ClaimRef, reason: str | None = None) -> QueueItem:
+        """Give a claim back; the item can be claimed again at once. Raises as `complete`.
+
+        Repeated it is `ClaimLost`, which after `OutcomeUnknown` means that the first call took effect or the claim was lost: in
+        both cases the annotator does not hold the item any more.
 
         Args:
-            claim: The claim.
+            claim: The claim, or its reference.
             reason: Why.
 
         Returns:
             The item in the annotator's perspective.
         """
-        return self._finish(claim, UNSTARTED, None, _optional_reason(reason))
+        return self._finish(claim, UNSTARTED, reason=optional_reason(reason))
 
     def update_progress(
         self,
@@ -520,8 +643,12 @@ class AnnotationQueues:
         queue_id: str | None = None,
         annotation: JsonValue = None,
         reason: str | None = None,
+        actor_id: str | None = None,
+        override: bool = False,
     ) -> QueueItem:
-        """Move an annotator's progress directly, without a claim: no token is needed and slots do not matter.
+        """Move or revise an annotator's progress directly, without a claim. It may be repeated.
+
+        No token is needed and slots do not matter.
 
         Args:
             item_id: The item.
@@ -530,9 +657,14 @@ class AnnotationQueues:
             queue_id: The queue the item must be in; None for whichever it is in.
             annotation: The label, any JSON value; None keeps the one that is there.
             reason: Why.
+            actor_id: Who does it; None for the annotator.
+            override: Whether this is done whatever the workflow, as supervisors and repairs do; it needs an ``actor_id``. An
+                override to unstarted clears the label and the reason, which stay in the history, and ends the hold.
 
         Returns:
-            The item in the annotator's perspective. In that state already, nothing changes: no label, no lease, no history.
+            The item in the annotator's perspective. In that state already, without a label or with an equal one and likewise
+            the reason, nothing changes: no label, no lease, no history. Another label or reason is a revision. In
+            in_progress it is a draft, which moves neither the history nor ``updated_at``.
 
         Raises:
             QueueNotFound: ``queue_id`` is no live queue of the project, or without it the item's queue is deleted.
@@ -540,20 +672,59 @@ class AnnotationQueues:
             InvalidTransition: The workflow has no such move.
         """
         item_id, annotator_id = check_id("item_id", item_id), check_id("annotator_id", annotator_id)
-        queue_id, to_state = _optional_id("queue_id", queue_id), check_state("state", state)
+        queue_id, to_state = optional_id("queue_id", queue_id), check_state("state", state)
         check_json("annotation", annotation)
-        decide = partial(
-            decisions.move,
-            item_id=item_id,
-            annotator_id=annotator_id,
+        wish = Wish(
             to_state=to_state,
             at=self._now(),
             workflow=self._workflow,
             annotation=annotation,
-            reason=_optional_reason(reason),
+            reason=optional_reason(reason),
+            actor_id=actor_of(actor_id, override=override),
+            override=override,
         )
-        made = self._decisions.carry_out_one(item_id, decide, queue_id, with_items=True, labels_of=(annotator_id,))
-        return _seen_by_annotator(item_of(made.record), made)
+        decide = partial(decisions.move, item_id=item_id, annotator_id=annotator_id, wish=wish)
+        decides: dict[str | None, dict[str, Decide]] = {queue_id: {item_id: decide}}
+        made = self._decisions.carry_out(decides, with_items=True, labels_of=(annotator_id,))
+        decision = raised(made[item_id])
+        return in_perspective(item_of(decision.record), decision)
+
+    def reset(
+        self,
+        queue_id: str,
+        which: Iterable[str] | ItemFilter,
+        *,
+        actor_id: str,
+        annotator_id: str | None = None,
+        reason: str | None = None,
+    ) -> int:
+        """Put progresses back to unstarted, whatever the workflow, in one atomic step. It may be repeated.
+
+        Their labels, drafts and reasons are cleared and stay in the history; holds end with their tokens.
+
+        Args:
+            queue_id: The queue.
+            which: Ids of items, those of no live item of the queue are passed over; or a filter.
+            actor_id: Who does it.
+            annotator_id: Whose progresses; None for everybody's.
+            reason: Why; it stands in the history.
+
+        Returns:
+            How many progresses were put back; those that are unstarted already do not count. The cost is linear in the items.
+
+        Raises:
+            QueueNotFound: There is no such live queue in the project.
+        """
+        queue_id = check_id("queue_id", queue_id)
+        decide = partial(
+            decisions.put_back,
+            annotator_id=optional_id("annotator_id", annotator_id),
+            at=self._now(),
+            actor_id=check_id("actor_id", actor_id),
+            reason=optional_reason(reason),
+        )
+        made = self._decisions.carry_out({queue_id: dict.fromkeys(self._chosen(queue_id, which), decide)})
+        return sum(len(raised(each).progresses) for each in made.values())
 
     def progress(self, item_id: str) -> tuple[Progress, ...]:
         """Read what every annotator did with an item.
@@ -589,6 +760,103 @@ class AnnotationQueues:
         """
         return self._repository.history(self._project_id, check_id("item_id", item_id))
 
+    def labels(self, queue_id: str, query: LabelQuery = LabelQuery()) -> LabelPage:  # noqa: B008 - a frozen value
+        """Read labels of a queue, a page at a time.
+
+        Args:
+            queue_id: The queue.
+            query: Which labels, in which direction; by default everything completed or skipped, what changed last at the end.
+
+        Returns:
+            The page; past the end it is empty. It costs the same among a thousand labels and among a million.
+
+        Raises:
+            QueueNotFound: There is no such live queue in the project.
+            InvalidCursor: The cursor is not one of this queue and query.
+        """
+        queue_id, query = check_id("queue_id", queue_id), check_query(query, LabelQuery)
+        return self._repository.labels(self._project_id, queue_id, query)
+
+    def iter_labels(self, queue_id: str, query: LabelQuery = LabelQuery()) -> Iterator[Label]:  # noqa: B008
+        """Walk over labels of a queue by cursor, in bounded memory.
+
+        Every progress that does not change meanwhile is shown exactly once.
+
+        Args:
+            queue_id: The queue.
+            query: Which labels, in which direction; its limit bounds the whole walk.
+
+        Yields:
+            The labels, in the query's order.
+
+        Raises:
+            QueueNotFound: There is no such live queue in the project, or it is deleted during the walk.
+            InvalidCursor: The cursor is not one of this queue and query.
+        """
+
+        def read(part: LabelQuery) -> tuple[Sequence[Label], str | None]:
+            page = self.labels(queue_id, part)
+            return page.labels, page.next_cursor
+
+        return walk(read, check_query(query, LabelQuery))
+
+    def changes(self, queue_id: str, *, after: str | None = None, limit: int = 1_000) -> ChangePage:
+        """Follow a queue: read its log from a cursor on, what happened on removed items too.
+
+        Args:
+            queue_id: The queue.
+            after: The ``cursor`` of the page before; None for the start.
+            limit: Most transitions of the page, at least 1.
+
+        Returns:
+            The page, with the cursor to go on with. Whoever follows the cursors sees every transition exactly once and those of
+            one item in their order, however many writers commit at once.
+
+        Raises:
+            QueueNotFound: There is no such live queue in the project.
+            InvalidCursor: ``after`` is no cursor of this queue's changes.
+        """
+        queue_id, after = check_id("queue_id", queue_id), None if after is None else check_cursor("after", after)
+        limit = check_integer("limit", limit, minimum=1, error=InvalidQuery)
+        return self._repository.changes(self._project_id, queue_id, after, limit)
+
+    def throughput(self, queue_id: str, *, window: timedelta = timedelta(hours=1)) -> Throughput:
+        """Tell how fast a queue is being worked on, from its log.
+
+        Args:
+            queue_id: The queue.
+            window: How far to look back, more than nothing.
+
+        Returns:
+            What was settled after now minus the window, and how long what is left takes at that rate. The cost is linear in
+            what the log got within the window.
+
+        Raises:
+            QueueNotFound: There is no such live queue in the project.
+        """
+        window, at = check_lease("window", window), self._now()
+        queue = self.get(queue_id)
+        (stats,) = self.stats([queue_id])
+        return throughput_of(
+            self._repository.settled_since(self._project_id, queue.id, earlier(at, window)),
+            window=window,
+            left=stats.total_items - stats.finished_items,
+            annotations_per_item=queue.annotations_per_item,
+        )
+
+    def using(self, repository: Repository) -> AnnotationQueues:
+        """Give the same queues over another repository: same project, workflow, clock and ids. It costs nothing.
+
+        Args:
+            repository: The repository, for example one that joins a transaction of yours.
+
+        Returns:
+            The queues.
+        """
+        return AnnotationQueues(
+            repository, self._project_id, workflow=self._workflow, clock=self._clock, new_id=self._new_id
+        )
+
     def _now(self) -> datetime:
         return check_time("clock", self._clock())
 
@@ -597,38 +865,37 @@ class AnnotationQueues:
     ) -> tuple[Claim, ...] | Unavailable:
         queue_id, annotator_id = check_id("queue_id", queue_id), check_id("annotator_id", annotator_id)
         check_move(self._workflow, UNSTARTED, IN_PROGRESS)
-        lease, at = _optional_lease(lease), self._now()
+        lease, at = optional_lease(lease), self._now()
         return self._repository.claim(self._project_id, queue_id, annotator_id, limit=limit, at=at, lease=lease)
 
-    def _decide_claim(self, claim: Claim, decide: Decide, *, labels_of: Collection[str] = ()) -> Decision:
-        return self._decisions.carry_out_one(claim.item.id, decide, claim.item.queue_id, labels_of=labels_of)
+    def _finish(self, claim: Claim | ClaimRef, to_state: AnnotationState, **wanted: Any) -> QueueItem:  # noqa: ANN401 - of a Wish
+        ref = ref_of(check_claim(claim))
+        wish = Wish(to_state=to_state, at=self._now(), workflow=self._workflow, **wanted)
+        decide = partial(decisions.finish, claim=ref, wish=wish)
+        ((_, decision),) = self._decisions.carry_out_claims([(claim, decide)], labels_of=(ref.annotator_id,))
+        return claimed_item(claim, raised(decision))
 
-    def _finish(self, claim: Claim, to_state: AnnotationState, annotation: JsonValue, reason: str | None) -> QueueItem:
-        claim = _check_claim(claim)
-        decide = partial(
-            decisions.finish,
-            claim=claim,
-            to_state=to_state,
-            at=self._now(),
-            workflow=self._workflow,
-            annotation=annotation,
-            reason=reason,
+    def _chosen(self, queue_id: str, which: Iterable[str] | ItemFilter) -> Iterable[str]:
+        if isinstance(which, ItemFilter):
+            return (item.id for item in self.iter_items(queue_id, ItemQuery(filter=which)))
+        return ids("which", which)
+
+    def _new_queue(self, name: str, *, queue_id: str | None = None, **settings: Any) -> AnnotationQueue:  # noqa: ANN401 - checked there
+        at = self._now()
+        return AnnotationQueue(
+            id=self._new_id() if queue_id is None else check_id("queue_id", queue_id),
+            project_id=self._project_id,
+            name=name,
+            created_at=at,
+            updated_at=at,
+            **settings,
         )
-        return _claimed_item(claim, self._decide_claim(claim, decide, labels_of=(claim.annotator_id,)))
 
-    def _complete_step(
-        self, results: Sequence[tuple[int, Claim, JsonValue]], at: datetime
-    ) -> Iterator[tuple[int, QueueItem | ClaimLost]]:
-        """Complete claims on different items in one atomic step."""
-        finish = partial(decisions.finish, to_state=COMPLETED, at=at, workflow=self._workflow)
-        decides: dict[str | None, dict[str, Decide]] = {}
-        for _, claim, annotation in results:
-            of_queue = decides.setdefault(claim.item.queue_id, {})
-            of_queue[claim.item.id] = partial(finish, claim=claim, annotation=annotation)
-        made = self._decisions.carry_out(decides, labels_of={claim.annotator_id for _, claim, _ in results})
-        for index, claim, _ in results:
-            decision = made[claim.item.id]
-            yield index, decision if isinstance(decision, ClaimLost) else _claimed_item(claim, decision)
+    def _stored(self, queue_id: str) -> AnnotationQueue | None:
+        try:
+            return self.get(queue_id)
+        except QueueNotFound:
+            return None
 
     def _replace(self, queue_id: str, change: Callable[[AnnotationQueue], AnnotationQueue]) -> AnnotationQueue:
         for _ in range(decisions.MOST_ATTEMPTS):
@@ -642,51 +909,3 @@ class AnnotationQueues:
                 continue
             return after
         raise Conflict(f"queue {queue_id!r} kept changing")
-
-
-def _seen_by_annotator(item: QueueItem, decision: Decision, payload: dict[str, JsonValue] | None = None) -> QueueItem:
-    return view(item, aggregate((decision.progress,)), updated_at=decision.updated_at, payload=payload)
-
-
-def _claimed_item(claim: Claim, decision: Decision) -> QueueItem:
-    """Show the item that a claim carries, with a payload that nobody else holds."""
-    return _seen_by_annotator(claim.item, decision, copy_payload(claim.item.payload))
-
-
-def _check_claim(claim: object) -> Claim:
-    if not isinstance(claim, Claim):
-        raise refuse("claim", claim, "a Claim")
-    return claim
-
-
-def _optional_id(name: str, value: str | None) -> str | None:
-    return None if value is None else check_id(name, value)
-
-
-def _optional_lease(lease: timedelta | None) -> timedelta | None:
-    return None if lease is None else check_lease("lease", lease)
-
-
-def _optional_reason(reason: str | None) -> str | None:
-    return None if reason is None else check_text("reason", reason)
-
-
-def _check_query(query: _Query, kind: type[_Query]) -> _Query:
-    if not isinstance(query, kind):
-        raise refuse("query", query, kind.__name__, InvalidQuery)
-    return query
-
-
-def _ids(name: str, ids: Iterable[str]) -> tuple[str, ...]:
-    if isinstance(ids, str | bytes) or not hasattr(ids, "__iter__"):
-        raise refuse(name, ids, "a sequence of ids")
-    return tuple(check_id(f"{name}[{index}]", each) for index, each in enumerate(ids))
-
-
-def _new_items(items: Iterable[NewItem]) -> Iterator[NewItem]:
-    if not hasattr(items, "__iter__"):
-        raise refuse("items", items, "an iterable of NewItem")
-    for index, new in enumerate(items):
-        if not isinstance(new, NewItem):
-            raise refuse(f"items[{index}]", new, "a NewItem")
-        yield new

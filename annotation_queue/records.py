@@ -101,6 +101,7 @@ class ItemRecord:
         revision: Opaque; differs whenever the item, a progress on it, or the queue's policies or life have changed.
         standing: What the progresses amount to, if the repository keeps that; else None.
         item: The item in the aggregate view, without a position, if it was asked for; else None.
+        steps: How many transitions the item's history has.
     """
 
     item_id: str
@@ -110,6 +111,7 @@ class ItemRecord:
     revision: object
     standing: Standing | None = None
     item: QueueItem | None = None
+    steps: int = 0
 
 
 make_record = trusted(ItemRecord)
@@ -152,7 +154,7 @@ class Change:
     def opens(self) -> bool:
         """Whether somebody who could not claim the item at any time may do so now: a slot was freed, or work reopened."""
         opened = self.standing.claimable_at == ALWAYS != self.before.claimable_at
-        return opened or any(transition.from_state in SETTLING for transition in self.transitions)
+        return opened or any(each.from_state in SETTLING and each.to_state not in SETTLING for each in self.transitions)
 
 
 _make_change = trusted(Change)
@@ -193,7 +195,8 @@ def change_of(record: ItemRecord, progresses: tuple[Progress, ...], transitions:
         The change to store.
     """
     queue = record.queue
-    moved_at = transitions[-1].at if transitions else record.updated_at
+    # The clocks of different machines may disagree; an item's time never goes back.
+    moved_at = max(record.updated_at, transitions[-1].at) if transitions else record.updated_at
     before = record.standing or standing(record.progresses, queue)
     after = standing(merge(record.progresses, progresses), queue)
     return _make_change(progresses, transitions, before, after, moved_at)

@@ -9,7 +9,9 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
     from types import TracebackType
 
+    from annotation_queue.changes import ChangePage, Settlement
     from annotation_queue.items import AddedItems, AnnotationQueue, Claim, NewItem, QueueItem, QueueStats, Unavailable
+    from annotation_queue.labels import LabelPage, LabelQuery
     from annotation_queue.query import ItemPage, ItemQuery, QueuePage, QueueQuery
     from annotation_queue.records import Change, ItemRecord
     from annotation_queue.states import Transition
@@ -34,6 +36,10 @@ class Repository(Protocol):
     - **Live only.** A deleted queue is `QueueNotFound`, and then nothing in it is looked at; a deleted item is
       `ItemNotFound`, is in no page, has no position and counts for nothing.
 
+    What is promised of an item's place in queue order (`priority DESC, created_at ASC, id ASC`): ``id``, ``created_at`` and the
+    queue of an item never change. Its ``priority`` changes by no method of this version; whoever keeps what rests on the
+    order (a position, a mark up to which an annotator settled everything) must follow it where a later one changes it.
+
     Arguments were checked by the service: texts and JSON are valid, times are UTC, numbers are in range. Storage trouble is
     raised as `StorageError` or one of its kinds, from the driver's own exception; every method of a closed repository
     raises it too.
@@ -47,6 +53,21 @@ class Repository(Protocol):
 
         Raises:
             Conflict: The id is taken by a queue of any project, deleted ones included.
+        """
+        ...
+
+    def get_or_create_queue(self, queue: AnnotationQueue) -> AnnotationQueue:
+        """Find the oldest live queue of a name, or store one, in one atomic step: however many callers there are, one is made.
+
+        Args:
+            queue: The queue to store if its project has no live queue of exactly its name. Its id is new.
+
+        Returns:
+            The oldest live queue of the project whose name equals it by code points (by ``created_at``, then ``id``), or the
+            new one.
+
+        Raises:
+            Conflict: There is none of that name, and the id is taken by a queue of any project, deleted ones included.
         """
         ...
 
@@ -257,6 +278,79 @@ class Repository(Protocol):
         """
         ...
 
+    def holds(self, project_id: str, queue_id: str, annotator_id: str) -> tuple[Claim, ...]:
+        """Read what an annotator holds: their progresses on live items that are in progress, expired ones too.
+
+        Args:
+            project_id: The project.
+            queue_id: The queue.
+            annotator_id: The annotator.
+
+        Returns:
+            A claim for each, in queue order, with the item in the annotator's perspective.
+
+        Raises:
+            QueueNotFound: There is no such live queue in the project.
+        """
+        ...
+
+    def labels(self, project_id: str, queue_id: str, query: LabelQuery) -> LabelPage:
+        """Read labels of a queue's live items.
+
+        Args:
+            project_id: The project.
+            queue_id: The queue.
+            query: Which of them, and in which direction.
+
+        Returns:
+            The page, made by `LabelQuery.page`, in the order in which the progresses last changed as it was stored (a heartbeat
+            or a draft is no change), or the reverse. A walk by cursor shows every progress that does not change meanwhile
+            exactly once.
+
+        Raises:
+            QueueNotFound: There is no such live queue in the project.
+            InvalidCursor: The cursor is not one of this queue and query.
+        """
+        ...
+
+    def changes(self, project_id: str, queue_id: str, after: str | None, limit: int) -> ChangePage:
+        """Read a queue's log from a cursor on, the transitions of removed items too.
+
+        Nothing in a log ever changes, and nothing ever appears in front of a cursor that was handed out: a transition whose
+        commit may still come before it is waited for by showing nothing behind it yet. So whoever follows the cursors sees
+        every transition exactly once, and those of one item in their order.
+
+        Args:
+            project_id: The project.
+            queue_id: The queue.
+            after: A cursor of this queue's changes; None for the start.
+            limit: Most transitions, at least 1.
+
+        Returns:
+            The page, with the cursor made by `changes.change_cursor`; if nothing is new, it is ``after`` or one of the start.
+
+        Raises:
+            QueueNotFound: There is no such live queue in the project.
+            InvalidCursor: ``after`` is no cursor of this queue's changes.
+        """
+        ...
+
+    def settled_since(self, project_id: str, queue_id: str, since: datetime) -> tuple[Settlement, ...]:
+        """Read which steps from another state to completed or skipped a queue's log has after a time.
+
+        Args:
+            project_id: The project.
+            queue_id: The queue.
+            since: UTC; a step counts if its ``at`` is later.
+
+        Returns:
+            The steps, in the order in which they were stored, removed items' too.
+
+        Raises:
+            QueueNotFound: There is no such live queue in the project.
+        """
+        ...
+
     def history(self, project_id: str, item_id: str) -> tuple[Transition, ...]:
         """Read an item's history.
 
@@ -265,7 +359,7 @@ class Repository(Protocol):
             item_id: The item.
 
         Returns:
-            Its transitions, oldest first, in the order in which they were stored.
+            Its transitions, oldest first, in the order in which they were stored; `Progress.step` counts them.
 
         Raises:
             QueueNotFound: The item's queue is deleted.
@@ -285,6 +379,16 @@ class Repository(Protocol):
 
         Raises:
             QueueNotFound: One of them is no live queue of the project.
+        """
+        ...
+
+    def check(self) -> tuple[str, ...]:
+        """Recount everything that is kept beside what it is derived from.
+
+        An implementation that keeps nothing derived returns nothing.
+
+        Returns:
+            What is wrong, a sentence each; nothing if all is well. Cost: linear in all that is stored.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""The state machine, keyed per annotator: pure functions over one table; no storage, no clock."""
+"""States, workflows and progresses, and what the progresses on an item amount to; no storage, no clock."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import attrs
 
 from annotation_queue.construction import altered, optional, run_checks, trusted
-from annotation_queue.errors import InvalidTransition
 from annotation_queue.json_values import copy_json
 from annotation_queue.values import check_id, check_integer, check_member, check_text, check_time
 
@@ -84,7 +83,8 @@ class Workflow:
 
     Args:
         name: What errors call it.
-        moves: Pairs of the state before and the state after. Staying in a state is always allowed and never a move.
+        moves: Pairs of the state before and the state after. A pair of a state and itself allows revisions: another label or
+            another reason in that state. To repeat what is so already is always allowed, and changes nothing.
     """
 
     name: str
@@ -93,10 +93,12 @@ class Workflow:
 
 _FROM_UNSTARTED: Final = {(UNSTARTED, IN_PROGRESS), (UNSTARTED, COMPLETED), (UNSTARTED, SKIPPED)}
 _FROM_IN_PROGRESS: Final = {(IN_PROGRESS, UNSTARTED), (IN_PROGRESS, COMPLETED), (IN_PROGRESS, SKIPPED)}
-STANDARD: Final = Workflow("standard", _FROM_UNSTARTED | _FROM_IN_PROGRESS)
-"""Work may be started, finished without starting, and released; what is finished stays."""
-STRICT: Final = Workflow("strict", {(UNSTARTED, IN_PROGRESS)} | _FROM_IN_PROGRESS)
-"""As STANDARD, but nothing is finished that was not started."""
+_DRAFTS: Final = {(IN_PROGRESS, IN_PROGRESS)}
+_REVISIONS: Final = {(COMPLETED, COMPLETED), (SKIPPED, SKIPPED)}
+STANDARD: Final = Workflow("standard", _FROM_UNSTARTED | _FROM_IN_PROGRESS | _DRAFTS | _REVISIONS)
+"""Work may be started, finished without starting, and released. What is finished stays so; its label may be corrected."""
+STRICT: Final = Workflow("strict", {(UNSTARTED, IN_PROGRESS)} | _FROM_IN_PROGRESS | _DRAFTS)
+"""As STANDARD, but nothing is finished that was not started, and nothing that is finished changes."""
 REOPENABLE: Final = Workflow("reopenable", STANDARD.moves | {(COMPLETED, IN_PROGRESS), (SKIPPED, IN_PROGRESS)})
 """As STANDARD, and what is finished may be started again."""
 
@@ -109,12 +111,16 @@ class Progress:
         item_id: The item.
         annotator_id: The annotator.
         state: Where it stands.
-        token: How often it entered in_progress, by a claim or directly.
+        token: The fencing token. It rises with each step into in_progress, with each direct step from unstarted to completed or
+            skipped, and with each override that leads to completed or skipped: a claim that is out never carries the token of
+            what was done without it.
         lease_expires_at: When the hold ends, UTC; None unless in progress. At that instant it is expired.
-        annotation: The label, any JSON value; None without one.
-        reason: Why it came to this state, where that was said.
+        annotation: The label, or the draft of one; any JSON value, None without one.
+        reason: Why it came to this state, if that was said.
         created_at: When this annotator first touched the item, UTC.
-        updated_at: When the state last changed, UTC; a heartbeat does not move it.
+        updated_at: When the state, or the label of what is finished, last changed, UTC. Heartbeats and drafts do not move it.
+        started_at: When it last entered in_progress, UTC; None if it never did.
+        step: Which transition of the item's history changed it last, counted from 1; 0 if none did.
     """
 
     item_id: str
@@ -126,6 +132,8 @@ class Progress:
     reason: str | None
     created_at: datetime
     updated_at: datetime
+    started_at: datetime | None = None
+    step: int = 0
 
     def __attrs_post_init__(self) -> None:
         """Check every field."""
@@ -134,15 +142,17 @@ class Progress:
 
 @attrs.frozen(kw_only=True)
 class Transition:
-    """One change of one progress; an item's history is the list of them.
+    """One change of one progress; an item's history is the list of them, a queue's log that of all its items.
 
     Args:
         item_id: The item.
         annotator_id: Whose progress changed.
         from_state: The state before.
-        to_state: The state after, never the same.
+        to_state: The state after. The same for a revision of what is completed or skipped.
         at: When, UTC.
-        reason: Why, where that was said.
+        reason: Why, if that was said.
+        annotation: The label that a step to completed left, any JSON value; None for every other step.
+        actor_id: Who did it: the annotator, or somebody on their behalf; None for what nobody did, an expired lease.
     """
 
     item_id: str
@@ -151,6 +161,8 @@ class Transition:
     to_state: AnnotationState
     at: datetime
     reason: str | None = None
+    annotation: JsonValue = None
+    actor_id: str | None = None
 
     def __attrs_post_init__(self) -> None:
         """Check every field."""
@@ -167,6 +179,8 @@ _PROGRESS_CHECKS: Final[dict[str, Check]] = {
     "reason": optional(check_text),
     "created_at": check_time,
     "updated_at": check_time,
+    "started_at": optional(check_time),
+    "step": partial(check_integer, minimum=0),
 }
 _TRANSITION_CHECKS: Final[dict[str, Check]] = {
     "item_id": check_id,
@@ -175,6 +189,8 @@ _TRANSITION_CHECKS: Final[dict[str, Check]] = {
     "to_state": check_state,
     "at": check_time,
     "reason": optional(check_text),
+    "annotation": copy_json,
+    "actor_id": optional(check_id),
 }
 
 make_progress = trusted(Progress)
@@ -209,118 +225,6 @@ def unstarted(item_id: str, annotator_id: str, at: datetime) -> Progress:
     )
 
 
-def advance(
-    progress: Progress,
-    to_state: AnnotationState,
-    *,
-    at: datetime,
-    workflow: Workflow = STANDARD,
-    lease_expires_at: datetime | None = None,
-    annotation: JsonValue = None,
-    reason: str | None = None,
-) -> tuple[Progress, Transition | None]:
-    """Move a progress to another state.
-
-    Args:
-        progress: Where it stands.
-        to_state: Where it shall go.
-        at: Now, UTC.
-        workflow: Which moves there are.
-        lease_expires_at: When the hold ends; used when the new state is in_progress.
-        annotation: The label; None keeps the one that is there.
-        reason: Why.
-
-    Returns:
-        The progress after the move and its transition; the same progress and None where it is in that state already.
-
-    Raises:
-        InvalidTransition: The workflow has no such move.
-
-    >>> before = unstarted("item", "ann", datetime(2026, 1, 1, tzinfo=UTC))
-    >>> after, transition = advance(before, AnnotationState.COMPLETED, at=before.updated_at, annotation="good")
-    >>> after.state.value, after.annotation, transition.from_state.value
-    ('completed', 'good', 'unstarted')
-    """
-    if to_state is progress.state:
-        return progress, None
-    check_move(workflow, progress.state, to_state)
-    return _move(progress, to_state, at, lease_expires_at=lease_expires_at, annotation=annotation, reason=reason)
-
-
-def check_move(workflow: Workflow, from_state: AnnotationState, to_state: AnnotationState) -> None:
-    """Refuse a move that the workflow does not have.
-
-    Raises:
-        InvalidTransition: It has none from the one state to the other.
-    """
-    if (from_state, to_state) not in workflow.moves:
-        raise InvalidTransition(from_state, to_state, workflow.name)
-
-
-def _move(
-    progress: Progress,
-    to_state: AnnotationState,
-    at: datetime,
-    *,
-    lease_expires_at: datetime | None = None,
-    annotation: JsonValue = None,
-    reason: str | None = None,
-) -> tuple[Progress, Transition]:
-    starts = to_state is IN_PROGRESS
-    moved = make_progress(
-        item_id=progress.item_id,
-        annotator_id=progress.annotator_id,
-        state=to_state,
-        token=progress.token + starts,
-        lease_expires_at=lease_expires_at if starts else None,
-        annotation=progress.annotation if annotation is None else annotation,
-        reason=reason,
-        created_at=progress.created_at,
-        updated_at=at,
-    )
-    transition = make_transition(
-        item_id=progress.item_id,
-        annotator_id=progress.annotator_id,
-        from_state=progress.state,
-        to_state=to_state,
-        at=at,
-        reason=reason,
-    )
-    return moved, transition
-
-
-def grant(
-    progresses: Sequence[Progress], item_id: str, annotator_id: str, *, at: datetime, expires_at: datetime
-) -> tuple[tuple[Progress, ...], tuple[Transition, ...]]:
-    """Give the annotator the item: release every expired hold on it, then start the annotator's progress.
-
-    Args:
-        progresses: Every progress on the item, by annotator id.
-        item_id: The item.
-        annotator_id: Who gets it; `claimable_at` says that they may.
-        at: Now, UTC.
-        expires_at: When the new hold ends, UTC.
-
-    Returns:
-        The progresses that changed, the annotator's last, and the transitions in their order.
-    """
-    changed: list[Progress] = []
-    transitions: list[Transition] = []
-    own: Progress | None = None
-    for progress in progresses:
-        current = progress
-        if progress.state is IN_PROGRESS and is_expired(progress, at):
-            current, transition = _move(progress, UNSTARTED, at, reason=LEASE_EXPIRED)
-            transitions.append(transition)
-        if progress.annotator_id == annotator_id:
-            own = current
-        elif current is not progress:
-            changed.append(current)
-    own = own or unstarted(item_id, annotator_id, at)
-    started, transition = _move(own, IN_PROGRESS, at, lease_expires_at=expires_at)
-    return (*changed, started), (*transitions, transition)
-
-
 def is_expired(progress: Progress, at: datetime) -> bool:
     """Tell whether the hold of a progress has run out: at the end of its lease it has."""
     return progress.lease_expires_at is not None and progress.lease_expires_at <= at
@@ -333,13 +237,13 @@ def aggregate(progresses: Iterable[Progress]) -> tuple[AnnotationState, str | No
         progresses: Progresses on one item, in any order; one annotator's alone give that annotator's perspective.
 
     Returns:
-        State and annotator of the progress that changed last among those that are not unstarted; ties go to the greater
-        annotator id. Without any, unstarted and None.
+        State and annotator of the progress that changed last among those that are not unstarted: the one with the greatest
+        ``step``, whatever the clocks said; ties go to the greater annotator id. Without any, unstarted and None.
     """
     latest: Progress | None = None
     for progress in progresses:
         if progress.state is not UNSTARTED and (
-            latest is None or (progress.updated_at, progress.annotator_id) > (latest.updated_at, latest.annotator_id)
+            latest is None or (progress.step, progress.annotator_id) > (latest.step, latest.annotator_id)
         ):
             latest = progress
     return (UNSTARTED, None) if latest is None else (latest.state, latest.annotator_id)
@@ -434,3 +338,21 @@ def fold(transitions: Iterable[Transition]) -> dict[str, AnnotationState]:
             raise ValueError(f"the history of item {transition.item_id!r} breaks at {transition}")
         states[transition.annotator_id] = transition.to_state
     return states
+
+
+def fold_labels(transitions: Iterable[Transition]) -> dict[str, JsonValue]:
+    """Replay an item's history for its labels.
+
+    Args:
+        transitions: The item's transitions, oldest first.
+
+    Returns:
+        The label of every annotator whose progress is completed, by annotator id.
+    """
+    labels: dict[str, JsonValue] = {}
+    for transition in transitions:
+        if transition.to_state is COMPLETED:
+            labels[transition.annotator_id] = transition.annotation
+        else:
+            labels.pop(transition.annotator_id, None)
+    return labels

@@ -218,6 +218,14 @@ def lease_end(at: datetime, lease: timedelta) -> datetime:
         raise InvalidValue("lease", f"{lease} from {at}", "a lease that ends before the year 10000") from None
 
 
+def earlier(at: datetime, by: timedelta) -> datetime:
+    """Give the time so much earlier, UTC; the year 1 at the earliest."""
+    try:
+        return at - by
+    except OverflowError:
+        return datetime.min.replace(tzinfo=UTC)
+
+
 def to_micros(moment: datetime) -> int:
     """Turn a UTC time into integer microseconds since the epoch, by integer arithmetic.
 

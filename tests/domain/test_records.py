@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from annotation_queue import AnnotationQueue, AnnotationState, ItemFilter, NewItem, Progress, SkipPolicy, Transition
 from annotation_queue.counters import changes, counts_of, live_and_unfinished
 from annotation_queue.items import admit
+from annotation_queue.moves import grant
 from annotation_queue.records import NEW, Change, ItemRecord, Standing, change_of, merge, one_finishes, standing
-from annotation_queue.states import ALWAYS, UNSTARTED, grant
+from annotation_queue.states import ALWAYS, UNSTARTED
 from annotation_queue.values import from_micros, to_micros
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from annotation_queue import (
     QueueNotFound,
     QueuePage,
 )
-from annotation_queue.states import advance, grant
+from annotation_queue.moves import advance, grant
 from annotation_queue.testing import Call, histories, play
 from helpers.memory import service
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from annotation_queue import InvalidTransition, InvalidValue, UnavailableReason
 from annotation_queue.items import Unavailable, explain_unavailable
+from annotation_queue.moves import advance, grant
 from annotation_queue.states import (
     ALWAYS,
     COMPLETED,
@@ -28,12 +29,10 @@ from annotation_queue.states import (
     SkipPolicy,
     Transition,
     Workflow,
-    advance,
     aggregate,
     claimable_at,
     count_settling,
     fold,
-    grant,
     is_finished,
     unstarted,
 )

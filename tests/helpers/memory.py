@@ -22,8 +22,9 @@ from annotation_queue import (
     Unavailable,
     Workflow,
 )
+from annotation_queue.moves import advance
 from annotation_queue.records import change_of
-from annotation_queue.states import COMPLETED, STANDARD, UNSTARTED, advance, claimable_at, unstarted
+from annotation_queue.states import COMPLETED, STANDARD, UNSTARTED, claimable_at, unstarted
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,9 +12,10 @@ import attrs
 from annotation_queue.counters import counts_of, stats_of
 from annotation_queue.errors import Conflict, ItemNotFound, QueueNotFound, StorageError
 from annotation_queue.items import AddedItems, Claim, explain_unavailable
+from annotation_queue.moves import grant
 from annotation_queue.query import search_text
 from annotation_queue.records import ItemRecord, change_of, standing, view
-from annotation_queue.states import UNREAD, aggregate, claimable_at, grant, with_annotation
+from annotation_queue.states import UNREAD, aggregate, claimable_at, with_annotation
 from annotation_queue.values import lease_end
 
 if TYPE_CHECKING:

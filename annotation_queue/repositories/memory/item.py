@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
 
+from annotation_queue.construction import altered
 from annotation_queue.json_values import load_json, write_json
 from annotation_queue.records import NEW, make_record, merge, view
-from annotation_queue.states import UNREAD, UNSTARTED, aggregate, with_annotation
+from annotation_queue.states import UNREAD, UNSTARTED, Transition, aggregate, with_annotation
 from annotation_queue.values import to_micros
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from datetime import datetime
 
     from annotation_queue.items import AnnotationQueue, QueueItem
     from annotation_queue.records import Change, ItemRecord, Standing
     from annotation_queue.repositories.memory.sorted_keys import Key
-    from annotation_queue.states import AnnotationState, Progress, Transition
+    from annotation_queue.states import AnnotationState, Progress
 
 
 _NESTING: Final = (dict, list)
@@ -102,24 +103,41 @@ class StoredItem:
         payload = None if self.payload is None else unpack(self.payload)
         return view(item, (item.annotation_state, item.annotator_user_id), position=position, payload=payload)
 
+    def told(self) -> tuple[Transition, ...]:
+        """Make the history to hand out."""
+        return tuple(map(unpacked_transition, self.history or ()))
+
+    def progress(self, annotator_id: str) -> Progress | None:
+        """Make an annotator's progress to hand out; None if there is none."""
+        own = self.own(annotator_id)
+        return None if own is None else unpacked(own)
+
     def record(
         self, queue: AnnotationQueue, revision: object, *, with_item: bool, labels_of: Collection[str] | None
     ) -> ItemRecord:
         """Make the record to hand out; arguments are those of `Repository.get_records`."""
         progresses = tuple(
-            _unpacked(each) if labels_of is None or each.annotator_id in labels_of else with_annotation(each, UNREAD)
+            unpacked(each) if labels_of is None or each.annotator_id in labels_of else with_annotation(each, UNREAD)
             for each in self.progresses
         )
-        item = self.show() if with_item else None
-        return make_record(self.item.id, queue, self.item.updated_at, progresses, revision, self.standing, item)
+        return make_record(
+            item_id=self.item.id,
+            queue=queue,
+            updated_at=self.item.updated_at,
+            progresses=progresses,
+            revision=revision,
+            standing=self.standing,
+            item=self.show() if with_item else None,
+            steps=len(self.history or ()),
+        )
 
-    def apply(self, change: Change, progresses: Sequence[Progress]) -> None:
-        """Take over a change, with its progresses in the form that is kept."""
+    def apply(self, change: Change, progresses: Sequence[Progress], transitions: Sequence[Transition]) -> None:
+        """Take over a change, with its progresses and transitions in the form that is kept."""
         self.progresses = merge(self.progresses, [self._as_stored(each) for each in progresses])
-        if change.transitions:
+        if transitions:
             if self.history is None:
                 self.history = []
-            self.history += change.transitions
+            self.history += transitions
         after = self.standing = change.standing
         self.item = view(self.item, (after.state, after.annotator_id), updated_at=change.updated_at)
         self.revision += 1
@@ -136,6 +154,23 @@ def packed(change: Change) -> tuple[Progress, ...]:
     return tuple(map(_packed, change.progresses))
 
 
+def packed_transition(transition: Transition) -> Transition:
+    """Turn a transition into the form that is kept."""
+    if isinstance(transition.annotation, _NESTING):
+        return _with_label(transition, pack(transition.annotation))
+    return transition
+
+
+def unpacked_transition(transition: Transition) -> Transition:
+    """Turn a kept transition into one to hand out."""
+    if isinstance(transition.annotation, bytes):
+        return _with_label(transition, unpack(transition.annotation))
+    return transition
+
+
+_with_label: Callable[[Transition, object], Transition] = altered(Transition, ("annotation",))
+
+
 def _packed(progress: Progress) -> Progress:
     # Scalars cannot change and are kept as they are.
     if isinstance(progress.annotation, _NESTING):
@@ -143,7 +178,7 @@ def _packed(progress: Progress) -> Progress:
     return progress
 
 
-def _unpacked(progress: Progress) -> Progress:
+def unpacked(progress: Progress) -> Progress:
     """Turn a kept progress into one to hand out."""
     if isinstance(progress.annotation, bytes):
         return with_annotation(progress, unpack(progress.annotation))

@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+from annotation_queue.changes import ChangePage, change_cursor, place_of_cursor
 from annotation_queue.counters import FINISHED, SETTLED, counts_of, stats_of
+from annotation_queue.items import make_claim
+from annotation_queue.labels import Label
 from annotation_queue.records import change_of, make_record, standing
 from annotation_queue.repositories.history_check import history_problems
 from annotation_queue.repositories.memory.claims import ClaimIndex
-from annotation_queue.repositories.memory.item import StoredItem, deleted
+from annotation_queue.repositories.memory.item import (
+    StoredItem,
+    deleted,
+    packed_transition,
+    unpacked,
+    unpacked_transition,
+)
 from annotation_queue.repositories.memory.listings import Listings
+from annotation_queue.repositories.memory.log import Log, Recent
 from annotation_queue.repositories.memory.sorted_keys import SortedKeys
-from annotation_queue.states import UNSTARTED, AnnotationState
+from annotation_queue.states import IN_PROGRESS, UNSTARTED, AnnotationState
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from annotation_queue.items import AnnotationQueue, QueueStats
+    from annotation_queue.items import AnnotationQueue, Claim, QueueStats
+    from annotation_queue.labels import LabelPage, LabelQuery
     from annotation_queue.records import Change, ItemRecord
     from annotation_queue.repositories.memory.sorted_keys import Key
     from annotation_queue.states import Progress, Transition
@@ -43,6 +54,11 @@ class StoredQueue:
         """Call id -> id of the live item."""
         self.claims = ClaimIndex(self.find)
         self.orders = Listings(self.in_order, items)
+        self.log = Log()
+        self.recent = Recent()
+        """The progresses on live items, (item id, annotator id), in the order in which they last changed."""
+        self._held_by: dict[str, SortedKeys] = {}
+        """Annotator id -> the keys of the live items that they hold."""
         self._in_state = dict.fromkeys(AnnotationState, 0)
         self._settled = 0
         self._finished = 0
@@ -84,6 +100,8 @@ class StoredQueue:
         self._finished -= stored.standing.finished
         for progress in stored.progresses:
             self._count(progress.annotator_id, progress.state, -1)
+            self._hold(stored.key, progress.annotator_id, is_held=False)
+            self.recent.discard((stored.item.id, progress.annotator_id))
         stored.item = deleted(stored.item, at)
         stored.revision += 1
 
@@ -96,8 +114,12 @@ class StoredQueue:
                 self._count(progress.annotator_id, progress.state, 1)
                 if old is not None:
                     self._count(progress.annotator_id, old.state, -1)
+                self._hold(stored.key, progress.annotator_id, is_held=progress.state is IN_PROGRESS)
         moving = [(listing, listing.key(stored)) for listing in self.orders.moving]
-        stored.apply(change, progresses)
+        transitions = tuple(map(packed_transition, change.transitions))
+        stored.apply(change, progresses, transitions)
+        for transition in transitions:
+            self.recent.note((transition.item_id, transition.annotator_id), self.log.append(transition))
         for listing, place in moving:
             listing.move(stored, place)
         if before.state is not after.state:
@@ -111,7 +133,14 @@ class StoredQueue:
         """Store what a grant changes."""
         # Nothing of this record is handed out, so its progresses may be in the form that is kept.
         item = stored.item
-        record = make_record(item.id, self.queue, item.updated_at, stored.progresses, None, stored.standing)
+        record = make_record(
+            item_id=item.id,
+            queue=self.queue,
+            updated_at=item.updated_at,
+            progresses=stored.progresses,
+            revision=None,
+            standing=stored.standing,
+        )
         self.change(stored, change_of(record, progresses, transitions), progresses)
 
     def replace(self, after: AnnotationQueue) -> None:
@@ -129,6 +158,55 @@ class StoredQueue:
             self._finished += stored.standing.finished
             claims.move(stored, None, stored.standing.claimable_at, (), after)
         self.claims = claims
+
+    def _hold(self, key: Key, annotator_id: str, *, is_held: bool) -> None:
+        held = self._held_by.get(annotator_id)
+        if is_held:
+            if held is None:
+                held = self._held_by[annotator_id] = SortedKeys()
+            held.add(key)
+        elif held is not None:
+            held.discard(key)
+
+    def holds(self, annotator_id: str) -> Iterator[Claim]:
+        """Make the claims that an annotator holds, in queue order."""
+        for key in self._held_by.get(annotator_id, ()):
+            stored = self.find(key)
+            own = stored.own(annotator_id)
+            if own is not None and own.lease_expires_at is not None:
+                item = stored.show(annotator_id)
+                yield make_claim(item=item, annotator_id=annotator_id, token=own.token, expires_at=own.lease_expires_at)
+
+    def labels(self, query: LabelQuery) -> LabelPage:
+        """Read a page of labels. O(log n) and linear in what it passes over."""
+        after = query.after(self.queue)
+        found: list[Label] = []
+        places: list[tuple[int]] = []
+        most = None if query.limit is None else query.limit + 1
+        for num, key in self.recent.walk(None if after is None else after[0], newest_first=query.newest_first):
+            if len(found) == most:
+                break
+            item_id, annotator_id = cast("tuple[str, str]", key)
+            stored = self.items[item_id]
+            own = stored.own(annotator_id)
+            if (
+                own is not None
+                and own.state in query.states
+                and query.annotator_id in {None, annotator_id}
+                and query.filter.matches(stored.item)
+            ):
+                found.append(Label(item=stored.show(), progress=unpacked(own)))
+                places.append((num,))
+        return query.page(self.queue, found, places)
+
+    def changes(self, after: str | None, limit: int) -> ChangePage:
+        """Read the log from a cursor on. O(limit)."""
+        start = 0 if after is None else place_of_cursor(self.queue, after)[0]
+        transitions = self.log.transitions[start : start + limit]
+        return ChangePage(
+            transitions=tuple(map(unpacked_transition, transitions)),
+            cursor=change_cursor(self.queue, (start + len(transitions),)),
+        )
 
     def stats(self) -> QueueStats:
         """Count what the queue holds. O(a log a) for a annotators."""
@@ -172,10 +250,35 @@ class StoredQueue:
         wrong += self.claims.check(live, self.queue)
         wrong += self.orders.check(live)
         wrong += [each for stored in live for each in self._check_item(stored)]
+        wrong += self._check_log(live)
         counts = Counter(key for stored in live for key in counts_of(stored.standing, stored.progresses))
         if counts != self._counts():
             wrong.append("the counts are not those of the live items")
         return tuple(f"queue {queue_id!r}: {each}" for each in wrong)
+
+    def _check_log(self, live: Sequence[StoredItem]) -> Iterator[str]:
+        told: dict[str, list[Transition]] = {}
+        last: dict[object, int] = {}
+        for num, transition in enumerate(self.log.transitions, 1):
+            told.setdefault(transition.item_id, []).append(transition)
+            last[transition.item_id, transition.annotator_id] = num
+        histories = {
+            s.item.id: s.history for s in self.items.values() if s.item.queue_id == self.queue.id and s.history
+        }
+        if told != histories:
+            yield "the log does not hold the histories of the items"
+        progresses = [(stored.item.id, each.annotator_id) for stored in live for each in stored.progresses]
+        if self.recent.items() != sorted((last.get(key, 0), key) for key in progresses):
+            yield "the progresses are not in the order in which they last changed"
+        for annotator_id in {*self._held_by, *(annotator_id for _, annotator_id in progresses)}:
+            held = [
+                stored.key
+                for stored in live
+                for each in stored.progresses
+                if each.annotator_id == annotator_id and each.state is IN_PROGRESS
+            ]
+            if list(self._held_by.get(annotator_id, ())) != held:
+                yield f"what {annotator_id!r} holds is not what their progresses say"
 
     def _check_item(self, stored: StoredItem) -> Iterator[str]:
         item, history = stored.item, stored.history or []

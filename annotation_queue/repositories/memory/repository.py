@@ -6,15 +6,18 @@ import os
 import threading
 import weakref
 from contextlib import suppress
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final, Self
 
+import attrs
+
 from annotation_queue.errors import Conflict, ItemNotFound, QueueNotFound, StorageError
-from annotation_queue.items import AddedItems, explain_unavailable, make_claim
+from annotation_queue.items import AddedItems, copy_queue, explain_unavailable, make_claim
+from annotation_queue.moves import grant
 from annotation_queue.query import search_text
-from annotation_queue.repositories.memory.item import StoredItem, packed
+from annotation_queue.repositories.memory.item import StoredItem, packed, unpacked_transition
 from annotation_queue.repositories.memory.queries import find_page
 from annotation_queue.repositories.memory.queue import StoredQueue
-from annotation_queue.states import grant
 from annotation_queue.values import lease_end
 
 if TYPE_CHECKING:
@@ -22,7 +25,9 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
     from types import TracebackType
 
+    from annotation_queue.changes import ChangePage, Settlement
     from annotation_queue.items import AnnotationQueue, Claim, NewItem, QueueItem, QueueStats, Unavailable
+    from annotation_queue.labels import LabelPage, LabelQuery
     from annotation_queue.query import ItemPage, ItemQuery, QueuePage, QueueQuery
     from annotation_queue.records import Change, ItemRecord
     from annotation_queue.states import Transition
@@ -80,18 +85,33 @@ class MemoryRepository:
             self._check_open()
             if queue.id in self._queues:
                 raise Conflict(f"queue id {queue.id!r} is taken")
-            self._queues[queue.id] = StoredQueue(queue, self._items)
+            self._queues[queue.id] = StoredQueue(copy_queue(queue), self._items)
+
+    def get_or_create_queue(self, queue: AnnotationQueue) -> AnnotationQueue:
+        """Find the oldest live queue of a name, or store one. O(q) for all the queues of the repository."""
+        with self._lock:
+            self._check_open()
+            same = [
+                stored.queue
+                for stored in self._queues.values()
+                if (stored.queue.project_id, stored.queue.name) == (queue.project_id, queue.name)
+                and stored.queue.deleted_at is None
+            ]
+            if same:
+                return copy_queue(min(same, key=attrgetter("created_at", "id")))
+            self.add_queue(queue)
+            return queue
 
     def get_queue(self, project_id: str, queue_id: str) -> AnnotationQueue:
         """Read a live queue. O(1)."""
         with self._lock:
-            return self._queue(project_id, queue_id).queue
+            return copy_queue(self._queue(project_id, queue_id).queue)
 
     def query_queues(self, project_id: str, query: QueueQuery) -> QueuePage:
         """Read live queues of a project. O(q log q) for all the queues of the repository."""
         with self._lock:
             self._check_open()
-            queues = [stored.queue for stored in self._queues.values()]
+            queues = [copy_queue(stored.queue) for stored in self._queues.values()]
         after, order = query.after(project_id), query.order()
         found = [queue for queue in queues if queue.project_id == project_id and queue.deleted_at is None]
         if query.name is not None:
@@ -110,7 +130,7 @@ class MemoryRepository:
             stored = self._queue(before.project_id, before.id)
             if stored.queue != before:
                 raise Conflict(f"queue {before.id!r} changed")
-            stored.replace(after)
+            stored.replace(copy_queue(after))
 
     # Items
 
@@ -214,7 +234,12 @@ class MemoryRepository:
             claims: list[Claim] = []
             while len(claims) < limit and (stored := queue.claims.first(annotator_id, at, queue.queue)) is not None:
                 progresses, transitions = grant(
-                    stored.progresses, stored.item.id, annotator_id, at=at, expires_at=expires_at
+                    stored.progresses,
+                    stored.item.id,
+                    annotator_id,
+                    at=at,
+                    expires_at=expires_at,
+                    steps=len(stored.history or ()),
                 )
                 queue.grant(stored, progresses, transitions)
                 claims.append(
@@ -233,7 +258,28 @@ class MemoryRepository:
     def history(self, project_id: str, item_id: str) -> tuple[Transition, ...]:
         """Read an item's history. O(its length)."""
         with self._lock:
-            return tuple(self._item(project_id, item_id)[1].history or ())
+            return self._item(project_id, item_id)[1].told()
+
+    def holds(self, project_id: str, queue_id: str, annotator_id: str) -> tuple[Claim, ...]:
+        """Read what an annotator holds. O(their holds)."""
+        with self._lock:
+            return tuple(self._queue(project_id, queue_id).holds(annotator_id))
+
+    def labels(self, project_id: str, queue_id: str, query: LabelQuery) -> LabelPage:
+        """Read labels of a queue's live items. O(log n), and linear in what the page shows and its filters pass over."""
+        with self._lock:
+            return self._queue(project_id, queue_id).labels(query)
+
+    def changes(self, project_id: str, queue_id: str, after: str | None, limit: int) -> ChangePage:
+        """Read a queue's log from a cursor on. O(limit)."""
+        with self._lock:
+            return self._queue(project_id, queue_id).changes(after, limit)
+
+    def settled_since(self, project_id: str, queue_id: str, since: datetime) -> tuple[Settlement, ...]:
+        """Read which settlements a queue's log has after a time. O(log n), and linear in what the log got since."""
+        with self._lock:
+            found = self._queue(project_id, queue_id).log.settled_since(since, self._items)
+            return tuple(attrs.evolve(each, transition=unpacked_transition(each.transition)) for each in found)
 
     def stats(self, project_id: str, queue_ids: Sequence[str]) -> tuple[QueueStats, ...]:
         """Count what queues hold. O(annotators) for each."""

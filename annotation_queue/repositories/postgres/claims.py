@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from annotation_queue.counters import live_and_unfinished
 from annotation_queue.items import explain_unavailable, make_claim
+from annotation_queue.moves import grant
 from annotation_queue.records import change_of, one_finishes, view
 from annotation_queue.repositories.postgres.cache import FIRST_PLACE
 from annotation_queue.repositories.postgres.texts import key_of
 from annotation_queue.repositories.sql.rows import time_or_none
-from annotation_queue.states import aggregate, claimable_at, grant
+from annotation_queue.states import aggregate, claimable_at
 from annotation_queue.values import lease_end, to_micros
 
 if TYPE_CHECKING:

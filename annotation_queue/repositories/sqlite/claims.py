@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from annotation_queue.counters import live_and_unfinished
 from annotation_queue.items import explain_unavailable, make_claim
+from annotation_queue.moves import grant
 from annotation_queue.records import change_of, one_finishes, view
 from annotation_queue.repositories.sql.rows import time_or_none
 from annotation_queue.repositories.sqlite.cache import FIRST_PLACE, NEVER_MICROS
 from annotation_queue.repositories.sqlite.statements import SQL
-from annotation_queue.states import aggregate, grant
+from annotation_queue.states import aggregate
 from annotation_queue.values import lease_end, to_micros
 
 if TYPE_CHECKING:

@@ -10,10 +10,11 @@ import pytest
 
 from annotation_queue.errors import Conflict, QueueNotFound, StorageError
 from annotation_queue.items import AnnotationQueue, Claim, NewItem, QueueItem, admit
+from annotation_queue.moves import advance
 from annotation_queue.query import ItemQuery, QueueQuery
 from annotation_queue.queues import AnnotationQueues
 from annotation_queue.records import Change, ItemRecord, change_of, standing
-from annotation_queue.states import IN_PROGRESS, UNREAD, AnnotationState, SkipPolicy, advance, unstarted
+from annotation_queue.states import IN_PROGRESS, UNREAD, AnnotationState, SkipPolicy, unstarted
 from annotation_queue.testing.contracts.base import Contract
 
 if TYPE_CHECKING:

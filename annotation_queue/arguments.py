@@ -1,0 +1,63 @@
+"""What callers of the service give: each argument checked before anything is done with it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from annotation_queue.errors import InvalidQuery, InvalidValue
+from annotation_queue.items import NewItem
+from annotation_queue.labels import LabelQuery
+from annotation_queue.query import ItemQuery, QueueQuery
+from annotation_queue.values import check_id, check_lease, check_text, refuse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from datetime import timedelta
+
+_Query = TypeVar("_Query", ItemQuery, QueueQuery, LabelQuery)
+
+
+def optional_id(name: str, value: str | None) -> str | None:
+    """Accept an identifier or None."""
+    return None if value is None else check_id(name, value)
+
+
+def optional_lease(lease: timedelta | None) -> timedelta | None:
+    """Accept a lease or None."""
+    return None if lease is None else check_lease("lease", lease)
+
+
+def optional_reason(reason: str | None) -> str | None:
+    """Accept a reason or None."""
+    return None if reason is None else check_text("reason", reason)
+
+
+def actor_of(actor_id: str | None, *, override: bool) -> str | None:
+    """Accept who does something; an override has to say."""
+    if override and actor_id is None:
+        raise InvalidValue("actor_id", "None", "the id of whoever overrides")
+    return optional_id("actor_id", actor_id)
+
+
+def check_query(query: _Query, kind: type[_Query]) -> _Query:
+    """Accept a query of a kind."""
+    if not isinstance(query, kind):
+        raise refuse("query", query, kind.__name__, InvalidQuery)
+    return query
+
+
+def ids(name: str, ids: Iterable[str]) -> tuple[str, ...]:
+    """Accept an iterable of ids; a single text is none."""
+    if isinstance(ids, str | bytes) or not hasattr(ids, "__iter__"):
+        raise refuse(name, ids, "a sequence of ids")
+    return tuple(check_id(f"{name}[{index}]", each) for index, each in enumerate(ids))
+
+
+def new_items(items: Iterable[NewItem]) -> Iterator[NewItem]:
+    """Accept an iterable of new items, each as it is read."""
+    if not hasattr(items, "__iter__"):
+        raise refuse("items", items, "an iterable of NewItem")
+    for index, new in enumerate(items):
+        if not isinstance(new, NewItem):
+            raise refuse(f"items[{index}]", new, "a NewItem")
+        yield new

@@ -1,0 +1,138 @@
+"""Labels in bulk: which progresses a reader wants, and the pages that they come in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import attrs
+from attrs import field
+
+from annotation_queue.construction import optional, run_checks
+from annotation_queue.cursors import decode_cursor, encode_cursor
+from annotation_queue.errors import InvalidCursor, InvalidQuery
+from annotation_queue.query import ItemFilter, check_cursor, check_filter, check_flag
+from annotation_queue.states import SETTLING, AnnotationState, Progress
+from annotation_queue.values import check_id, check_integer, check_member, refuse
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from annotation_queue.construction import Check
+    from annotation_queue.items import AnnotationQueue, QueueItem
+
+
+def _states(values: Iterable[AnnotationState]) -> frozenset[AnnotationState]:
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise refuse("states", values, "a set of states", InvalidQuery)
+    return frozenset(check_member("states", each, members=AnnotationState, error=InvalidQuery) for each in values)
+
+
+@attrs.frozen(kw_only=True)
+class LabelQuery:
+    """Which labels of a queue to read, and in which direction.
+
+    They come in the order in which their progresses last changed, as it was stored, whatever the clocks said.
+
+    Args:
+        filter: Which items, as they are in the aggregate view.
+        annotator_id: Whose labels; None for everybody's.
+        states: The states that a progress may be in; an empty set matches nothing.
+        newest_first: Whether to read in the reverse order.
+        limit: Most labels of the page, at least 0; None for all.
+        cursor: Where the page begins: the ``next_cursor`` of the page before it, or None for the start.
+
+    Raises:
+        InvalidQuery: A value is none of these.
+    """
+
+    filter: ItemFilter = field(factory=ItemFilter)
+    annotator_id: str | None = None
+    states: frozenset[AnnotationState] = field(default=SETTLING, converter=_states)
+    newest_first: bool = False
+    limit: int | None = None
+    cursor: str | None = None
+
+    def __attrs_post_init__(self) -> None:
+        """Check every field."""
+        run_checks(self, _LABEL_QUERY_CHECKS)
+
+    def part(self, limit: int, cursor: str | None) -> LabelQuery:
+        """Give the query of one page of a walk, which goes on behind a cursor if there is one."""
+        return attrs.evolve(self, limit=limit, cursor=cursor or self.cursor)
+
+    def after(self, queue: AnnotationQueue) -> tuple[int, ...] | None:
+        """Read where the page begins.
+
+        Args:
+            queue: The queue.
+
+        Returns:
+            The place that `page` was given for the last label of the page before it; None at the start.
+
+        Raises:
+            InvalidCursor: The cursor is not one of this queue, annotator, states and direction.
+        """
+        if self.cursor is None:
+            return None
+        values = decode_cursor(self.cursor, self._binding(queue))
+        if not values or any(type(value) is not int for value in values):
+            raise InvalidCursor("cursor", "one of another kind", "a cursor of labels")
+        return tuple(values)  # type: ignore[arg-type]  # that is what was checked
+
+    def page(self, queue: AnnotationQueue, found: Sequence[Label], places: Sequence[Sequence[int]]) -> LabelPage:
+        """Make the page.
+
+        Args:
+            queue: The queue.
+            found: What was found from where the page begins, in order: one more than the limit if there is more.
+            places: For each of them the place where its progress last changed: integers, for the cursor.
+
+        Returns:
+            The page.
+        """
+        shown = tuple(found if self.limit is None else found[: self.limit])
+        if len(shown) == len(found):
+            return LabelPage(labels=shown, next_cursor=None)
+        if not shown:
+            return LabelPage(labels=(), next_cursor=None)
+        return LabelPage(labels=shown, next_cursor=encode_cursor(list(places[len(shown) - 1]), self._binding(queue)))
+
+    def _binding(self, queue: AnnotationQueue) -> tuple[object, ...]:
+        return ("labels", queue.project_id, queue.id, self.annotator_id, sorted(self.states), self.newest_first)
+
+
+_LABEL_QUERY_CHECKS: Final[dict[str, Check]] = {
+    "filter": check_filter,
+    "annotator_id": optional(partial(check_id, error=InvalidQuery)),
+    "newest_first": check_flag,
+    "limit": optional(partial(check_integer, minimum=0, error=InvalidQuery)),
+    "cursor": optional(check_cursor),
+}
+
+
+@attrs.frozen(kw_only=True)
+class Label:
+    """What one annotator said of one item.
+
+    Args:
+        item: The item, in the aggregate view and without a position.
+        progress: The annotator's progress, with the label.
+    """
+
+    item: QueueItem
+    progress: Progress
+
+
+@attrs.frozen(kw_only=True)
+class LabelPage:
+    """A page of labels.
+
+    Args:
+        labels: In the order that was asked for.
+        next_cursor: The cursor of the next page; None if this is the last one, or the limit was 0.
+    """
+
+    labels: tuple[Label, ...]
+    next_cursor: str | None

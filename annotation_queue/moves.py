@@ -1,0 +1,256 @@
+"""The moves of the state machine: from a progress to the next one, with the transition that the history gets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from annotation_queue.construction import altered
+from annotation_queue.errors import InvalidTransition, InvalidValue
+from annotation_queue.json_values import same_json
+from annotation_queue.states import (
+    COMPLETED,
+    IN_PROGRESS,
+    LEASE_EXPIRED,
+    SETTLING,
+    STANDARD,
+    UNSTARTED,
+    Progress,
+    Workflow,
+    is_expired,
+    make_progress,
+    make_transition,
+    unstarted,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from annotation_queue.json_values import JsonValue
+    from annotation_queue.states import AnnotationState, Transition
+
+
+def advance(
+    progress: Progress,
+    to_state: AnnotationState,
+    *,
+    at: datetime,
+    workflow: Workflow = STANDARD,
+    lease_expires_at: datetime | None = None,
+    annotation: JsonValue = None,
+    reason: str | None = None,
+    actor_id: str | None = None,
+    override: bool = False,
+    step: int | None = None,
+) -> tuple[Progress, Transition | None]:
+    """Move a progress to another state, or revise it in the state that it is in.
+
+    Args:
+        progress: Where it stands.
+        to_state: Where it shall go.
+        at: Now, UTC.
+        workflow: Which moves there are.
+        lease_expires_at: When the hold ends, UTC; used when the progress enters in_progress.
+        annotation: The label; None keeps the one that is there.
+        reason: Why. In the same state None keeps the reason that is there.
+        actor_id: Who does it; None for the annotator.
+        override: Whether this is done whatever the workflow. An override to unstarted clears the label and the reason.
+        step: The number that the transition will have in the item's history, counted from 1; None for the next one of this
+            progress.
+
+    Returns:
+        The progress afterwards and its transition. The same progress and None if nothing changes: the same state without a
+        label or with an equal one, and likewise the reason. The changed progress and None for a draft, which is no transition.
+
+    Raises:
+        InvalidTransition: The workflow has no such move.
+        InvalidValue: An override to unstarted came with a label.
+
+    >>> from datetime import UTC, datetime
+    >>> from annotation_queue.states import AnnotationState
+    >>> before = unstarted("item", "ann", datetime(2026, 1, 1, tzinfo=UTC))
+    >>> done, transition = advance(before, AnnotationState.COMPLETED, at=before.updated_at, annotation="good")
+    >>> done.state.value, done.annotation, transition.from_state.value
+    ('completed', 'good', 'unstarted')
+    >>> advance(done, AnnotationState.COMPLETED, at=before.updated_at, annotation="good") == (done, None)
+    True
+    >>> advance(done, AnnotationState.COMPLETED, at=before.updated_at, annotation="bad")[1].annotation
+    'bad'
+    """
+    if override and to_state is UNSTARTED and annotation is not None:
+        raise InvalidValue("annotation", type(annotation).__name__, "no label: an override to unstarted clears it")
+    is_revision = to_state is progress.state
+    if is_revision and not _differs(progress, annotation, reason):
+        return progress, None
+    if not override:
+        check_move(workflow, progress.state, to_state)
+    if annotation is None and not (override and to_state is UNSTARTED):
+        annotation = progress.annotation
+    if is_revision:
+        reason = progress.reason if reason is None else reason
+        if to_state is IN_PROGRESS:
+            drafted: Progress = _with_draft(progress, annotation, reason)
+            return drafted, None
+    moved, transition = _move(
+        progress,
+        to_state,
+        at,
+        step=progress.step + 1 if step is None else step,
+        raises=override or progress.state is UNSTARTED,
+        lease_expires_at=lease_expires_at,
+        annotation=annotation,
+        reason=reason,
+        actor_id=progress.annotator_id if actor_id is None else actor_id,
+    )
+    if override and to_state is UNSTARTED:
+        moved = _with_draft(moved, None, None)
+    return moved, transition
+
+
+_with_draft = altered(Progress, ("annotation", "reason"))
+
+
+def _differs(progress: Progress, annotation: JsonValue, reason: str | None) -> bool:
+    return (annotation is not None and not same_json(annotation, progress.annotation)) or (
+        reason is not None and reason != progress.reason
+    )
+
+
+def check_move(workflow: Workflow, from_state: AnnotationState, to_state: AnnotationState) -> None:
+    """Refuse a move that the workflow does not have.
+
+    Raises:
+        InvalidTransition: It has none from the one state to the other.
+    """
+    if (from_state, to_state) not in workflow.moves:
+        raise InvalidTransition(from_state, to_state, workflow.name)
+
+
+def _move(
+    progress: Progress,
+    to_state: AnnotationState,
+    at: datetime,
+    *,
+    step: int,
+    raises: bool,
+    lease_expires_at: datetime | None = None,
+    annotation: JsonValue,
+    reason: str | None = None,
+    actor_id: str | None,
+) -> tuple[Progress, Transition]:
+    starts = to_state is IN_PROGRESS
+    moved = make_progress(
+        item_id=progress.item_id,
+        annotator_id=progress.annotator_id,
+        state=to_state,
+        token=progress.token + (starts or (raises and to_state in SETTLING)),
+        lease_expires_at=lease_expires_at if starts else None,
+        annotation=annotation,
+        reason=reason,
+        created_at=progress.created_at,
+        updated_at=at,
+        started_at=at if starts else progress.started_at,
+        step=step,
+    )
+    transition = make_transition(
+        item_id=progress.item_id,
+        annotator_id=progress.annotator_id,
+        from_state=progress.state,
+        to_state=to_state,
+        at=at,
+        reason=reason,
+        annotation=annotation if to_state is COMPLETED else None,
+        actor_id=actor_id,
+    )
+    return moved, transition
+
+
+def grant(
+    progresses: Sequence[Progress], item_id: str, annotator_id: str, *, at: datetime, expires_at: datetime, steps: int
+) -> tuple[tuple[Progress, ...], tuple[Transition, ...]]:
+    """Give the annotator the item: release every expired hold on it, then start the annotator's progress.
+
+    Args:
+        progresses: Every progress on the item, by annotator id; labels need not be read.
+        item_id: The item.
+        annotator_id: Who gets it; `claimable_at` says that they may.
+        at: Now, UTC.
+        expires_at: When the new hold ends, UTC.
+        steps: How many transitions the item's history has.
+
+    Returns:
+        The progresses that changed, the annotator's last, and the transitions in their order.
+    """
+    changed: list[Progress] = []
+    transitions: list[Transition] = []
+    own: Progress | None = None
+    for progress in progresses:
+        current = progress
+        if progress.state is IN_PROGRESS and is_expired(progress, at):
+            current, transition = _move(
+                progress,
+                UNSTARTED,
+                at,
+                step=steps + len(transitions) + 1,
+                raises=False,
+                annotation=progress.annotation,
+                reason=LEASE_EXPIRED,
+                actor_id=None,
+            )
+            transitions.append(transition)
+        if progress.annotator_id == annotator_id:
+            own = current
+        elif current is not progress:
+            changed.append(current)
+    own = own or unstarted(item_id, annotator_id, at)
+    started, transition = _move(
+        own,
+        IN_PROGRESS,
+        at,
+        step=steps + len(transitions) + 1,
+        raises=True,
+        lease_expires_at=expires_at,
+        annotation=own.annotation,
+        actor_id=annotator_id,
+    )
+    return (*changed, started), (*transitions, transition)
+
+
+def reset(
+    progresses: Sequence[Progress],
+    annotator_id: str | None,
+    *,
+    at: datetime,
+    actor_id: str,
+    reason: str | None,
+    steps: int,
+) -> tuple[tuple[Progress, ...], tuple[Transition, ...]]:
+    """Put progresses on an item back to unstarted, whatever the workflow.
+
+    Args:
+        progresses: Every progress on the item, by annotator id; labels need not be read.
+        annotator_id: Whose progress; None for everybody's.
+        at: Now, UTC.
+        actor_id: Who does it.
+        reason: Why; it stands in the history.
+        steps: How many transitions the item's history has.
+
+    Returns:
+        The progresses that changed and their transitions, both by annotator id.
+    """
+    changed: list[Progress] = []
+    transitions: list[Transition] = []
+    for progress in progresses:
+        if progress.state is not UNSTARTED and annotator_id in {None, progress.annotator_id}:
+            moved, transition = advance(
+                progress,
+                UNSTARTED,
+                at=at,
+                reason=reason,
+                actor_id=actor_id,
+                override=True,
+                step=steps + len(changed) + 1,
+            )
+            changed.append(moved)
+            transitions += [] if transition is None else [transition]
+    return tuple(changed), tuple(transitions)

@@ -1,0 +1,101 @@
+"""The log of a queue in memory, and which progress each of its entries changed last."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from typing import TYPE_CHECKING
+
+from annotation_queue.changes import Settlement, is_settlement
+from annotation_queue.states import IN_PROGRESS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from datetime import datetime
+
+    from annotation_queue.repositories.memory.item import StoredItem
+    from annotation_queue.states import Transition
+
+
+class Recent:
+    """Keys in the order in which each was noted last. To note one takes O(1) on average, to start anywhere O(log n)."""
+
+    __slots__ = ("_keys", "_last", "_nums")
+
+    def __init__(self) -> None:
+        self._nums: list[int] = []
+        """Ascending, one for each time that a key was noted, but for those that were swept out."""
+        self._keys: list[object] = []
+        self._last: dict[object, int] = {}
+        """Key -> the number under which it was noted last. What stands under an older one is passed over."""
+
+    def note(self, key: object, num: int) -> None:
+        """Note a key under a number greater than every other."""
+        self._nums.append(num)
+        self._keys.append(key)
+        self._last[key] = num
+        if len(self._nums) > 2 * len(self._last) + 64:
+            self._sweep()
+
+    def discard(self, key: object) -> None:
+        """Forget a key."""
+        self._last.pop(key, None)
+
+    def _sweep(self) -> None:
+        kept = [(num, key) for num, key in zip(self._nums, self._keys, strict=True) if self._last.get(key) == num]
+        self._nums = [num for num, _ in kept]
+        self._keys = [key for _, key in kept]
+
+    def items(self) -> list[tuple[int, object]]:
+        """List every key under its number, in order. O(n)."""
+        return list(self.walk(None, newest_first=False))
+
+    def walk(self, after: int | None, *, newest_first: bool) -> Iterator[tuple[int, object]]:
+        """Iterate over the keys behind a number, in order or in the reverse order, each under its number."""
+        if newest_first:
+            at = len(self._nums) if after is None else bisect_right(self._nums, after - 1)
+            places: Iterable[int] = range(at - 1, -1, -1)
+        else:
+            places = range(0 if after is None else bisect_right(self._nums, after), len(self._nums))
+        for at in places:
+            num, key = self._nums[at], self._keys[at]
+            if self._last.get(key) == num:
+                yield num, key
+
+
+class Log:
+    """A queue's transitions in the order in which they were stored, numbered from 1."""
+
+    __slots__ = ("_latest", "transitions")
+
+    def __init__(self) -> None:
+        self.transitions: list[Transition] = []
+        """Those with labels that could be changed carry them packed."""
+        self._latest: list[datetime] = []
+        """For each the greatest time up to it: so that it ascends, whatever the clocks said."""
+
+    def __len__(self) -> int:
+        return len(self.transitions)
+
+    def append(self, transition: Transition) -> int:
+        """Append a transition, and give its number."""
+        latest = transition.at if not self._latest else max(self._latest[-1], transition.at)
+        self.transitions.append(transition)
+        self._latest.append(latest)
+        return len(self.transitions)
+
+    def settled_since(self, since: datetime, items: Mapping[str, StoredItem]) -> Iterator[Settlement]:
+        """Find the settlements after a time. O(log n), and linear in what the log got since."""
+        for transition in self.transitions[bisect_right(self._latest, since) :]:
+            if transition.at > since and is_settlement(transition):
+                yield Settlement(transition, _start_of(transition, items[transition.item_id].history or ()))
+
+
+def _start_of(settlement: Transition, history: Iterable[Transition]) -> datetime | None:
+    """Find when the annotator had last entered in_progress before a settlement."""
+    started: datetime | None = None
+    for transition in history:
+        if transition is settlement:
+            break
+        if transition.annotator_id == settlement.annotator_id and transition.to_state is IN_PROGRESS:
+            started = transition.at
+    return started
