@@ -1,20 +1,26 @@
-"""How far annotators agree over categorical labels: shares in percent, Cohen's and Fleiss' kappa (extra ``agreement``)."""
+"""How far annotators agree: shares in percent, Cohen's and Fleiss' kappa, Krippendorff's alpha (extra ``agreement``)."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
 from itertools import combinations
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
 import attrs
 
+from annotation_queue.labels import LabelQuery
+from annotation_queue.states import COMPLETED
 from annotation_queue.values import check_id, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from annotation_queue.json_values import JsonValue
+    from annotation_queue.queues import AnnotationQueues
+
+Level: TypeAlias = Literal["nominal", "ordinal", "interval", "ratio"]
+"""The level of measurement: what a difference between two labels means."""
 
 MOST_CATEGORIES: Final = 1_000
 """From so many distinct labels on they are no categories."""
@@ -53,6 +59,8 @@ class Agreement:
         agreed: On how many of ``items`` all labels are the same.
         categories: Every label that was given, as JSON text, with its count; the most frequent first, then by text.
         kappa: Cohen's kappa of two annotators, Fleiss' of more; None where it is undefined, as for `PairAgreement`.
+        alpha: Krippendorff's alpha over every item that two or more of them labelled, so that labels may be missing; None
+            where it is undefined, as for `PairAgreement`.
         pairs: Every two annotators, in the order of their ids.
         differing: Ids of the items on which two annotators or more differ, in the order in which they were given.
     """
@@ -63,6 +71,7 @@ class Agreement:
     agreed: int
     categories: Mapping[str, int]
     kappa: float | None
+    alpha: float | None
     pairs: tuple[PairAgreement, ...]
     differing: tuple[str, ...]
 
@@ -94,31 +103,87 @@ def category(label: JsonValue) -> str:
     return json.dumps(label, ensure_ascii=False)
 
 
-def agreement(annotators: Iterable[str], labels: Iterable[tuple[str, Mapping[str, JsonValue]]]) -> Agreement:
+def agreement_of(
+    queues: AnnotationQueues, queue_id: str, *, field: str | None = None, level: Level = "nominal"
+) -> Agreement:
+    """Compare the labels of everybody who completed an item of a queue.
+
+    Args:
+        queues: The queues.
+        queue_id: The queue.
+        field: The field of a label to compare; ``a.b`` is ``b`` within ``a``, and a label without it is passed over. None for
+            the whole label.
+        level: The level of measurement, for `Agreement.alpha`.
+
+    Returns:
+        How far they agree. It reads every label once, and keeps in memory what is compared of each.
+
+    Raises:
+        QueueNotFound: There is no such live queue in the project.
+        InvalidValue: As for `agreement`.
+        ModuleNotFoundError: The extra ``agreement`` is not installed.
+    """
+    by_item: dict[str, dict[str, JsonValue]] = {}
+    for label in queues.iter_labels(queue_id, LabelQuery(states=frozenset({COMPLETED}))):
+        value = value_at(label.progress.annotation, field)
+        if value is not None:
+            by_item.setdefault(label.progress.item_id, {})[label.progress.annotator_id] = value
+    return agreement({who for given in by_item.values() for who in given}, by_item.items(), level=level)
+
+
+def value_at(label: Any, field: str | None) -> Any:  # noqa: ANN401 - any JSON value
+    """Find in a label what is compared.
+
+    Args:
+        label: Any JSON value.
+        field: A name, or names joined by dots; None for the label itself.
+
+    Returns:
+        What stands there; None if nothing does.
+
+    >>> value_at({"a": {"b": 1}}, "a.b"), value_at("good", None), value_at("good", "a")
+    (1, 'good', None)
+    """
+    for name in () if field is None else field.split("."):
+        label = label.get(name) if isinstance(label, dict) else None
+    return label
+
+
+def agreement(
+    annotators: Iterable[str],
+    labels: Iterable[tuple[str, Mapping[str, JsonValue]]],
+    *,
+    level: Level = "nominal",
+) -> Agreement:
     """Compare the labels of annotators.
 
     Args:
         annotators: Whose labels, two or more.
         labels: For each item its id, and the labels by annotator id; those of other annotators are passed over. It is read
             once; the memory grows with the distinct labels, and with the items only by their ids where labels differ.
+        level: The level of measurement, for `Agreement.alpha`: all but ``nominal`` take numbers only.
 
     Returns:
         How far they agree.
 
     Raises:
-        InvalidValue: There are fewer than two annotators, a label is no category, or there are more than 1,000 distinct ones.
+        InvalidValue: There are fewer than two annotators, a label is no category or, above ``nominal``, no number, or there are
+            more than 1,000 distinct ones.
         ModuleNotFoundError: The extra ``agreement`` is not installed.
 
     >>> found = agreement(["ann", "bob"], [("1", {"ann": "a", "bob": "a"}), ("2", {"ann": "a", "bob": "b"})])
-    >>> found.share, found.kappa, found.differing
-    (0.5, 0.0, ('2',))
+    >>> found.share, found.kappa, found.alpha, found.differing
+    (0.5, 0.0, 0.0, ('2',))
     """
+    if level not in get_args(Level):
+        raise refuse("level", level, f"one of {', '.join(get_args(Level))}")
     who = sorted({check_id("annotators", each) for each in annotators})
     if len(who) < 2:  # noqa: PLR2004 - one agrees with nobody
         raise refuse("annotators", who, "two or more different annotators")
     tables: dict[tuple[str, str], Counter[tuple[str, str]]] = {pair: Counter() for pair in combinations(who, 2)}
     rows: Counter[tuple[str, ...]] = Counter()
     categories: Counter[str] = Counter()
+    units: Counter[tuple[str, ...]] = Counter()
     partly = 0
     differing: list[str] = []
     for item_id, given in labels:
@@ -129,6 +194,7 @@ def agreement(annotators: Iterable[str], labels: Iterable[tuple[str, Mapping[str
             raise refuse("labels", len(categories), expected)
         for pair in combinations(chosen, 2):
             tables[pair][chosen[pair[0]], chosen[pair[1]]] += 1
+        units[tuple(sorted(chosen.values()))] += 1
         if len(chosen) == len(who):
             rows[tuple(sorted(chosen.values()))] += 1
         elif chosen:
@@ -144,6 +210,7 @@ def agreement(annotators: Iterable[str], labels: Iterable[tuple[str, Mapping[str
         agreed=sum(count for row, count in rows.items() if row[0] == row[-1]),
         categories=dict(sorted(categories.items(), key=lambda entry: (-entry[1], entry[0]))),
         kappa=two.kappa if two else _fleiss(rows),
+        alpha=_alpha(units, level),
         pairs=pairs,
         differing=tuple(differing),
     )
@@ -168,6 +235,35 @@ def _fleiss(rows: Counter[tuple[str, ...]]) -> float | None:
     # One row for each item; the same ones are counted once and repeated.
     kinds = np.array([[row.count(name) for name in names] for row in rows])
     return float(_inter_rater().fleiss_kappa(np.repeat(kinds, list(rows.values()), axis=0)))
+
+
+def _alpha(units: Counter[tuple[str, ...]], level: Level) -> float | None:
+    """Krippendorff's alpha of units: the categories that one was given, by how many units were given just these."""
+    compared = {given: n for given, n in units.items() if len(given) > 1}
+    values = {name: json.loads(name) for given in units for name in given}
+    if level != "nominal":
+        for value in values.values():
+            if isinstance(value, str | bool):
+                raise refuse("labels", value, f"numbers, for the level {level}")
+    names = sorted({name for given in compared for name in given}, key=lambda name: _sort_key(values[name]))
+    if len(names) <= 1:
+        return None
+    import krippendorff  # noqa: PLC0415 - optional, and slow to import
+    import numpy as np  # noqa: PLC0415 - as above
+
+    counts = np.array([[given.count(name) for name in names] for given in compared])
+    return float(
+        krippendorff.alpha(
+            value_counts=np.repeat(counts, list(compared.values()), axis=0),
+            value_domain=range(len(names)) if level == "nominal" else [values[name] for name in names],
+            level_of_measurement=level,
+        )
+    )
+
+
+def _sort_key(value: str | float) -> tuple[int, float, str]:
+    # Numbers in their order; what comes between them and text matters to no level that takes both.
+    return (2, 0.0, value) if isinstance(value, str) else (int(isinstance(value, bool)), float(value), "")
 
 
 def _inter_rater() -> Any:  # noqa: ANN401 - statsmodels has no types

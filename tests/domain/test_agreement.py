@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from annotation_queue import InvalidValue
-from annotation_queue.agreement import MOST_CATEGORIES, agreement, category
+from annotation_queue import AnnotationQueues, AnnotationState, InvalidValue, MemoryRepository, NewItem
+from annotation_queue.agreement import MOST_CATEGORIES, Level, agreement, agreement_of, category
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -114,3 +114,60 @@ def test_more_labels_than_categories_can_be_are_refused() -> None:
 def test_one_annotator_agrees_with_nobody(annotators: list[str]) -> None:
     with pytest.raises(InvalidValue, match="two or more different annotators"):
         agreement(annotators, [])
+
+
+# Four raters and twelve units, with missing labels: the example of Krippendorff, "Computing Krippendorff's
+# Alpha-Reliability" (2011), section E.
+MISSING = (
+    (1, 2, 3, 3, 2, 1, 4, 1, 2, None, None, None),
+    (1, 2, 3, 3, 2, 2, 4, 1, 2, 5, None, 3),
+    (None, 3, 3, 3, 2, 3, 4, 2, 2, 5, 1, None),
+    (1, 2, 3, 3, 2, 4, 4, 1, 2, 5, 1, None),
+)
+RATERS = ("A", "B", "C", "D")
+
+
+@pytest.mark.parametrize(
+    ("level", "alpha"), [("nominal", 0.743), ("ordinal", 0.815), ("interval", 0.849), ("ratio", 0.797)]
+)
+def test_krippendorffs_alpha_is_that_of_his_example_with_missing_labels(level: Level, alpha: float) -> None:
+    rows: list[dict[str, JsonValue]] = [
+        {rater: label for rater, label in zip(RATERS, unit, strict=True) if label is not None}
+        for unit in zip(*MISSING, strict=True)
+    ]
+    found = agreement(RATERS, numbered(rows), level=level)
+    assert found.alpha == pytest.approx(alpha, abs=0.0005)
+    # That of one and the same table, whatever else was asked for.
+    assert found.kappa == agreement(RATERS, numbered(rows)).kappa
+
+
+def test_alpha_is_undefined_with_one_label_in_all_or_no_item_that_two_labelled() -> None:
+    assert agreement("ab", numbered([{"a": "x", "b": "x"}])).alpha is None
+    assert agreement("ab", numbered([{"a": "x"}, {"b": "y"}])).alpha is None
+
+
+def test_labels_that_are_no_numbers_have_no_distances() -> None:
+    rows: list[dict[str, JsonValue]] = [{"a": 1, "b": "x"}]
+    assert agreement("ab", numbered(rows)).alpha is not None
+    for level in ("ordinal", "interval", "ratio"):
+        with pytest.raises(InvalidValue, match=f"labels: expected numbers, for the level {level}, got str 'x'"):
+            agreement("ab", numbered(rows), level=level)
+    with pytest.raises(InvalidValue, match="level: expected one of nominal, ordinal, interval, ratio"):
+        agreement("ab", (), level="cardinal")  # type: ignore[arg-type]
+
+
+def test_the_agreement_of_a_queue_compares_a_field_of_the_labels_that_stand_now() -> None:
+    queues = AnnotationQueues(MemoryRepository(), "project")
+    queue = queues.create("queue", created_by="ann", annotations_per_item=2)
+    added = queues.add_items(queue.id, [NewItem(call_id=f"{n}") for n in range(4)], added_by="ann").added
+    for item, labels in zip(added, (("x", "x"), ("y", "y"), ("x", "y"), ("x", None)), strict=True):
+        for annotator_id, label in zip(("ann", "bob"), labels, strict=True):
+            queues.update_progress(item.id, annotator_id, AnnotationState.COMPLETED, annotation={"is": {"of": label}})
+    found = agreement_of(queues, queue.id, field="is.of")
+    assert (found.annotators, found.items, found.partly, found.agreed) == (("ann", "bob"), 3, 1, 2)
+    assert found.differing == (added[2].id,)
+    # A correction counts, and what it corrected does not.
+    queues.update_progress(added[2].id, "bob", AnnotationState.COMPLETED, annotation={"is": {"of": "x"}})
+    assert agreement_of(queues, queue.id, field="is.of").differing == ()
+    with pytest.raises(InvalidValue, match="two or more different annotators"):
+        agreement_of(queues, queue.id, field="is.not")

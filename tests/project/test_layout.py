@@ -79,6 +79,7 @@ RESERVED: dict[str, str | tuple[str, ...]] = {
     "limits": "web",
     "uvicorn": "cli.serve",
     "jsonschema_rs": "schemas",
+    "krippendorff": "agreement",
     "statsmodels": "agreement",
     "numpy": "agreement",
     "click": "cli",
