@@ -61,7 +61,7 @@ _KINDS: Final[tuple[type[QueueContestant], ...]] = (OursOnPostgres, OursOnSQLite
 
 def measure(run: Run) -> None:
     """Race one client of each and then eight processes of each, at both durabilities."""
-    server = _started(run)
+    server = started(run)
     if server is None:
         return
     try:
@@ -73,7 +73,7 @@ def measure(run: Run) -> None:
         server.remove()
 
 
-def _started(run: Run) -> Server | None:
+def started(run: Run) -> Server | None:
     """Start a server as the tests do; None where that is not possible, which is told."""
     programs = why = None
     sys.path.append(str(Path(__file__).parent.parent / "tests"))
@@ -94,7 +94,8 @@ def _started(run: Run) -> Server | None:
     return server
 
 
-def _folder(run: Run, server: Server) -> Path:
+def folder_of(run: Run, server: Server) -> Path:
+    """Make a folder that says where the server is."""
     folder = run.fixtures.scratch()
     (folder / _ADDRESS).write_text(server.dsn, encoding="utf-8")
     return folder
@@ -108,7 +109,7 @@ def _race(run: Run, server: Server, synchronous: str) -> None:
     with ExitStack() as stack:
         laps = {}
         for kind in _KINDS:
-            contestant = kind(_folder(run, server), synchronous)
+            contestant = kind(folder_of(run, server), synchronous)
             stack.callback(contestant.close)
             contestant.fill(new_items(size))
             laps[kind.name] = repeated(pair(contestant), at_most=pairs, seconds=settings.lap_seconds)
@@ -123,7 +124,7 @@ def _compete(run: Run, server: Server, synchronous: str) -> None:
     results: dict[str, list[tuple[float, float, int]]] = {kind.name: [] for kind in _KINDS}
     for _ in range(rounds):
         for kind in _KINDS:
-            results[kind.name].append(compete(kind, _folder(run, server), size, seconds, synchronous))
+            results[kind.name].append(compete(kind, folder_of(run, server), size, seconds, synchronous))
     durability = _DURABILITY[synchronous]
     for place, (work, unit) in enumerate(
         [

@@ -37,8 +37,8 @@ class Ours:
     in_queue_order: ClassVar[bool] = True
 
     def __init__(self, folder: Path, synchronous: str) -> None:
-        self._repository = self._open(folder, synchronous)
-        self.queues = AnnotationQueues(self._repository, PROJECT)
+        self.repository = self._open(folder, synchronous)
+        self.queues = AnnotationQueues(self.repository, PROJECT)
         there = self.queues.query().queues
         queue = there[0] if there else self.queues.create("Triage", created_by="ann", lease=LONG_LEASE)
         self.queue_id = queue.id
@@ -72,7 +72,7 @@ class Ours:
 
     def close(self) -> None:
         """Close the repository."""
-        self._repository.close()
+        self.repository.close()
 
 
 class OursOnSQLite(Ours):
