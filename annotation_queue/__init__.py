@@ -10,11 +10,11 @@ Where a thing is found, for those who change the code. Tests mirror the package:
 4. What an item's progresses and a queue's items add up to: `records`, `counters`.
 5. What can be asked: `query`, `labels`, `changes`; how values sort: `sorting`; where a page goes on: `cursors`, `walks`.
 6. A method of the service: `queues`; what it asks of a storage, and what every storage promises: `repository`.
-7. A storage: ``repositories/memory``, ``sqlite``, ``postgres``, with the same rooms in each; SQL they share: ``repositories/sql``.
+7. A storage: ``repositories/memory``, ``sqlite``, ``postgres``, the same rooms in each; what SQL shares: ``repositories/sql``.
 8. A statement: a storage's ``statements.sql``, or its ``queries`` if it is composed; a byte on disk: ``migrations/0001.sql``.
 9. What a storage checks about itself: its ``check``; connections and the translation of errors: its ``connections``.
 10. Batch jobs: ``batch`` (`api` takes, `run` decides, `threads` and `coroutines` label, `retries`, `heartbeats`, `report`).
-11. The published APIs as messages: ``wire``; over HTTP: ``web``; the command line, a module for each group of commands: ``cli``.
+11. The published APIs as messages: ``wire``; over HTTP: ``web``; the command line, a module for a group of commands: ``cli``.
 12. The contract as tests, with the model that they compare with: ``testing``; what it costs: the repository's ``benchmarks``.
 """
 
