@@ -388,10 +388,11 @@ class Claim:
     @property
     def ref(self) -> ClaimRef:
         """What it is known by elsewhere."""
-        return ClaimRef(item_id=self.item.id, annotator_id=self.annotator_id, token=self.token)
+        return _make_ref(item_id=self.item.id, annotator_id=self.annotator_id, token=self.token)
 
 
 make_claim = trusted(Claim)
+_make_ref = trusted(ClaimRef)
 
 
 def check_claim(claim: object) -> Claim | ClaimRef:

@@ -57,8 +57,8 @@ class StoredQueue:
         self.log = Log()
         self.recent = Recent()
         """The progresses on live items, (item id, annotator id), in the order in which they last changed."""
-        self._held_by: dict[str, SortedKeys] = {}
-        """Annotator id -> the keys of the live items that they hold."""
+        self._held_by: dict[str, set[Key]] = {}
+        """Annotator id -> the keys of the live items that they hold; they are few, and sorted when they are read."""
         self._in_state = dict.fromkeys(AnnotationState, 0)
         self._settled = 0
         self._finished = 0
@@ -161,16 +161,18 @@ class StoredQueue:
 
     def _hold(self, key: Key, annotator_id: str, *, is_held: bool) -> None:
         held = self._held_by.get(annotator_id)
+        if held is None:
+            if not is_held:
+                return
+            held = self._held_by[annotator_id] = set()
         if is_held:
-            if held is None:
-                held = self._held_by[annotator_id] = SortedKeys()
             held.add(key)
-        elif held is not None:
+        else:
             held.discard(key)
 
     def holds(self, annotator_id: str) -> Iterator[Claim]:
         """Make the claims that an annotator holds, in queue order."""
-        for key in self._held_by.get(annotator_id, ()):
+        for key in sorted(self._held_by.get(annotator_id, ())):
             stored = self.find(key)
             own = stored.own(annotator_id)
             if own is not None and own.lease_expires_at is not None:
@@ -277,7 +279,7 @@ class StoredQueue:
                 for each in stored.progresses
                 if each.annotator_id == annotator_id and each.state is IN_PROGRESS
             ]
-            if list(self._held_by.get(annotator_id, ())) != held:
+            if sorted(self._held_by.get(annotator_id, ())) != held:
                 yield f"what {annotator_id!r} holds is not what their progresses say"
 
     def _check_item(self, stored: StoredItem) -> Iterator[str]:
