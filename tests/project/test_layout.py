@@ -70,7 +70,7 @@ RESERVED: dict[str, str | tuple[str, ...]] = {
     "cattrs": "wire",
     "starlette": "web",
     "limits": "web",
-    "uvicorn": "cli.serve",
+    "uvicorn": ("cli.serve", "cli.connections"),
     "statsmodels": "agreement",
     "numpy": "agreement",
     "click": "cli",
