@@ -27,7 +27,11 @@ def encode_cursor(values: Sequence[int | str | None], binding: Sequence[object])
     Returns:
         Text of letters, digits, ``-`` and ``_``.
     """
-    body = json.dumps(values, separators=(",", ":")).encode()
+    return seal(json.dumps(values, separators=(",", ":")).encode(), binding)
+
+
+def seal(body: bytes, binding: Sequence[object]) -> str:
+    """Make the text of a cursor out of what it carries, bound to what it is good for; it keeps no secret."""
     return urlsafe_b64encode(_VERSION + _digest(body, binding) + body).rstrip(b"=").decode()
 
 
@@ -42,19 +46,26 @@ def decode_cursor(cursor: str, binding: Sequence[object]) -> list[int | str | No
         The sort values.
 
     Raises:
-        InvalidCursor: It was tampered with, was made for something else, or has another version's format.
+        InvalidCursor: It was changed or forged, was made for something else, or has another version's format.
     """
     try:
         raw = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
     except (binascii.Error, ValueError):
-        raise InvalidCursor("cursor", "text that is none", _EXPECTED) from None
+        raise InvalidCursor("cursor", "text that is no cursor", _EXPECTED) from None
     digest, body = raw[1 : 1 + _DIGEST_BYTES], raw[1 + _DIGEST_BYTES :]
     if raw[:1] != _VERSION:
-        raise InvalidCursor("cursor", "another format's", _EXPECTED)
+        raise InvalidCursor("cursor", "a cursor of another format", _EXPECTED)
     # Decoding ignores foreign characters and spare bits; only the text that we made may pass.
     if digest != _digest(body, binding) or urlsafe_b64encode(raw).rstrip(b"=").decode() != cursor:
-        raise InvalidCursor("cursor", "another query's or a changed one", _EXPECTED)
-    return json.loads(body)  # type: ignore[no-any-return]
+        raise InvalidCursor("cursor", "a cursor of another query, or a changed one", _EXPECTED)
+    try:
+        values = json.loads(body)
+    except (ValueError, RecursionError):
+        # Whoever knows the binding can make the digest. What stands behind it need not be JSON that anybody can read.
+        raise InvalidCursor("cursor", "a forged cursor", _EXPECTED) from None
+    if not isinstance(values, list):
+        raise InvalidCursor("cursor", "a forged cursor", _EXPECTED)
+    return values
 
 
 _EXPECTED: Final = "a cursor that this queue gave for this sort and perspective"

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from annotation_queue import MemoryRepository, SQLiteRepository, decisions, testing
+from annotation_queue import MemoryRepository, SQLiteRepository, decisions, sorting, testing
+from annotation_queue import query as query_module
 from annotation_queue.ids import uuid7
 from annotation_queue.records import own_progress
 from annotation_queue.repositories.sqlite import blocks as sqlite_blocks
+from annotation_queue.sorting import Order
 from testing import broken_dictionaries as wrong
 from testing.dictionary import MyRepository
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
     from annotation_queue import AnnotationQueue, Claim, ItemPage, ItemQuery, QueueStats, Repository
     from annotation_queue.records import Change, ItemRecord
+    from annotation_queue.sorting import SortBy
     from annotation_queue.states import Progress
 
 
@@ -174,6 +177,16 @@ def _plain_search(patch: pytest.MonkeyPatch) -> None:
             patch.setattr(module, "search_text", str.lower)
 
 
+def _orders_behind_the_id(patch: pytest.MonkeyPatch) -> None:
+    def whole(sort_by: tuple[SortBy, ...]) -> Order:
+        order = sorting.item_order(sort_by)
+        behind = sort_by[[by.field for by in sort_by].index("id") + 1 :] if len(order.sort_by) < len(sort_by) else ()
+        every = (*order.sort_by, *behind)
+        return Order(every, tuple(sorting.ITEM_FIELDS[by.field] for by in every))
+
+    patch.setattr(query_module, "item_order", whole)
+
+
 def _dictionary(contract: type[testing.Contract], kind: Callable[[], Repository]) -> Broken:
     return Broken(contract, lambda _folder: kind())
 
@@ -221,6 +234,9 @@ BROKEN: Final = {
     "keeps deleted queues": _dictionary(testing.QueuesContract, wrong.KeepsDeletedQueues),
     "keeps deleted items": _dictionary(testing.ItemsContract, wrong.KeepsDeletedItems),
     "answers when it is closed": _dictionary(testing.StoringContract, wrong.AnswersWhenItIsClosed),
+    "memory: orders by what follows the id": Broken(
+        testing.CursorsContract, lambda _folder: MemoryRepository(), _orders_behind_the_id
+    ),
     "memory: counts what was before": _dictionary(testing.StatisticsContract, StaleStatistics),
     "memory: ignores policy changes": _dictionary(testing.ClaimsContract, IgnoresPolicyChanges),
     "memory: swallows conflicts": _dictionary(testing.StoringContract, SwallowsConflicts),

@@ -80,15 +80,13 @@ def key_in(order: Order, stored: StoredItem, annotator_id: str | None) -> Key:
     return order.key(order.values(stored.in_view(annotator_id)))
 
 
-def finder(order: Order, items: Mapping[str, StoredItem]) -> Callable[[Iterable[Key]], Iterator[StoredItem]]:
-    """Make what gives the items of keys of an order."""
-    read_id = id_reader(order)
-    return lambda keys: map(items.__getitem__, map(read_id, keys))
+id_of: Final[Callable[[Key], str]] = itemgetter(-1)
+"""Reads the id of an item in its key: every order ends with it."""
 
 
-def id_reader(order: Order) -> Callable[[Key], str]:
-    """Make what reads the id of an item in its key in an order."""
-    return itemgetter(next(index for index, by in enumerate(order.sort_by) if by.field == "id"))
+def stored_at(keys: Iterable[Key], items: Mapping[str, StoredItem]) -> Iterator[StoredItem]:
+    """Give the items of keys, in their order."""
+    return map(items.__getitem__, map(id_of, keys))
 
 
 class Listings:
@@ -155,7 +153,7 @@ class Listings:
                 keys = order.arrange(each.in_view(annotator_id) for each in items if matcher(each))
             else:
                 whole = self.keys(order, annotator_id)
-                keys = list(matcher.select(whole, finder(order, self._items)(whole)))
+                keys = list(matcher.select(whole, stored_at(whole, self._items)))
             return Listing(order, annotator_id, wanted, SortedKeys.of_sorted(keys))
 
         return self._keep(self._selections, (order.sort_by, annotator_id, wanted), arrange).keys

@@ -7,7 +7,7 @@ from sys import maxsize
 from typing import TYPE_CHECKING, Final
 
 from annotation_queue.repositories.memory.filters import Matcher
-from annotation_queue.repositories.memory.listings import finder, id_reader, key_in
+from annotation_queue.repositories.memory.listings import id_of, key_in, stored_at
 from annotation_queue.repositories.memory.sorted_keys import SortedKeys
 
 if TYPE_CHECKING:
@@ -52,8 +52,6 @@ class Selection:
         self._query = query
         self._annotator_id = query.annotator_id
         self._order = query.order()
-        self._read_id = id_reader(self._order)
-        self._find = finder(self._order, stored.items)
         self._wanted = query.filter.equalities()
         self._states = query.filter.annotation_states
 
@@ -89,7 +87,7 @@ class Selection:
         Returns:
             The items.
         """
-        annotator_id, stored = self._annotator_id, self._find(keys)
+        annotator_id, stored = self._annotator_id, stored_at(keys, self._stored.items)
         if not self._query.include_position:
             return [each.show(annotator_id) for each in stored]
         if positions is None:
@@ -148,7 +146,7 @@ class Selection:
         """Give the indexes of the items that the filter shows; only those that have its value are looked at."""
         matcher, ids, every = Matcher(self._query.filter, self._annotator_id), self._fewest(), range(len(seen))
         if ids is None:
-            return matcher.select(every, self._find(seen))
-        found = compress(every, map(ids.__contains__, map(self._read_id, seen)))
+            return matcher.select(every, stored_at(seen, self._stored.items))
+        found = compress(every, map(ids.__contains__, map(id_of, seen)))
         items = self._stored.items
-        return (index for index in found if matcher(items[self._read_id(seen[index])]))
+        return (index for index in found if matcher(items[id_of(seen[index])]))

@@ -95,7 +95,7 @@ class Term:
 
 
 def terms_of(order: Order, columns: dict[str, Column]) -> tuple[Term, ...]:
-    """Compile an order, without the fields that sort nothing and without what follows the unique id."""
+    """Compile an order, without the fields that sort nothing."""
     terms: list[Term] = []
     for by, each in zip(order.sort_by, order.fields, strict=True):
         if by.field in CONSTANT:
@@ -104,8 +104,6 @@ def terms_of(order: Order, columns: dict[str, Column]) -> tuple[Term, ...]:
         downwards = by.direction is Direction.DESC
         text = column.down if downwards and column.down else column.up
         terms.append(Term(by.field, column, text, text == column.down or not downwards, each.nullable))
-        if by.field == "id":
-            break
     return tuple(terms)
 
 

@@ -99,8 +99,7 @@ def path_of(sort_by: Sequence[SortBy], fixed: dict[str, int]) -> OrderPath | Non
     Returns:
         The path, with as much fixed as an index allows; None where no index has this order.
     """
-    fields = [by.field for by in sort_by]
-    wanted = [by for by in sort_by[: fields.index("id") + 1] if by.field not in CONSTANT]
+    wanted = [by for by in sort_by if by.field not in CONSTANT]
     columns = tuple(_COLUMNS.get(by.field, by.field) for by in wanted)
     ups = tuple((by.direction is Direction.ASC) != (by.field == "priority") for by in wanted)
     for column, value in fixed.items():
