@@ -62,6 +62,8 @@ _Query = TypeVar("_Query", ItemQuery, QueueQuery)
 _Unchanged: TypeAlias = attrs.NothingType
 
 _WALK_PAGE: Final = 500
+_WALK_BYTES: Final = 2 << 20
+"""How many items, and how many bytes of their payloads, a walk holds at a time."""
 
 
 class AnnotationQueues:
@@ -302,7 +304,7 @@ class AnnotationQueues:
         item_id, queue_id = check_id("item_id", item_id), _optional_id("queue_id", queue_id)
         annotator_id = _optional_id("annotator_id", annotator_id)
         if include_position:
-            queue_id = queue_id or self._repository.get_item(self._project_id, item_id).queue_id
+            queue_id = queue_id or self._queue_id_of(item_id)
             query = ItemQuery(filter=ItemFilter(id=item_id), include_position=True, annotator_id=annotator_id)
             found = self._repository.query_items(self._project_id, queue_id, query).items
             if not found:
@@ -315,6 +317,12 @@ class AnnotationQueues:
             raise ItemNotFound(item_id)
         own = own_progress(records[item_id], annotator_id)
         return view(item_of(records[item_id]), aggregate(() if own is None else (own,)))
+
+    def _queue_id_of(self, item_id: str) -> str:
+        records = self._repository.get_records(self._project_id, (item_id,), with_items=False)
+        if item_id not in records:
+            raise ItemNotFound(item_id)
+        return records[item_id].queue.id
 
     def query_items(self, queue_id: str, query: ItemQuery = ItemQuery()) -> ItemPage:  # noqa: B008 - a frozen value
         """Read items of a queue, a page at a time.
@@ -336,11 +344,13 @@ class AnnotationQueues:
     def iter_items(self, queue_id: str, query: ItemQuery = ItemQuery()) -> Iterator[QueueItem]:  # noqa: B008
         """Walk over items of a queue by cursor, in bounded memory.
 
-        Every item that stays in place is shown exactly once, whatever is added, removed or annotated meanwhile.
+        Every item that stays in place is shown exactly once, whatever is added, removed or annotated meanwhile. At most 500
+        items are held at a time, and no more than fill 2 MiB with their payloads, or one.
 
         Args:
             queue_id: The queue.
-            query: Which items, in which order and view; its limit bounds the whole walk.
+            query: Which items, in which order and view; its limit bounds the whole walk. Leave out the payloads if nobody
+                looks at them.
 
         Yields:
             The items, in the query's order.
@@ -350,14 +360,19 @@ class AnnotationQueues:
             InvalidCursor: The cursor is not one of this queue, sort and perspective.
         """
         left = _check_query(query, ItemQuery).limit
+        room = _WALK_BYTES if query.max_bytes is None else min(query.max_bytes, _WALK_BYTES)
+        query = attrs.evolve(query, include_total=False, max_bytes=room)
         while True:
             size = _WALK_PAGE if left is None else min(left, _WALK_PAGE)
-            page = self.query_items(queue_id, attrs.evolve(query, limit=size, include_total=False))
+            page = self.query_items(queue_id, attrs.evolve(query, limit=size))
             yield from page.items
             left = None if left is None else left - len(page.items)
-            if page.next_cursor is None or left == 0:
+            cursor = page.next_cursor
+            if cursor is None or left == 0:
                 return
-            query = attrs.evolve(query, offset=0, cursor=page.next_cursor)
+            # The next page is read when this one is let go of.
+            del page
+            query = attrs.evolve(query, offset=0, cursor=cursor)
 
     def remove_items(self, queue_id: str, item_ids: Iterable[str]) -> int:
         """Delete items softly.

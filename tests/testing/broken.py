@@ -213,6 +213,8 @@ BROKEN: Final = {
     "filters without case": _dictionary(testing.QueriesContract, wrong.FiltersWithoutCase),
     "ignores the states of a perspective": _dictionary(testing.QueriesContract, wrong.IgnoresTheStatesOfAPerspective),
     "loses payloads when it filters": _dictionary(testing.QueriesContract, wrong.ForgetsThePayloadOfAFilter),
+    "shows payloads that nobody asked for": _dictionary(testing.QueriesContract, wrong.ShowsPayloadsUnasked),
+    "ends at its bytes": _dictionary(testing.QueriesContract, wrong.EndsAtItsBytes),
     "searches with case": _dictionary(testing.QueuesContract, wrong.SearchesWithCase),
     "counts deleted items": _dictionary(testing.StatisticsContract, wrong.CountsDeletedItems),
     "counts once": _dictionary(testing.StatisticsContract, wrong.CountsOnce),

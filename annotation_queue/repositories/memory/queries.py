@@ -6,6 +6,8 @@ from itertools import compress, islice
 from sys import maxsize
 from typing import TYPE_CHECKING, Final
 
+from annotation_queue.query import until_full
+from annotation_queue.records import view
 from annotation_queue.repositories.memory.filters import Matcher
 from annotation_queue.repositories.memory.listings import id_of, key_in, stored_at
 from annotation_queue.repositories.memory.sorted_keys import SortedKeys
@@ -15,13 +17,14 @@ if TYPE_CHECKING:
 
     from annotation_queue.items import QueueItem
     from annotation_queue.query import ItemPage, ItemQuery
+    from annotation_queue.repositories.memory.item import StoredItem
     from annotation_queue.repositories.memory.queue import StoredQueue
     from annotation_queue.repositories.memory.sorted_keys import Key
 
 _FEW: Final = 256
-"""So many items are sorted for each query that leaves no more."""
+"""If a filter leaves this number of items or fewer, they are sorted for each query."""
 _GLANCE: Final = 2_000
-"""So many items are passed over in search of a page before a selection is arranged."""
+"""How many items are passed over in search of a page before a selection is arranged."""
 
 
 def find_page(stored: StoredQueue, query: ItemQuery) -> ItemPage:
@@ -75,31 +78,43 @@ class Selection:
             if self._states is None and not self._wanted:
                 positions = range(start + 1, start + 1 + len(chosen))
             total = len(keys) if query.include_total else None
-        return query.page(queue, self._show(chosen, positions), total)
+        shown = self._show(chosen if query.limit is None else chosen[: query.limit], positions)
+        return query.page(queue, shown, total, has_more=len(chosen) > len(shown))
 
     def _show(self, keys: list[Key], positions: Iterable[int] | None) -> list[QueueItem]:
         """Make the items to hand out.
 
         Args:
             keys: Their keys.
-            positions: Their positions, where they are known already.
+            positions: Their positions, or those of more keys; None if they are not known yet.
 
         Returns:
-            The items.
+            The items, as many of the first ones as the page has room for.
         """
-        annotator_id, stored = self._annotator_id, stored_at(keys, self._stored.items)
-        if not self._query.include_position:
-            return [each.show(annotator_id) for each in stored]
+        query = self._query
+        found: Iterable[StoredItem] = stored_at(keys, self._stored.items)
+        if query.max_bytes is not None and query.include_payload:
+            found = until_full(((each, len(each.payload or b"")) for each in found), query.max_bytes)
+        if not query.include_position:
+            return [self._shown(each, None) for each in found]
         if positions is None:
             positions = map(self._all().bisect_right, keys)
-        return [each.show(annotator_id, position) for each, position in zip(stored, positions, strict=True)]
+        return [self._shown(each, position) for each, position in zip(found, positions, strict=False)]
+
+    def _shown(self, stored: StoredItem, position: int | None) -> QueueItem:
+        if self._query.include_payload:
+            return stored.show(self._annotator_id, position)
+        item = stored.in_view(self._annotator_id)
+        return (
+            item if position is None else view(item, (item.annotation_state, item.annotator_user_id), position=position)
+        )
 
     def _all(self) -> SortedKeys:
         """Give the keys of all live items in the query's order."""
         return self._stored.orders.keys(self._order, self._annotator_id)
 
     def _keys(self) -> SortedKeys | None:
-        """Give the keys of the items that the filter shows where they are at hand or few; else None."""
+        """Give the keys of the items that the filter shows, if they are at hand or few; else None."""
         stored, states = self._stored, self._states
         if states is None and not self._wanted:
             return self._all()
@@ -128,7 +143,7 @@ class Selection:
         """Look for the page in the part of the order where it begins.
 
         Returns:
-            The keys and the positions of its items; None where that part is not enough.
+            The keys and the positions of its items; None if that part is not enough.
         """
         query = self._query
         if query.include_total or query.limit is None:

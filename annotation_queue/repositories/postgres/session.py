@@ -212,9 +212,10 @@ class Session:
             raise ItemNotFound(item_id)
         return queue, [row[3:] for row in rows]
 
-    def live_rows(self, queue: LiveQueue, nums: Iterable[int]) -> dict[int, TupleRow]:
-        """Read the columns of ``live_item`` of items by their numbers, in no order."""
-        return {row[0]: row for row in self.rows("live_items_by_num", (queue[0], integers(nums)))}
+    def live_rows(self, queue: LiveQueue, nums: Iterable[int], *, with_payload: bool = True) -> dict[int, TupleRow]:
+        """Read the columns of ``live_item`` of items by their numbers, in no order; NULL for a payload that is not wanted."""
+        statement = "live_items_by_num" if with_payload else "live_items_by_num_without_payload"
+        return {row[0]: row for row in self.rows(statement, (queue[0], integers(nums)))}
 
     def records_of(self, queue: LiveQueue, rows: Iterable[TupleRow]) -> dict[int, ItemRecord]:
         """Build the records of items from the columns of ``live_item``, by their numbers."""

@@ -3,9 +3,12 @@
 
 -- Columns
 
--- name: live_item_columns --
+-- name: live_item_columns_without_payload --
 w.num, w.revision, w.id, i.call_id, i.call_started_at, i.call_ended_at, i.call_op_name, i.call_trace_id, i.display_fields,
-    i.added_by, w.state, w.annotator, w.created_at, w.updated_at, w.priority_down, i.payload
+    i.added_by, w.state, w.annotator, w.created_at, w.updated_at, w.priority_down
+
+-- name: live_item_columns --
+@live_item_columns_without_payload@, i.payload
 
 -- What tells apart how a queue was at different times; its other columns are kept by the reader.
 
@@ -88,6 +91,16 @@ WHERE q.num = coalesce(?::bigint, (SELECT o.queue FROM item_ids AS o WHERE o.id 
 WITH w AS MATERIALIZED (SELECT * FROM work WHERE queue = ? AND num = ANY(?::bigint[]))
 SELECT @live_item_columns@
 FROM w JOIN items AS i ON i.queue = w.queue AND i.num = w.num
+
+-- name: live_items_by_num_without_payload --
+WITH w AS MATERIALIZED (SELECT * FROM work WHERE queue = ? AND num = ANY(?::bigint[]))
+SELECT @live_item_columns_without_payload@, NULL::text
+FROM w JOIN items AS i ON i.queue = w.queue AND i.num = w.num
+
+-- The server knows the size of a text without reading it.
+
+-- name: payload_sizes --
+SELECT i.num, coalesce(octet_length(i.payload), 0) FROM items AS i WHERE i.queue = ? AND i.num = ANY(?::bigint[])
 
 -- name: progresses_by_num --
 SELECT p.item, @progress_columns@
