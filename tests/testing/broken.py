@@ -256,7 +256,7 @@ BROKEN: Final = {
     "sqlite: counts no changes": sql(testing.StatisticsContract, r"(\w+) = \1 \+ excluded\.\1", r"\1 = \1"),
     "sqlite: sorts histories by time": sql(testing.HistoryContract, "ORDER BY revision, step", "ORDER BY at, step"),
     "sqlite: lists every project's queues": sql(
-        testing.IsolationContract, r"(FROM queues WHERE) project_id = \?", r"\1 ? <> ''"
+        testing.IsolationContract, r"(FROM queues AS q .* WHERE) q\.project_id = \?", r"\1 ? <> ''"
     ),
     "sqlite: keeps times as floats": Broken(testing.HostileInputContract, on_a_file, _float_times),
     "sqlite: never splits a block": Broken(testing.PositionsContract, on_a_file, _long_blocks),
@@ -277,6 +277,12 @@ BROKEN: Final = {
     ),
     "sqlite: adds to the first block": blocks(
         r"(<= \(\?, \?, \?\)) ORDER BY a DESC, b DESC, id DESC", r"\1 ORDER BY a, b, id"
+    ),
+    "sqlite: walks over queues in one range": sql(
+        testing.QueuesContract, r"AND q\.\w+ = \? AND q\.id ([<>]) \?", r"AND ? IS NOT NULL AND q.id \1 ?"
+    ),
+    "sqlite: sorts queues by the index for the other direction": sql(
+        testing.QueuesContract, r"(q\.\w+) DESC, q\.id ASC", r"\1 DESC, q.id DESC"
     ),
     "forgets the token of the claim": Broken(testing.FencingContract, lambda _folder: MyRepository(), _no_token),
     "sqlite: searches in lower case": Broken(testing.QueuesContract, on_a_file, _plain_search),

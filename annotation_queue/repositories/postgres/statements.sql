@@ -20,9 +20,17 @@ q.num, q.revision, q.updated_at
 -- name: queue_by_id --
 SELECT @queue_version@ FROM queues AS q WHERE q.id = ?
 
--- name: queues_of_project --
-SELECT @queue_columns@
-FROM queues WHERE project_id = ? AND deleted_at IS NULL AND (?::text IS NULL OR strpos(search_name, ?::text) > 0)
+-- name: queues_by_num --
+SELECT num, @queue_columns@
+FROM queues WHERE num = ANY(?::bigint[])
+
+-- Whether ids and names of a project's queues are longer than what the indexes hold of them.
+
+-- name: has_long_queue_texts --
+SELECT EXISTS (SELECT FROM queues WHERE left(project_id, 160) || ' with long ids' = left(?, 160) || ' with long ids'
+        AND project_id = ? AND deleted_at IS NULL AND length(id) > 160),
+    EXISTS (SELECT FROM queues WHERE left(project_id, 160) || ' with long names' = left(?, 160) || ' with long names'
+        AND project_id = ? AND deleted_at IS NULL AND length(name) > 160)
 
 -- Long texts
 

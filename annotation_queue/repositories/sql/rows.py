@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from annotation_queue.json_values import JsonValue
-    from annotation_queue.query import QueuePage, QueueQuery
 
 STATES: Final = tuple(AnnotationState)
 """The state of each rank."""
@@ -188,17 +187,3 @@ def settled_by(completed: int, skipped: int, at: datetime) -> list[Progress]:
     """Make the progresses of an item that so many annotators completed and skipped."""
     states = [COMPLETED] * completed + [SKIPPED] * skipped
     return [attrs.evolve(unstarted("item", str(n), at), state=state) for n, state in enumerate(states)]
-
-
-def page_of(project_id: str, query: QueueQuery, queues: Iterable[AnnotationQueue]) -> QueuePage:
-    """Make the page of a query out of all queues whose name matches, in any order.
-
-    Raises:
-        InvalidCursor: As for `QueueQuery.after`.
-    """
-    order, after = query.order(), query.after(project_id)
-    keyed = sorted((order.key(order.values(queue)), queue) for queue in queues)
-    if after is not None:
-        start = order.key(after)
-        keyed = [(key, queue) for key, queue in keyed if key > start]
-    return query.page(project_id, [queue for _, queue in keyed[query.offset :]])

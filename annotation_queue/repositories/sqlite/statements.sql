@@ -12,9 +12,9 @@ w.num, w.revision, w.id, i.call_id, i.call_started_at, i.call_ended_at, w.op, i.
 
 -- Queues
 
--- name: queues_of_project --
-SELECT @queue_columns@
-FROM queues WHERE project_id = ? AND deleted_at IS NULL AND (? IS NULL OR instr(search_name, ?) > 0)
+-- name: queues_by_num --
+SELECT num, @queue_columns@
+FROM queues WHERE num IN (SELECT value FROM json_each(?))
 
 -- Texts
 

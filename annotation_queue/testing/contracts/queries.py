@@ -249,6 +249,7 @@ class QueriesContract(VariedQueue):
         while cursor is not None:
             page = queues.query_items(varied_queue.id, attrs.evolve(query, cursor=cursor or None, limit=9))
             assert page.items
+            assert len(walked) < 22
             assert page.total == 22
             walked += page.items
             cursor = page.next_cursor
