@@ -24,6 +24,7 @@ from annotation_queue.repositories.sql.rows import (
     progress_row,
     progresses_of,
     queue_of,
+    reads_rows,
     time_or_none,
     value_or_none,
 )
@@ -234,6 +235,7 @@ class Session:
             records[num] = make_record(item_id, queue[2], from_micros(columns[13]), progresses, revision, None)
         return records
 
+    @reads_rows
     def item_of(self, row: Sequence[Any], queue: LiveQueue) -> QueueItem:
         """Build an item in the aggregate view from the columns of ``live_item``."""
         (
@@ -336,6 +338,7 @@ class Session:
         summed[queue, "", OPENINGS] += opened
         self.rows("count", _arrays(_rows_of(summed), 9, 8))
 
+    @reads_rows
     def counts(self, queues: Iterable[int]) -> dict[int, dict[tuple[str | None, str], int]]:
         """Read the counters of queues, by number, keyed as `counters.counts_of` does; a queue without any is not there."""
         found: dict[int, dict[tuple[str | None, str], int]] = {}
