@@ -1,4 +1,4 @@
-"""Opaque cursors: where a walk goes on, bound to what was walked."""
+"""Opaque cursors: the place at which a walk goes on, bound to what is walked over."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def encode_cursor(values: Sequence[int | str | None], binding: Sequence[object])
     """Make a cursor that goes on after an entity.
 
     Args:
-        values: What the entity sorts by, one value for each field of the order.
-        binding: What the cursor is good for, anything that JSON can say: the kind of list, its owner, the sort, the view.
+        values: What the last entity of a page sorts by, one value for each field of the order.
+        binding: What the cursor is good for, in JSON values: the kind of list, its owner, the sort, the view.
 
     Returns:
         Text of letters, digits, ``-`` and ``_``.

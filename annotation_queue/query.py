@@ -75,7 +75,7 @@ EQUALITY_FIELDS: Final = ("id", "call_id", "call_op_name", "call_trace_id", "add
 
 @attrs.frozen
 class ItemFilter:
-    """Which items a query shows: those that meet every condition that is given.
+    """The conditions that an item has to meet so that a query shows it: all that are given.
 
     Args:
         id: Equal to this id.

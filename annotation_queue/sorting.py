@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 SortValue: TypeAlias = int | str | None
-"""What a field sorts by: text, integer microseconds, an integer, a state's rank, or None where it is absent."""
+"""What a field sorts by: text, integer microseconds, an integer, a state's rank, or None if it is absent."""
 
 
 class Direction(StrEnum):

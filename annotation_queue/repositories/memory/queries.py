@@ -30,9 +30,9 @@ _GLANCE: Final = 2_000
 def find_page(stored: StoredQueue, query: ItemQuery) -> ItemPage:
     """Answer a query.
 
-    O(log n + page). A filter that leaves few items has them sorted each time; another one is answered by the part of the
-    order where the page begins, or else by a selection, which is kept. The first use of an order costs O(n log n), that of a
-    selection O(n).
+    O(log n + page). If a filter leaves few items, they are sorted each time. Else the part of the order in which the page
+    begins is searched, and if that is not enough, a selection is arranged and kept. The first use of an order costs
+    O(n log n), that of a selection O(n).
 
     Args:
         stored: The queue.

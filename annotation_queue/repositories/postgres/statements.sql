@@ -1,4 +1,5 @@
--- Every statement but those that postgres_queries.py composes. -62135596800000000 is "always", see postgres_0001.sql.
+-- Every statement but those that queries.py and queue_queries.py compose. -62135596800000000 is "always", see
+-- migrations/0001.sql.
 -- Lists are given as arrays.
 
 -- Columns

@@ -1,5 +1,5 @@
--- Every statement but those that are composed for a query (sqlite_walks.py, sqlite_ranks.py, sqlite_sorts.py) or a lane
--- (sqlite_blocks.py). -62135596800000000 is "always", see sqlite_0001.sql.
+-- Every statement but those that are composed for a query (queries/) or an index (blocks.py). -62135596800000000 is "always", see
+-- migrations/0001.sql.
 
 -- Columns
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from itertools import takewhile
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from annotation_queue.query import until_full
 from annotation_queue.records import view
@@ -108,8 +108,10 @@ class Selection:
         session, query = self._session, self._query
         statement = SQL["live_items_by_num" if query.include_payload else "live_items_by_num_without_payload"]
         # Row by row, so that no payload is read behind the last that has room.
-        read = session.execute(statement, (json.dumps(nums),))
-        rows = {row[0]: row for row in until_full(((row, len(row[PAYLOAD] or "")) for row in read), query.max_bytes)}
+        read: Iterable[Sequence[Any]] = session.execute(statement, (json.dumps(nums),))
+        if query.max_bytes is not None:
+            read = until_full(((row, len(row[PAYLOAD] or "")) for row in read), query.max_bytes)
+        rows = {row[0]: row for row in read}
         shown = list(takewhile(rows.__contains__, nums))
         items = [session.item_of(rows[num], self._queue) for num in shown]
         annotator_id = query.annotator_id
