@@ -21,7 +21,7 @@ from annotation_queue.errors import (
     StorageError,
     StorageFull,
 )
-from annotation_queue.repositories.sql.rows import check_readable
+from annotation_queue.repositories.sql.rows import explain_failure
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -223,6 +223,7 @@ class Connections:
         while True:
             connection: psycopg.Connection[Any] = self._pool.getconn(timeout=max(0.01, deadline - time.monotonic()))
             try:
+                self._check_encoding(connection)
                 if not connection.autocommit:
                     connection.autocommit = True
                     self._switched.add(connection)
@@ -237,6 +238,15 @@ class Connections:
                     raise
             else:
                 return connection
+
+    def _check_encoding(self, connection: psycopg.Connection[Any]) -> None:
+        """Refuse a connection of the caller's pool that cannot carry every text."""
+        encoding = connection.info.parameter_status("client_encoding")
+        if encoding != "UTF8":
+            raise StorageError(
+                f"a connection to {self.name} is encoded in {encoding}, which cannot carry every text; make the pool with "
+                "kwargs={'client_encoding': 'utf8'}"
+            )
 
     def give_back(self, connection: psycopg.Connection[Any]) -> None:
         """Take a connection back, without its transaction if that is still open."""
@@ -342,7 +352,7 @@ class Transaction:
             self.end()
         if isinstance(error, psycopg.Error):
             raise translate(error, name) from error
-        check_readable(error, name)
+        explain_failure(error, name)
 
     def __del__(self) -> None:
         # An interrupt can come between the body of a transaction and its end.

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from annotation_queue.counters import stats_of
 from annotation_queue.errors import Conflict, StorageBusy, StorageError
-from annotation_queue.query import search_text
 from annotation_queue.repositories.postgres import claims as postgres_claims
 from annotation_queue.repositories.postgres.cache import Cache
 from annotation_queue.repositories.postgres.check import problems
 from annotation_queue.repositories.postgres.connections import Connections
 from annotation_queue.repositories.postgres.items import add_items, refresh, remove_items
 from annotation_queue.repositories.postgres.queries import query_items
+from annotation_queue.repositories.postgres.queue_queries import query_queues
 from annotation_queue.repositories.postgres.schema import prepare
 from annotation_queue.repositories.postgres.session import Session
 from annotation_queue.repositories.sql.chunks import CHUNK, CallerError, in_chunks
-from annotation_queue.repositories.sql.rows import STATES, page_of, queue_of, queue_row
+from annotation_queue.repositories.sql.rows import STATES, queue_row
 from annotation_queue.states import make_transition
 from annotation_queue.values import check_text, from_micros, refuse
 
@@ -115,11 +115,14 @@ class PostgresRepository:
             return session.queue(project_id, queue_id)[2]
 
     def query_queues(self, project_id: str, query: QueueQuery) -> QueuePage:
-        """See `Repository.query_queues`. Cost: linear in the project's queues."""
-        wanted = None if query.name is None else search_text(query.name)
-        with self._reading() as session:
-            queues = [queue_of(row) for row in session.rows("queues_of_project", (project_id, wanted, wanted))]
-        return page_of(project_id, query, queues)
+        """See `Repository.query_queues`.
+
+        Cost: that of the page, for sorts by one field; linear in the offset, and in what a name that is searched for passes
+        over. Sorts by several fields are linear in the project's queues, and so are all if one of its sorted texts is longer
+        than 160 characters.
+        """
+        with self._reading(custom=True) as session:
+            return query_queues(session, project_id, query)
 
     def replace_queue(self, before: AnnotationQueue, after: AnnotationQueue) -> None:
         """See `Repository.replace_queue`. Cost: constant; linear in the items where a policy changes.
@@ -264,7 +267,7 @@ class PostgresRepository:
     def stats(self, project_id: str, queue_ids: Sequence[str]) -> tuple[QueueStats, ...]:
         """See `Repository.stats`. Cost: linear in the queues' annotators."""
         with self._reading() as session:
-            found = {queue_id: session.queue(project_id, queue_id) for queue_id in queue_ids}
+            found = {queue_id: session.queue(project_id, queue_id) for queue_id in dict.fromkeys(queue_ids)}
             counts = session.counts(queue[0] for queue in found.values())
             stats = {queue_id: stats_of(queue_id, counts.get(queue[0], {})) for queue_id, queue in found.items()}
             return tuple(stats[queue_id] for queue_id in queue_ids)

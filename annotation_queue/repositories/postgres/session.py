@@ -24,6 +24,7 @@ from annotation_queue.repositories.sql.rows import (
     progress_row,
     progresses_of,
     queue_of,
+    reads_rows,
     time_or_none,
     value_or_none,
 )
@@ -212,9 +213,10 @@ class Session:
             raise ItemNotFound(item_id)
         return queue, [row[3:] for row in rows]
 
-    def live_rows(self, queue: LiveQueue, nums: Iterable[int]) -> dict[int, TupleRow]:
-        """Read the columns of ``live_item`` of items by their numbers, in no order."""
-        return {row[0]: row for row in self.rows("live_items_by_num", (queue[0], integers(nums)))}
+    def live_rows(self, queue: LiveQueue, nums: Iterable[int], *, with_payload: bool = True) -> dict[int, TupleRow]:
+        """Read the columns of ``live_item`` of items by their numbers, in no order; NULL for a payload that is not wanted."""
+        statement = "live_items_by_num" if with_payload else "live_items_by_num_without_payload"
+        return {row[0]: row for row in self.rows(statement, (queue[0], integers(nums)))}
 
     def records_of(self, queue: LiveQueue, rows: Iterable[TupleRow]) -> dict[int, ItemRecord]:
         """Build the records of items from the columns of ``live_item``, by their numbers."""
@@ -233,6 +235,7 @@ class Session:
             records[num] = make_record(item_id, queue[2], from_micros(columns[13]), progresses, revision, None)
         return records
 
+    @reads_rows
     def item_of(self, row: Sequence[Any], queue: LiveQueue) -> QueueItem:
         """Build an item in the aggregate view from the columns of ``live_item``."""
         (
@@ -335,6 +338,7 @@ class Session:
         summed[queue, "", OPENINGS] += opened
         self.rows("count", _arrays(_rows_of(summed), 9, 8))
 
+    @reads_rows
     def counts(self, queues: Iterable[int]) -> dict[int, dict[tuple[str | None, str], int]]:
         """Read the counters of queues, by number, keyed as `counters.counts_of` does; a queue without any is not there."""
         found: dict[int, dict[tuple[str | None, str], int]] = {}

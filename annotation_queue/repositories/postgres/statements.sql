@@ -1,11 +1,15 @@
--- Every statement but those that postgres_queries.py composes. -62135596800000000 is "always", see postgres_0001.sql.
+-- Every statement but those that queries.py and queue_queries.py compose. -62135596800000000 is "always", see
+-- migrations/0001.sql.
 -- Lists are given as arrays.
 
 -- Columns
 
--- name: live_item_columns --
+-- name: live_item_columns_without_payload --
 w.num, w.revision, w.id, i.call_id, i.call_started_at, i.call_ended_at, i.call_op_name, i.call_trace_id, i.display_fields,
-    i.added_by, w.state, w.annotator, w.created_at, w.updated_at, w.priority_down, i.payload
+    i.added_by, w.state, w.annotator, w.created_at, w.updated_at, w.priority_down
+
+-- name: live_item_columns --
+@live_item_columns_without_payload@, i.payload
 
 -- What tells apart how a queue was at different times; its other columns are kept by the reader.
 
@@ -17,9 +21,17 @@ q.num, q.revision, q.updated_at
 -- name: queue_by_id --
 SELECT @queue_version@ FROM queues AS q WHERE q.id = ?
 
--- name: queues_of_project --
-SELECT @queue_columns@
-FROM queues WHERE project_id = ? AND deleted_at IS NULL AND (?::text IS NULL OR strpos(search_name, ?::text) > 0)
+-- name: queues_by_num --
+SELECT num, @queue_columns@
+FROM queues WHERE num = ANY(?::bigint[])
+
+-- Whether ids and names of a project's queues are longer than what the indexes hold of them.
+
+-- name: has_long_queue_texts --
+SELECT EXISTS (SELECT FROM queues WHERE left(project_id, 160) || ' with long ids' = left(?, 160) || ' with long ids'
+        AND project_id = ? AND deleted_at IS NULL AND length(id) > 160),
+    EXISTS (SELECT FROM queues WHERE left(project_id, 160) || ' with long names' = left(?, 160) || ' with long names'
+        AND project_id = ? AND deleted_at IS NULL AND length(name) > 160)
 
 -- Long texts
 
@@ -88,6 +100,16 @@ WHERE q.num = coalesce(?::bigint, (SELECT o.queue FROM item_ids AS o WHERE o.id 
 WITH w AS MATERIALIZED (SELECT * FROM work WHERE queue = ? AND num = ANY(?::bigint[]))
 SELECT @live_item_columns@
 FROM w JOIN items AS i ON i.queue = w.queue AND i.num = w.num
+
+-- name: live_items_by_num_without_payload --
+WITH w AS MATERIALIZED (SELECT * FROM work WHERE queue = ? AND num = ANY(?::bigint[]))
+SELECT @live_item_columns_without_payload@, NULL::text
+FROM w JOIN items AS i ON i.queue = w.queue AND i.num = w.num
+
+-- The server knows the size of a text without reading it.
+
+-- name: payload_sizes --
+SELECT i.num, coalesce(octet_length(i.payload), 0) FROM items AS i WHERE i.queue = ? AND i.num = ANY(?::bigint[])
 
 -- name: progresses_by_num --
 SELECT p.item, @progress_columns@

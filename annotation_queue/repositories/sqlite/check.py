@@ -12,7 +12,14 @@ from annotation_queue.query import search_text
 from annotation_queue.records import standing
 from annotation_queue.repositories.history_check import history_problems
 from annotation_queue.repositories.sql.files import load_statements
-from annotation_queue.repositories.sql.rows import ALWAYS_MICROS, STATES, UNREADABLE, micros_or_none, queue_of
+from annotation_queue.repositories.sql.rows import (
+    ALWAYS_MICROS,
+    STATES,
+    UNREADABLE,
+    UnreadableRow,
+    micros_or_none,
+    queue_of,
+)
 from annotation_queue.repositories.sqlite import blocks as sqlite_blocks
 from annotation_queue.repositories.sqlite.blocks import FIRST_BLOCK, block_problems
 from annotation_queue.repositories.sqlite.indexes import COUNTED
@@ -51,7 +58,7 @@ def _readable(what: str, find: Callable[[], Iterable[str]]) -> list[str]:
     """List problems; one of them is that what holds them cannot be read."""
     try:
         return list(find())
-    except (sqlite3.DatabaseError, *UNREADABLE) as error:
+    except (sqlite3.DatabaseError, UnreadableRow, *UNREADABLE) as error:
         return [f"{what} cannot be read ({type(error).__name__}: {error})"]
 
 

@@ -19,7 +19,7 @@ from annotation_queue.errors import (
     StorageError,
     StorageFull,
 )
-from annotation_queue.repositories.sql.rows import check_readable
+from annotation_queue.repositories.sql.rows import explain_failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -313,7 +313,7 @@ class Transaction:
             self.end()
         if isinstance(error, _DRIVER_ERRORS):
             raise translate(error, self._connections.path) from error
-        check_readable(error, self._connections.path)
+        explain_failure(error, self._connections.path)
 
     def _uncommitted(self, error: sqlite3.Error | UnicodeDecodeError) -> StorageError:
         """Say what a failed commit means: a device that failed may have kept what the log had got by then."""

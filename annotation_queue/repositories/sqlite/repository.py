@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Self, cast
 
 from annotation_queue.counters import stats_of
 from annotation_queue.errors import Conflict
-from annotation_queue.query import search_text
 from annotation_queue.repositories.sql.chunks import CallerError, in_chunks
-from annotation_queue.repositories.sql.rows import STATES, page_of, queue_of, queue_row
+from annotation_queue.repositories.sql.rows import STATES, queue_row
 from annotation_queue.repositories.sqlite import claims as sqlite_claims
 from annotation_queue.repositories.sqlite.cache import Cache
 from annotation_queue.repositories.sqlite.check import problems
 from annotation_queue.repositories.sqlite.connections import SYNCHRONOUS, Connections
 from annotation_queue.repositories.sqlite.items import add_items, refresh, remove_items
-from annotation_queue.repositories.sqlite.queries.selection import query_items
+from annotation_queue.repositories.sqlite.queries import query_items, query_queues
 from annotation_queue.repositories.sqlite.schema import prepare
 from annotation_queue.repositories.sqlite.session import Session
 from annotation_queue.repositories.sqlite.statements import SQL
@@ -84,12 +83,13 @@ class SQLiteRepository:
             return session.queue(project_id, queue_id)[2]
 
     def query_queues(self, project_id: str, query: QueueQuery) -> QueuePage:
-        """See `Repository.query_queues`. Cost: linear in the project's queues."""
-        wanted = None if query.name is None else search_text(query.name)
+        """See `Repository.query_queues`.
+
+        Cost: that of the page, for sorts by one field; linear in the offset, and in what a name that is searched for passes
+        over. Sorts by several fields are linear in the project's queues.
+        """
         with self._reading() as session:
-            rows = session.execute(SQL["queues_of_project"], (project_id, wanted, wanted)).fetchall()
-            queues = [queue_of(row) for row in rows]
-        return page_of(project_id, query, queues)
+            return query_queues(session, project_id, query)
 
     def replace_queue(self, before: AnnotationQueue, after: AnnotationQueue) -> None:
         """See `Repository.replace_queue`. Cost: constant; linear in the items where a policy changes."""
@@ -206,8 +206,9 @@ class SQLiteRepository:
     def stats(self, project_id: str, queue_ids: Sequence[str]) -> tuple[QueueStats, ...]:
         """See `Repository.stats`. Cost: linear in the queues' annotators."""
         with self._reading() as session:
-            found = [session.queue(project_id, queue_id) for queue_id in queue_ids]
-            return tuple(stats_of(queue.id, session.counts(num)) for num, _, queue in found)
+            found = {queue_id: session.queue(project_id, queue_id) for queue_id in dict.fromkeys(queue_ids)}
+            stats = {queue_id: stats_of(queue_id, session.counts(num)) for queue_id, (num, _, _) in found.items()}
+            return tuple(stats[queue_id] for queue_id in queue_ids)
 
     def check(self) -> tuple[str, ...]:
         """Recount everything that is kept beside what it is derived from.

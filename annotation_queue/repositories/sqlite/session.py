@@ -20,6 +20,7 @@ from annotation_queue.repositories.sql.rows import (
     progress_row,
     progresses_of,
     queue_of,
+    reads_rows,
     time_or_none,
     value_or_none,
 )
@@ -171,6 +172,7 @@ class Session(Interned):
         progresses = self.progresses(of_item[0], item_id) if of_item[1] else ()
         return make_record(item_id, queue[2], from_micros(updated_at), progresses, (*queue[:2], *of_item), None)
 
+    @reads_rows
     def item_of(self, row: Sequence[Any], queue: AnnotationQueue) -> QueueItem:
         """Build an item in the aggregate view from the columns of ``live_item``."""
         (
@@ -347,6 +349,7 @@ class Session(Interned):
         (n,) = self.execute(SQL["live"], (queue,)).fetchone()
         return int(n)
 
+    @reads_rows
     def counts(self, queue: int) -> dict[tuple[str | None, str], int]:
         """Read the counters of a queue, keyed as `counters.counts_of` does."""
         return {

@@ -1,17 +1,20 @@
--- Every statement but those that are composed for a query (sqlite_walks.py, sqlite_ranks.py, sqlite_sorts.py) or a lane
--- (sqlite_blocks.py). -62135596800000000 is "always", see sqlite_0001.sql.
+-- Every statement but those that are composed for a query (queries/) or an index (blocks.py). -62135596800000000 is "always", see
+-- migrations/0001.sql.
 
 -- Columns
 
--- name: live_item_columns --
+-- name: live_item_columns_without_payload --
 w.num, w.revision, w.id, i.call_id, i.call_started_at, i.call_ended_at, w.op, i.call_trace_id, i.display_fields,
-    w.added_by, w.state, w.annotator, w.created_at, w.updated_at, w.priority_down, i.payload
+    w.added_by, w.state, w.annotator, w.created_at, w.updated_at, w.priority_down
+
+-- name: live_item_columns --
+@live_item_columns_without_payload@, i.payload
 
 -- Queues
 
--- name: queues_of_project --
-SELECT @queue_columns@
-FROM queues WHERE project_id = ? AND deleted_at IS NULL AND (? IS NULL OR instr(search_name, ?) > 0)
+-- name: queues_by_num --
+SELECT num, @queue_columns@
+FROM queues WHERE num IN (SELECT value FROM json_each(?))
 
 -- Texts
 
@@ -89,6 +92,12 @@ SELECT w.revision, w.priority_down, w.created_at, w.id, w.updated_at FROM work A
 
 -- name: live_items_by_num --
 SELECT @live_item_columns@
+FROM json_each(?) AS wanted CROSS JOIN work AS w ON w.num = wanted.value JOIN items AS i ON i.num = w.num
+
+-- The payload is the last column of a row: what is not read of it costs nothing, however large it is.
+
+-- name: live_items_by_num_without_payload --
+SELECT @live_item_columns_without_payload@, NULL
 FROM json_each(?) AS wanted CROSS JOIN work AS w ON w.num = wanted.value JOIN items AS i ON i.num = w.num
 
 -- name: live_nums_by_id --

@@ -6,6 +6,7 @@ import json
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
+from annotation_queue.repositories.sql.rows import reads_rows
 from annotation_queue.repositories.sqlite.cache import LONGEST_KEPT, Cache
 from annotation_queue.repositories.sqlite.statements import SQL
 
@@ -59,6 +60,7 @@ class Interned:
         found = self._cache.op_names.get(num)
         return self._learn(self._learned.op_names, "op_name_by_num", num, str) if found is None else found
 
+    @reads_rows
     def _learn(self, learned: dict[int, _Value], statement: str, num: int, parse: Callable[[str], _Value]) -> _Value:
         found = learned.get(num)
         if found is None:
