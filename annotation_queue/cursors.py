@@ -31,12 +31,13 @@ def encode_cursor(values: Sequence[int | str | None], binding: Sequence[object])
     return urlsafe_b64encode(_VERSION + _digest(body, binding) + body).rstrip(b"=").decode()
 
 
-def decode_cursor(cursor: str, binding: Sequence[object]) -> list[int | str | None]:
+def decode_cursor(cursor: str, binding: Sequence[object], *, name: str = "cursor") -> list[int | str | None]:
     """Read a cursor.
 
     Args:
         cursor: What `encode_cursor` made.
         binding: The same binding.
+        name: Name of the argument, for the error.
 
     Returns:
         The sort values.
@@ -47,13 +48,13 @@ def decode_cursor(cursor: str, binding: Sequence[object]) -> list[int | str | No
     try:
         raw = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
     except (binascii.Error, ValueError):
-        raise InvalidCursor("cursor", "text that is none", _EXPECTED) from None
+        raise InvalidCursor(name, "text that is none", _EXPECTED) from None
     digest, body = raw[1 : 1 + _DIGEST_BYTES], raw[1 + _DIGEST_BYTES :]
     if raw[:1] != _VERSION:
-        raise InvalidCursor("cursor", "another format's", _EXPECTED)
+        raise InvalidCursor(name, "another format's", _EXPECTED)
     # Decoding ignores foreign characters and spare bits; only the text that we made may pass.
     if digest != _digest(body, binding) or urlsafe_b64encode(raw).rstrip(b"=").decode() != cursor:
-        raise InvalidCursor("cursor", "another query's or a changed one", _EXPECTED)
+        raise InvalidCursor(name, "another query's or a changed one", _EXPECTED)
     return json.loads(body)  # type: ignore[no-any-return]
 
 
