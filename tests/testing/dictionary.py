@@ -268,7 +268,7 @@ class MyRepository:
         with self._open():
             queue = self.get_queue(project_id, queue_id)
             after, live = query.after(queue), {row.item.id: row for row in self._live(queue_id)}
-            last = {(each.item_id, each.annotator_id): place for place, each in enumerate(self._log, 1)}
+            last = self._places()
             found = [
                 (place, Label(item=live[item_id].shown(), progress=copied(live[item_id].progresses[annotator_id])))
                 for (item_id, annotator_id), place in sorted(last.items(), key=lambda each: each[1])
@@ -277,9 +277,15 @@ class MyRepository:
             if query.newest_first:
                 found.reverse()
             if after is not None:
-                found = [each for each in found if (each[0] < after[0]) is query.newest_first and each[0] != after[0]]
+                found = [each for each in found if self._is_behind(each[0], after[0], query)]
             found = [each for each in found if self._is_wanted(each[1], query)]
             return query.page(queue, [label for _, label in found], [(place,) for place, _ in found])
+
+    def _places(self) -> dict[tuple[str, str], int]:
+        return {(each.item_id, each.annotator_id): place for place, each in enumerate(self._log, 1)}
+
+    def _is_behind(self, place: int, cursor: int, query: LabelQuery) -> bool:
+        return place < cursor if query.newest_first else place > cursor
 
     def _is_wanted(self, label: Label, query: LabelQuery) -> bool:
         return label.progress.state in query.states and query.filter.matches(label.item)

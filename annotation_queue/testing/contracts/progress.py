@@ -220,6 +220,27 @@ class ProgressContract(Contract):
             clock.move(seconds)
         assert [each.step for each in queues.progress(shared_item.id)] == [order.index(each) + 1 for each in "Baé"]
 
+    def test_a_step_counts_every_change_of_the_item_whoever_made_it(
+        self, queues: AnnotationQueues, shared_item: QueueItem
+    ) -> None:
+        steps: dict[str, int] = {}
+        for number, (annotator_id, state, label) in enumerate(
+            (
+                ("bob", IN_PROGRESS, None),
+                ("bob", COMPLETED, None),
+                ("ann", IN_PROGRESS, None),
+                ("bob", COMPLETED, "corrected"),
+                ("eve", SKIPPED, None),
+                ("ann", UNSTARTED, None),
+            ),
+            start=1,
+        ):
+            queues.update_progress(shared_item.id, annotator_id, state, annotation=label)
+            queues.update_progress(shared_item.id, annotator_id, state)
+            steps[annotator_id] = number
+            assert {each.annotator_id: each.step for each in queues.progress(shared_item.id)} == steps
+            assert len(queues.history(shared_item.id)) == number
+
     def test_when_everybody_let_go_the_item_is_unstarted_again(
         self, queues: AnnotationQueues, shared_item: QueueItem, clock: Clock
     ) -> None:
