@@ -7,6 +7,7 @@ import os
 import sys
 from contextlib import ExitStack, redirect_stdout
 from datetime import timedelta
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -33,7 +34,7 @@ from annotation_queue.cli.common import (
 )
 from annotation_queue.cli.exports import STDOUT, check_target, labels, write_labels
 from annotation_queue.cli.jsonl import Shape, open_records
-from annotation_queue.cli.programs import Programs
+from annotation_queue.cli.programs import AnswersInDoubt, Programs
 from annotation_queue.cli.progress import shown_progress, summary
 from annotation_queue.cli.tables import make_console
 from annotation_queue.cli.views import done_by, print_stats
@@ -42,7 +43,7 @@ from annotation_queue.states import IN_PROGRESS
 from annotation_queue.values import check_id
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from annotation_queue.batch.labelers import Labeler
@@ -69,11 +70,20 @@ class _Job:
         """Label; say what was done and what failed."""
         stats = queues.stats([queue.id])[0]
         totals = {annotator: _to_do(stats, annotator, self.limit) for annotator in self.labelers}
-        with shown_progress(make_console(stderr=True), totals) as on_progress:
+        with shown_progress(make_console(stderr=True), totals) as show:
+
+            def on_progress(annotator: str, report: BatchReport) -> None:
+                show(annotator, report)
+                labeler = self.labelers[annotator]
+                if report.interrupted and isinstance(labeler, Programs):
+                    labeler.hurry()
+
             try:
                 reports = run_batches(
                     queues, queue.id, self.labelers, limit=self.limit, on_progress=on_progress, **self.options
                 )
+            except AnswersInDoubt as error:
+                fail(str(error), FAILURES)
             except BaseException as error:
                 # The runner marks what a labeler raised by saying where.
                 if notes := getattr(error, "__notes__", None):
@@ -258,7 +268,8 @@ def label(
         check_target(target)
     with ExitStack() as opened:
         options = {
-            "workers": workers,
+            # The answer of a program waits for the next item, which another thread sends.
+            "workers": workers * Programs.THREADS_EACH if commands else workers,
             "rate": rate,
             "timeout": None if commands or timeout is None else timedelta(seconds=timeout),
             "max_attempts": max_attempts,
@@ -266,7 +277,9 @@ def label(
             "max_failures": max_failures or None,
             "lease": lease,
         }
-        chosen = _choose(opened, names, labeler_names, commands, timeout)
+        pace = 0.0 if rate is None else 1 / rate
+        make_programs = partial(Programs, most=workers, timeout=timeout, pace=pace)
+        chosen = _choose(opened, names, labeler_names, commands, make_programs)
         job = _Job(labelers=chosen, limit=limit, options=options, target=target, as_json=as_json)
         records = opened.enter_context(open_records(items, Shape(id_field, payload), skip_bad=on_bad_line == "skip"))
         if dry_run:
@@ -285,7 +298,11 @@ def label(
 
 
 def _choose(
-    opened: ExitStack, annotators: Sequence[str], names: Sequence[str], commands: Sequence[str], timeout: float | None
+    opened: ExitStack,
+    annotators: Sequence[str],
+    names: Sequence[str],
+    commands: Sequence[str],
+    make_programs: Callable[[str], Programs],
 ) -> dict[str, Labeler]:
     """Give every annotator a labeler; programs end with the stack."""
     if bool(names) == bool(commands):
@@ -299,7 +316,7 @@ def _choose(
     else:
         # Each annotator has processes of its own.
         spread = commands if len(commands) > 1 else list(commands) * len(annotators)
-        programs = [Programs(command, timeout=timeout) for command in spread]
+        programs = [make_programs(command) for command in spread]
         for program in programs:
             opened.callback(program.close)
         made = list(programs)
