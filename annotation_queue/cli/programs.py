@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -217,6 +218,7 @@ class Programs:
         self._changed = threading.Condition()
         self._idle: deque[_Program] = deque()
         self._busy: set[_Program] = set()
+        self._turns: deque[object] = deque()
         self._is_hurried = False
         self._closed = False
         self._doubt: AnswersInDoubt | None = None
@@ -283,34 +285,40 @@ class Programs:
             process.close()
 
     def _take(self) -> _Program:
+        """Take an idle process or start one; first come, first served."""
+        turn = object()
         with self._changed:
-            while True:
+            self._turns.append(turn)
+            try:
+                self._changed.wait_for(partial(self._is_free, turn))
                 if self._closed:
                     raise ProgramFailed(_OVER)
                 if self._doubt is not None:
                     raise self._doubt
-                if self._idle:
-                    program = self._idle.popleft()
-                elif len(self._busy) < self._most:
-                    program = _Program(Process(self._arguments))
-                else:
-                    self._changed.wait()
-                    continue
+                program = self._idle.popleft() if self._idle else _Program(Process(self._arguments))
                 self._busy.add(program)
                 return program
+            finally:
+                self._turns.remove(turn)
+                self._changed.notify_all()
+
+    def _is_free(self, turn: object) -> bool:
+        if self._closed or self._doubt is not None:
+            return True
+        return self._turns[0] is turn and (bool(self._idle) or len(self._busy) < self._most)
 
     def _give_back(self, program: _Program) -> None:
         with self._changed:
             self._busy.discard(program)
             self._idle.append(program)
-            self._changed.notify()
+            self._changed.notify_all()
 
     def _end(self, program: _Program) -> None:
         program.process.kill()
         program.process.close()
         with self._changed:
             self._busy.discard(program)
-            self._changed.notify()
+            self._changed.notify_all()
 
     def _await(self, held: _Held, program: _Program) -> None:
         """Wait until an answer is settled; end the program's input when no next item comes."""
