@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from annotation_queue.batch.work import FAILED_PREFIX
 from annotation_queue.cli import processes, programs
 from helpers.clocks import PATIENCE, wait_until
 
@@ -63,7 +64,14 @@ def is_alive(process: int) -> bool:
 
 def found(shell: Shell) -> dict[str, tuple[str, object, str | None]]:
     """Give what the export says, by call: state, label, reason."""
-    return {line["call_id"]: (line["state"], line["annotation"], line["reason"]) for line in shell.lines("export")}
+    return {
+        line["call_id"]: (
+            line["state"],
+            line["annotation"],
+            line["reason"] and line["reason"].removeprefix(FAILED_PREFIX),
+        )
+        for line in shell.lines("export")
+    }
 
 
 def test_a_program_labels_each_item_and_is_kept_running(shell: Shell) -> None:
