@@ -88,8 +88,8 @@ _INPUT_OPTIONS: Final = (
         type=click.Choice([choice.value for choice in OnChange]),
         default=OnChange.KEEP.value,
         show_default=True,
-        help="What to do with a record whose id is in the queue with another payload. keep: leave the queue's as it is. "
-        "stop: add nothing, exit code 2.",
+        help="What to do with a record whose id is in the queue with another payload. keep: leave the queue as it is. "
+        "stop: add nothing; the exit code is 2.",
     ),
     click.option(
         "--annotations-per-item",
@@ -306,8 +306,9 @@ def add(
 ) -> int:
     """Add the records of ITEMS.jsonl (- for standard input) to a queue, gzipped or not.
 
-    Each line is a JSON object. Its id is stored as the call id and the object as the payload; records that the queue
-    holds already are not added again, so a second run adds only what is new. Every bad line is named with its number.
+    Each line is a JSON object. Its id is stored as the call id and the object as the payload. A record whose id is in the
+    queue is not added again, so a second run adds only what is new; if its payload differs, it is named, see --on-change.
+    Every bad line is named with its number. An id may be an integer or text, but 1 and "1" in one queue are an error.
     """
     user = check_id("added-by", _user() if added_by is None else added_by)
     name = target_queue(items, queue_name)

@@ -7,12 +7,10 @@ import io
 import os
 import sys
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from typing_extensions import Buffer
 
 STDOUT_NAME: Final = "standard output"
 """What errors call standard output."""
@@ -25,7 +23,7 @@ class _Closed(io.RawIOBase):
         """Tell that one may try."""
         return True
 
-    def write(self, data: Buffer) -> int:
+    def write(self, data: Any) -> int:  # noqa: ANN401 - any buffer
         """Refuse.
 
         Raises:
