@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import os
-import sys
-from contextlib import ExitStack, redirect_stdout, suppress
+from contextlib import ExitStack
 from datetime import timedelta
 from functools import partial
 from itertools import islice
@@ -16,7 +14,7 @@ import click
 
 from annotation_queue.batch.api import run_batches
 from annotation_queue.batch.report import OnFailure, StopReason
-from annotation_queue.batch.work import failure_reason, is_failure
+from annotation_queue.batch.work import failure_reason
 from annotation_queue.cli.adding import OnChange, add_records, input_files, input_options, target_queue
 from annotation_queue.cli.common import (
     DAY,
@@ -37,22 +35,21 @@ from annotation_queue.cli.common import (
     say,
     synchronous_option,
 )
+from annotation_queue.cli.endings import say_what_failed, say_why_nothing
 from annotation_queue.cli.exports import STDOUT, check_target, labels, write_labels
 from annotation_queue.cli.jsonl import STDIN, Shape, open_records
+from annotation_queue.cli.labelers import choose_labelers, module_files
 from annotation_queue.cli.paths import File, command_files
 from annotation_queue.cli.programs import AnswersInDoubt, Programs
 from annotation_queue.cli.progress import shown_progress, summary
 from annotation_queue.cli.tables import make_console
 from annotation_queue.cli.views import done_by, print_stats
-from annotation_queue.errors import ItemNotFound
-from annotation_queue.items import UnavailableReason
-from annotation_queue.query import ItemFilter, ItemQuery
 from annotation_queue.queues import AnnotationQueues
-from annotation_queue.states import IN_PROGRESS, SKIPPED
+from annotation_queue.states import IN_PROGRESS
 from annotation_queue.values import check_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
     from annotation_queue.batch.labelers import Labeler
@@ -135,8 +132,8 @@ class _Job:
         has_failed = False
         for annotator, report in reports.items():
             has_failed |= report.failed > 0 or report.stop_reason is StopReason.FAILURES
-            has_failed |= self._say_what_failed(queues, queue, stats, annotator)
-            self._say_why_nothing(queue, stats, annotator, report)
+            has_failed |= say_what_failed(queues, queue, stats, annotator)
+            say_why_nothing(queue, stats, annotator, report)
         if has_failed:
             return FAILURES
         left = [report.unavailable for report in reports.values() if report.unavailable is not None]
@@ -146,30 +143,6 @@ class _Job:
             say(f"others hold what is left, the first until {min(ends):%Y-%m-%d %H:%M:%S} UTC; run again then")
             return HELD
         return 0
-
-    @staticmethod
-    def _say_what_failed(queues: AnnotationQueues, queue: AnnotationQueue, stats: QueueStats, annotator: str) -> bool:
-        """Say how many items an annotator skipped because they failed, in this run or before it."""
-        count = count_failed(queues, queue.id, annotator) if stats.by_annotator.get(annotator, {}).get(SKIPPED) else 0
-        if count:
-            what = "1 item failed and has" if count == 1 else f"{count:,} items failed and have"
-            say(f"{annotator}: {what} no label, counting earlier runs; to try again, add --retry-failed")
-        return count > 0
-
-    @staticmethod
-    def _say_why_nothing(queue: AnnotationQueue, stats: QueueStats, annotator: str, report: BatchReport) -> None:
-        """Say why there was nothing to label, and what to do."""
-        if report.attempted or report.unavailable is None or not stats.total_items:
-            return
-        if done_by(stats, annotator) == stats.total_items:
-            say(f"{annotator}: nothing was left to label; this annotator has done every item")
-        elif report.unavailable.reason is UnavailableReason.FINISHED:
-            count = queue.annotations_per_item
-            theirs = "annotation" if count == 1 else f"{count:,} annotations"
-            say(
-                f"{annotator}: nothing was left to label; every item of queue {queue.name!r} has its {theirs}. "
-                f"To have {annotator} label them too, add --annotations-per-item {count + 1}"
-            )
 
 
 @click.command(
@@ -349,8 +322,8 @@ def label(
             options["retry_failed"] = True
         pace = 0.0 if rate is None else 1 / rate
         make_programs = partial(Programs, most=workers, timeout=timeout, pace=pace)
-        chosen = _choose(opened, names, labeler_names, commands, make_programs)
-        check_outputs(db, outputs=outputs, inputs=_module_files(labeler_names))
+        chosen = choose_labelers(opened, names, labeler_names, commands, make_programs)
+        check_outputs(db, outputs=outputs, inputs=module_files(labeler_names))
         job = _Job(labelers=chosen, limit=limit, options=options, target=target, path=path, as_json=as_json)
         change = OnChange(on_change)
         records = opened.enter_context(
@@ -377,32 +350,6 @@ def label(
         return code or (FAILURES if added.bad_lines else 0)
 
 
-def _choose(
-    opened: ExitStack,
-    annotators: Sequence[str],
-    names: Sequence[str],
-    commands: Sequence[str],
-    make_programs: Callable[[str], Programs],
-) -> dict[str, Labeler]:
-    """Give every annotator a labeler; programs end with the stack."""
-    if bool(names) == bool(commands):
-        fail("give --labeler or --exec, and not both")
-    chosen = names or commands
-    if len(chosen) not in (1, len(annotators)):
-        option = "--labeler" if names else "--exec"
-        fail(f"{len(annotators)} annotators and {len(chosen)} {option}: give one for all, or one for each")
-    if names:
-        made: list[Labeler] = [load_labeler(name) for name in names]
-    else:
-        # Each annotator has processes of its own.
-        spread = commands if len(commands) > 1 else list(commands) * len(annotators)
-        programs = [make_programs(command) for command in spread]
-        for program in programs:
-            opened.callback(program.close)
-        made = list(programs)
-    return dict(zip(annotators, made if len(made) > 1 else made * len(annotators), strict=True))
-
-
 def _try(records: Records, job: _Job, name: str) -> int:
     """Label the first records in memory, and print what would be exported."""
     from annotation_queue import MemoryRepository  # noqa: PLC0415 - who labels in earnest needs none
@@ -419,57 +366,6 @@ def _try(records: Records, job: _Job, name: str) -> int:
     if any(report.interrupted for report in reports.values()):
         return INTERRUPTED
     return FAILURES if records.bad or any(report.failed for report in reports.values()) else 0
-
-
-def load_labeler(name: str) -> Labeler:
-    """Import a labeler, from the current directory too.
-
-    Args:
-        name: ``package.module:function``.
-
-    Returns:
-        The function.
-
-    Raises:
-        Failure: There is none, or its module cannot be imported.
-    """
-    module_name, colon, path = name.partition(":")
-    if not (module_name and colon and path):
-        fail(f"--labeler takes package.module:function, not {name!r}")
-    if os.getcwd() not in sys.path:  # noqa: PTH109 - entries of sys.path are texts
-        sys.path.insert(0, os.getcwd())  # noqa: PTH109 - as above
-    try:
-        with redirect_stdout(sys.stderr):
-            found: object = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever somebody else's module raises
-        fail(f"cannot import the labeler's module {module_name!r}: {failure_reason(error)}")
-    for part in path.split("."):
-        try:
-            found = getattr(found, part)
-        except AttributeError:
-            fail(f"module {module_name!r} has no {path!r}")
-    if not callable(found):
-        fail(f"the labeler {name!r} is no function but of type {type(found).__name__}")
-    return found
-
-
-def _module_files(names: Iterable[str]) -> list[File]:
-    """Name the files of the labelers' modules, which were imported."""
-    modules = (sys.modules.get(name.partition(":")[0]) for name in names)
-    return [File.of(path) for module in modules if (path := getattr(module, "__file__", None))]
-
-
-def count_failed(queues: AnnotationQueues, queue_id: str, annotator: str) -> int:
-    """Count the items that an annotator skipped because they failed; the cost is linear in what the annotator skipped."""
-    query = ItemQuery(filter=ItemFilter(annotation_states={SKIPPED}), annotator_id=annotator)
-    count = 0
-    for item in queues.iter_items(queue_id, query):
-        with suppress(ItemNotFound):  # it was removed meanwhile
-            count += any(
-                each.annotator_id == annotator and each.state is SKIPPED and is_failure(each.reason)
-                for each in queues.progress(item.id)
-            )
-    return count
 
 
 def _to_do(stats: QueueStats, annotator: str, limit: int | None) -> int:
