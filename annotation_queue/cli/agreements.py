@@ -122,7 +122,7 @@ Examples:
     "--limit",
     metavar="N",
     type=click.IntRange(min=0),
-    help=f"List at most so many items on which they differ.  [default: {_SHOWN}, all with --json]",
+    help=f"List at most N items on which they differ.  [default: {_SHOWN}, all with --json]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON line.")
 def agreement(

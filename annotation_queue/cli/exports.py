@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import secrets
+import stat
 import sys
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
@@ -14,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import click
 
 from annotation_queue.cli.common import (
+    check_outputs,
     choose_queue,
     db_option,
     fail,
@@ -24,6 +26,8 @@ from annotation_queue.cli.common import (
     timestamp,
     to_json,
 )
+from annotation_queue.cli.paths import File
+from annotation_queue.cli.streams import writing_output
 from annotation_queue.errors import ItemNotFound
 from annotation_queue.query import ItemFilter, ItemQuery
 from annotation_queue.states import SETTLING, UNSTARTED, AnnotationState
@@ -40,6 +44,7 @@ JSONL: Final = "jsonl"
 CSV: Final = "csv"
 _COLUMNS: Final = ("item_id", "call_id", "annotator_id", "state", "annotation", "reason", "updated_at")
 _HISTORY: Final = "history"
+_NEW_MODE: Final = 0o666
 _TOUCHED: Final = frozenset(AnnotationState) - {UNSTARTED}
 
 
@@ -157,9 +162,10 @@ def _csv_writer(file: TextIOWrapper, *, history: bool) -> Callable[[dict[str, An
 @contextmanager
 def _open_target(target: str) -> Iterator[IO[bytes]]:
     if target == STDOUT:
-        sys.stdout.flush()
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
+        with writing_output():
+            sys.stdout.flush()
+            yield sys.stdout.buffer
+            sys.stdout.buffer.flush()
         return
     path = Path(os.path.realpath(target))
     if path.exists() and not path.is_file():
@@ -167,15 +173,27 @@ def _open_target(target: str) -> Iterator[IO[bytes]]:
             yield device
         return
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    before = path.stat() if path.exists() else None
+    mode = _NEW_MODE if before is None else stat.S_IMODE(before.st_mode)
     try:
-        with beside.open("xb") as file:
+        # By the umask; what is replaced may be less open than that, but never more.
+        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as file:
             yield file
             file.flush()
+            if before is not None:
+                _take_over(file.fileno(), before)
             os.fsync(file.fileno())
         beside.replace(path)
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
+
+
+def _take_over(number: int, before: os.stat_result) -> None:
+    """Give a file the owner and the mode of the one that it replaces."""
+    with suppress(PermissionError):  # only root gives files away
+        os.fchown(number, before.st_uid, before.st_gid)
+    os.fchmod(number, stat.S_IMODE(before.st_mode))
 
 
 @click.command(
@@ -204,9 +222,10 @@ def export(db: Path, project: str, queue_name: str | None, form: str | None, tar
 
     Lines have item_id, call_id, annotator_id, state, annotation, reason and updated_at; in CSV the annotation and the
     history are JSON text. Items come in queue order, their annotators by id. A file is replaced only once everything is
-    written.
+    written, and keeps its mode; the mode of a new file is what your umask allows. OUT must not be the database.
     """
     check_target(target)
+    check_outputs(db, outputs=[] if target == STDOUT else [File.of(target)])
     with open_queues(db, project) as queues:
         queue = choose_queue(queues, queue_name)
         count = write_labels(queues, queue.id, target, form=form, history=history)
