@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 import click
 
 from annotation_queue.cli.paths import database_files, find_clash, standard_stream
-from annotation_queue.query import QueueQuery
 from annotation_queue.queues import AnnotationQueues
 
 if TYPE_CHECKING:
@@ -263,18 +262,8 @@ def open_queue(
     """
     found = find_queue(queues, name)
     if found is None:
-        found = _get_or_create(queues, name, created_by=created_by, **{**(defaults or {}), **policies})
+        found = queues.get_or_create(name, created_by=created_by, **{**(defaults or {}), **policies})
     return queues.update(found.id, **policies) if policies else found
-
-
-def _get_or_create(queues: AnnotationQueues, name: str, **settings: Any) -> AnnotationQueue:  # noqa: ANN401 - those of create
-    """Make a queue, or take the oldest of its name if another run made one at the same moment."""
-    made = queues.create(name, **settings)
-    same = [queue for queue in queues.query(QueueQuery(name=name)).queues if queue.name == name]
-    oldest = min(same, key=lambda queue: (queue.created_at, queue.id))
-    if oldest.id != made.id:
-        queues.delete(made.id)
-    return oldest
 
 
 def choose_queue(queues: AnnotationQueues, name: str | None) -> AnnotationQueue:
