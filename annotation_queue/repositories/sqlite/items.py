@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from annotation_queue.counters import FINISHED, SETTLED, counts_of
 from annotation_queue.errors import Conflict
-from annotation_queue.records import NEW, Change, standing
+from annotation_queue.records import NEW
 from annotation_queue.repositories.sql.chunks import in_chunks, make_new
-from annotation_queue.repositories.sql.rows import STATES, StoredQueue, json_or_none, micros_or_none, refreshed
+from annotation_queue.repositories.sql.rows import (
+    ALWAYS_MICROS,
+    STATES,
+    StoredQueue,
+    json_or_none,
+    micros_or_none,
+    refreshed,
+)
 from annotation_queue.repositories.sqlite.blocks import Place, count_added, count_removed
 from annotation_queue.repositories.sqlite.session import lists
 from annotation_queue.repositories.sqlite.statements import SQL
-from annotation_queue.values import to_micros
+from annotation_queue.states import open_slots, slot_free_at, unstarted, with_lease
+from annotation_queue.values import from_micros, to_micros
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -170,27 +180,54 @@ def remove_items(session: Session, queue: int, item_ids: Sequence[str], at: date
 def refresh(session: Session, before: StoredQueue, after: AnnotationQueue) -> None:
     """Derive the standing of every touched item of a queue again, because its policies changed.
 
-    Items that nobody holds and that as many annotators completed and skipped are alike, and change together; the others
-    change in lists.
+    Items that nobody holds and that as many annotators completed and skipped are alike, and change together. Of the others only
+    the leases are read.
 
     Args:
         session: The session.
-        before: The queue as it was.
-        after: The queue as it is stored by now.
+        before: The queue as it is stored.
+        after: The queue as it will be.
     """
-    num, was = before.num, before.queue
-    for completed, skipped, n in session.execute(SQL["kinds_without_hold"], (num,)).fetchall():
-        change = refreshed(completed, skipped, was, after)
+    num = before.num
+    finished = 0
+    for completed, skipped, n in session.execute(SQL["kinds_without_hold"], {"queue": num}).fetchall():
+        change = refreshed(completed, skipped, before.queue, after)
         if change is not None:
             kind = {"queue": num, "completed": completed, "skipped": skipped}
             session.execute(SQL["refresh_kind"], {**kind, "claimable_at": change.claimable_at})
-            session.count(num, {(None, FINISHED): n * change.finished})
-    held = [item_id for (item_id,) in session.execute(SQL["held_ids"], (num,))]
-    for ids in in_chunks(held):
-        writes = []
-        for record in session.records(after.project_id, ids, after.id).values():
-            old, new = standing(record.progresses, was), standing(record.progresses, after)
-            if new != old:
-                writes.append((record, Change((), (), old, new, record.updated_at)))
-        session.save(writes)
+            finished += n * change.finished
+    changed: list[tuple[int | None, int]] = []
+    earliest = session.next_expiry(num)
+    rows = map(_Held._make, session.execute(SQL["held_items"], {"queue": num}).fetchall())
+    for item, group in groupby(rows, key=attrgetter("num")):
+        holds = [*group]
+        claimable_at = _free_at(holds, after)
+        was = holds[0].claimable_at
+        if claimable_at != was:
+            changed.append((claimable_at, item))
+            finished += (claimable_at is None) - (was is None)
+            if claimable_at is not None and claimable_at > ALWAYS_MICROS:
+                earliest = min(earliest, claimable_at)
+    session.executemany(SQL["refresh_item"], changed)
+    if earliest < session.next_expiry(num):
+        session.set_next_expiry(num, earliest)
+    session.count(num, {(None, FINISHED): finished})
     session.reopened(num)
+
+
+class _Held(NamedTuple):
+    """The columns of ``held_items``: a row for each hold."""
+
+    num: int
+    completed: int
+    skipped: int
+    claimable_at: int | None
+    lease_expires_at: int
+
+
+def _free_at(holds: Sequence[_Held], queue: AnnotationQueue) -> int | None:
+    """Say from when on an item that is held may be claimed, in microseconds; None if it is finished."""
+    slots = open_slots(holds[0].completed, holds[0].skipped, *queue.policies)
+    somebody = unstarted("item", "annotator", queue.created_at)
+    ends = [with_lease(somebody, from_micros(hold.lease_expires_at)) for hold in holds]
+    return micros_or_none(slot_free_at(ends, slots))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, Final, Self, cast
 
 from annotation_queue.counters import stats_of
 from annotation_queue.errors import Conflict
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from annotation_queue.records import Change, ItemRecord
     from annotation_queue.repositories.sqlite.cache import Revision
     from annotation_queue.states import Transition
+
+_REMOVED_AT_ONCE: Final = 8_000
+"""How many items one transaction removes."""
 
 
 class SQLiteRepository:
@@ -171,10 +174,18 @@ class SQLiteRepository:
             return query_items(session, session.queue(project_id, queue_id), query)
 
     def remove_items(self, project_id: str, queue_id: str, item_ids: Iterable[str], at: datetime) -> int:
-        """See `Repository.remove_items`. Cost: linear in the ids."""
+        """See `Repository.remove_items`. Cost: linear in the ids.
+
+        Many are removed in several transactions, so that others get their turn in between: each removes a part whole, and what
+        fails between two of them leaves the parts before it removed. Calling again removes the rest.
+        """
         wanted = list(item_ids)
-        with self._writing() as session:
-            return remove_items(session, session.queue(project_id, queue_id).num, wanted, at)
+        removed = 0
+        for start in range(0, len(wanted) or 1, _REMOVED_AT_ONCE):
+            with self._writing() as session:
+                queue = session.queue(project_id, queue_id)
+                removed += remove_items(session, queue.num, wanted[start : start + _REMOVED_AT_ONCE], at)
+        return removed
 
     def claim(
         self,

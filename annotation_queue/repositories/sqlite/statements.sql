@@ -477,25 +477,35 @@ WHERE p.queue = :queue AND p.annotator = :annotator AND p.state = 1 ORDER BY w.p
 
 -- Policies. An item that nobody touched keeps its standing under any of them.
 
+-- The items of a queue that somebody holds.
+
+-- name: held_nums --
+SELECT p.item FROM progresses AS p INDEXED BY progresses_held WHERE p.queue = :queue AND p.state = 1
+
 -- Counts the touched items of a queue that nobody holds, by how many completed and skipped them.
 
 -- name: kinds_without_hold --
 SELECT w.completed, w.skipped, count(*) FROM work AS w
-WHERE w.queue = ? AND w.revision > 0 AND NOT EXISTS (SELECT 1 FROM progresses AS p WHERE p.item = w.num AND p.state = 1)
-GROUP BY w.completed, w.skipped
+WHERE w.queue = :queue AND w.revision > 0 AND w.num NOT IN (@held_nums@) GROUP BY w.completed, w.skipped
 
 -- Changes all of a kind.
 
 -- name: refresh_kind --
 UPDATE work AS w SET claimable_at = :claimable_at, revision = revision + 1
 WHERE w.queue = :queue AND w.completed = :completed AND w.skipped = :skipped AND w.revision > 0
-    AND NOT EXISTS (SELECT 1 FROM progresses AS p WHERE p.item = w.num AND p.state = 1)
+    AND w.num NOT IN (@held_nums@)
 
--- Lists the items that somebody holds.
+-- Reads what the standing of each held item rests on, a row for each hold.
 
--- name: held_ids --
-SELECT w.id FROM work AS w
-WHERE w.queue = ? AND w.revision > 0 AND EXISTS (SELECT 1 FROM progresses AS p WHERE p.item = w.num AND p.state = 1)
+-- name: held_items --
+SELECT w.num, w.completed, w.skipped, w.claimable_at, p.lease_expires_at
+FROM progresses AS p INDEXED BY progresses_held CROSS JOIN work AS w ON w.num = p.item
+WHERE p.queue = :queue AND p.state = 1 ORDER BY w.num
+
+-- Changes one of them.
+
+-- name: refresh_item --
+UPDATE work SET claimable_at = ?, revision = revision + 1 WHERE num = ?
 
 -- Checks
 
