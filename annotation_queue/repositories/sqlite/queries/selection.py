@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from annotation_queue.query import until_full
 from annotation_queue.records import view
 from annotation_queue.repositories.sql.orders import AGGREGATE, OWN, PERSPECTIVE, terms_of, values_of
-from annotation_queue.repositories.sql.rows import STATES
+from annotation_queue.repositories.sql.rows import STATES, ItemRow
 from annotation_queue.repositories.sqlite.indexes import IN_ORDER, key_of, path_of
 from annotation_queue.repositories.sqlite.queries.filters import Filter
 from annotation_queue.repositories.sqlite.queries.groups import Groups
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from annotation_queue.repositories.sqlite.session import Session
     from annotation_queue.sorting import SortValue
 
-PAYLOAD: Final = 15
+PAYLOAD: Final = ItemRow._fields.index("payload")
 """Where the payload stands in a row of ``live_item_columns``."""
 
 
