@@ -43,7 +43,7 @@ _ANSWERS: Final = {
 _WEIGHTS: Final = {
     "create": 0.1,
     "create_again": 0.3,
-    "get_or_create": 0.3,
+    "get_or_create": 1,
     "prescribe": 1,
     "query": 2,
     "update": 2,
