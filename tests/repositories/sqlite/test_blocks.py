@@ -94,6 +94,7 @@ def work(queues: AnnotationQueues, seed: int, queue_ids: list[str]) -> str:
     return queue_id
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_every_order_gives_the_same_pages_and_positions_as_memory(
     pair: tuple[AnnotationQueues, AnnotationQueues], seed: int
