@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 NIGHTLY: Final = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
 """Whether there is time for the long form of a test."""
+FAST: Final = "HYPOTHESIS_PROFILE" not in os.environ
+"""Whether this is the fast run, which tries fewer examples than every change is tried with before it lands."""
 
 LEASE: Final = timedelta(seconds=60)
 IN_PROGRESS, COMPLETED = AnnotationState.IN_PROGRESS, AnnotationState.COMPLETED
@@ -168,9 +170,13 @@ def plain(value: Any) -> Any:  # noqa: ANN401 - whatever the service answers
 
 
 def rows_of(path: Path) -> list[str]:
-    """Read all that a SQLite file stores, deleted things and counters too, as SQL."""
+    """Read all that a SQLite file stores, deleted things and counters too: the schema, and each row with its table."""
     with closing(sqlite3.connect(path)) as connection:
-        return list(connection.iterdump())
+        execute = connection.cursor().execute  # a fault strikes the calls of the connection only
+        schema = execute("SELECT type, name, sql FROM sqlite_schema ORDER BY type, name").fetchall()
+        tables = [name for kind, name, _ in schema if kind == "table"]
+        rows = [f"{table}: {row}" for table in tables for row in execute(f'SELECT * FROM "{table}"').fetchall()]  # noqa: S608
+        return [*map(str, schema), *rows]
 
 
 class Fault:
