@@ -165,6 +165,7 @@ def wait_for(process: subprocess.Popen[str]) -> None:
     assert process.stderr.readline().startswith("waiting: others hold what is left, the first until 2")
 
 
+@pytest.mark.slow
 def test_a_claim_may_wait_for_what_others_hold(filled: Shell) -> None:
     with SQLiteRepository(filled.folder / "labels.db") as repository:
         queues = AnnotationQueues(repository, "default")
@@ -234,6 +235,7 @@ def test_another_annotators_token_is_of_no_use(filled: Shell) -> None:
     assert filled.lines("export") == []
 
 
+@pytest.mark.slow
 def test_a_shell_loop_labels_everything_once(filled: Shell) -> None:
     # As the help of claim says, by two loops at the same time.
     script = f"""
