@@ -153,16 +153,14 @@ def plain(value: Any) -> Any:  # noqa: ANN401 - whatever the service answers
 
 
 def rows_of(path: Path) -> list[str]:
-    """Read all that a SQLite file stores, deleted things and counters too: the schema, and each row with its table,
-    but for what is drawn by lot."""
+    """Read all that a SQLite file stores but what is drawn by lot: its schema, and each row with its table."""
     with closing(sqlite3.connect(path)) as connection:
         execute = connection.cursor().execute  # a fault strikes the calls of the connection only
         schema = execute("SELECT type, name, sql FROM sqlite_schema ORDER BY type, name").fetchall()
-        tables = [name for kind, name, _ in schema if kind == "table"]
         shown = {"epochs": "num"}
         rows = [
             f"{table}: {row}" for table in tables for row in execute(f'SELECT {shown.get(table, "*")} FROM "{table}"')
-        ]  # noqa: S608
+        ]
         return [*map(str, schema), *rows]
 
 
