@@ -110,24 +110,40 @@ def count_added(session: Session, queue: int, places: Sequence[Place]) -> None:
                 _split(session, block, index, n)
 
 
-def count_moved(
-    session: Session, queue: int, moves: Sequence[tuple[BlockKey, AnnotationState, AnnotationState]]
-) -> None:
+class Move(NamedTuple):
+    """An item whose aggregate state changed.
+
+    Args:
+        place: Its place in queue order.
+        before: Its state before.
+        after: Its state after.
+    """
+
+    place: BlockKey
+    before: AnnotationState
+    after: AnnotationState
+
+
+_DIFFERENCES: Final = {
+    (before, after): tuple((state is after) - (state is before) for state in STATES)
+    for before in STATES
+    for after in STATES
+}
+"""What a change of an item's state adds to the count of each state."""
+
+
+def count_moved(session: Session, queue: int, moves: Sequence[Move]) -> None:
     """Count items anew whose aggregate state changed.
 
     Args:
         session: The session, inside a write transaction.
         queue: The queue's number.
-        moves: Of each item its place in queue order, its state before and its state after.
+        moves: The items.
     """
-    by_key = {key: (before, after) for key, before, after in moves}
-    for block, keys in _by_block(session, queue, IN_ORDER, sorted(by_key)):
-        counts: Counter[str] = Counter()
-        for key in keys:
-            before, after = by_key[key]
-            counts[before] -= 1
-            counts[after] += 1
-        _add(session, block, 0, counts)
+    by_key = {move.place: _DIFFERENCES[move.before, move.after] for move in moves}
+    for block, keys in _by_block(session, queue, IN_ORDER, sorted(by_key) if len(moves) > 1 else [*by_key]):
+        sums = by_key[keys[0]] if len(keys) == 1 else map(sum, zip(*(by_key[key] for key in keys), strict=True))
+        session.execute(SQL["count_states"], (*sums, *block))
 
 
 def _by_block(

@@ -30,7 +30,7 @@ from annotation_queue.repositories.sql.rows import (
     reads_rows,
     transition_row,
 )
-from annotation_queue.repositories.sqlite.blocks import count_moved
+from annotation_queue.repositories.sqlite.blocks import Move, count_moved
 from annotation_queue.repositories.sqlite.cache import (
     FIRST_PLACE,
     LONGEST_QUEUE_KEPT,
@@ -54,7 +54,6 @@ if TYPE_CHECKING:
     from annotation_queue.records import Change, ItemRecord
     from annotation_queue.repositories.sqlite.cache import Caches
     from annotation_queue.repositories.sqlite.connections import Transaction
-    from annotation_queue.states import AnnotationState
 
 _NOBODY: Final = "[]"
 """A JSON list of no annotators."""
@@ -285,51 +284,67 @@ class Session(Interned):
         work: list[dict[str, object]] = []
         progresses: list[dict[str, object]] = []
         entries: list[dict[str, object]] = []
-        moved: dict[int, list[tuple[QueueKey, AnnotationState, AnnotationState]]] = {}
-        counts: dict[int, Counter[tuple[str | None, str]]] = {}
+        moved: dict[int, list[Move]] = {}
+        counts: dict[int, list[Mapping[tuple[str | None, str], int]]] = {}
         for record, change in writes:
-            key, after = cast("Revision", record.revision), change.standing
+            key = cast("Revision", record.revision)
             told = self._entries_of(record, change)
             entries += told
             nums = {entry["annotator"]: entry["num"] for entry in told}
             for progress in change.progresses:
                 row = progress_row(progress, self.text_num(progress.annotator_id))
-                of_item = {"item": key.item, "queue": key.queue, "entry": nums.get(row.annotator)}
-                progresses.append({**row._asdict(), **of_item})
-            claimable_at = micros_or_none(after.claimable_at)
-            work.append(
-                {
-                    **key._asdict(),
-                    "item_id": record.item_id,
-                    "queue_id": record.queue.id,
-                    "was_updated_at": to_micros(record.updated_at),
-                    "state": RANKS[after.state],
-                    "annotator": None if after.annotator_id is None else self.text_num(after.annotator_id),
-                    "completed": after.completed,
-                    "skipped": after.skipped,
-                    "claimable_at": claimable_at,
-                    "updated_at": to_micros(change.updated_at),
-                    "new_steps": len(told),
-                    "new_last_entry": told[-1]["num"] if told else None,
-                }
-            )
-            if after.state is not change.before.state:
+                progresses.append(
+                    {**row._asdict(), "item": key.item, "queue": key.queue, "entry": nums.get(row.annotator)}
+                )
+            work.append(self._work_of(record, change, told))
+            if change.standing.state is not change.before.state:
                 place = QueueKey(key.priority_down, key.created_at, record.item_id)
-                moved.setdefault(key.queue, []).append((place, change.before.state, after.state))
-            if claimable_at is not None and ALWAYS_MICROS < claimable_at < self.next_expiry(key.queue):
-                self.set_next_expiry(key.queue, claimable_at)
+                moved.setdefault(key.queue, []).append(Move(place, change.before.state, change.standing.state))
             if change.opens:
                 self.reopened(key.queue)
-            counts.setdefault(key.queue, Counter()).update(changes(record, change))
-        if self.executemany(SQL["change_work"], work).rowcount != len(work):
+            counts.setdefault(key.queue, []).append(changes(record, change))
+        if self._run("change_work", work) != len(work):
             raise Conflict(f"item {writes[0][0].item_id!r} or another one changed meanwhile")
         # First the log, which takes labels that were not read from the progresses as they were.
-        self.executemany(SQL["add_entry"], entries)
-        self.executemany(SQL["put_progress"], progresses)
-        for queue, places in moved.items():
-            count_moved(self, queue, places)
-        for queue, sums in counts.items():
-            self.count(queue, sums, self.log_end(queue) if entries else _NO_ENTRIES)
+        self._run("add_entry", entries)
+        self._run("put_progress", progresses)
+        for queue, moves in moved.items():
+            count_moved(self, queue, moves)
+        for queue, differences in counts.items():
+            summed = differences[0] if len(differences) == 1 else _sum_of(differences)
+            self.count(queue, summed, self.log_end(queue) if entries else _NO_ENTRIES)
+
+    def _run(self, statement: str, rows: Sequence[dict[str, object]]) -> int:
+        """Run a statement for each row, and say how many rows it changed in all."""
+        # One alone is run faster so.
+        if len(rows) == 1:
+            return self.execute(SQL[statement], rows[0]).rowcount
+        return self.executemany(SQL[statement], rows).rowcount
+
+    def _work_of(self, record: ItemRecord, change: Change, told: Sequence[Mapping[str, object]]) -> dict[str, object]:
+        """Give what a change makes of an item's row, and what that row has to be like."""
+        key, after = cast("Revision", record.revision), change.standing
+        claimable_at = micros_or_none(after.claimable_at)
+        if claimable_at is not None and ALWAYS_MICROS < claimable_at < self.next_expiry(key.queue):
+            self.set_next_expiry(key.queue, claimable_at)
+        return {
+            "item": key.item,
+            "item_id": record.item_id,
+            "revision": key.revision,
+            "last_entry": key.last_entry,
+            "was_updated_at": to_micros(record.updated_at),
+            "queue": key.queue,
+            "queue_id": record.queue.id,
+            "queue_revision": key.queue_revision,
+            "state": RANKS[after.state],
+            "annotator": None if after.annotator_id is None else self.text_num(after.annotator_id),
+            "completed": after.completed,
+            "skipped": after.skipped,
+            "claimable_at": claimable_at,
+            "updated_at": to_micros(change.updated_at),
+            "new_steps": len(told),
+            "new_last_entry": told[-1]["num"] if told else None,
+        }
 
     def _entries_of(self, record: ItemRecord, change: Change) -> list[dict[str, object]]:
         """Give the rows that a change appends to the log of its queue."""
@@ -450,3 +465,10 @@ class Session(Interned):
 def lists(texts: Sequence[str]) -> Iterator[str]:
     """Write texts as JSON lists which are all small enough for SQLite, however long the texts are."""
     return (json.dumps(texts[span]) for span in spans(map(len, texts)))
+
+
+def _sum_of(differences: Iterable[Mapping[tuple[str | None, str], int]]) -> Counter[tuple[str | None, str]]:
+    summed: Counter[tuple[str | None, str]] = Counter()
+    for each in differences:
+        summed.update(each)
+    return summed

@@ -346,6 +346,12 @@ FROM blocks WHERE queue = :queue AND lane = :lane AND a = :a AND b = :b AND id =
 
 -- Says what a block counts.
 
+-- Counts items anew that changed their state.
+
+-- name: count_states --
+UPDATE blocks SET unstarted = unstarted + ?, in_progress = in_progress + ?, completed = completed + ?, skipped = skipped + ?
+WHERE queue = ? AND lane = ? AND a = ? AND b = ? AND id = ?
+
 -- name: set_block --
 UPDATE blocks SET n = :n, unstarted = :unstarted, in_progress = :in_progress, completed = :completed, skipped = :skipped
 WHERE queue = :queue AND lane = :lane AND a = :a AND b = :b AND id = :id
