@@ -157,9 +157,11 @@ def rows_of(path: Path) -> list[str]:
     with closing(sqlite3.connect(path)) as connection:
         execute = connection.cursor().execute  # a fault strikes the calls of the connection only
         schema = execute("SELECT type, name, sql FROM sqlite_schema ORDER BY type, name").fetchall()
-        shown = {"epochs": "num"}
+        columns = {name: "num" if name == "epochs" else "*" for kind, name, _ in schema if kind == "table"}
         rows = [
-            f"{table}: {row}" for table in tables for row in execute(f'SELECT {shown.get(table, "*")} FROM "{table}"')
+            f"{table}: {row}"
+            for table, shown in columns.items()
+            for row in execute(f'SELECT {shown} FROM "{table}"').fetchall()  # noqa: S608
         ]
         return [*map(str, schema), *rows]
 
