@@ -13,7 +13,7 @@ from annotation_queue.repositories.history_check import history_problems
 from annotation_queue.repositories.postgres.statements import integers
 from annotation_queue.repositories.sql.chunks import spans
 from annotation_queue.repositories.sql.files import load_statements
-from annotation_queue.repositories.sql.rows import STATES, micros_or_none, queue_of
+from annotation_queue.repositories.sql.rows import STATES, StoredQueue, micros_or_none, queue_of
 from annotation_queue.states import make_transition
 from annotation_queue.values import from_micros
 
@@ -49,7 +49,7 @@ def problems(session: Session) -> Iterator[str]:
         yield f"a progress or transition refers to item number {num}, which has no such thing"
     for num, revision in session.rows("all_queues", ()):
         (columns,) = session.rows("queue_by_num", (num,))
-        yield from _of_queue(session, (num, revision, queue_of(columns)))
+        yield from _of_queue(session, StoredQueue(num, revision, queue_of(columns)))
 
 
 def _of_queue(session: Session, queue: LiveQueue) -> Iterator[str]:

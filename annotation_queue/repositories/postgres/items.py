@@ -11,12 +11,11 @@ from psycopg.errors import UniqueViolation
 
 from annotation_queue.counters import FINISHED, counts_of
 from annotation_queue.errors import Conflict
-from annotation_queue.items import AddedItems
 from annotation_queue.records import NEW, Change, standing
 from annotation_queue.repositories.postgres.statements import integers
 from annotation_queue.repositories.postgres.texts import key_of
-from annotation_queue.repositories.sql.chunks import make_new, spans
-from annotation_queue.repositories.sql.rows import json_or_none, micros_or_none, settled_by
+from annotation_queue.repositories.sql.chunks import in_chunks, make_new, spans
+from annotation_queue.repositories.sql.rows import json_or_none, micros_or_none, refreshed
 from annotation_queue.values import to_micros
 
 if TYPE_CHECKING:
@@ -31,23 +30,18 @@ _UPDATED_AT_ONCE: Final = 20_000
 
 
 def add_items(
-    session: Session,
-    queue: LiveQueue,
-    chunks: Iterable[Sequence[NewItem]],
-    make: Callable[[NewItem, AnnotationQueue], QueueItem],
-) -> AddedItems:
-    """Add items chunk by chunk; what is added and returned is as for `Repository.add_items`.
+    session: Session, queue: LiveQueue, new: Sequence[NewItem], make: Callable[[NewItem, AnnotationQueue], QueueItem]
+) -> list[QueueItem]:
+    """Add items of which no two have the same call, if their calls are not taken; nobody else may add to the queue meanwhile.
 
-    Nobody else may add to the queue meanwhile.
+    Returns:
+        What was added, in order.
     """
     added: list[QueueItem] = []
-    given = 0
-    for chunk in chunks:
-        given += len(chunk)
-        # Earlier chunks are in the table by now, so this finds what they repeated too.
-        keys = {key_of(new.call_id): new.call_id for new in chunk}
-        found = session.rows("taken_calls", ([*keys], queue[0]))
-        made = make_new(chunk, [keys[key] for (key,) in found], make, queue[2])
+    for chunk in in_chunks(new):
+        keys = {key_of(each.call_id): each.call_id for each in chunk}
+        found = session.rows("taken_calls", ([*keys], queue.num))
+        made = make_new(chunk, {keys[key] for (key,) in found}, make, queue.queue)
         ids = [key_of(item.id) for item in made]
         taken = session.row("taken_ids", (ids,))
         if taken is not None or len(set(ids)) < len(ids):
@@ -57,13 +51,13 @@ def add_items(
             for span in spans(
                 len(payload or "") + len(item.call_id) for payload, item in zip(payloads, made, strict=True)
             ):
-                _insert(session, queue[0], made[span], payloads[span])
+                _insert(session, queue.num, made[span], payloads[span])
         except UniqueViolation as error:
             # Somebody who adds to another queue was faster; the calls of this one are ours alone.
             raise Conflict("an item's id is taken") from error
         added += made
-    session.count(queue[0], {key: n * len(added) for key, n in counts_of(NEW, ()).items()}, opened=bool(added))
-    return AddedItems(added=tuple(added), duplicates=given - len(added))
+    session.count(queue.num, {key: n * len(added) for key, n in counts_of(NEW, ()).items()}, opened=bool(added))
+    return added
 
 
 def _insert(session: Session, queue: int, items: Sequence[QueueItem], payloads: Sequence[str | None]) -> None:
@@ -119,22 +113,21 @@ def refresh(session: Session, before: LiveQueue, after: AnnotationQueue) -> None
     num, revision, was = before
     counts: Counter[tuple[str | None, str]] = Counter()
     for completed, skipped, n, first, last in session.rows("kinds_without_hold", (num,)):
-        alike = settled_by(completed, skipped, was.created_at)
-        old, new = standing(alike, was), standing(alike, after)
-        if new != old:
+        new = refreshed(completed, skipped, was, after)
+        if new is not None:
             # However many there are, no statement takes long.
             for start in range(first, last + 1, _UPDATED_AT_ONCE):
-                changed = (micros_or_none(new.claimable_at), num, start, start + _UPDATED_AT_ONCE, completed, skipped)
+                changed = (new.claimable_at, num, start, start + _UPDATED_AT_ONCE, completed, skipped)
                 session.rows("refresh_kind", changed)
-            counts[None, FINISHED] += n * (new.finished - old.finished)
+            counts[None, FINISHED] += n * new.finished
     held = [item for (item,) in session.rows("held_nums", (num,))]
     for span in spans([1] * len(held)):
         writes = []
         for record in session.records_of(before, session.live_rows(before, held[span]).values()).values():
-            old, new = standing(record.progresses, was), standing(record.progresses, after)
-            if new != old:
+            old, current = standing(record.progresses, was), standing(record.progresses, after)
+            if current != old:
                 now = (num, revision + 1, *cast("Revision", record.revision)[2:])
-                writes.append((attrs.evolve(record, revision=now), Change((), (), old, new, record.updated_at)))
+                writes.append((attrs.evolve(record, revision=now), Change((), (), old, current, record.updated_at)))
         if writes:
             session.store(writes)
     session.count(num, counts, opened=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from contextlib import suppress
-from itertools import chain
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from annotation_queue.counters import stats_of
@@ -19,10 +19,9 @@ from annotation_queue.repositories.postgres.items import add_items, refresh, rem
 from annotation_queue.repositories.postgres.queries import query_items
 from annotation_queue.repositories.postgres.schema import prepare
 from annotation_queue.repositories.postgres.session import Session
-from annotation_queue.repositories.sql.chunks import CHUNK, CallerError, in_chunks
-from annotation_queue.repositories.sql.rows import STATES, page_of, queue_of, queue_row
-from annotation_queue.states import make_transition
-from annotation_queue.values import check_text, from_micros, refuse
+from annotation_queue.repositories.sql.chunks import CHUNK, add_each_call
+from annotation_queue.repositories.sql.rows import StoredQueue, history_of, page_of, queue_of, queue_values
+from annotation_queue.values import check_text, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -106,7 +105,7 @@ class PostgresRepository:
     def add_queue(self, queue: AnnotationQueue) -> None:
         """See `Repository.add_queue`. Cost: constant."""
         with self._writing() as session:
-            if session.row("add_queue", queue_row(queue)) is None:
+            if session.row("add_queue", queue_values(queue)) is None:
                 raise Conflict(f"the queue id {queue.id!r} is taken")
 
     def get_queue(self, project_id: str, queue_id: str) -> AnnotationQueue:
@@ -130,11 +129,9 @@ class PostgresRepository:
             num, revision, stored = session.queue(before.project_id, before.id)
             if stored != before:
                 raise Conflict(f"queue {before.id!r} changed meanwhile")
-            row = queue_row(after)
-            # Id, project and creation stay.
-            session.rows("replace_queue", (*row[2:9], *row[11:], num))
+            session.rows("replace_queue", {**queue_values(after), "num": num})
             if before.policies != after.policies:
-                refresh(session, (num, revision, before), after)
+                refresh(session, StoredQueue(num, revision, before), after)
 
     def add_items(
         self,
@@ -145,26 +142,21 @@ class PostgresRepository:
     ) -> AddedItems:
         """See `Repository.add_items`. Cost: linear in what is added.
 
-        Who adds to the same queue meanwhile waits; claims do not. The first chunk is read before the queue is locked; an
-        iterable that gives more is read while it is.
+        The iterable is read before the queue is locked. Who adds to the same queue meanwhile waits; claims do not.
         """
         self.get_queue(project_id, queue_id)
         num = self._num(queue_id)
-        chunks = in_chunks(items)
-        try:
-            first = next(chunks, [])
+
+        def add(new: Sequence[NewItem]) -> list[QueueItem]:
             with self._writing([num], adding=num, waits=True) as session:
-                added = add_items(session, session.queue(project_id, queue_id), chain([first], chunks), make)
-        except CallerError as carrier:
-            error = cast("Exception", carrier.__cause__)
-        else:
-            if len(added.added) >= _MANY:
-                # Else plans would rest on what the tables were until the server looks at them by itself.
-                with suppress(StorageError), self._writing() as session:
-                    session.analyze()
-            return added
-        # Out here, so that it keeps the cause that its raiser gave it.
-        raise error
+                return add_items(session, session.queue(project_id, queue_id), new, make)
+
+        added = add_each_call(items, add)
+        if len(added.added) >= _MANY:
+            # Else plans would rest on what the tables were until the server looks at them by itself.
+            with suppress(StorageError), self._writing() as session:
+                session.analyze()
+        return added
 
     def get_item(self, project_id: str, item_id: str, queue_id: str | None = None) -> QueueItem:
         """See `Repository.get_item`. Cost: that of the payload."""
@@ -249,17 +241,7 @@ class PostgresRepository:
         """See `Repository.history`. Cost: linear in the history."""
         with self._reading() as session:
             queue, _, item, _ = cast("Revision", session.record(project_id, item_id, None).revision)
-            return tuple(
-                make_transition(
-                    item_id=item_id,
-                    annotator_id=session.text(queue, annotator),
-                    from_state=STATES[before],
-                    to_state=STATES[after],
-                    at=from_micros(at),
-                    reason=reason,
-                )
-                for annotator, before, after, at, reason in session.rows("transitions", (queue, item))
-            )
+            return history_of(item_id, session.rows("transitions", (queue, item)), partial(session.text, queue))
 
     def stats(self, project_id: str, queue_ids: Sequence[str]) -> tuple[QueueStats, ...]:
         """See `Repository.stats`. Cost: linear in the queues' annotators."""

@@ -12,20 +12,20 @@ import attrs
 
 from annotation_queue.counters import changes
 from annotation_queue.errors import Conflict, ItemNotFound, QueueNotFound
-from annotation_queue.items import make_item
 from annotation_queue.records import ItemRecord, make_record
 from annotation_queue.repositories.postgres.statements import SQL, integers, placed
 from annotation_queue.repositories.postgres.texts import is_long, key_of
 from annotation_queue.repositories.sql.rows import (
     KIND_NAMES,
     RANKS,
-    STATES,
+    ItemRow,
+    StoredQueue,
+    Texts,
+    item_of,
     micros_or_none,
     progress_row,
     progresses_of,
     queue_of,
-    time_or_none,
-    value_or_none,
 )
 from annotation_queue.states import UNREAD, with_annotation
 from annotation_queue.values import from_micros, to_micros
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from psycopg import Cursor
     from psycopg.rows import TupleRow
 
-    from annotation_queue.items import AnnotationQueue, QueueItem
+    from annotation_queue.items import QueueItem
     from annotation_queue.records import Change
     from annotation_queue.repositories.postgres.cache import Cache, Revision
     from annotation_queue.repositories.postgres.connections import Transaction
@@ -49,8 +49,7 @@ _COUNTED: Final = (*KIND_NAMES, OPENINGS)
 
 Counts: TypeAlias = "Mapping[tuple[str | None, str], int]"
 """As `counters.counts_of` keys them."""
-LiveQueue: TypeAlias = "tuple[int, int, AnnotationQueue]"
-"""Number, revision and entity of a queue."""
+LiveQueue: TypeAlias = StoredQueue
 
 
 class Session:
@@ -76,13 +75,13 @@ class Session:
     ) -> None:
         self._transaction.__exit__(kind, error, traceback)
 
-    def rows(self, statement: str, values: Sequence[object]) -> list[TupleRow]:
+    def rows(self, statement: str, values: Sequence[object] | Mapping[str, object]) -> list[TupleRow]:
         """Execute a statement of `SQL`, and read all that it gives."""
         cursor = self._cursor.execute(SQL[statement], values)
         # Its description would be made anew, a column at a time.
         return cursor.fetchall() if cursor.pgresult and cursor.pgresult.nfields else []
 
-    def row(self, statement: str, values: Sequence[object]) -> TupleRow | None:
+    def row(self, statement: str, values: Sequence[object] | Mapping[str, object]) -> TupleRow | None:
         """Execute a statement of `SQL`, and read the only row that it gives, or None."""
         return next(iter(self.rows(statement, values)), None)
 
@@ -158,7 +157,7 @@ class Session:
             (columns,) = self.rows("queue_by_num", (num,))
             queue = queue_of(columns)
             self.cache.keep((num, revision, updated_at), queue)
-        return num, revision, queue
+        return StoredQueue(num, revision, queue)
 
     def records(
         self,
@@ -234,46 +233,9 @@ class Session:
         return records
 
     def item_of(self, row: Sequence[Any], queue: LiveQueue) -> QueueItem:
-        """Build an item in the aggregate view from the columns of ``live_item``."""
-        (
-            _,
-            _,
-            item_id,
-            call_id,
-            started,
-            ended,
-            op_name,
-            trace_id,
-            fields,
-            by,
-            state,
-            annotator,
-            created,
-            updated,
-            priority_down,
-            payload,
-        ) = row[:16]
-        num = queue[0]
-        added_by = self.text(num, by)
-        return make_item(
-            id=self.text(num, item_id),
-            project_id=queue[2].project_id,
-            queue_id=queue[2].id,
-            call_id=self.text(num, call_id),
-            call_started_at=from_micros(started),
-            call_ended_at=time_or_none(ended),
-            call_op_name=self.text(num, op_name),
-            call_trace_id=self.text(num, trace_id),
-            display_fields=tuple(json.loads(fields)),
-            added_by=added_by,
-            annotation_state=STATES[state],
-            annotator_user_id=None if annotator is None else self.text(num, annotator),
-            created_at=from_micros(created),
-            created_by=added_by,
-            updated_at=from_micros(updated),
-            priority=~priority_down,
-            payload=value_or_none(payload),
-        )
+        """Build an item in the aggregate view from a row that begins with the columns of an `ItemRow`."""
+        text = partial(self.text, queue.num)
+        return item_of(ItemRow._make(row[: len(ItemRow._fields)]), queue.queue, Texts(text, text, text, _fields_of))
 
     def _progresses(self, queue: int, item_id: str, rows: Iterable[Sequence[Any]]) -> tuple[Progress, ...]:
         return progresses_of(item_id, rows, partial(self.text, queue))
@@ -313,9 +275,11 @@ class Session:
                 )
             )
             for each in change.progresses:
-                state, token, lease, annotation, reason, created_at, updated_at = progress_row(each)
-                times = (lease, created_at, updated_at)
-                progresses.append((queue, item, state, token, *times, key_of(each.annotator_id), annotation, reason))
+                row = progress_row(each, key_of(each.annotator_id))
+                times = (row.lease_expires_at, row.created_at, row.updated_at)
+                progresses.append(
+                    (queue, item, row.state, row.token, *times, row.annotator, row.annotation, row.reason)
+                )
             for step, each_step in enumerate(change.transitions):
                 moved = (to_micros(each_step.at), RANKS[each_step.from_state], RANKS[each_step.to_state])
                 who = key_of(each_step.annotator_id)
@@ -343,6 +307,10 @@ class Session:
             for kind, n in zip(KIND_NAMES, row, strict=True):
                 found.setdefault(queue, {})[name, kind] = n
         return found
+
+
+def _fields_of(text: str) -> tuple[str, ...]:
+    return tuple(json.loads(text))
 
 
 def _rows_of(counts: Counter[tuple[int, str, str]]) -> list[tuple[object, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
@@ -11,10 +12,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+# Not the second colon of a cast.
+_NAMED: Final = re.compile(r"(?<![:\w]):(\w+)")
+
+
 @lru_cache(maxsize=1_024)
 def placed(text: str) -> str:
-    """Give a statement the placeholders that psycopg takes. No statement holds a question mark that is none."""
-    return text.replace("%", "%%").replace("?", "%s")
+    """Give a statement the placeholders that psycopg takes. No statement holds a question mark or a colon that is none."""
+    return _NAMED.sub(r"%(\1)s", text.replace("%", "%%").replace("?", "%s"))
 
 
 SQL: Final = {name: placed(text) for name, text in load_statements("sql/queues", "postgres/statements").items()}

@@ -3,7 +3,7 @@
 
 -- Columns
 
--- name: live_item_columns --
+-- name: item_columns --
 w.num, w.revision, w.id, i.call_id, i.call_started_at, i.call_ended_at, i.call_op_name, i.call_trace_id, i.display_fields,
     i.added_by, w.state, w.annotator, w.created_at, w.updated_at, w.priority_down, i.payload
 
@@ -73,7 +73,7 @@ FROM queues AS q
     LEFT JOIN LATERAL (SELECT * FROM work AS o WHERE o.queue = q.num AND o.num = k.num OFFSET 0) AS w ON TRUE
 
 -- name: live_item --
-SELECT @queue_version@, @live_item_columns@
+SELECT @queue_version@, @item_columns@
 @item_in_queue@ LEFT JOIN LATERAL (SELECT * FROM items AS o WHERE o.queue = q.num AND o.num = w.num OFFSET 0) AS i ON TRUE
 WHERE q.num = coalesce(?::bigint, (SELECT o.queue FROM item_ids AS o WHERE o.id = ?))
 
@@ -86,7 +86,7 @@ WHERE q.num = coalesce(?::bigint, (SELECT o.queue FROM item_ids AS o WHERE o.id 
 
 -- name: live_items_by_num --
 WITH w AS MATERIALIZED (SELECT * FROM work WHERE queue = ? AND num = ANY(?::bigint[]))
-SELECT @live_item_columns@
+SELECT @item_columns@
 FROM w JOIN items AS i ON i.queue = w.queue AND i.num = w.num
 
 -- name: progresses_by_num --
@@ -201,7 +201,7 @@ ORDER BY w.priority_down, w.created_at, w.id LIMIT ?
 -- name: lock_claimable --
 WITH open AS MATERIALIZED (@open_items@ FOR UPDATE OF w SKIP LOCKED),
     expired AS MATERIALIZED (@expired_items@ FOR UPDATE OF w SKIP LOCKED)
-SELECT @queue_version@, @live_item_columns@, (SELECT set_config('plan_cache_mode', 'force_generic_plan', TRUE))
+SELECT @queue_version@, @item_columns@, (SELECT set_config('plan_cache_mode', 'force_generic_plan', TRUE))
 FROM queues AS q LEFT JOIN ((SELECT * FROM open UNION ALL SELECT * FROM expired) AS w
     JOIN items AS i ON i.queue = w.queue AND i.num = w.num) ON w.queue = q.num
 WHERE q.num = ?

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar, cast
+
+from annotation_queue.items import AddedItems
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -13,28 +14,45 @@ if TYPE_CHECKING:
 CHUNK: Final = 2_000
 """How many items or ids go to the database at once."""
 MOST_CHARACTERS: Final = 4 << 20
-"""How many characters of texts do, or one text."""
+"""How many characters of texts go to the database at once, unless one text alone has more."""
+
+_Member = TypeVar("_Member")
 
 
 class CallerError(Exception):
     """Carries what the caller's code raised past the place where a driver's errors are translated; it is the cause."""
 
 
-def in_chunks(items: Iterable[NewItem]) -> Iterator[list[NewItem]]:
-    """Cut an iterable into lists of `CHUNK`, reading no further than the list that is asked for.
+def add_each_call(items: Iterable[NewItem], add: Callable[[Sequence[NewItem]], Sequence[QueueItem]]) -> AddedItems:
+    """Read what is to be added, each call once, and add it.
 
-    Raises:
-        CallerError: The iterable raised something.
+    The iterable is read to its end first: it may take its time, and raise what it wants, while nothing is locked. What is
+    kept of it meanwhile is one item for each call.
+
+    Args:
+        items: What the caller gives.
+        add: Adds those of a list whose calls are not taken, and gives them in order.
+
+    Returns:
+        What was added, and how many items were left out.
     """
-    source = iter(items)
-    while True:
-        try:
-            chunk = list(islice(source, CHUNK))
-        except Exception as error:
-            raise CallerError from error
-        if not chunk:
-            return
-        yield chunk
+    given = 0
+    new: dict[str, NewItem] = {}
+    for given, item in enumerate(items, 1):  # noqa: B007 - the last one is how many there were
+        new.setdefault(item.call_id, item)
+    try:
+        added = add([*new.values()])
+    except CallerError as carrier:
+        error = cast("Exception", carrier.__cause__)
+    else:
+        return AddedItems(added=tuple(added), duplicates=given - len(added))
+    # Out here, so that it keeps the cause that its raiser gave it.
+    raise error
+
+
+def in_chunks(members: Sequence[_Member]) -> Iterator[Sequence[_Member]]:
+    """Cut a list into lists of at most `CHUNK`, in order."""
+    return (members[start : start + CHUNK] for start in range(0, len(members), CHUNK))
 
 
 def make_new(
@@ -43,21 +61,15 @@ def make_new(
     make: Callable[[NewItem, AnnotationQueue], QueueItem],
     queue: AnnotationQueue,
 ) -> list[QueueItem]:
-    """Make the items of a list whose calls are neither taken nor repeated in it, in order.
+    """Make the items of a list whose calls are not taken, in order.
 
     Raises:
         CallerError: The caller's code raised something.
     """
-    seen = set(taken)
-    made: list[QueueItem] = []
     try:
-        for new in chunk:
-            if new.call_id not in seen:
-                seen.add(new.call_id)
-                made.append(make(new, queue))
+        return [make(new, queue) for new in chunk if new.call_id not in taken]
     except Exception as error:
         raise CallerError from error
-    return made
 
 
 def spans(sizes: Iterable[int]) -> Iterator[slice]:

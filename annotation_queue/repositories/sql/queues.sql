@@ -4,26 +4,41 @@
 id, project_id, name, description, scorer_refs, annotations_per_item, skip_policy, lease, created_at, created_by,
     updated_at, deleted_at
 
+-- name: transition_columns --
+annotator, from_state, to_state, at, reason
+
 -- name: progress_columns --
 p.annotator, p.state, p.token, p.lease_expires_at, p.annotation, p.reason, p.created_at, p.updated_at
 
+-- Finds a queue by its id.
+
 -- name: queue_key --
 SELECT num, revision FROM queues WHERE id = ?
+
+-- Reads a queue by its number.
 
 -- name: queue_by_num --
 SELECT @queue_columns@
 FROM queues WHERE num = ?
 
+-- Adds a queue; gives nothing if the id is taken.
+
 -- name: add_queue --
 INSERT INTO queues (id, project_id, name, search_name, description, scorer_refs, annotations_per_item, skip_policy, lease,
     created_at, created_by, updated_at, deleted_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+VALUES (:id, :project_id, :name, :search_name, :description, :scorer_refs, :annotations_per_item, :skip_policy, :lease,
+    :created_at, :created_by, :updated_at, :deleted_at)
 ON CONFLICT DO NOTHING RETURNING num
 
+-- Changes a queue; its id, project and creation stay.
+
 -- name: replace_queue --
-UPDATE queues SET name = ?, search_name = ?, description = ?, scorer_refs = ?, annotations_per_item = ?, skip_policy = ?,
-    lease = ?, updated_at = ?, deleted_at = ?, revision = revision + 1
-WHERE num = ?
+UPDATE queues SET name = :name, search_name = :search_name, description = :description, scorer_refs = :scorer_refs,
+    annotations_per_item = :annotations_per_item, skip_policy = :skip_policy, lease = :lease, updated_at = :updated_at,
+    deleted_at = :deleted_at, revision = revision + 1
+WHERE num = :num
+
+-- Lists all queues, deleted ones too.
 
 -- name: all_queues --
 SELECT num, revision FROM queues ORDER BY num

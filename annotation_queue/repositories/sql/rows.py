@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import attrs
 
 from annotation_queue.counters import FINISHED, SETTLED
 from annotation_queue.errors import AnnotationQueueError, StorageCorrupt
-from annotation_queue.items import AnnotationQueue, make_queue
+from annotation_queue.items import AnnotationQueue, make_item, make_queue
 from annotation_queue.json_values import load_json, write_json
 from annotation_queue.query import search_text
+from annotation_queue.records import standing
 from annotation_queue.states import (
     COMPLETED,
     SKIPPED,
@@ -22,16 +23,19 @@ from annotation_queue.states import (
     Progress,
     SkipPolicy,
     make_progress,
+    make_transition,
     unstarted,
 )
 from annotation_queue.values import from_micros, to_micros
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
     from datetime import datetime
 
+    from annotation_queue.items import QueueItem
     from annotation_queue.json_values import JsonValue
     from annotation_queue.query import QueuePage, QueueQuery
+    from annotation_queue.states import Transition
 
 STATES: Final = tuple(AnnotationState)
 """The state of each rank."""
@@ -42,7 +46,7 @@ KIND_NAMES: Final = (*STATES, SETTLED, FINISHED)
 UNREADABLE: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 """What it ends in to read rows that hold what this library never writes."""
 UNREAD_TEXT: Final = ""
-"""Stands for `states.UNREAD` in statements, which leave the stored label as it is then. No JSON text is empty."""
+"""Stands for `states.UNREAD`: a statement that writes it leaves the stored label as it is. No JSON text is empty."""
 ALWAYS_MICROS: Final = -62_135_596_800_000_000
 """`states.ALWAYS`, as it stands in the SQL files."""
 
@@ -88,106 +92,288 @@ def value_or_none(text: str | None) -> Any:  # noqa: ANN401 - as `load_json`
     return None if text is None else load_json(text)
 
 
-def queue_row(queue: AnnotationQueue) -> tuple[object, ...]:
-    """List what is stored of a queue: the columns of ``add_queue`` in their order."""
-    return (
-        queue.id,
-        queue.project_id,
-        queue.name,
-        search_text(queue.name),
-        queue.description,
-        json.dumps(queue.scorer_refs),
-        queue.annotations_per_item,
-        queue.skip_policy.value,
-        queue.lease // _MICROSECOND,
-        to_micros(queue.created_at),
-        queue.created_by,
-        to_micros(queue.updated_at),
-        micros_or_none(queue.deleted_at),
+class StoredQueue(NamedTuple):
+    """A queue as it stands in a storage.
+
+    Args:
+        num: Its number.
+        revision: How often it was changed.
+        queue: The queue.
+    """
+
+    num: int
+    revision: int
+    queue: AnnotationQueue
+
+
+class QueueRow(NamedTuple):
+    """The columns that ``queue_columns`` names, in its order."""
+
+    id: str
+    project_id: str
+    name: str
+    description: str
+    scorer_refs: str
+    annotations_per_item: int
+    skip_policy: str
+    lease: int
+    created_at: int
+    created_by: str
+    updated_at: int
+    deleted_at: int | None
+
+
+class ItemRow(NamedTuple):
+    """The columns that ``item_columns`` names, in its order. Each storage keeps a text as such, or by a number."""
+
+    num: int
+    revision: int
+    id: str
+    call_id: str
+    call_started_at: int
+    call_ended_at: int | None
+    call_op_name: int | str
+    call_trace_id: str
+    display_fields: int | str
+    added_by: int | str
+    state: int
+    annotator: int | str | None
+    created_at: int
+    updated_at: int
+    priority_down: int
+    payload: str | None
+
+
+class ProgressRow(NamedTuple):
+    """The columns that ``progress_columns`` names, in its order."""
+
+    annotator: int | str
+    state: int
+    token: int
+    lease_expires_at: int | None
+    annotation: str | None
+    reason: str | None
+    created_at: int
+    updated_at: int
+
+
+class TransitionRow(NamedTuple):
+    """The columns that ``transition_columns`` names, in its order."""
+
+    annotator: int | str
+    from_state: int
+    to_state: int
+    at: int
+    reason: str | None
+
+
+class Texts(NamedTuple):
+    """How a storage reads the texts of an item out of its columns.
+
+    Args:
+        key: Gives the text of an id.
+        op_name: Gives the name of an operation.
+        user: Gives a user id.
+        fields: Gives the display fields.
+    """
+
+    key: Callable[[Any], str]
+    op_name: Callable[[Any], str]
+    user: Callable[[Any], str]
+    fields: Callable[[Any], tuple[str, ...]]
+
+
+def queue_values(queue: AnnotationQueue) -> dict[str, object]:
+    """Give what is stored of a queue: column -> value."""
+    row = QueueRow(
+        id=queue.id,
+        project_id=queue.project_id,
+        name=queue.name,
+        description=queue.description,
+        scorer_refs=json.dumps(queue.scorer_refs),
+        annotations_per_item=queue.annotations_per_item,
+        skip_policy=queue.skip_policy.value,
+        lease=queue.lease // _MICROSECOND,
+        created_at=to_micros(queue.created_at),
+        created_by=queue.created_by,
+        updated_at=to_micros(queue.updated_at),
+        deleted_at=micros_or_none(queue.deleted_at),
     )
+    return {**row._asdict(), "search_name": search_text(queue.name)}
 
 
-def queue_of(row: Sequence[Any]) -> AnnotationQueue:
-    """Rebuild a queue from the columns of ``queue_by_num``."""
-    (
-        queue_id,
-        project_id,
-        name,
-        description,
-        refs,
-        needed,
-        policy,
-        lease,
-        created_at,
-        created_by,
-        updated_at,
-        deleted,
-    ) = row
+def queue_of(columns: Iterable[Any]) -> AnnotationQueue:
+    """Rebuild a queue from the columns of a `QueueRow`."""
+    row = QueueRow._make(columns)
     return make_queue(
-        id=queue_id,
-        project_id=project_id,
-        name=name,
-        description=description,
-        scorer_refs=tuple(json.loads(refs)),
-        annotations_per_item=needed,
-        skip_policy=SkipPolicy(policy),
-        lease=timedelta(microseconds=lease),
-        created_at=from_micros(created_at),
-        created_by=created_by,
-        updated_at=from_micros(updated_at),
-        deleted_at=time_or_none(deleted),
+        id=row.id,
+        project_id=row.project_id,
+        name=row.name,
+        description=row.description,
+        scorer_refs=tuple(json.loads(row.scorer_refs)),
+        annotations_per_item=row.annotations_per_item,
+        skip_policy=SkipPolicy(row.skip_policy),
+        lease=timedelta(microseconds=row.lease),
+        created_at=from_micros(row.created_at),
+        created_by=row.created_by,
+        updated_at=from_micros(row.updated_at),
+        deleted_at=time_or_none(row.deleted_at),
     )
 
 
-def progress_row(progress: Progress) -> tuple[object, ...]:
-    """List what is stored of a progress: the columns of ``put_progress`` after item and annotator, in their order."""
-    return (
-        RANKS[progress.state],
-        progress.token,
-        micros_or_none(progress.lease_expires_at),
-        UNREAD_TEXT if progress.annotation is UNREAD else json_or_none(progress.annotation),
-        progress.reason,
-        to_micros(progress.created_at),
-        to_micros(progress.updated_at),
+def item_of(row: ItemRow, queue: AnnotationQueue, texts: Texts) -> QueueItem:
+    """Rebuild an item in the aggregate view.
+
+    Args:
+        row: Its columns.
+        queue: The queue that it is in.
+        texts: How its texts are read.
+
+    Returns:
+        The item, without a position.
+    """
+    added_by = texts.user(row.added_by)
+    return make_item(
+        id=texts.key(row.id),
+        project_id=queue.project_id,
+        queue_id=queue.id,
+        call_id=texts.key(row.call_id),
+        call_started_at=from_micros(row.call_started_at),
+        call_ended_at=time_or_none(row.call_ended_at),
+        call_op_name=texts.op_name(row.call_op_name),
+        call_trace_id=texts.key(row.call_trace_id),
+        display_fields=texts.fields(row.display_fields),
+        added_by=added_by,
+        annotation_state=STATES[row.state],
+        annotator_user_id=None if row.annotator is None else texts.user(row.annotator),
+        created_at=from_micros(row.created_at),
+        created_by=added_by,
+        updated_at=from_micros(row.updated_at),
+        priority=~row.priority_down,
+        payload=value_or_none(row.payload),
     )
 
 
-def progress_of(item_id: str, annotator_id: str, row: Sequence[Any]) -> Progress:
-    """Rebuild a progress from the columns of ``progresses`` that follow the annotator."""
-    state, token, lease_expires_at, annotation, reason, created_at, updated_at = row
+def progress_row(progress: Progress, annotator: int | str) -> ProgressRow:
+    """Give what is stored of a progress.
+
+    Args:
+        progress: The progress.
+        annotator: What stands for its annotator.
+    """
+    return ProgressRow(
+        annotator=annotator,
+        state=RANKS[progress.state],
+        token=progress.token,
+        lease_expires_at=micros_or_none(progress.lease_expires_at),
+        annotation=UNREAD_TEXT if progress.annotation is UNREAD else json_or_none(progress.annotation),
+        reason=progress.reason,
+        created_at=to_micros(progress.created_at),
+        updated_at=to_micros(progress.updated_at),
+    )
+
+
+def progress_of(item_id: str, annotator_id: str, row: ProgressRow) -> Progress:
+    """Rebuild a progress from its columns; the label is `states.UNREAD` if it was not read."""
     return make_progress(
         item_id=item_id,
         annotator_id=annotator_id,
-        state=STATES[state],
-        token=token,
-        lease_expires_at=time_or_none(lease_expires_at),
-        annotation=value_or_none(annotation),
-        reason=reason,
-        created_at=from_micros(created_at),
-        updated_at=from_micros(updated_at),
+        state=STATES[row.state],
+        token=row.token,
+        lease_expires_at=time_or_none(row.lease_expires_at),
+        annotation=UNREAD if row.annotation == UNREAD_TEXT else value_or_none(row.annotation),
+        reason=row.reason,
+        created_at=from_micros(row.created_at),
+        updated_at=from_micros(row.updated_at),
     )
 
 
-def progresses_of(item_id: str, rows: Iterable[Sequence[Any]], text: Callable[[Any], str]) -> tuple[Progress, ...]:
+def progresses_of(item_id: str, rows: Iterable[Iterable[Any]], text: Callable[[Any], str]) -> tuple[Progress, ...]:
     """Rebuild the progresses on an item.
 
     Args:
         item_id: The item.
-        rows: The columns of ``progresses``, in any order.
+        rows: The columns of a `ProgressRow` each, in any order.
         text: Gives the annotator that the first of them stands for.
 
     Returns:
         The progresses, by annotator id.
     """
-    found = [progress_of(item_id, text(annotator), row) for annotator, *row in rows]
+    found = [progress_of(item_id, text(row.annotator), row) for row in map(ProgressRow._make, rows)]
     found.sort(key=_by_annotator)
     return tuple(found)
 
 
-def settled_by(completed: int, skipped: int, at: datetime) -> list[Progress]:
-    """Make the progresses of an item that so many annotators completed and skipped."""
+def transition_row(transition: Transition, annotator: int | str) -> TransitionRow:
+    """Give what is stored of a transition.
+
+    Args:
+        transition: The transition.
+        annotator: What stands for its annotator.
+    """
+    return TransitionRow(
+        annotator=annotator,
+        from_state=RANKS[transition.from_state],
+        to_state=RANKS[transition.to_state],
+        at=to_micros(transition.at),
+        reason=transition.reason,
+    )
+
+
+def history_of(item_id: str, rows: Iterable[Iterable[Any]], text: Callable[[Any], str]) -> tuple[Transition, ...]:
+    """Rebuild the history of an item.
+
+    Args:
+        item_id: The item.
+        rows: The columns of a `TransitionRow` each, oldest first.
+        text: Gives the annotator that the first of them stands for.
+
+    Returns:
+        The transitions, oldest first.
+    """
+    return tuple(
+        make_transition(
+            item_id=item_id,
+            annotator_id=text(row.annotator),
+            from_state=STATES[row.from_state],
+            to_state=STATES[row.to_state],
+            at=from_micros(row.at),
+            reason=row.reason,
+        )
+        for row in map(TransitionRow._make, rows)
+    )
+
+
+class Refreshed(NamedTuple):
+    """What a change of policies does to an item that nobody holds.
+
+    Args:
+        claimable_at: From when on it may be claimed, in microseconds; None if it is finished now.
+        finished: 1 if it is finished now and was not, -1 if it was and is not, else 0.
+    """
+
+    claimable_at: int | None
+    finished: int
+
+
+def refreshed(completed: int, skipped: int, was: AnnotationQueue, now: AnnotationQueue) -> Refreshed | None:
+    """Say what a change of policies does to the items that nobody holds and as many annotators completed and skipped.
+
+    Args:
+        completed: How many annotators completed each of them.
+        skipped: How many skipped it.
+        was: The queue with its old policies.
+        now: The queue with its new ones.
+
+    Returns:
+        What changes; None if nothing does.
+    """
     states = [COMPLETED] * completed + [SKIPPED] * skipped
-    return [attrs.evolve(unstarted("item", str(n), at), state=state) for n, state in enumerate(states)]
+    progresses = [
+        attrs.evolve(unstarted("item", str(n), was.created_at), state=state) for n, state in enumerate(states)
+    ]
+    old, new = standing(progresses, was), standing(progresses, now)
+    return None if new == old else Refreshed(micros_or_none(new.claimable_at), new.finished - old.finished)
 
 
 def page_of(project_id: str, query: QueueQuery, queues: Iterable[AnnotationQueue]) -> QueuePage:

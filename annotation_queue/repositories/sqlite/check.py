@@ -12,7 +12,14 @@ from annotation_queue.query import search_text
 from annotation_queue.records import standing
 from annotation_queue.repositories.history_check import history_problems
 from annotation_queue.repositories.sql.files import load_statements
-from annotation_queue.repositories.sql.rows import ALWAYS_MICROS, STATES, UNREADABLE, micros_or_none, queue_of
+from annotation_queue.repositories.sql.rows import (
+    ALWAYS_MICROS,
+    STATES,
+    UNREADABLE,
+    StoredQueue,
+    micros_or_none,
+    queue_of,
+)
 from annotation_queue.repositories.sqlite import blocks as sqlite_blocks
 from annotation_queue.repositories.sqlite.blocks import FIRST_BLOCK, block_problems
 from annotation_queue.repositories.sqlite.indexes import COUNTED
@@ -25,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from datetime import datetime
 
-    from annotation_queue.items import AnnotationQueue
     from annotation_queue.records import ItemRecord
     from annotation_queue.repositories.sqlite.session import Session
 
@@ -80,7 +86,7 @@ def _of_queue(session: Session, num: int, revision: int) -> Iterator[str]:
     counted: Counter[tuple[str | None, str]] = Counter()
     earliest: list[int] = []
     for (item,) in session.execute(SQL["live_nums"], (num,)).fetchall():
-        of_item = partial(_of_item, session, item, (num, revision, queue), counted, earliest)
+        of_item = partial(_of_item, session, item, StoredQueue(num, revision, queue), counted, earliest)
         yield from _readable(f"item number {item}", of_item)
     kept_counts = {key: n for key, n in session.counts(num).items() if n}
     if kept_counts != counted:
@@ -109,7 +115,7 @@ def _shapes_of_blocks(session: Session, num: int) -> Iterator[str]:
 def _of_item(
     session: Session,
     num: int,
-    queue: tuple[int, int, AnnotationQueue],
+    queue: StoredQueue,
     counted: Counter[tuple[str | None, str]],
     ends: list[int],
 ) -> Iterator[str]:

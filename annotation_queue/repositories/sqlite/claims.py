@@ -17,7 +17,8 @@ from annotation_queue.values import lease_end, to_micros
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
-    from annotation_queue.items import AnnotationQueue, Claim, Unavailable
+    from annotation_queue.items import Claim, Unavailable
+    from annotation_queue.repositories.sql.rows import StoredQueue
     from annotation_queue.repositories.sqlite.cache import QueueKey
     from annotation_queue.repositories.sqlite.session import Session
 
@@ -53,16 +54,14 @@ def claim(
     return tuple(claims) or _unavailable(session, queue, annotator)
 
 
-def _first_claimable(
-    session: Session, queue: tuple[int, int, AnnotationQueue], annotator: int, now: int
-) -> tuple[Any, ...] | None:
+def _first_claimable(session: Session, queue: StoredQueue, annotator: int, now: int) -> tuple[Any, ...] | None:
     """Find the first item in queue order among those that wait for nothing and those whose lease ran out."""
     start = _first_unsettled(session, queue, annotator)
     found = session.execute(SQL["first_open"], (queue[0], *start, annotator, now)).fetchone()
     return _earlier_expired(session, queue[0], annotator, now, found)
 
 
-def _first_unsettled(session: Session, queue: tuple[int, int, AnnotationQueue], annotator: int) -> QueueKey:
+def _first_unsettled(session: Session, queue: StoredQueue, annotator: int) -> QueueKey:
     """Find the place of the first open item that the annotator has not settled, and mark it.
 
     Where settling an item leaves it open for others, an annotator who has done many would otherwise pass all of them at
@@ -101,7 +100,7 @@ def _place(row: tuple[Any, ...]) -> QueueKey:
     return row[14], row[12], row[2]
 
 
-def _unavailable(session: Session, queue: tuple[int, int, AnnotationQueue], annotator: int) -> Unavailable:
+def _unavailable(session: Session, queue: StoredQueue, annotator: int) -> Unavailable:
     live, unfinished = live_and_unfinished(session.counts(queue[0]))
     retry_at = None
     if unfinished:

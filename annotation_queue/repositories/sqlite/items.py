@@ -10,16 +10,15 @@ import attrs
 
 from annotation_queue.counters import FINISHED, counts_of
 from annotation_queue.errors import Conflict
-from annotation_queue.items import AddedItems
 from annotation_queue.records import NEW, Change, standing
-from annotation_queue.repositories.sql.chunks import make_new, spans
-from annotation_queue.repositories.sql.rows import json_or_none, micros_or_none, settled_by
+from annotation_queue.repositories.sql.chunks import in_chunks, make_new, spans
+from annotation_queue.repositories.sql.rows import StoredQueue, json_or_none, micros_or_none, refreshed
 from annotation_queue.repositories.sqlite.blocks import count_added, count_removed
 from annotation_queue.repositories.sqlite.statements import SQL
 from annotation_queue.values import to_micros
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
     from annotation_queue.items import AnnotationQueue, NewItem, QueueItem
@@ -28,30 +27,27 @@ if TYPE_CHECKING:
 
 
 def add_items(
-    session: Session,
-    queue: tuple[int, int, AnnotationQueue],
-    chunks: Iterable[Sequence[NewItem]],
-    make: Callable[[NewItem, AnnotationQueue], QueueItem],
-) -> AddedItems:
-    """Add items chunk by chunk; what is added and returned is as for `Repository.add_items`."""
-    num = queue[0]
+    session: Session, queue: StoredQueue, new: Sequence[NewItem], make: Callable[[NewItem, AnnotationQueue], QueueItem]
+) -> list[QueueItem]:
+    """Add items of which no two have the same call, if their calls are not taken.
+
+    Returns:
+        What was added, in order.
+    """
     (first,) = session.execute(SQL["next_item"]).fetchone()
     added: list[QueueItem] = []
-    given = 0
     numbers: dict[tuple[str, str], int] = {}
-    for chunk in chunks:
-        given += len(chunk)
-        # Earlier chunks are in the table by now, so this finds what they repeated too.
+    for chunk in in_chunks(new):
         taken: set[str] = set()
-        for wanted in _lists([new.call_id for new in chunk]):
-            taken.update(call_id for (call_id,) in session.execute(SQL["taken_calls"], (wanted, num)).fetchall())
-        made = make_new(chunk, taken, make, queue[2])
-        _insert(session, num, first + len(added), made, numbers)
+        for wanted in _lists([each.call_id for each in chunk]):
+            taken.update(call_id for (call_id,) in session.execute(SQL["taken_calls"], (wanted, queue.num)).fetchall())
+        made = make_new(chunk, taken, make, queue.queue)
+        _insert(session, queue.num, first + len(added), made, numbers)
         added += made
-    session.count(num, {key: n * len(added) for key, n in counts_of(NEW, ()).items()})
+    session.count(queue.num, {key: n * len(added) for key, n in counts_of(NEW, ()).items()})
     if added:
-        session.opened(num)
-    return AddedItems(added=tuple(added), duplicates=given - len(added))
+        session.opened(queue.num)
+    return added
 
 
 def _insert(
@@ -118,9 +114,7 @@ def _lists(texts: Sequence[str]) -> Iterator[str]:
     return (json.dumps(texts[span]) for span in spans(map(len, texts)))
 
 
-def remove_items(
-    session: Session, queue: tuple[int, int, AnnotationQueue], item_ids: Sequence[str], at: datetime
-) -> int:
+def remove_items(session: Session, queue: StoredQueue, item_ids: Sequence[str], at: datetime) -> int:
     """Delete items softly; what is deleted is as for `Repository.remove_items`."""
     removed: set[int] = set()
     for wanted in _lists(item_ids):
@@ -136,7 +130,7 @@ def remove_items(
     return len(removed)
 
 
-def refresh(session: Session, before: tuple[int, int, AnnotationQueue], after: AnnotationQueue) -> None:
+def refresh(session: Session, before: StoredQueue, after: AnnotationQueue) -> None:
     """Derive the standing of every touched item of a queue again, because its policies changed.
 
     Items that nobody holds are alike where as many completed and skipped them, and change together; the others one by one.
@@ -148,11 +142,10 @@ def refresh(session: Session, before: tuple[int, int, AnnotationQueue], after: A
     """
     num, revision, was = before
     for completed, skipped, n in session.execute(SQL["kinds_without_hold"], (num,)).fetchall():
-        alike = settled_by(completed, skipped, was.created_at)
-        old, new = standing(alike, was), standing(alike, after)
-        if new != old:
-            session.execute(SQL["refresh_kind"], (micros_or_none(new.claimable_at), num, completed, skipped))
-            session.count(num, {(None, FINISHED): n * (new.finished - old.finished)})
+        change = refreshed(completed, skipped, was, after)
+        if change is not None:
+            session.execute(SQL["refresh_kind"], (change.claimable_at, num, completed, skipped))
+            session.count(num, {(None, FINISHED): n * change.finished})
     for (item,) in session.execute(SQL["held_nums"], (num,)).fetchall():
         record = session.record_by_num(item, before)
         old, new = standing(record.progresses, was), standing(record.progresses, after)

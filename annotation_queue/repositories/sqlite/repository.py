@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, cast
 
 from annotation_queue.counters import stats_of
 from annotation_queue.errors import Conflict
 from annotation_queue.query import search_text
-from annotation_queue.repositories.sql.chunks import CallerError, in_chunks
-from annotation_queue.repositories.sql.rows import STATES, page_of, queue_of, queue_row
+from annotation_queue.repositories.sql.chunks import add_each_call
+from annotation_queue.repositories.sql.rows import StoredQueue, history_of, page_of, queue_of, queue_values
 from annotation_queue.repositories.sqlite import claims as sqlite_claims
 from annotation_queue.repositories.sqlite.cache import Cache
 from annotation_queue.repositories.sqlite.check import problems
@@ -21,8 +20,7 @@ from annotation_queue.repositories.sqlite.queries.selection import query_items
 from annotation_queue.repositories.sqlite.schema import prepare
 from annotation_queue.repositories.sqlite.session import Session
 from annotation_queue.repositories.sqlite.statements import SQL
-from annotation_queue.states import make_transition
-from annotation_queue.values import check_text, from_micros, refuse
+from annotation_queue.values import check_text, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -75,7 +73,7 @@ class SQLiteRepository:
     def add_queue(self, queue: AnnotationQueue) -> None:
         """See `Repository.add_queue`. Cost: constant."""
         with self._writing() as session:
-            if session.execute(SQL["add_queue"], queue_row(queue)).fetchone() is None:
+            if session.execute(SQL["add_queue"], queue_values(queue)).fetchone() is None:
                 raise Conflict(f"the queue id {queue.id!r} is taken")
 
     def get_queue(self, project_id: str, queue_id: str) -> AnnotationQueue:
@@ -97,11 +95,9 @@ class SQLiteRepository:
             num, revision, stored = session.queue(before.project_id, before.id)
             if stored != before:
                 raise Conflict(f"queue {before.id!r} changed meanwhile")
-            row = queue_row(after)
-            # Id, project and creation stay.
-            session.execute(SQL["replace_queue"], (*row[2:9], *row[11:], num))
+            session.execute(SQL["replace_queue"], {**queue_values(after), "num": num})
             if before.policies != after.policies:
-                refresh(session, (num, revision, before), after)
+                refresh(session, StoredQueue(num, revision, before), after)
 
     def add_items(
         self,
@@ -112,19 +108,15 @@ class SQLiteRepository:
     ) -> AddedItems:
         """See `Repository.add_items`. Cost: linear in what is added.
 
-        The first chunk is read before the file is locked; an iterable that gives more is read while it is.
+        The iterable is read before the file is locked.
         """
         self.get_queue(project_id, queue_id)
-        chunks = in_chunks(items)
-        try:
-            first = next(chunks, [])
+
+        def add(new: Sequence[NewItem]) -> list[QueueItem]:
             with self._writing() as session:
-                queue = session.queue(project_id, queue_id)
-                return add_items(session, queue, chain([first], chunks), make)
-        except CallerError as carrier:
-            error = cast("Exception", carrier.__cause__)
-        # Out here, so that it keeps the cause that its raiser gave it.
-        raise error
+                return add_items(session, session.queue(project_id, queue_id), new, make)
+
+        return add_each_call(items, add)
 
     def get_item(self, project_id: str, item_id: str, queue_id: str | None = None) -> QueueItem:
         """See `Repository.get_item`. Cost: that of the payload."""
@@ -191,17 +183,7 @@ class SQLiteRepository:
         with self._reading() as session:
             record = session.record(project_id, item_id, None)
             rows = session.execute(SQL["transitions"], (cast("Revision", record.revision)[2],)).fetchall()
-            return tuple(
-                make_transition(
-                    item_id=item_id,
-                    annotator_id=session.text(annotator),
-                    from_state=STATES[before],
-                    to_state=STATES[after],
-                    at=from_micros(at),
-                    reason=reason,
-                )
-                for annotator, before, after, at, reason in rows
-            )
+            return history_of(item_id, rows, session.text)
 
     def stats(self, project_id: str, queue_ids: Sequence[str]) -> tuple[QueueStats, ...]:
         """See `Repository.stats`. Cost: linear in the queues' annotators."""

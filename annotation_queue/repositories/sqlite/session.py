@@ -16,6 +16,7 @@ from annotation_queue.repositories.sql.rows import (
     KIND_NAMES,
     RANKS,
     STATES,
+    StoredQueue,
     micros_or_none,
     progress_row,
     progresses_of,
@@ -80,7 +81,7 @@ class Session(Interned):
 
     # Records
 
-    def queue(self, project_id: str, queue_id: str) -> tuple[int, int, AnnotationQueue]:
+    def queue(self, project_id: str, queue_id: str) -> StoredQueue:
         """Read a live queue of a project, with its number and revision.
 
         Raises:
@@ -91,7 +92,7 @@ class Session(Interned):
             raise QueueNotFound(queue_id)
         return self._queue_of_key(project_id, queue_id, key)
 
-    def _queue_of_key(self, project_id: str, queue_id: str, key: tuple[int, int]) -> tuple[int, int, AnnotationQueue]:
+    def _queue_of_key(self, project_id: str, queue_id: str, key: tuple[int, int]) -> StoredQueue:
         """Check and complete a queue of which number and revision were read; errors are those of `queue`."""
         queue = self._cache.queues.get(key) or self._learned.queues.get(key)
         if queue is None:
@@ -100,7 +101,7 @@ class Session(Interned):
                 self._learned.queues[key] = queue
         if queue.project_id != project_id or queue.deleted_at is not None:
             raise QueueNotFound(queue_id)
-        return *key, queue
+        return StoredQueue(*key, queue)
 
     def records(
         self,
@@ -155,17 +156,17 @@ class Session(Interned):
         self.queue(project_id, queue_id)
         return ItemNotFound(item_id)
 
-    def record_by_num(self, item: int, queue: tuple[int, int, AnnotationQueue]) -> ItemRecord:
+    def record_by_num(self, item: int, queue: StoredQueue) -> ItemRecord:
         """Read what a decision about a live item rests on, by its number."""
         *of_item, item_id, updated_at = self.execute(SQL["live_record_by_num"], (item,)).fetchone()
         return self._record((item, *of_item), item_id, updated_at, queue)
 
-    def record_of(self, row: Sequence[Any], queue: tuple[int, int, AnnotationQueue]) -> ItemRecord:
+    def record_of(self, row: Sequence[Any], queue: StoredQueue) -> ItemRecord:
         """Build the record of an item from the columns of ``live_item``."""
         return self._record((row[0], row[1], row[14], row[12]), row[2], row[13], queue)
 
     def _record(
-        self, of_item: tuple[int, int, int, int], item_id: str, updated_at: int, queue: tuple[int, int, AnnotationQueue]
+        self, of_item: tuple[int, int, int, int], item_id: str, updated_at: int, queue: StoredQueue
     ) -> ItemRecord:
         # An item of revision 0 was never touched.
         progresses = self.progresses(of_item[0], item_id) if of_item[1] else ()
@@ -253,7 +254,7 @@ class Session(Interned):
         if not changed.rowcount:
             raise Conflict(f"item {record.item_id!r} changed meanwhile")
         for progress in change.progresses:
-            self.execute(SQL["put_progress"], (item, annotators[progress.annotator_id], *progress_row(progress)))
+            self.execute(SQL["put_progress"], (item, annotators[progress.annotator_id], *progress_row(progress, 0)[1:]))
         for step, each in enumerate(change.transitions):
             self.execute(
                 SQL["add_transition"],
@@ -300,9 +301,7 @@ class Session(Interned):
             row[KINDS[kind]] += n
         self.executemany(SQL["count"], rows.values())
 
-    def claim_context(
-        self, project_id: str, queue_id: str, annotator_id: str
-    ) -> tuple[tuple[int, int, AnnotationQueue], int]:
+    def claim_context(self, project_id: str, queue_id: str, annotator_id: str) -> tuple[StoredQueue, int]:
         """Read a live queue, as `queue` does, and the number of an annotator, 0 for one who never did anything."""
         row = self.execute(SQL["claim_context"], (annotator_id, queue_id)).fetchone()
         if row is None:

@@ -21,8 +21,9 @@ from annotation_queue.values import MAX_INTEGER
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from annotation_queue.items import AnnotationQueue, QueueItem
+    from annotation_queue.items import QueueItem
     from annotation_queue.query import ItemPage, ItemQuery
+    from annotation_queue.repositories.sql.rows import StoredQueue
     from annotation_queue.repositories.sqlite.indexes import OrderPath
     from annotation_queue.repositories.sqlite.session import Session
     from annotation_queue.sorting import SortValue
@@ -37,7 +38,7 @@ class Selection:
         query: The query.
     """
 
-    def __init__(self, session: Session, queue: tuple[int, int, AnnotationQueue], query: ItemQuery) -> None:
+    def __init__(self, session: Session, queue: StoredQueue, query: ItemQuery) -> None:
         self._session = session
         self._queue = queue
         self._query = query
@@ -126,6 +127,6 @@ class Selection:
         return range(ranks[0] + 1, ranks[0] + 1 + len(nums)) if all_wanted and ranks else [rank + 1 for rank in ranks]
 
 
-def query_items(session: Session, queue: tuple[int, int, AnnotationQueue], query: ItemQuery) -> ItemPage:
+def query_items(session: Session, queue: StoredQueue, query: ItemQuery) -> ItemPage:
     """Answer a query; result and errors are those of `Repository.query_items`."""
     return Selection(session, queue, query).page()
