@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from annotation_queue.items import AnnotationQueue
 
-QueueKey: TypeAlias = tuple[int, int, str]
-"""What sorts in queue order: ``priority_down``, ``created_at`` and the key of ``id``."""
-Version: TypeAlias = tuple[int, int, int]
-"""A queue as it was once: its number, revision and time of update in microseconds."""
-Revision: TypeAlias = tuple[int, int, int, int]
-"""What `ItemRecord.revision` is here: number and revision of the queue, number and revision of the item."""
-FIRST_PLACE: Final[QueueKey] = (-(1 << 63), -(1 << 63), "")
+
+class QueueKey(NamedTuple):
+    """What sorts in queue order: ``priority_down``, ``created_at`` and the key of ``id``."""
+
+    priority_down: int
+    created_at: int
+    id: str
+
+
+class Version(NamedTuple):
+    """A queue as it was once: the columns of ``queue_version``; the time is in microseconds."""
+
+    num: int
+    revision: int
+    updated_at: int
+
+
+class Revision(NamedTuple):
+    """What `ItemRecord.revision` is here: number and revision of the queue, number and revision of the item."""
+
+    queue: int
+    queue_revision: int
+    num: int
+    revision: int
+
+
+FIRST_PLACE: Final = QueueKey(-(1 << 63), -(1 << 63), "")
 _LONGEST_ID: Final = 1_024
 _LONGEST_KEPT: Final = 16_384
 _MOST_KEPT: Final = 4_096

@@ -10,7 +10,7 @@ from annotation_queue.counters import counts_of
 from annotation_queue.query import search_text
 from annotation_queue.records import standing
 from annotation_queue.repositories.history_check import history_problems
-from annotation_queue.repositories.postgres.statements import integers
+from annotation_queue.repositories.postgres.rows import integers
 from annotation_queue.repositories.sql.chunks import spans
 from annotation_queue.repositories.sql.files import load_statements
 from annotation_queue.repositories.sql.rows import STATES, StoredQueue, micros_or_none, queue_of
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from annotation_queue.records import ItemRecord
     from annotation_queue.repositories.postgres.cache import Revision
-    from annotation_queue.repositories.postgres.session import LiveQueue, Session
+    from annotation_queue.repositories.postgres.session import Session
 
 _SQL: Final = load_statements("postgres/check")
 
@@ -52,7 +52,7 @@ def problems(session: Session) -> Iterator[str]:
         yield from _of_queue(session, StoredQueue(num, revision, queue_of(columns)))
 
 
-def _of_queue(session: Session, queue: LiveQueue) -> Iterator[str]:
+def _of_queue(session: Session, queue: StoredQueue) -> Iterator[str]:
     num, _, entity = queue
     ((searched,),) = session.composed(_SQL["search_name"], (num,))
     if searched != search_text(entity.name):
@@ -67,20 +67,20 @@ def _of_queue(session: Session, queue: LiveQueue) -> Iterator[str]:
 
 
 def _of_items(
-    session: Session, queue: LiveQueue, nums: Sequence[int], counted: Counter[tuple[str | None, str]]
+    session: Session, queue: StoredQueue, nums: Sequence[int], counted: Counter[tuple[str | None, str]]
 ) -> Iterator[str]:
     """Find what is wrong with live items, and count them."""
-    given = (queue[0], integers(nums))
+    given = (queue.num, integers(nums))
     rows = session.live_rows(queue, nums)
-    records = session.records_of(queue, rows.values())
+    records = session.records_of(queue, rows.values(), labels_of=None)
     steps: dict[int, list[tuple[Any, ...]]] = {}
     for item, *step in session.composed(_SQL["steps"], given):
         steps.setdefault(item, []).append(tuple(step))
     for num, state, annotator, *counts in session.composed(_SQL["kept_standing"], given):
         record = records[num]
-        derived = standing(record.progresses, queue[2])
+        derived = standing(record.progresses, queue.queue)
         counted.update(counts_of(derived, record.progresses))
-        kept = (STATES[state], None if annotator is None else session.text(queue[0], annotator), *counts)
+        kept = (STATES[state], None if annotator is None else session.text(queue.num, annotator), *counts)
         claimable_at = micros_or_none(derived.claimable_at)
         if kept != (derived.state, derived.annotator_id, derived.completed, derived.skipped, claimable_at):
             yield f"item {record.item_id!r} keeps a standing that its progresses do not give: {kept}, not {derived}"
@@ -89,12 +89,12 @@ def _of_items(
 
 
 def _of_history(
-    session: Session, queue: LiveQueue, record: ItemRecord, steps: Sequence[tuple[Any, ...]], created_at: datetime
+    session: Session, queue: StoredQueue, record: ItemRecord, steps: Sequence[tuple[Any, ...]], created_at: datetime
 ) -> Iterator[str]:
     history = [
         make_transition(
             item_id=record.item_id,
-            annotator_id=session.text(queue[0], annotator),
+            annotator_id=session.text(queue.num, annotator),
             from_state=STATES[before],
             to_state=STATES[after],
             at=from_micros(at),

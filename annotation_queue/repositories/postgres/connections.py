@@ -115,7 +115,7 @@ class Connections:
     Nothing is set on a connection for longer than a transaction, so that a pooler such as PgBouncer may stand in between.
 
     Args:
-        conninfo: Where the server is, as for libpq; used where there is no ``pool``.
+        conninfo: Where the server is, as for libpq; not used with a ``pool``.
         schema: The schema that everything is in.
         pool: A pool that the caller keeps and closes; None to make one.
         max_connections: How many connections to open at most.
@@ -213,7 +213,7 @@ class Connections:
     def take(self, begin: str, *, patient: bool) -> psycopg.Connection[Any]:
         """Lend a connection with a transaction begun.
 
-        A connection that the server has closed meanwhile is found out here, where nothing was done yet, and replaced.
+        A connection that the server has closed meanwhile is noticed here, before anything was done, and replaced.
         """
         if self._pid != os.getpid():
             self._begin_in_child()
@@ -311,14 +311,14 @@ class Transaction:
     """A lent connection for the length of one transaction. The driver's errors leave it translated.
 
     Args:
-        pool: The pool.
+        connections: Where the connection comes from.
         begin: The statements that begin it.
         writes: Whether it writes.
         patient: Whether its statements may take any time.
     """
 
-    def __init__(self, pool: Connections, begin: str, *, writes: bool = False, patient: bool = False) -> None:
-        self._pool = pool
+    def __init__(self, connections: Connections, begin: str, *, writes: bool = False, patient: bool = False) -> None:
+        self._connections = connections
         self._begin = begin
         self._writes = writes
         self._patient = patient
@@ -326,15 +326,15 @@ class Transaction:
 
     def __enter__(self) -> psycopg.Cursor[TupleRow]:
         try:
-            self._connection = connection = self._pool.take(self._begin, patient=self._patient)
+            self._connection = connection = self._connections.take(self._begin, patient=self._patient)
         except psycopg.Error as error:
-            raise translate(error, self._pool.name) from error
+            raise translate(error, self._connections.name) from error
         return psycopg.Cursor(connection, row_factory=tuple_row)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        name = self._pool.name
+        name = self._connections.name
         try:
             if error is None and self._connection is not None:
                 self._commit(self._connection)
@@ -349,7 +349,7 @@ class Transaction:
         self.end()
 
     def _commit(self, connection: psycopg.Connection[Any]) -> None:
-        name = self._pool.name
+        name = self._connections.name
         try:
             done = connection.execute("COMMIT", prepare=False).statusmessage
         except psycopg.Error as error:
@@ -364,4 +364,4 @@ class Transaction:
         """Give the connection back; a second time does nothing."""
         connection, self._connection = getattr(self, "_connection", None), None
         if connection is not None:
-            self._pool.give_back(connection)
+            self._connections.give_back(connection)

@@ -12,7 +12,7 @@ from psycopg.errors import UniqueViolation
 from annotation_queue.counters import FINISHED, counts_of
 from annotation_queue.errors import Conflict
 from annotation_queue.records import NEW, Change, standing
-from annotation_queue.repositories.postgres.statements import integers
+from annotation_queue.repositories.postgres.rows import ITEMS, NewItemRow, integers
 from annotation_queue.repositories.postgres.texts import key_of
 from annotation_queue.repositories.sql.chunks import in_chunks, make_new, spans
 from annotation_queue.repositories.sql.rows import json_or_none, micros_or_none, refreshed
@@ -24,13 +24,14 @@ if TYPE_CHECKING:
 
     from annotation_queue.items import AnnotationQueue, NewItem, QueueItem
     from annotation_queue.repositories.postgres.cache import Revision
-    from annotation_queue.repositories.postgres.session import LiveQueue, Session
+    from annotation_queue.repositories.postgres.session import Session
+    from annotation_queue.repositories.sql.rows import StoredQueue
 
 _UPDATED_AT_ONCE: Final = 20_000
 
 
 def add_items(
-    session: Session, queue: LiveQueue, new: Sequence[NewItem], make: Callable[[NewItem, AnnotationQueue], QueueItem]
+    session: Session, queue: StoredQueue, new: Sequence[NewItem], make: Callable[[NewItem, AnnotationQueue], QueueItem]
 ) -> list[QueueItem]:
     """Add items of which no two have the same call, if their calls are not taken; nobody else may add to the queue meanwhile.
 
@@ -40,7 +41,7 @@ def add_items(
     added: list[QueueItem] = []
     for chunk in in_chunks(new):
         keys = {key_of(each.call_id): each.call_id for each in chunk}
-        found = session.rows("taken_calls", ([*keys], queue.num))
+        found = session.rows("taken_calls", {"call_ids": [*keys], "queue": queue.num})
         made = make_new(chunk, {keys[key] for (key,) in found}, make, queue.queue)
         ids = [key_of(item.id) for item in made]
         taken = session.row("taken_ids", (ids,))
@@ -61,48 +62,58 @@ def add_items(
 
 
 def _insert(session: Session, queue: int, items: Sequence[QueueItem], payloads: Sequence[str | None]) -> None:
-    texts = [
-        (item.id, item.call_id, item.call_op_name, item.call_trace_id, item.added_by or item.created_by)
-        for item in items
+    rows = [
+        NewItemRow(
+            id=item.id,
+            call_id=item.call_id,
+            call_started_at=to_micros(item.call_started_at),
+            call_ended_at=micros_or_none(item.call_ended_at),
+            call_op_name=item.call_op_name,
+            call_trace_id=item.call_trace_id,
+            display_fields=json.dumps(item.display_fields, ensure_ascii=False),
+            added_by=item.added_by or item.created_by,
+            created_at=to_micros(item.created_at),
+            updated_at=to_micros(item.updated_at),
+            priority_down=~item.priority,
+            payload=payload,
+        )
+        for item, payload in zip(items, payloads, strict=True)
     ]
-    session.long_keys((queue, text) for row in texts for text in row)
-    columns = [[*map(key_of, column)] for column in zip(*texts, strict=True)]
-    session.rows(
-        "add_items",
-        (
-            integers(~item.priority for item in items),
-            integers(to_micros(item.created_at) for item in items),
-            integers(to_micros(item.call_started_at) for item in items),
-            integers(micros_or_none(item.call_ended_at) for item in items),
-            integers(to_micros(item.updated_at) for item in items),
-            *columns,
-            [json.dumps(item.display_fields, ensure_ascii=False) for item in items],
-            [*payloads],
-            queue,
-            queue,
-            queue,
-            queue,
-        ),
+    session.long_keys(
+        (queue, text)
+        for row in rows
+        for text in (row.id, row.call_id, row.call_op_name, row.call_trace_id, row.added_by)
+    )
+    session.rows("add_items", {"queue": queue, **ITEMS.values([_keyed(row) for row in rows])})
+
+
+def _keyed(row: NewItemRow) -> NewItemRow:
+    return row._replace(
+        id=key_of(row.id),
+        call_id=key_of(row.call_id),
+        call_op_name=key_of(row.call_op_name),
+        call_trace_id=key_of(row.call_trace_id),
+        added_by=key_of(row.added_by),
     )
 
 
-def remove_items(session: Session, queue: LiveQueue, item_ids: Iterable[str], at: datetime) -> int:
+def remove_items(session: Session, queue: StoredQueue, item_ids: Iterable[str], at: datetime) -> int:
     """Delete items softly; what is deleted is as for `Repository.remove_items`."""
-    nums = [num for (num,) in session.rows("lock_by_id", (sorted({*map(key_of, item_ids)}), queue[0]))]
+    wanted = {"ids": sorted({*map(key_of, item_ids)}), "queue": queue.num}
+    nums = [num for (num,) in session.rows("lock_by_id", wanted)]
     counts: Counter[tuple[str | None, str]] = Counter()
     for span in spans([1] * len(nums)):
         for record in session.records_of(queue, session.live_rows(queue, nums[span]).values()).values():
-            counts.subtract(counts_of(standing(record.progresses, queue[2]), record.progresses))
-    removed = integers(nums)
-    session.rows("delete_items", (queue[0], removed, to_micros(at), queue[0], removed))
-    session.count(queue[0], counts)
+            counts.subtract(counts_of(standing(record.progresses, queue.queue), record.progresses))
+    session.rows("delete_items", {"queue": queue.num, "nums": integers(nums), "at": to_micros(at)})
+    session.count(queue.num, counts)
     return len(nums)
 
 
-def refresh(session: Session, before: LiveQueue, after: AnnotationQueue) -> None:
+def refresh(session: Session, before: StoredQueue, after: AnnotationQueue) -> None:
     """Derive the standing of every touched item of a queue again, because its policies changed.
 
-    Items that nobody holds are alike where as many completed and skipped them, and change together; the others in lists.
+    Items that nobody holds change together if as many annotators completed and skipped them; the others change in lists.
     Nobody else may change items of the queue meanwhile.
 
     Args:
@@ -117,8 +128,8 @@ def refresh(session: Session, before: LiveQueue, after: AnnotationQueue) -> None
         if new is not None:
             # However many there are, no statement takes long.
             for start in range(first, last + 1, _UPDATED_AT_ONCE):
-                changed = (new.claimable_at, num, start, start + _UPDATED_AT_ONCE, completed, skipped)
-                session.rows("refresh_kind", changed)
+                alike = {"queue": num, "completed": completed, "skipped": skipped, "claimable_at": new.claimable_at}
+                session.rows("refresh_kind", {**alike, "first": start, "behind": start + _UPDATED_AT_ONCE})
             counts[None, FINISHED] += n * new.finished
     held = [item for (item,) in session.rows("held_nums", (num,))]
     for span in spans([1] * len(held)):
@@ -126,7 +137,7 @@ def refresh(session: Session, before: LiveQueue, after: AnnotationQueue) -> None
         for record in session.records_of(before, session.live_rows(before, held[span]).values()).values():
             old, current = standing(record.progresses, was), standing(record.progresses, after)
             if current != old:
-                now = (num, revision + 1, *cast("Revision", record.revision)[2:])
+                now = cast("Revision", record.revision)._replace(queue_revision=revision + 1)
                 writes.append((attrs.evolve(record, revision=now), Change((), (), old, current, record.updated_at)))
         if writes:
             session.store(writes)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from annotation_queue.records import view
 from annotation_queue.repositories.postgres.columns import plan_of
-from annotation_queue.repositories.postgres.statements import integers
+from annotation_queue.repositories.postgres.rows import integers
 from annotation_queue.repositories.postgres.texts import key_of
 from annotation_queue.repositories.sql.orders import beyond, order_by, values_of
 from annotation_queue.repositories.sql.rows import RANKS, STATES

@@ -50,7 +50,7 @@ class PostgresRepository:
     The methods are those of `Repository`, and their contract is there. An acknowledged write is as durable as the server's
     ``synchronous_commit`` and replication make it. Nothing outside the schema is touched, and nothing is set on a connection
     for longer than a transaction, so that a pooler such as PgBouncer in transaction mode may stand in between. A process may
-    fork: both sides go on with connections of their own, except where the pool is the caller's.
+    fork: both sides go on with connections of their own, unless the pool is the caller's.
 
     Args:
         conninfo: Where the server is, as libpq takes it: ``host=... dbname=...`` or ``postgresql://...``; empty for what the
@@ -87,7 +87,7 @@ class PostgresRepository:
             raise refuse("max_connections", max_connections, "an int of at least 1")
         if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout <= _LONGEST_TIMEOUT:
             raise refuse("timeout", timeout, f"a number of seconds, above 0 and at most {_LONGEST_TIMEOUT:,}")
-        self._pool = Connections(
+        self._connections = Connections(
             conninfo,
             schema,
             pool,
@@ -97,9 +97,9 @@ class PostgresRepository:
         )
         self._cache = Cache()
         try:
-            prepare(self._pool)
+            prepare(self._connections)
         except BaseException:
-            self._pool.close()
+            self._connections.close()
             raise
 
     def add_queue(self, queue: AnnotationQueue) -> None:
@@ -111,7 +111,7 @@ class PostgresRepository:
     def get_queue(self, project_id: str, queue_id: str) -> AnnotationQueue:
         """See `Repository.get_queue`. Cost: constant."""
         with self._reading() as session:
-            return session.queue(project_id, queue_id)[2]
+            return session.queue(project_id, queue_id).queue
 
     def query_queues(self, project_id: str, query: QueueQuery) -> QueuePage:
         """See `Repository.query_queues`. Cost: linear in the project's queues."""
@@ -121,7 +121,7 @@ class PostgresRepository:
         return page_of(project_id, query, queues)
 
     def replace_queue(self, before: AnnotationQueue, after: AnnotationQueue) -> None:
-        """See `Repository.replace_queue`. Cost: constant; linear in the items where a policy changes.
+        """See `Repository.replace_queue`. Cost: constant; linear in the queue's items if a policy changes.
 
         It waits for the changes of the queue's items that are under way, and these then wait for it.
         """
@@ -182,14 +182,14 @@ class PostgresRepository:
         All of it is one statement, which has to end within the timeout: at its default that is some 100,000 items.
         """
         if writes:
-            queues = [cast("Revision", record.revision)[0] for record, _ in writes]
+            queues = [cast("Revision", record.revision).queue for record, _ in writes]
             with self._writing(queues) as session:
                 session.store(writes)
 
     def query_items(self, project_id: str, queue_id: str, query: ItemQuery) -> ItemPage:
         """See `Repository.query_items`. Cost: that of the page, plus what is passed or counted before it in an index.
 
-        So it is linear in the offset, and in the positions where they do not follow from it, at a few million a second.
+        So it is linear in the offset, and in the positions if they do not follow from it, at a few million a second.
         Orders without an index, and queues that hold texts of 255 characters or more in a sorted field, are sorted.
         """
         with self._reading(custom=True) as session:
@@ -214,11 +214,11 @@ class PostgresRepository:
         """See `Repository.claim`. Cost: constant for each claim, which needs one commit for all.
 
         Nobody waits for anybody else: an item that somebody else is changing at this moment is passed over for the next one in
-        queue order. Only where there is nothing left but such items, it looks again until they are claimed or free. How many
+        queue order. Only if nothing but such items is left, it looks again until they are claimed or free. How many
         there can be at once is limited as for `save`. Otherwise as for `SQLiteRepository.claim`.
         """
         num = self._num(queue_id)
-        deadline = time.monotonic() + self._pool.timeout
+        deadline = time.monotonic() + self._connections.timeout
         wait = _SHORTEST_WAIT
         while True:
             with self._writing([num], custom=True) as session:
@@ -240,29 +240,30 @@ class PostgresRepository:
     def history(self, project_id: str, item_id: str) -> tuple[Transition, ...]:
         """See `Repository.history`. Cost: linear in the history."""
         with self._reading() as session:
-            queue, _, item, _ = cast("Revision", session.record(project_id, item_id, None).revision)
-            return history_of(item_id, session.rows("transitions", (queue, item)), partial(session.text, queue))
+            found = cast("Revision", session.record(project_id, item_id, None).revision)
+            rows = session.rows("transitions", (found.queue, found.num))
+            return history_of(item_id, rows, partial(session.text, found.queue))
 
     def stats(self, project_id: str, queue_ids: Sequence[str]) -> tuple[QueueStats, ...]:
         """See `Repository.stats`. Cost: linear in the queues' annotators."""
         with self._reading() as session:
             found = {queue_id: session.queue(project_id, queue_id) for queue_id in queue_ids}
-            counts = session.counts(queue[0] for queue in found.values())
-            stats = {queue_id: stats_of(queue_id, counts.get(queue[0], {})) for queue_id, queue in found.items()}
+            counts = session.counts(queue.num for queue in found.values())
+            stats = {queue_id: stats_of(queue_id, counts.get(queue.num, {})) for queue_id, queue in found.items()}
             return tuple(stats[queue_id] for queue_id in queue_ids)
 
     def check(self) -> tuple[str, ...]:
         """Recount everything that is kept beside what it is derived from.
 
         Returns:
-            What is wrong, a sentence each; nothing where all is well. Cost: linear in all that is stored.
+            What is wrong, a sentence each; nothing if all is well. Cost: linear in all that is stored.
         """
         with self._reading(custom=True) as session:
             return tuple(problems(session))
 
     def close(self) -> None:
         """Close the connections, except a pool of the caller's; a second time does nothing."""
-        self._pool.close()
+        self._connections.close()
 
     def __enter__(self) -> Self:
         return self
@@ -273,7 +274,7 @@ class PostgresRepository:
         self.close()
 
     def _reading(self, *, custom: bool = False) -> Session:
-        return Session(self._pool.reading(custom=custom), self._cache)
+        return Session(self._connections.reading(custom=custom), self._cache)
 
     def _writing(
         self,
@@ -284,17 +285,17 @@ class PostgresRepository:
         custom: bool = False,
         waits: bool = False,
     ) -> Session:
-        begun = self._pool.writing(shared, alone=alone, adding=adding, custom=custom, waits=waits)
+        begun = self._connections.writing(shared, alone=alone, adding=adding, custom=custom, waits=waits)
         return Session(begun, self._cache)
 
     def _num(self, queue_id: str) -> int:
         """Find the number of a queue of any project, which is what it is locked by.
 
         Raises:
-            QueueNotFound: There is none; whether it is live, and of which project, is looked at when it is locked.
+            QueueNotFound: There is no such queue. Whether it is live, and of which project, is looked at when it is locked.
         """
         newest = self._cache.versions.get(queue_id)
         if newest is not None:
-            return newest[0]
+            return newest.num
         with self._reading() as session:
             return session.num(queue_id)

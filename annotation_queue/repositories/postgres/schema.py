@@ -27,11 +27,11 @@ GROUP BY n.oid
 """
 
 
-def prepare(pool: Connections, migrations: Sequence[Iterable[str]] = MIGRATIONS) -> None:
+def prepare(connections: Connections, migrations: Sequence[Iterable[str]] = MIGRATIONS) -> None:
     """Make sure that the schema has our newest version; nothing outside it is touched.
 
     Args:
-        pool: The connections.
+        connections: The connections.
         migrations: What leads from each version to the next; all that a schema lacks run in one transaction.
 
     Raises:
@@ -41,19 +41,19 @@ def prepare(pool: Connections, migrations: Sequence[Iterable[str]] = MIGRATIONS)
         StorageError: The server cannot be reached, or the user may not make what is missing.
     """
     newest = len(migrations)
-    with pool.reading() as cursor:
+    with connections.reading() as cursor:
         (encoding,) = _one(cursor, "SHOW server_encoding")
         if encoding != "UTF8":
             raise StorageError(f"the database is encoded in {encoding}, which cannot hold every text; use one in UTF8")
-        if _our_version(cursor, pool, newest) == newest:
+        if _our_version(cursor, connections, newest) == newest:
             return
-    with pool.migrating() as cursor:
+    with connections.migrating() as cursor:
         # Another process may have been faster while we had no lock.
-        version = _our_version(cursor, pool, newest)
+        version = _our_version(cursor, connections, newest)
         if version == newest:
             return
         if version < 0:
-            cursor.execute(f"CREATE SCHEMA {quoted(pool.schema)}")
+            cursor.execute(f"CREATE SCHEMA {quoted(connections.schema)}")
         if version <= 0:
             cursor.execute("CREATE TABLE annotation_queue_schema (version bigint NOT NULL)")
             cursor.execute("INSERT INTO annotation_queue_schema VALUES (0)")
@@ -63,22 +63,24 @@ def prepare(pool: Connections, migrations: Sequence[Iterable[str]] = MIGRATIONS)
         cursor.execute("UPDATE annotation_queue_schema SET version = %s", (newest,))
 
 
-def _our_version(cursor: psycopg.Cursor[Any], pool: Connections, newest: int) -> int:
+def _our_version(cursor: psycopg.Cursor[Any], connections: Connections, newest: int) -> int:
     """Read the schema version; 0 for a schema that holds nothing yet, -1 for none."""
-    exists, tables, ours = _one(cursor, _TABLES, (pool.schema,))
+    exists, tables, ours = _one(cursor, _TABLES, (connections.schema,))
     if not exists:
         return -1
     if not tables:
         return 0
     if not ours:
         raise StorageCorrupt(
-            f"{pool.name} holds tables of another application; it was left as it is, name another schema"
+            f"{connections.name} holds tables of another application; it was left as it is, name another schema"
         )
     (version,) = _one(cursor, "SELECT version FROM annotation_queue_schema")
     if version > newest:
-        raise SchemaVersionUnknown(pool.name, version, newest)
+        raise SchemaVersionUnknown(connections.name, version, newest)
     if version < 1:
-        raise StorageCorrupt(f"{pool.name} has schema version {version}, which nothing wrote; restore it from a backup")
+        raise StorageCorrupt(
+            f"{connections.name} has schema version {version}, which nothing wrote; restore it from a backup"
+        )
     return int(version)
 
 

@@ -340,7 +340,7 @@ def test_plans_that_were_kept_from_when_the_tables_were_small_are_still_good(
             more = (NewItem(call_id=f"more {number} {n}", payload={"n": n}) for n in range(1_000))
             others.add_items(queue_id, more, added_by="ann")
         assert reads(work) < FEW
-        with repository._pool.reading() as cursor:
+        with repository._connections.reading() as cursor:
             kept = cursor.execute("SELECT count(*) FROM pg_prepared_statements WHERE generic_plans > 1").fetchall()
         assert kept[0][0] >= 5
         assert repository.check() == ()

@@ -67,7 +67,7 @@ def test_killed_processes_complete_every_item_none_twice_and_none_lost(
         return stats.total_items - stats.finished_items
 
     def start(number: int) -> subprocess.Popen[bytes]:
-        arguments = [database.dsn, repository._pool.schema, queue.id, f"ann-{number}", str(log), str(end)]
+        arguments = [database.dsn, repository._connections.schema, queue.id, f"ann-{number}", str(log), str(end)]
         return subprocess.Popen([sys.executable, "-c", WORKER, *arguments])
 
     def prepare() -> None:
@@ -105,7 +105,7 @@ def test_a_claim_in_flight_keeps_only_its_own_item_from_others(
     queues = AnnotationQueues(repository, "project")
     queue = queues.create("queue", created_by="ann")
     first, second = queues.add_items(queue.id, [NewItem(call_id="a"), NewItem(call_id="b")], added_by="ann").added
-    with repository._pool.writing() as cursor:
+    with repository._connections.writing() as cursor:
         cursor.execute("SELECT FROM work ORDER BY priority_down, created_at, id LIMIT 1 FOR UPDATE")
         claim = queues.claim(queue.id, "bob")
     assert isinstance(claim, Claim)
@@ -122,7 +122,7 @@ def test_who_finds_only_items_that_are_locked_looks_again_until_they_are_free(
     queue = queues.create("queue", created_by="ann")
     queues.add_items(queue.id, [NewItem(call_id="a")], added_by="ann")
     with ThreadPoolExecutor(1) as pool:
-        with repository._pool.writing() as cursor:
+        with repository._connections.writing() as cursor:
             cursor.execute("SELECT FROM work FOR UPDATE")
             claiming = pool.submit(queues.claim, queue.id, "bob")
             with pytest.raises(TimeoutError):

@@ -48,8 +48,8 @@ def test_no_call_reads_a_queue_for_each_of_its_items(
 ) -> None:
     repository = make_repository()
     set_up(service(repository, clock, "known"), needed=2)
-    with psycopg.connect(repository._pool._conninfo, autocommit=True) as connection:
-        connection.execute(f"SET search_path TO {repository._pool.schema}")
+    with psycopg.connect(repository._connections._conninfo, autocommit=True) as connection:
+        connection.execute(f"SET search_path TO {repository._connections.schema}")
         connection.execute("VACUUM (ANALYZE) queues, item_ids, calls, items, work, progresses, transitions, counters")
     queues = service(repository, clock, "new")
     scene = set_up(queues, needed=2)
