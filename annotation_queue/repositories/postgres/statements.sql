@@ -3,9 +3,12 @@
 
 -- Columns
 
--- name: item_columns --
+-- name: live_item_columns_without_payload --
 w.num, w.revision, w.id, i.call_id, i.call_started_at, i.call_ended_at, i.call_op_name, i.call_trace_id, i.display_fields,
-    i.added_by, w.state, w.annotator, w.created_at, w.updated_at, w.priority_down, i.payload
+    i.added_by, w.state, w.annotator, w.created_at, w.updated_at, w.priority_down
+
+-- name: live_item_columns --
+@live_item_columns_without_payload@, i.payload
 
 -- Those of a progress; '' instead of the label, unless the label of this annotator, or everybody's, is asked for.
 
@@ -110,7 +113,7 @@ SELECT @found_columns@ @items_by_id@
 -- The same with the items, which stand in the first row of each.
 
 -- name: records_with_items --
-SELECT @found_columns@, @item_columns@
+SELECT @found_columns@, @live_item_columns@
 @items_by_id@
     LEFT JOIN LATERAL (
         SELECT * FROM items AS o WHERE o.queue = q.num AND o.num = w.num AND coalesce(p.place, 1) = 1 OFFSET 0
@@ -120,7 +123,7 @@ SELECT @found_columns@, @item_columns@
 
 -- name: live_items_by_num --
 WITH w AS MATERIALIZED (SELECT * FROM work WHERE queue = :queue AND num = ANY(:nums::bigint[]))
-SELECT @item_columns@
+SELECT @live_item_columns@
 FROM w JOIN items AS i ON i.queue = w.queue AND i.num = w.num
 
 -- Reads the progresses on items of a queue.
@@ -251,7 +254,7 @@ ORDER BY w.priority_down, w.created_at, w.id LIMIT :limit
 -- name: lock_claimable --
 WITH open AS MATERIALIZED (@open_items@ FOR UPDATE OF w SKIP LOCKED),
     expired AS MATERIALIZED (@expired_items@ FOR UPDATE OF w SKIP LOCKED)
-SELECT @queue_version@, @item_columns@, (SELECT set_config('plan_cache_mode', 'force_generic_plan', TRUE))
+SELECT @queue_version@, @live_item_columns@, (SELECT set_config('plan_cache_mode', 'force_generic_plan', TRUE))
 FROM queues AS q LEFT JOIN ((SELECT * FROM open UNION ALL SELECT * FROM expired) AS w
     JOIN items AS i ON i.queue = w.queue AND i.num = w.num) ON w.queue = q.num
 WHERE q.num = :queue

@@ -124,7 +124,7 @@ class QueueRow(NamedTuple):
 
 
 class ItemRow(NamedTuple):
-    """The columns that ``item_columns`` names, in its order. Each storage keeps a text as such, or by a number."""
+    """The columns that ``live_item_columns`` names, in its order. Each storage keeps a text as such, or by a number."""
 
     num: int
     revision: int

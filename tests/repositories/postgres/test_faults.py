@@ -85,7 +85,7 @@ def test_a_connection_lost_before_a_commit_wrote_nothing(
 ) -> None:
     through, repository = proxy()
     with filled(repository) as (queues, queue_id):
-        through.does, through.hears = "hang up", b"WITH locked"
+        through.does, through.hears = "hang up", b"WITH changed"
         with pytest.raises(StorageError) as caught:
             queues.claim(queue_id, "bob")
         assert not isinstance(caught.value, OutcomeUnknown)
@@ -93,7 +93,7 @@ def test_a_connection_lost_before_a_commit_wrote_nothing(
         assert stats.by_state[AnnotationState.UNSTARTED] == 50
 
 
-@pytest.mark.parametrize(("hears", "error"), [(b"WITH locked", StorageError), (_COMMIT, OutcomeUnknown)])
+@pytest.mark.parametrize(("hears", "error"), [(b"WITH changed", StorageError), (_COMMIT, OutcomeUnknown)])
 def test_a_server_that_falls_silent_is_given_up_in_bounded_time(
     proxy: Callable[..., tuple[Proxy, PostgresRepository]],
     monkeypatch: pytest.MonkeyPatch,
