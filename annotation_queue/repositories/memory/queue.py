@@ -283,7 +283,7 @@ class StoredQueue:
                 yield f"what {annotator_id!r} holds is not what their progresses say"
 
     def _check_item(self, stored: StoredItem) -> Iterator[str]:
-        item, history = stored.item, stored.history or []
+        item, history = stored.item, stored.told()
         if stored.key != StoredItem(item).key:
             yield f"item {item.id!r}: its key is not that of its place in queue order"
         if item.project_id != self.queue.project_id:
@@ -300,7 +300,7 @@ class StoredQueue:
         yield from history_problems(
             item.id,
             history,
-            stored.progresses,
+            map(unpacked, stored.progresses),
             created_at=item.created_at,
             updated_at=item.updated_at,
         )

@@ -16,6 +16,7 @@ from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout, TooManyRequest
 
 from annotation_queue.errors import (
     OutcomeUnknown,
+    SchemaVersionUnknown,
     StorageBusy,
     StorageCorrupt,
     StorageError,
@@ -51,6 +52,9 @@ _PLANS: Final = {
     custom: f"SET LOCAL plan_cache_mode = force_{kind}_plan; SET LOCAL enable_seqscan = off"
     for custom, kind in ((False, "generic"), (True, "custom"))
 }
+
+
+_VERSION: Final = "SELECT version FROM annotation_queue_schema"
 
 
 class SilentServer(psycopg.OperationalError):
@@ -149,6 +153,8 @@ class Connections:
         # By process: a fork may catch one that another thread holds.
         self._locks: dict[int, threading.Lock] = {}
         self._closed = False
+        self.version: int | None = None
+        """The schema version that was found when it was opened; whoever writes looks whether it still is the same."""
         # Connections that the caller wants without autocommit, while they are lent.
         self._switched: set[psycopg.Connection[Any]] = set()
         if pool is None:
@@ -164,15 +170,18 @@ class Connections:
         )
         self._idle = f"SET LOCAL idle_in_transaction_session_timeout = {milliseconds}"
 
-    def reading(self, *, custom: bool = False) -> Transaction:
+    def reading(self, *, custom: bool = False, ordered: bool = False) -> Transaction:
         """Lend a connection inside a read transaction: every statement sees the same instant.
 
         Args:
             custom: Whether the best plan of a statement depends on its values and on how much is stored. Else it is planned
                 once for a connection: to plan it takes the server longer than to look up a key.
+            ordered: Whether it reads the beginning of an order that an index has. Of a table that the server has not looked at
+                yet it believes that all of it is sorted as soon.
         """
         begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-        return Transaction(self, f"{begin}; {self._settings}; {self._idle}; {_PLANS[custom]}")
+        sorts = "; SET LOCAL enable_sort = off" if ordered else ""
+        return Transaction(self, f"{begin}; {self._settings}; {self._idle}; {_PLANS[custom]}{sorts}")
 
     def writing(
         self,
@@ -180,6 +189,7 @@ class Connections:
         *,
         alone: int | None = None,
         adding: int | None = None,
+        naming: str | None = None,
         custom: bool = False,
         waits: bool = False,
     ) -> Transaction:
@@ -192,14 +202,18 @@ class Connections:
             shared: Numbers of queues that change only after it.
             alone: Number of a queue that nobody else works on.
             adding: Number of a queue that nobody else adds to.
+            naming: What nobody else looks for, to make it if it is not there.
             custom: As for `reading`.
             waits: Whether the caller's own code runs inside it, which may take any time.
         """
         parts = ["BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", self._settings, _PLANS[custom]]
         parts += [] if waits else [self._idle]
+        # A migration waits for all who have looked, and who looks after it sees what it made.
+        parts += [_VERSION]
         parts += [_SHARED.format(self._space, _lock_key(queue)) for queue in sorted(set(shared))]
         parts += [] if alone is None else [_ALONE.format(self._space, _lock_key(alone))]
         parts += [] if adding is None else [_ALONE.format(self._space | _ADDING, _lock_key(adding))]
+        parts += [] if naming is None else [_ALONE.format(~self._space, crc32(naming.encode()) >> 1)]
         return Transaction(self, "; ".join(parts), writes=True)
 
     def migrating(self) -> Transaction:
@@ -223,12 +237,7 @@ class Connections:
         while True:
             connection: psycopg.Connection[Any] = self._pool.getconn(timeout=max(0.01, deadline - time.monotonic()))
             try:
-                if not connection.autocommit:
-                    connection.autocommit = True
-                    self._switched.add(connection)
-                if isinstance(connection, BoundedConnection):
-                    connection.patience = None if patient else self.timeout + _GRACE_SECONDS
-                connection.execute(begin, prepare=False)
+                self._begin(connection, begin, patient=patient)
             except BaseException as error:
                 broken = connection.broken or connection.closed
                 self.give_back(connection)
@@ -237,6 +246,39 @@ class Connections:
                     raise
             else:
                 return connection
+
+    def _begin(self, connection: psycopg.Connection[Any], begin: str, *, patient: bool) -> None:
+        if not connection.autocommit:
+            connection.autocommit = True
+            self._switched.add(connection)
+        if isinstance(connection, BoundedConnection):
+            connection.patience = None if patient else self.timeout + _GRACE_SECONDS
+        if not self._is_ours:
+            check_encoding(connection, self.name)
+        answers = psycopg.Cursor(connection, row_factory=tuple_row).execute(begin, prepare=False)
+        if _VERSION in begin:
+            self._check_version(answers)
+
+    def _check_version(self, answers: psycopg.Cursor[TupleRow]) -> None:
+        """Look at the schema version that a transaction has found as it began.
+
+        Raises:
+            SchemaVersionUnknown: A newer version of this library has migrated the schema meanwhile.
+            StorageError: The schema was replaced by an older one.
+        """
+        # What sets something answers with no row.
+        while answers.pgresult is not None and not answers.pgresult.ntuples and answers.nextset():
+            pass
+        row = answers.fetchone()
+        found = None if row is None else row[0]
+        if self.version is None or found == self.version:
+            return
+        if found is not None and found > self.version:
+            raise SchemaVersionUnknown(self.name, found, self.version)
+        raise StorageError(
+            f"{self.name} has version {found} and had version {self.version} when it was opened: it was replaced; nothing was "
+            "written, make a new repository"
+        )
 
     def give_back(self, connection: psycopg.Connection[Any]) -> None:
         """Take a connection back, without its transaction if that is still open."""
@@ -295,6 +337,20 @@ class Connections:
                     self._pool.close()
                 # The last: until then every other thread comes here.
                 self._pid = pid
+
+
+def check_encoding(connection: psycopg.Connection[Any], name: str) -> None:
+    """Refuse a connection that cannot carry every text.
+
+    Raises:
+        StorageError: Its client encoding is another one than UTF8.
+    """
+    encoding = (connection.pgconn.parameter_status(b"client_encoding") or b"").decode()
+    if encoding != "UTF8":
+        raise StorageError(
+            f"a connection to {name} has the client encoding {encoding}, which cannot carry every text; nothing was written, "
+            "make the pool with kwargs={'client_encoding': 'utf8'}"
+        )
 
 
 def quoted(name: str) -> str:

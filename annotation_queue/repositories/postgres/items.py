@@ -101,16 +101,12 @@ def remove_items(session: Session, queue: StoredQueue, item_ids: Iterable[str], 
     """Delete items softly; what is deleted is as for `Repository.remove_items`."""
     wanted = {"ids": sorted({*map(key_of, item_ids)}), "queue": queue.num}
     nums = [num for (num,) in session.rows("lock_by_id", wanted)]
-    counts: Counter[tuple[str | None, str]] = Counter()
     for span in spans([1] * len(nums)):
-        for record in session.records_of(queue, session.live_rows(queue, nums[span]).values()).values():
-            counts.subtract(counts_of(standing(record.progresses, queue.queue), record.progresses))
-    session.rows("delete_items", {"queue": queue.num, "nums": integers(nums), "at": to_micros(at)})
-    session.count(queue.num, counts)
+        session.rows("delete_items", {"queue": queue.num, "nums": integers(nums[span]), "at": to_micros(at)})
     return len(nums)
 
 
-def refresh(session: Session, before: StoredQueue, after: AnnotationQueue) -> None:
+def refresh(session: Session, before: StoredQueue, after: StoredQueue) -> None:
     """Derive the standing of every touched item of a queue again, because its policies changed.
 
     Items that nobody holds change together if as many annotators completed and skipped them; the others change in lists.
@@ -121,10 +117,10 @@ def refresh(session: Session, before: StoredQueue, after: AnnotationQueue) -> No
         before: The queue as it was.
         after: The queue as it is stored by now.
     """
-    num, revision, was = before
+    num, was = before.num, before.queue
     counts: Counter[tuple[str | None, str]] = Counter()
     for completed, skipped, n, first, last in session.rows("kinds_without_hold", (num,)):
-        new = refreshed(completed, skipped, was, after)
+        new = refreshed(completed, skipped, was, after.queue)
         if new is not None:
             # However many there are, no statement takes long.
             for start in range(first, last + 1, _UPDATED_AT_ONCE):
@@ -135,9 +131,9 @@ def refresh(session: Session, before: StoredQueue, after: AnnotationQueue) -> No
     for span in spans([1] * len(held)):
         writes = []
         for record in session.records_of(before, session.live_rows(before, held[span]).values()).values():
-            old, current = standing(record.progresses, was), standing(record.progresses, after)
+            old, current = standing(record.progresses, was), standing(record.progresses, after.queue)
             if current != old:
-                now = cast("Revision", record.revision)._replace(queue_revision=revision + 1)
+                now = cast("Revision", record.revision)._replace(queue_revision=after.revision)
                 writes.append((attrs.evolve(record, revision=now), Change((), (), old, current, record.updated_at)))
         if writes:
             session.store(writes)

@@ -59,7 +59,7 @@ class Selection:
         """Read the page."""
         query, queue = self._query, self._queue[2]
         after = query.after(queue)
-        conditions = self._conditions(self._plan.table)
+        conditions = self.conditions(self._plan.table)
         nums = self._nums(conditions, after)
         items = self._items(nums)
         if query.include_position:
@@ -71,7 +71,7 @@ class Selection:
             ] + items[shown:]
         return query.page(queue, items, self._total(conditions) if query.include_total else None)
 
-    def _conditions(self, table: str) -> list[Fragment]:
+    def conditions(self, table: str) -> list[Fragment]:
         """Write which items are wanted."""
         chosen = self._query.filter
         conditions: list[Fragment] = []

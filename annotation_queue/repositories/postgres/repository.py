@@ -6,21 +6,25 @@ import random
 import time
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Self, cast
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast
+
+from psycopg_pool import ConnectionPool
 
 from annotation_queue.counters import stats_of
-from annotation_queue.errors import Conflict, StorageBusy, StorageError
+from annotation_queue.errors import Conflict, QueueNotFound, StorageBusy, StorageError
+from annotation_queue.items import copy_queue
 from annotation_queue.query import search_text
 from annotation_queue.repositories.postgres import claims as postgres_claims
+from annotation_queue.repositories.postgres import log
 from annotation_queue.repositories.postgres.cache import Cache
 from annotation_queue.repositories.postgres.check import problems
 from annotation_queue.repositories.postgres.connections import Connections
 from annotation_queue.repositories.postgres.items import add_items, refresh, remove_items
 from annotation_queue.repositories.postgres.queries import query_items
 from annotation_queue.repositories.postgres.schema import prepare
-from annotation_queue.repositories.postgres.session import Session
+from annotation_queue.repositories.postgres.session import Renumbered, Session
 from annotation_queue.repositories.sql.chunks import CHUNK, add_each_call
-from annotation_queue.repositories.sql.rows import StoredQueue, history_of, page_of, queue_of, queue_values
+from annotation_queue.repositories.sql.rows import StoredQueue, history_of, page_of, queue_of
 from annotation_queue.values import check_text, refuse
 
 if TYPE_CHECKING:
@@ -28,14 +32,15 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
     from types import TracebackType
 
-    from psycopg_pool import ConnectionPool
-
+    from annotation_queue.changes import ChangePage, Settlement
     from annotation_queue.items import AddedItems, AnnotationQueue, Claim, NewItem, QueueItem, QueueStats, Unavailable
+    from annotation_queue.labels import LabelPage, LabelQuery
     from annotation_queue.query import ItemPage, ItemQuery, QueuePage, QueueQuery
     from annotation_queue.records import Change, ItemRecord
     from annotation_queue.repositories.postgres.cache import Revision
     from annotation_queue.states import Transition
 
+_Answer = TypeVar("_Answer")
 _LONGEST_SCHEMA: Final = 63
 _LONGEST_TIMEOUT: Final = 1_000_000
 _MANY: Final = CHUNK
@@ -67,7 +72,7 @@ class PostgresRepository:
         StorageCorrupt: The schema holds another application's tables; it is left as it is.
         SchemaVersionUnknown: It was written by a newer version of this library; it is left as it is.
         StorageBusy: No connection was to be had in time.
-        StorageError: The server refused what is needed.
+        StorageError: The server refused what is needed, or the pool's connections cannot carry every text.
     """
 
     def __init__(
@@ -87,6 +92,8 @@ class PostgresRepository:
             raise refuse("max_connections", max_connections, "an int of at least 1")
         if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout <= _LONGEST_TIMEOUT:
             raise refuse("timeout", timeout, f"a number of seconds, above 0 and at most {_LONGEST_TIMEOUT:,}")
+        if pool is not None and not isinstance(pool, ConnectionPool):
+            raise refuse("pool", pool, "a psycopg_pool.ConnectionPool or None")
         self._connections = Connections(
             conninfo,
             schema,
@@ -105,13 +112,21 @@ class PostgresRepository:
     def add_queue(self, queue: AnnotationQueue) -> None:
         """See `Repository.add_queue`. Cost: constant."""
         with self._writing() as session:
-            if session.row("add_queue", queue_values(queue)) is None:
-                raise Conflict(f"the queue id {queue.id!r} is taken")
+            session.add_queue(queue)
+
+    def get_or_create_queue(self, queue: AnnotationQueue) -> AnnotationQueue:
+        """See `Repository.get_or_create_queue`. Cost: constant. Who wants a queue of the same name waits."""
+        with self._writing(naming=f"{queue.project_id} {queue.name}") as session:
+            found = session.row("oldest_of_name", {"project_id": queue.project_id, "name": queue.name})
+            if found is not None:
+                return queue_of(found)
+            session.add_queue(queue)
+        return copy_queue(queue)
 
     def get_queue(self, project_id: str, queue_id: str) -> AnnotationQueue:
         """See `Repository.get_queue`. Cost: constant."""
         with self._reading() as session:
-            return session.queue(project_id, queue_id).queue
+            return copy_queue(session.queue(project_id, queue_id).queue)
 
     def query_queues(self, project_id: str, query: QueueQuery) -> QueuePage:
         """See `Repository.query_queues`. Cost: linear in the project's queues."""
@@ -125,13 +140,17 @@ class PostgresRepository:
 
         It waits for the changes of the queue's items that are under way, and these then wait for it.
         """
-        with self._writing(alone=self._num(before.id), custom=True) as session:
-            num, revision, stored = session.queue(before.project_id, before.id)
-            if stored != before:
-                raise Conflict(f"queue {before.id!r} changed meanwhile")
-            session.rows("replace_queue", {**queue_values(after), "num": num})
-            if before.policies != after.policies:
-                refresh(session, StoredQueue(num, revision, before), after)
+
+        def replace(num: int) -> None:
+            with self._writing(alone=num, custom=True) as session:
+                stored = session.locked_queue(num, before.project_id, before.id)
+                if stored.queue != before:
+                    raise Conflict(f"queue {before.id!r} changed meanwhile")
+                revision = session.change_queue(num, after)
+                if before.policies != after.policies:
+                    refresh(session, stored, StoredQueue(num, revision, after))
+
+        self._with_num(before.id, replace)
 
     def add_items(
         self,
@@ -145,11 +164,13 @@ class PostgresRepository:
         The iterable is read before the queue is locked. Who adds to the same queue meanwhile waits; claims do not.
         """
         self.get_queue(project_id, queue_id)
-        num = self._num(queue_id)
 
         def add(new: Sequence[NewItem]) -> list[QueueItem]:
-            with self._writing([num], adding=num, waits=True) as session:
-                return add_items(session, session.queue(project_id, queue_id), new, make)
+            def add_by(num: int) -> list[QueueItem]:
+                with self._writing([num], adding=num, waits=True) as session:
+                    return add_items(session, session.locked_queue(num, project_id, queue_id), new, make)
+
+            return self._with_num(queue_id, add_by)
 
         added = add_each_call(items, add)
         if len(added.added) >= _MANY:
@@ -198,8 +219,12 @@ class PostgresRepository:
     def remove_items(self, project_id: str, queue_id: str, item_ids: Iterable[str], at: datetime) -> int:
         """See `Repository.remove_items`. Cost: linear in the ids."""
         wanted = list(item_ids)
-        with self._writing([self._num(queue_id)], custom=True) as session:
-            return remove_items(session, session.queue(project_id, queue_id), wanted, at)
+
+        def remove(num: int) -> int:
+            with self._writing([num], custom=True) as session:
+                return remove_items(session, session.locked_queue(num, project_id, queue_id), wanted, at)
+
+        return self._with_num(queue_id, remove)
 
     def claim(
         self,
@@ -217,14 +242,17 @@ class PostgresRepository:
         queue order. Only if nothing but such items is left, it looks again until they are claimed or free. How many
         there can be at once is limited as for `save`. Otherwise as for `SQLiteRepository.claim`.
         """
-        num = self._num(queue_id)
+
+        def grant(num: int) -> tuple[Claim, ...]:
+            with self._writing([num], custom=True) as session:
+                return postgres_claims.claim(
+                    session, num, project_id, queue_id, annotator_id, limit=limit, at=at, lease=lease
+                )
+
         deadline = time.monotonic() + self._connections.timeout
         wait = _SHORTEST_WAIT
         while True:
-            with self._writing([num], custom=True) as session:
-                claims = postgres_claims.claim(
-                    session, project_id, queue_id, annotator_id, limit=limit, at=at, lease=lease
-                )
+            claims = self._with_num(queue_id, grant)
             if claims:
                 return claims
             with self._reading(custom=True) as session:
@@ -241,8 +269,36 @@ class PostgresRepository:
         """See `Repository.history`. Cost: linear in the history."""
         with self._reading() as session:
             found = cast("Revision", session.record(project_id, item_id, None).revision)
-            rows = session.rows("transitions", (found.queue, found.num))
+            rows = session.rows("history", (found.queue, found.num))
             return history_of(item_id, rows, partial(session.text, found.queue))
+
+    def holds(self, project_id: str, queue_id: str, annotator_id: str) -> tuple[Claim, ...]:
+        """See `Repository.holds`. Cost: linear in the holds."""
+        with self._reading(custom=True) as session:
+            return postgres_claims.holds(session, session.queue(project_id, queue_id), annotator_id)
+
+    def labels(self, project_id: str, queue_id: str, query: LabelQuery) -> LabelPage:
+        """See `Repository.labels`. Cost: that of the page, plus what is passed over in the log before it is full.
+
+        What is passed over are entries of progresses that changed again, or that the query does not want; a page of one
+        annotator's completed and skipped progresses passes over those of nobody else. If the filter names an item, a call or a
+        trace, it is linear in the progresses on these items instead.
+        """
+        with self._reading(custom=True, ordered=True) as session:
+            return log.labels(session, session.queue(project_id, queue_id), query)
+
+    def changes(self, project_id: str, queue_id: str, after: str | None, limit: int) -> ChangePage:
+        """See `Repository.changes`. Cost: that of the page.
+
+        Nothing is shown that is younger than the oldest transaction under way on the server, in any of its databases.
+        """
+        with self._reading(custom=True, ordered=True) as session:
+            return log.changes(session, session.queue(project_id, queue_id), after, limit)
+
+    def settled_since(self, project_id: str, queue_id: str, since: datetime) -> tuple[Settlement, ...]:
+        """See `Repository.settled_since`. Cost: linear in what is found."""
+        with self._reading(custom=True) as session:
+            return log.settled_since(session, session.queue(project_id, queue_id), since)
 
     def stats(self, project_id: str, queue_ids: Sequence[str]) -> tuple[QueueStats, ...]:
         """See `Repository.stats`. Cost: linear in the queues' annotators."""
@@ -273,8 +329,8 @@ class PostgresRepository:
     ) -> None:
         self.close()
 
-    def _reading(self, *, custom: bool = False) -> Session:
-        return Session(self._connections.reading(custom=custom), self._cache)
+    def _reading(self, *, custom: bool = False, ordered: bool = False) -> Session:
+        return Session(self._connections.reading(custom=custom, ordered=ordered), self._cache)
 
     def _writing(
         self,
@@ -282,11 +338,27 @@ class PostgresRepository:
         *,
         alone: int | None = None,
         adding: int | None = None,
+        naming: str | None = None,
         custom: bool = False,
         waits: bool = False,
     ) -> Session:
-        begun = self._connections.writing(shared, alone=alone, adding=adding, custom=custom, waits=waits)
+        begun = self._connections.writing(shared, alone=alone, adding=adding, naming=naming, custom=custom, waits=waits)
         return Session(begun, self._cache)
+
+    def _with_num(self, queue_id: str, call: Callable[[int], _Answer]) -> _Answer:
+        """Call something with the number of a queue; again if the number that is remembered is not the queue's any more.
+
+        Raises:
+            QueueNotFound: There is no such queue.
+        """
+        try:
+            return call(self._num(queue_id))
+        except Renumbered:
+            self._cache.forget(queue_id)
+        try:
+            return call(self._num(queue_id))
+        except Renumbered:
+            raise QueueNotFound(queue_id) from None
 
     def _num(self, queue_id: str) -> int:
         """Find the number of a queue of any project, which is what it is locked by.

@@ -36,12 +36,15 @@ class StandingRow(NamedTuple):
     queue_revision: int
     num: int
     revision: int
+    id: str
     state: int
     annotator: str | None
     completed: int
     skipped: int
     claimable_at: int | None
     updated_at: int
+    told: int
+    """How many entries the log gets."""
 
 
 class ItemKey(NamedTuple):
@@ -51,13 +54,21 @@ class ItemKey(NamedTuple):
     item: int
 
 
-class StepKey(NamedTuple):
-    """The item that a transition belongs to, and the place of the transition in the item's history."""
+class EntryKey(NamedTuple):
+    """Where an entry of the log stands: in the history of its item, and among those of its transaction."""
 
     queue: int
     item: int
-    revision: int
     step: int
+    seq: int
+
+
+class LabelKey(NamedTuple):
+    """The progress that a label belongs to."""
+
+    queue: int
+    item: int
+    annotator: str
 
 
 class CounterRow(NamedTuple):
@@ -82,6 +93,14 @@ class LongTextRow(NamedTuple):
     text: str
 
 
+class HeldRow(NamedTuple):
+    """What an annotator holds: an item by its number, with the claim."""
+
+    num: int
+    token: int
+    lease_expires_at: int
+
+
 class FoundRow(NamedTuple):
     """What is read of an item beside a progress on it: the columns of ``found_columns`` between version and progress.
 
@@ -89,6 +108,7 @@ class FoundRow(NamedTuple):
         key: The key of the id that was asked for.
         num: The item's number; None if there is no such live item.
         revision: The item's revision.
+        steps: How many transitions the item's history has.
         updated_at: The item's ``updated_at``.
         place: Counts the progresses on it from 1 on; None if there are none.
     """
@@ -96,6 +116,7 @@ class FoundRow(NamedTuple):
     key: str
     num: int | None
     revision: int
+    steps: int
     updated_at: int
     place: int | None
 
@@ -105,7 +126,8 @@ class RowSet:
     """Rows that a statement takes as an array for each column.
 
     Args:
-        name: What its parameters begin with, and what a statement calls it: ``{name}``.
+        name: What a statement calls it: ``{name}``. Its parameters begin with the first letter: the driver remembers only of
+            statements of at most 4,096 characters how they are to be sent.
         kinds: Whose fields, one kind after the other, are its columns.
     """
 
@@ -118,7 +140,7 @@ class RowSet:
     def _list_parameters(self) -> tuple[tuple[tuple[str, bool], ...], ...]:
         # What may be text is text here.
         return tuple(
-            tuple((f"{self.name}_{field}", "str" in str(kind)) for field, kind in each.__annotations__.items())
+            tuple((f"{self.name[0]}_{field}", "str" in str(kind)) for field, kind in each.__annotations__.items())
             for each in self.kinds
         )
 
@@ -126,8 +148,8 @@ class RowSet:
     def text(self) -> str:
         """What a statement reads the rows from: a table with these columns."""
         parameters = [each for of_kind in self._parameters for each in of_kind]
-        arrays = ", ".join(f":{name}::{'text' if is_text else 'bigint'}[]" for name, is_text in parameters)
-        columns = ", ".join(name.removeprefix(f"{self.name}_") for name, _ in parameters)
+        arrays = ",".join(f":{name}::{'text' if is_text else 'int8'}[]" for name, is_text in parameters)
+        columns = ",".join(name.removeprefix(f"{self.name[0]}_") for name, _ in parameters)
         return f"unnest({arrays}) AS t({columns})"
 
     def values(self, *parts: Sequence[tuple[Any, ...]]) -> dict[str, object]:
@@ -158,8 +180,9 @@ def split(row: Sequence[Any], *kinds: Any) -> Iterator[Any]:  # noqa: ANN401 - c
 ITEMS: Final = RowSet("items", (NewItemRow,))
 STANDINGS: Final = RowSet("standings", (StandingRow,))
 PROGRESSES: Final = RowSet("progresses", (ItemKey, ProgressRow))
-TRANSITIONS: Final = RowSet("transitions", (StepKey, TransitionRow))
+ENTRIES: Final = RowSet("entries", (EntryKey, TransitionRow))
+LABEL_KEYS: Final = RowSet("label_keys", (LabelKey,))
 COUNTS: Final = RowSet("counts", (CounterRow,))
 LONG_TEXTS: Final = RowSet("long_texts", (LongTextRow,))
-ROW_SETS: Final = (ITEMS, STANDINGS, PROGRESSES, TRANSITIONS, COUNTS, LONG_TEXTS)
+ROW_SETS: Final = (ITEMS, STANDINGS, PROGRESSES, ENTRIES, LABEL_KEYS, COUNTS, LONG_TEXTS)
 """All that statements take."""

@@ -19,6 +19,13 @@ MIGRATIONS: Final = load_migrations("postgres")
 """For each version the statements that lead to it."""
 SCHEMA_VERSION: Final = len(MIGRATIONS)
 """The newest schema version, the one that this library reads and writes."""
+_MAY_ASK: Final = "SELECT has_function_privilege('pg_control_system()', 'EXECUTE') AND NOT pg_is_in_recovery()"
+_HERE: Final = (
+    "SELECT system_identifier::text || ' ' || left(pg_walfile_name(pg_current_wal_lsn()), 8) FROM pg_control_system()"
+)
+"""Which cluster this is, and on which timeline it is."""
+_ERA: Final = 1 << 48
+"""How far eras are apart: no cluster has had as many transactions."""
 _TABLES: Final = """
 SELECT n.oid IS NOT NULL, count(c.oid), count(c.oid) FILTER (WHERE c.relname = 'annotation_queue_schema')
 FROM (SELECT %s AS name) AS wanted LEFT JOIN pg_namespace AS n ON n.nspname = wanted.name
@@ -45,13 +52,18 @@ def prepare(connections: Connections, migrations: Sequence[Iterable[str]] = MIGR
         (encoding,) = _one(cursor, "SHOW server_encoding")
         if encoding != "UTF8":
             raise StorageError(f"the database is encoded in {encoding}, which cannot hold every text; use one in UTF8")
-        if _our_version(cursor, connections, newest) == newest:
+        if _our_version(cursor, connections, newest) == newest and _is_known_here(cursor):
+            connections.version = newest
             return
     with connections.migrating() as cursor:
         # Another process may have been faster while we had no lock.
         version = _our_version(cursor, connections, newest)
-        if version == newest:
+        if version == newest and _is_known_here(cursor):
+            connections.version = newest
             return
+        if version > 0:
+            # Whoever writes has looked at it, and is waited for.
+            cursor.execute("LOCK TABLE annotation_queue_schema IN ACCESS EXCLUSIVE MODE")
         if version < 0:
             cursor.execute(f"CREATE SCHEMA {quoted(connections.schema)}")
         if version <= 0:
@@ -61,6 +73,22 @@ def prepare(connections: Connections, migrations: Sequence[Iterable[str]] = MIGR
             for statement in statements:
                 cursor.execute(statement)
         cursor.execute("UPDATE annotation_queue_schema SET version = %s", (newest,))
+        if not _is_known_here(cursor):
+            (here,) = _one(cursor, _HERE)
+            cursor.execute(
+                "UPDATE annotation_queue_schema SET era = era + CASE WHEN cluster IS NULL THEN 0 ELSE %s END, cluster = %s",
+                (_ERA, here),
+            )
+    connections.version = newest
+
+
+def _is_known_here(cursor: psycopg.Cursor[Any]) -> bool:
+    """Tell whether the schema was opened before in this cluster, on this timeline; True if that cannot be told."""
+    # Version 1 did not keep it.
+    kept = "SELECT to_jsonb(s) ? 'cluster', to_jsonb(s) ->> 'cluster' FROM annotation_queue_schema AS s"
+    keeps, known = _one(cursor, kept)
+    (may_ask,) = _one(cursor, _MAY_ASK)
+    return not (keeps and may_ask) or _one(cursor, _HERE) == (known,)
 
 
 def _our_version(cursor: psycopg.Cursor[Any], connections: Connections, newest: int) -> int:

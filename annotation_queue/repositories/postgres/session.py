@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, cast
@@ -16,16 +17,16 @@ from annotation_queue.records import make_record
 from annotation_queue.repositories.postgres.cache import Revision, Version
 from annotation_queue.repositories.postgres.rows import (
     COUNTS,
+    ENTRIES,
     LONG_TEXTS,
     PROGRESSES,
     STANDINGS,
-    TRANSITIONS,
     CounterRow,
+    EntryKey,
     FoundRow,
     ItemKey,
     LongTextRow,
     StandingRow,
-    StepKey,
     integers,
     split,
 )
@@ -43,6 +44,7 @@ from annotation_queue.repositories.sql.rows import (
     progress_row,
     progresses_of,
     queue_of,
+    queue_values,
     transition_row,
 )
 from annotation_queue.values import from_micros, to_micros
@@ -54,14 +56,15 @@ if TYPE_CHECKING:
     from psycopg import Cursor
     from psycopg.rows import TupleRow
 
-    from annotation_queue.items import QueueItem
+    from annotation_queue.items import AnnotationQueue, QueueItem
     from annotation_queue.records import Change, ItemRecord
     from annotation_queue.repositories.postgres.cache import Cache
     from annotation_queue.repositories.postgres.connections import Transaction
     from annotation_queue.repositories.sql.rows import TransitionRow
 
 OPENINGS: Final = "openings"
-"""Counts how often items became open or work was reopened, beside what `counters.counts_of` counts."""
+"""Grows whenever items become open or work is reopened, beside what `counters.counts_of` counts. By how much is drawn by
+lot: in a schema that was restored to an earlier time it comes to another sum than before."""
 
 _COUNTED: Final = (*KIND_NAMES, OPENINGS)
 
@@ -70,6 +73,10 @@ Counts: TypeAlias = "Mapping[tuple[str | None, str], int]"
 Values: TypeAlias = "Sequence[object] | Mapping[str, object]"
 """What a statement's placeholders stand for, by place or by name."""
 LiveQueue: TypeAlias = StoredQueue
+
+
+class Renumbered(Exception):
+    """A queue has another number than the one that is remembered: the schema was restored to an earlier time meanwhile."""
 
 
 class Session:
@@ -84,6 +91,7 @@ class Session:
         self.cache = cache
         self._transaction = transaction
         self._texts: dict[tuple[int, str], str] = {}
+        self._told = 0
         self._cursor: Cursor[TupleRow]
 
     def __enter__(self) -> Self:
@@ -152,9 +160,32 @@ class Session:
         """
         stored = None if version is None else self._queue_of(version)
         queue = None if stored is None else stored.queue
-        if queue is None or (queue.id, queue.project_id) != (queue_id, project_id) or queue.deleted_at:
+        if queue is None or (queue.id, queue.project_id) != (queue_id, project_id) or queue.deleted_at is not None:
             raise QueueNotFound(queue_id)
         return cast("StoredQueue", stored)
+
+    def locked_version(self, version: Version | None, project_id: str, queue_id: str) -> StoredQueue:
+        """Give the queue of a version that was found by a number that is remembered; None if no queue has that number.
+
+        Raises:
+            QueueNotFound: It is no live queue of the project.
+            Renumbered: The queue has another number by now, or there is none of that id.
+        """
+        if version is None or self._queue_of(version).queue.id != queue_id:
+            raise Renumbered(queue_id)
+        return self.live_queue(version, project_id, queue_id)
+
+    def locked_queue(self, num: int, project_id: str, queue_id: str) -> StoredQueue:
+        """Read a live queue of a project that was locked by a number that is remembered.
+
+        Raises:
+            QueueNotFound: The project has no such live queue.
+            Renumbered: The queue has another number by now.
+        """
+        queue = self.queue(project_id, queue_id)
+        if queue.num != num:
+            raise Renumbered(queue_id)
+        return queue
 
     def num(self, queue_id: str) -> int:
         """Find the number of a queue of any project.
@@ -171,12 +202,27 @@ class Session:
         row = self.row("queue_by_id", (queue_id,))
         return None if row is None else Version(*row)
 
+    def add_queue(self, queue: AnnotationQueue) -> None:
+        """Store a new queue.
+
+        Raises:
+            Conflict: The id is taken.
+        """
+        if self.row("store_queue", {**queue_values(queue), "revision": _new_revision()}) is None:
+            raise Conflict(f"the queue id {queue.id!r} is taken")
+
+    def change_queue(self, num: int, queue: AnnotationQueue) -> int:
+        """Store a queue in place of its earlier version, and give its new revision."""
+        revision = _new_revision()
+        self.rows("change_queue", {**queue_values(queue), "num": num, "revision": revision})
+        return revision
+
     def _queue_of(self, version: Version) -> StoredQueue:
         queue = self.cache.queues.get(version)
         if queue is None:
             (columns,) = self.rows("queue_by_num", (version.num,))
             queue = queue_of(columns)
-            self.cache.keep(version, queue)
+            self.cache.keep(version, queue, size=sum(len(column) for column in columns if isinstance(column, str)))
         return StoredQueue(version.num, version.revision, queue)
 
     def records(
@@ -243,11 +289,12 @@ class Session:
     ) -> ItemRecord:
         told = progresses_of(item_id, progresses, partial(self.text, queue.num))
         rests_on = Revision(queue.num, queue.revision, cast("int", item.num), item.revision)
-        return make_record(item_id, queue.queue, from_micros(item.updated_at), told, rests_on)
+        return make_record(item_id, queue.queue, from_micros(item.updated_at), told, rests_on, steps=item.steps)
 
-    def live_rows(self, queue: StoredQueue, nums: Iterable[int]) -> dict[int, ItemRow]:
-        """Read live items by their numbers, in no order."""
-        rows = self.rows("live_items_by_num", {"queue": queue.num, "nums": integers(nums)})
+    def live_rows(self, queue: StoredQueue, nums: Iterable[int], *, with_payload: bool = True) -> dict[int, ItemRow]:
+        """Read live items by their numbers, in no order; without their payloads if these are not wanted."""
+        statement = "live_items_by_num" if with_payload else "live_items_by_num_without_payload"
+        rows = self.rows(statement, {"queue": queue.num, "nums": integers(nums)})
         return {row.num: row for row in map(ItemRow._make, rows)}
 
     def records_of(
@@ -282,13 +329,16 @@ class Session:
         standings: list[StandingRow] = []
         progress_keys: list[ItemKey] = []
         progresses: list[ProgressRow] = []
-        step_keys: list[StepKey] = []
-        transitions: list[TransitionRow] = []
+        entry_keys: list[EntryKey] = []
+        entries: list[TransitionRow] = []
         counts: Counter[tuple[int, str, str]] = Counter()
         self.long_keys(
-            (cast("Revision", record.revision).queue, each.annotator_id)
+            (cast("Revision", record.revision).queue, who)
             for record, change in writes
-            for each in change.progresses
+            for who in (
+                *(each.annotator_id for each in change.progresses),
+                *(each.actor_id for each in change.transitions if each.actor_id is not None),
+            )
         )
         for record, change in writes:
             rests_on = cast("Revision", record.revision)
@@ -296,25 +346,30 @@ class Session:
             standings.append(
                 StandingRow(
                     *rests_on,
+                    id=key_of(record.item_id),
                     state=RANKS[after.state],
                     annotator=None if after.annotator_id is None else key_of(after.annotator_id),
                     completed=after.completed,
                     skipped=after.skipped,
                     claimable_at=micros_or_none(after.claimable_at),
                     updated_at=to_micros(change.updated_at),
+                    told=len(change.transitions),
                 )
             )
             progress_keys += [ItemKey(queue, num)] * len(change.progresses)
             progresses += [progress_row(each, key_of(each.annotator_id)) for each in change.progresses]
-            step_keys += [StepKey(queue, num, rests_on.revision + 1, step) for step in range(len(change.transitions))]
-            transitions += [transition_row(each, key_of(each.annotator_id)) for each in change.transitions]
+            for step, each_step in enumerate(change.transitions, record.steps + 1):
+                self._told += 1
+                entry_keys.append(EntryKey(queue, num, step, self._told))
+                actor = None if each_step.actor_id is None else key_of(each_step.actor_id)
+                entries.append(transition_row(each_step, key_of(each_step.annotator_id), actor))
             for (annotator_id, kind), n in changes(record, change).items():
                 counts[queue, key_of(annotator_id or ""), kind] += n
-            counts[queue, "", OPENINGS] += change.opens
+            counts[queue, "", OPENINGS] += _drawn() if change.opens else 0
         values = {
             **STANDINGS.values(standings),
             **PROGRESSES.values(progress_keys, progresses),
-            **TRANSITIONS.values(step_keys, transitions),
+            **ENTRIES.values(entry_keys, entries),
             **COUNTS.values(_counter_rows(counts)),
             "n": len(standings),
         }
@@ -324,7 +379,7 @@ class Session:
     def count(self, queue: int, counts: Counts, *, opened: bool = False) -> None:
         """Add to the counters of a queue; the last that a transaction writes."""
         summed = Counter({(queue, key_of(annotator_id or ""), kind): n for (annotator_id, kind), n in counts.items()})
-        summed[queue, "", OPENINGS] += opened
+        summed[queue, "", OPENINGS] += _drawn() if opened else 0
         self.rows("count", COUNTS.values(_counter_rows(summed)))
 
     def counts(self, queues: Iterable[int]) -> dict[int, dict[tuple[str | None, str], int]]:
@@ -339,6 +394,14 @@ class Session:
 
 def _fields_of(text: str) -> tuple[str, ...]:
     return tuple(json.loads(text))
+
+
+def _new_revision() -> int:
+    return random.getrandbits(62)
+
+
+def _drawn() -> int:
+    return random.getrandbits(32) + 1
 
 
 def _labels(labels_of: Collection[str] | None) -> dict[str, object]:

@@ -4,23 +4,30 @@
 -- Columns
 
 -- name: live_item_columns_without_payload --
-w.num, w.revision, w.id, i.call_id, i.call_started_at, i.call_ended_at, i.call_op_name, i.call_trace_id, i.display_fields,
+w.num, w.revision, w.steps, w.id, i.call_id, i.call_started_at, i.call_ended_at, i.call_op_name, i.call_trace_id, i.display_fields,
     i.added_by, w.state, w.annotator, w.created_at, w.updated_at, w.priority_down
 
 -- name: live_item_columns --
 @live_item_columns_without_payload@, i.payload
 
--- Those of a progress; '' instead of the label, unless the label of this annotator, or everybody's, is asked for.
+-- The label of a progress, which stands in the log if the progress is completed, or the draft.
+
+-- name: label --
+CASE p.state WHEN 2
+    THEN (SELECT l.annotation FROM log AS l WHERE l.queue = p.queue AND l.item = p.item AND l.step = p.step)
+    ELSE p.annotation END
+
+-- The columns of a progress, with '' instead of the label unless the label of this annotator, or everybody's, is asked for.
 
 -- name: seen_progress_columns --
 p.annotator, p.state, p.token, p.lease_expires_at,
-    CASE WHEN :all_labels OR p.annotator = ANY(:labels_of::text[]) THEN p.annotation ELSE '' END,
-    p.reason, p.created_at, p.updated_at
+    CASE WHEN :all_labels OR p.annotator = ANY(:labels_of::text[]) THEN @label@ ELSE '' END,
+    p.reason, p.created_at, p.updated_at, p.started_at, p.step
 
 -- What tells apart how a queue was at different times; its other columns are kept by the reader.
 
 -- name: queue_version --
-q.num, q.revision, q.updated_at
+q.num, q.revision
 
 -- Queues
 
@@ -28,6 +35,31 @@ q.num, q.revision, q.updated_at
 
 -- name: queue_by_id --
 SELECT @queue_version@ FROM queues AS q WHERE q.id = ?
+
+-- Stores a new queue; gives nothing if the id is taken.
+
+-- name: store_queue --
+INSERT INTO queues (id, project_id, name, search_name, description, scorer_refs, annotations_per_item, skip_policy, lease,
+    label_schema, created_at, created_by, updated_at, deleted_at, revision)
+VALUES (:id, :project_id, :name, :search_name, :description, :scorer_refs, :annotations_per_item, :skip_policy, :lease,
+    :label_schema, :created_at, :created_by, :updated_at, :deleted_at, :revision)
+ON CONFLICT DO NOTHING RETURNING num
+
+-- Changes a queue; its id, project and creation stay.
+
+-- name: change_queue --
+UPDATE queues SET name = :name, search_name = :search_name, description = :description, scorer_refs = :scorer_refs,
+    annotations_per_item = :annotations_per_item, skip_policy = :skip_policy, lease = :lease, label_schema = :label_schema,
+    updated_at = :updated_at, deleted_at = :deleted_at, revision = :revision
+WHERE num = :num
+
+-- Finds the oldest live queue of a name. An index holds the first 160 characters of a text.
+
+-- name: oldest_of_name --
+SELECT @queue_columns@ FROM queues
+WHERE left(project_id, 160) = left(:project_id, 160) AND left(name, 160) = left(:name, 160)
+    AND project_id = :project_id AND name = :name AND deleted_at IS NULL
+ORDER BY created_at, id LIMIT 1
 
 -- Lists the live queues of a project whose names match.
 
@@ -103,7 +135,7 @@ FROM unnest(:ids::text[]) AS t(id)
     ) AS p ON TRUE
 
 -- name: found_columns --
-@queue_version@, t.id, w.num, w.revision, w.updated_at, p.place, @seen_progress_columns@
+@queue_version@, t.id, w.num, w.revision, w.steps, w.updated_at, p.place, @seen_progress_columns@
 
 -- Reads what decisions about items rest on.
 
@@ -126,11 +158,27 @@ WITH w AS MATERIALIZED (SELECT * FROM work WHERE queue = :queue AND num = ANY(:n
 SELECT @live_item_columns@
 FROM w JOIN items AS i ON i.queue = w.queue AND i.num = w.num
 
+-- name: live_items_by_num_without_payload --
+WITH w AS MATERIALIZED (SELECT * FROM work WHERE queue = :queue AND num = ANY(:nums::bigint[]))
+SELECT @live_item_columns_without_payload@, NULL::text
+FROM w JOIN items AS i ON i.queue = w.queue AND i.num = w.num
+
+-- Reads how many bytes the payloads of items have. The server knows the size of a text without reading it.
+
+-- name: payload_sizes --
+SELECT i.num, coalesce(octet_length(i.payload), 0) FROM items AS i WHERE i.queue = ? AND i.num = ANY(?::bigint[])
+
 -- Reads the progresses on items of a queue.
 
 -- name: progresses_by_num --
 SELECT p.item, @seen_progress_columns@
 FROM progresses AS p WHERE p.queue = :queue AND p.item = ANY(:nums::bigint[])
+
+-- Reads progresses on items of queues.
+
+-- name: progresses_by_key --
+SELECT p.item, @seen_progress_columns@
+FROM {label_keys} JOIN progresses AS p ON p.queue = t.queue AND p.item = t.item AND p.annotator = t.annotator
 
 -- Reads in which states an annotator's progresses on items are.
 
@@ -143,15 +191,13 @@ SELECT p.item, p.state FROM progresses AS p WHERE p.queue = ? AND p.annotator = 
 WITH k AS MATERIALIZED (SELECT queue, num FROM item_ids WHERE id = ANY(:ids::text[]) AND queue = :queue)
 SELECT w.num FROM k JOIN work AS w ON w.queue = k.queue AND w.num = k.num ORDER BY w.num FOR UPDATE OF w
 
--- Deletes items softly.
+-- The number of this transaction in the log; the second one is NULL in a transaction that has changed and locked nothing.
 
--- name: delete_items --
-WITH gone AS (
-    DELETE FROM work WHERE queue = :queue AND num = ANY(:nums::bigint[])
-), deleted AS (
-    UPDATE items SET deleted_at = :at WHERE queue = :queue AND num = ANY(:nums::bigint[]) RETURNING queue, call_id
-)
-DELETE FROM calls AS c USING deleted AS d WHERE c.queue = d.queue AND c.call_id = d.call_id
+-- name: tx --
+((SELECT s.era FROM annotation_queue_schema AS s) + pg_current_xact_id()::text::bigint)
+
+-- name: own_tx --
+((SELECT s.era FROM annotation_queue_schema AS s) + pg_current_xact_id_if_assigned()::text::bigint)
 
 -- Counts come by queue and annotator, and are added to what the server's process has counted so far.
 
@@ -167,36 +213,64 @@ ON CONFLICT (queue, annotator, shard) DO UPDATE SET unstarted = c.unstarted + ex
     skipped = c.skipped + excluded.skipped, settled = c.settled + excluded.settled,
     finished = c.finished + excluded.finished, openings = c.openings + excluded.openings
 
+-- Deletes items softly, and takes what they and the progresses on them counted for from the counters.
+
+-- name: delete_items --
+WITH gone AS (
+    DELETE FROM work WHERE queue = :queue AND num = ANY(:nums::bigint[]) RETURNING num, state, completed, skipped, claimable_at
+), deleted AS (
+    UPDATE items SET deleted_at = :at WHERE queue = :queue AND num = ANY(:nums::bigint[]) RETURNING queue, call_id
+), free AS (
+    DELETE FROM calls AS c USING deleted AS d WHERE c.queue = d.queue AND c.call_id = d.call_id
+), counted AS (
+    SELECT '' AS annotator, g.state, count(*) AS n, count(*) FILTER (WHERE g.completed + g.skipped > 0) AS settled,
+        count(*) FILTER (WHERE g.claimable_at IS NULL) AS finished
+    FROM gone AS g GROUP BY g.state
+    UNION ALL
+    SELECT p.annotator, p.state, count(*), 0, 0
+    FROM progresses AS p
+    WHERE p.queue = :queue AND p.item = ANY(:nums::bigint[]) AND p.state > 0 GROUP BY p.annotator, p.state
+)
+INSERT INTO counters AS c (queue, annotator, unstarted, in_progress, completed, skipped, settled, finished, openings, shard)
+SELECT :queue, t.annotator, -coalesce(sum(t.n) FILTER (WHERE t.state = 0), 0), -coalesce(sum(t.n) FILTER (WHERE t.state = 1), 0),
+    -coalesce(sum(t.n) FILTER (WHERE t.state = 2), 0), -coalesce(sum(t.n) FILTER (WHERE t.state = 3), 0), -sum(t.settled),
+    -sum(t.finished), 0, pg_backend_pid() % 64
+FROM counted AS t GROUP BY t.annotator ORDER BY t.annotator
+@summed@
+
 -- Stores changes. The items are locked in one order, whatever the plan; what changed meanwhile is left alone; and nothing else
 -- is written unless every item was.
 
 -- name: store --
 WITH changed AS MATERIALIZED (
-    SELECT t.* FROM {standings}
+    SELECT t.*, @tx@ AS tx FROM {standings}
 ), locked AS MATERIALIZED (
     SELECT w.queue, w.num
     FROM changed AS t JOIN work AS w ON w.queue = t.queue AND w.num = t.num
     ORDER BY w.queue, w.num FOR UPDATE OF w
 ), stored AS (
     UPDATE work AS w SET state = t.state, annotator = t.annotator, completed = t.completed, skipped = t.skipped,
-        claimable_at = t.claimable_at, updated_at = t.updated_at, revision = w.revision + 1
+        claimable_at = t.claimable_at, updated_at = t.updated_at, revision = w.revision + 1, steps = w.steps + t.told,
+        tx = CASE t.told WHEN 0 THEN w.tx ELSE t.tx END
     FROM changed AS t
     WHERE (SELECT count(*) FROM locked) > 0 AND w.queue = t.queue AND w.num = t.num AND w.revision = t.revision
-        AND (SELECT q.revision FROM queues AS q WHERE q.num = t.queue) = t.queue_revision
+        AND w.id = t.id AND (SELECT q.revision FROM queues AS q WHERE q.num = t.queue) = t.queue_revision
     RETURNING w.num
 ), written AS (
-    INSERT INTO progresses (queue, item, annotator, state, token, lease_expires_at, annotation, reason, created_at, updated_at)
-    SELECT t.queue, t.item, t.annotator, t.state, t.token, t.lease_expires_at, t.annotation, t.reason, t.created_at, t.updated_at
+    INSERT INTO progresses (queue, item, annotator, state, token, lease_expires_at, annotation, reason, created_at, updated_at,
+        started_at, step)
+    SELECT t.queue, t.item, t.annotator, t.state, t.token, t.lease_expires_at, t.annotation, t.reason, t.created_at, t.updated_at,
+        t.started_at, t.step
     FROM {progresses}
     WHERE (SELECT count(*) FROM stored) = :n
     ON CONFLICT (queue, item, annotator) DO UPDATE SET state = excluded.state, token = excluded.token,
         lease_expires_at = excluded.lease_expires_at, reason = excluded.reason,
         annotation = CASE excluded.annotation WHEN '' THEN progresses.annotation ELSE excluded.annotation END,
-        updated_at = excluded.updated_at
+        updated_at = excluded.updated_at, started_at = excluded.started_at, step = excluded.step
 ), told AS (
-    INSERT INTO transitions (queue, item, revision, step, annotator, from_state, to_state, at, reason)
-    SELECT t.queue, t.item, t.revision, t.step, t.annotator, t.from_state, t.to_state, t.at, t.reason
-    FROM {transitions}
+    INSERT INTO log (queue, item, step, tx, seq, annotator, from_state, to_state, at, reason, annotation, actor)
+    SELECT t.queue, t.item, t.step, (SELECT c.tx FROM changed AS c LIMIT 1), t.seq, t.annotator, t.from_state, t.to_state, t.at, t.reason, t.annotation, t.actor
+    FROM {entries}
     WHERE (SELECT count(*) FROM stored) = :n
 ), counted AS (
     @counts@
@@ -205,10 +279,41 @@ WITH changed AS MATERIALIZED (
 )
 SELECT count(*) FROM stored
 
+-- The log
+
 -- Reads the history of an item.
 
--- name: transitions --
-SELECT @transition_columns@ FROM transitions WHERE queue = ? AND item = ? ORDER BY revision, step
+-- name: history --
+SELECT @transition_columns@ FROM log WHERE queue = ? AND item = ? ORDER BY step
+
+-- Reads the log of a queue behind a place, up to the oldest transaction that may still add to it.
+
+-- name: changes --
+SELECT l.tx, l.seq, (SELECT i.id FROM items AS i WHERE i.queue = l.queue AND i.num = l.item), @transition_columns@
+FROM log AS l
+WHERE l.queue = :queue AND (l.tx, l.seq) > (:tx, :seq)
+    AND l.tx < (SELECT s.era FROM annotation_queue_schema AS s) + pg_snapshot_xmin(pg_current_snapshot())::text::bigint
+ORDER BY l.tx, l.seq LIMIT :limit
+
+-- Reads which steps to completed or skipped the log has after a time, and when each had been started.
+
+-- name: settled_since --
+SELECT (SELECT i.id FROM items AS i WHERE i.queue = l.queue AND i.num = l.item),
+    (SELECT s.at FROM log AS s
+    WHERE s.queue = l.queue AND s.item = l.item AND s.annotator = l.annotator AND s.to_state = 1 AND s.step < l.step
+    ORDER BY s.step DESC LIMIT 1),
+    @transition_columns@
+FROM log AS l
+WHERE l.queue = :queue AND l.at > :since AND l.to_state >= 2 AND l.from_state <> l.to_state
+ORDER BY l.tx, l.seq
+
+-- Finds what an annotator holds, in queue order.
+
+-- name: held_by --
+SELECT w.num, p.token, p.lease_expires_at
+FROM progresses AS p JOIN work AS w ON w.queue = p.queue AND w.num = p.item
+WHERE p.queue = :queue AND p.annotator = :annotator AND p.state = 1
+ORDER BY w.priority_down, w.created_at, w.id
 
 -- Counters
 
@@ -224,10 +329,17 @@ SELECT queue, annotator, sum(unstarted)::bigint, sum(in_progress)::bigint, sum(c
     sum(settled)::bigint, sum(finished)::bigint
 FROM counters WHERE queue = ANY(?::bigint[]) GROUP BY queue, annotator
 
--- Tells how often items of a queue became open.
+-- Reads what a low-water mark rests on: what the queue's openings come to, whether its log has a certain entry of an annotator, and
+-- which entry is the newest of what the annotator settled.
 
--- name: openings --
-SELECT coalesce(sum(openings), 0)::bigint FROM counters WHERE queue = ? AND annotator = ''
+-- name: mark_evidence --
+SELECT o.openings, EXISTS (SELECT FROM log AS l WHERE l.queue = :queue AND l.tx = :tx AND l.seq = :seq
+        AND l.at = :at AND l.annotator = :annotator), n.tx, n.seq, n.at
+FROM (SELECT coalesce(sum(openings), 0)::bigint AS openings FROM counters WHERE queue = :queue AND annotator = '') AS o
+    LEFT JOIN LATERAL (
+        SELECT l.tx, l.seq, l.at FROM log AS l WHERE l.queue = :queue AND l.annotator = :annotator AND l.to_state >= 2
+        ORDER BY l.tx DESC, l.seq DESC LIMIT 1
+    ) AS n ON TRUE
 
 -- Claims. An annotator is kept from an item by having settled it, or by a live hold of their own.
 
@@ -249,14 +361,15 @@ WHERE w.queue = :queue AND w.claimable_at > -62135596800000000 AND w.claimable_a
 ORDER BY w.priority_down, w.created_at, w.id LIMIT :limit
 
 -- Chooses and locks items for claims. The rows of work are as they are since they are locked; there is a row without an item if
--- there is none. What follows in the transaction has one good plan, whatever its values are.
+-- there is none. An item that a transaction younger than this one changed meanwhile is left alone: an entry of this one would
+-- come before that one's in the log. What follows in the transaction has one good plan, whatever its values are.
 
 -- name: lock_claimable --
 WITH open AS MATERIALIZED (@open_items@ FOR UPDATE OF w SKIP LOCKED),
     expired AS MATERIALIZED (@expired_items@ FOR UPDATE OF w SKIP LOCKED)
 SELECT @queue_version@, @live_item_columns@, (SELECT set_config('plan_cache_mode', 'force_generic_plan', TRUE))
 FROM queues AS q LEFT JOIN ((SELECT * FROM open UNION ALL SELECT * FROM expired) AS w
-    JOIN items AS i ON i.queue = w.queue AND i.num = w.num) ON w.queue = q.num
+    JOIN items AS i ON i.queue = w.queue AND i.num = w.num) ON w.queue = q.num AND w.tx <= @own_tx@
 WHERE q.num = :queue
 
 -- Tells whether there is something that can be claimed.

@@ -1,14 +1,14 @@
 -- What every SQL storage asks in the same words.
 
 -- name: queue_columns --
-id, project_id, name, description, scorer_refs, annotations_per_item, skip_policy, lease, created_at, created_by,
-    updated_at, deleted_at
+id, project_id, name, description, scorer_refs, annotations_per_item, skip_policy, lease, label_schema, created_at,
+    created_by, updated_at, deleted_at
 
 -- name: transition_columns --
-annotator, from_state, to_state, at, reason
+annotator, from_state, to_state, at, reason, annotation, actor
 
 -- name: progress_columns --
-p.annotator, p.state, p.token, p.lease_expires_at, p.annotation, p.reason, p.created_at, p.updated_at
+p.annotator, p.state, p.token, p.lease_expires_at, p.annotation, p.reason, p.created_at, p.updated_at, p.started_at, p.step
 
 -- Finds a queue by its id.
 
@@ -25,17 +25,17 @@ FROM queues WHERE num = ?
 
 -- name: add_queue --
 INSERT INTO queues (id, project_id, name, search_name, description, scorer_refs, annotations_per_item, skip_policy, lease,
-    created_at, created_by, updated_at, deleted_at)
+    label_schema, created_at, created_by, updated_at, deleted_at)
 VALUES (:id, :project_id, :name, :search_name, :description, :scorer_refs, :annotations_per_item, :skip_policy, :lease,
-    :created_at, :created_by, :updated_at, :deleted_at)
+    :label_schema, :created_at, :created_by, :updated_at, :deleted_at)
 ON CONFLICT DO NOTHING RETURNING num
 
 -- Changes a queue; its id, project and creation stay.
 
 -- name: replace_queue --
 UPDATE queues SET name = :name, search_name = :search_name, description = :description, scorer_refs = :scorer_refs,
-    annotations_per_item = :annotations_per_item, skip_policy = :skip_policy, lease = :lease, updated_at = :updated_at,
-    deleted_at = :deleted_at, revision = revision + 1
+    annotations_per_item = :annotations_per_item, skip_policy = :skip_policy, lease = :lease, label_schema = :label_schema,
+    updated_at = :updated_at, deleted_at = :deleted_at, revision = revision + 1
 WHERE num = :num
 
 -- Lists all queues, deleted ones too.

@@ -117,6 +117,7 @@ class QueueRow(NamedTuple):
     annotations_per_item: int
     skip_policy: str
     lease: int
+    label_schema: str | None
     created_at: int
     created_by: str
     updated_at: int
@@ -128,6 +129,7 @@ class ItemRow(NamedTuple):
 
     num: int
     revision: int
+    steps: int
     id: str
     call_id: str
     call_started_at: int
@@ -155,6 +157,8 @@ class ProgressRow(NamedTuple):
     reason: str | None
     created_at: int
     updated_at: int
+    started_at: int | None
+    step: int
 
 
 class TransitionRow(NamedTuple):
@@ -165,6 +169,8 @@ class TransitionRow(NamedTuple):
     to_state: int
     at: int
     reason: str | None
+    annotation: str | None
+    actor: int | str | None
 
 
 class Texts(NamedTuple):
@@ -194,6 +200,7 @@ def queue_values(queue: AnnotationQueue) -> dict[str, object]:
         annotations_per_item=queue.annotations_per_item,
         skip_policy=queue.skip_policy.value,
         lease=queue.lease // _MICROSECOND,
+        label_schema=json_or_none(queue.label_schema),
         created_at=to_micros(queue.created_at),
         created_by=queue.created_by,
         updated_at=to_micros(queue.updated_at),
@@ -214,6 +221,7 @@ def queue_of(columns: Iterable[Any]) -> AnnotationQueue:
         annotations_per_item=row.annotations_per_item,
         skip_policy=SkipPolicy(row.skip_policy),
         lease=timedelta(microseconds=row.lease),
+        label_schema=value_or_none(row.label_schema),
         created_at=from_micros(row.created_at),
         created_by=row.created_by,
         updated_at=from_micros(row.updated_at),
@@ -255,7 +263,7 @@ def item_of(row: ItemRow, queue: AnnotationQueue, texts: Texts) -> QueueItem:
 
 
 def progress_row(progress: Progress, annotator: int | str) -> ProgressRow:
-    """Give what is stored of a progress.
+    """Give what is stored of a progress. The label of a completed one stands in the transition that left it.
 
     Args:
         progress: The progress.
@@ -266,10 +274,12 @@ def progress_row(progress: Progress, annotator: int | str) -> ProgressRow:
         state=RANKS[progress.state],
         token=progress.token,
         lease_expires_at=micros_or_none(progress.lease_expires_at),
-        annotation=UNREAD_TEXT if progress.annotation is UNREAD else json_or_none(progress.annotation),
+        annotation=None if progress.state is COMPLETED else _label_text(progress.annotation),
         reason=progress.reason,
         created_at=to_micros(progress.created_at),
         updated_at=to_micros(progress.updated_at),
+        started_at=micros_or_none(progress.started_at),
+        step=progress.step,
     )
 
 
@@ -285,6 +295,8 @@ def progress_of(item_id: str, annotator_id: str, row: ProgressRow) -> Progress:
         reason=row.reason,
         created_at=from_micros(row.created_at),
         updated_at=from_micros(row.updated_at),
+        started_at=time_or_none(row.started_at),
+        step=row.step,
     )
 
 
@@ -304,12 +316,13 @@ def progresses_of(item_id: str, rows: Iterable[Iterable[Any]], text: Callable[[A
     return tuple(found)
 
 
-def transition_row(transition: Transition, annotator: int | str) -> TransitionRow:
+def transition_row(transition: Transition, annotator: int | str, actor: int | str | None) -> TransitionRow:
     """Give what is stored of a transition.
 
     Args:
         transition: The transition.
         annotator: What stands for its annotator.
+        actor: What stands for who did it; None for nobody.
     """
     return TransitionRow(
         annotator=annotator,
@@ -317,6 +330,28 @@ def transition_row(transition: Transition, annotator: int | str) -> TransitionRo
         to_state=RANKS[transition.to_state],
         at=to_micros(transition.at),
         reason=transition.reason,
+        annotation=_label_text(transition.annotation),
+        actor=actor,
+    )
+
+
+def transition_of(item_id: str, row: TransitionRow, text: Callable[[Any], str]) -> Transition:
+    """Rebuild a transition.
+
+    Args:
+        item_id: The item.
+        row: Its columns.
+        text: Gives the annotator or the actor that one of them stands for.
+    """
+    return make_transition(
+        item_id=item_id,
+        annotator_id=text(row.annotator),
+        from_state=STATES[row.from_state],
+        to_state=STATES[row.to_state],
+        at=from_micros(row.at),
+        reason=row.reason,
+        annotation=value_or_none(row.annotation),
+        actor_id=None if row.actor is None else text(row.actor),
     )
 
 
@@ -326,22 +361,16 @@ def history_of(item_id: str, rows: Iterable[Iterable[Any]], text: Callable[[Any]
     Args:
         item_id: The item.
         rows: The columns of a `TransitionRow` each, oldest first.
-        text: Gives the annotator that the first of them stands for.
+        text: Gives the annotator or the actor that one of them stands for.
 
     Returns:
         The transitions, oldest first.
     """
-    return tuple(
-        make_transition(
-            item_id=item_id,
-            annotator_id=text(row.annotator),
-            from_state=STATES[row.from_state],
-            to_state=STATES[row.to_state],
-            at=from_micros(row.at),
-            reason=row.reason,
-        )
-        for row in map(TransitionRow._make, rows)
-    )
+    return tuple(transition_of(item_id, row, text) for row in map(TransitionRow._make, rows))
+
+
+def _label_text(label: JsonValue) -> str | None:
+    return UNREAD_TEXT if label is UNREAD else json_or_none(label)
 
 
 class Refreshed(NamedTuple):

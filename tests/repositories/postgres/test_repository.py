@@ -24,7 +24,6 @@ from annotation_queue import (
     SortBy,
 )
 from annotation_queue.repositories.postgres import PostgresRepository
-from annotation_queue.repositories.postgres import cache as postgres_cache
 from annotation_queue.repositories.postgres import items as postgres_items
 from annotation_queue.repositories.postgres import queries as postgres_queries
 from annotation_queue.repositories.postgres.session import Session
@@ -149,7 +148,7 @@ def test_long_texts_of_one_call_are_stored_in_one_order(
 
     def see(session: Session, statement: str, values: Any) -> Any:  # noqa: ANN401 - as what it wraps
         if statement == "add_long_texts":
-            stored.append(values["long_texts_text"])
+            stored.append(values["l_text"])
         return rows(session, statement, values)
 
     monkeypatch.setattr(Session, "rows", see)
@@ -185,13 +184,12 @@ def test_items_far_apart_have_the_positions_that_they_have_in_memory(
 
 
 @pytest.mark.parametrize(
-    ("queue_id", "description"), [("short", ""), ("i" * 2_000, ""), ("long", "d" * 20_000)], ids=len
+    ("queue_id", "description"), [("short", ""), ("i" * 2_000, ""), ("long", "d" * 100_000)], ids=len
 )
 def test_a_queue_that_is_not_kept_in_memory_works_all_the_same(
-    repository: PostgresRepository, monkeypatch: pytest.MonkeyPatch, queue_id: str, description: str
+    repository: PostgresRepository, queue_id: str, description: str
 ) -> None:
-    monkeypatch.setattr(postgres_cache, "_MOST_KEPT", 1)
-    monkeypatch.setattr(postgres_cache, "_MOST_MARKS", 1)
+    repository._cache.most_bytes = 1
     queues = AnnotationQueues(repository, "project")
     for each in (queue_id, "other"):
         naming = AnnotationQueues(repository, "project", new_id=lambda each=each: each)  # type: ignore[misc]

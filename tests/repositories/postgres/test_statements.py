@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
 
 from annotation_queue import AnnotationQueues, AnnotationState, Claim, NewItem, QueueItem
+from annotation_queue.repositories.postgres.statements import SQL
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from annotation_queue.repositories.postgres import PostgresRepository
 
 MANY = 64
+IN_PROGRESS, COMPLETED = AnnotationState.IN_PROGRESS, AnnotationState.COMPLETED
 
 
 @pytest.fixture
@@ -47,7 +52,7 @@ def test_a_completion_is_one_read_and_one_write(queues: AnnotationQueues, statem
 def test_a_direct_update_is_one_read_and_one_write(queues: AnnotationQueues, statements: list[str]) -> None:
     _, (claim,) = claims_on(queues, 1)
     statements.clear()
-    assert queues.update_progress(claim.item.id, "bob", AnnotationState.COMPLETED, annotation=1).payload == {"n": 0}
+    assert queues.update_progress(claim.item.id, "bob", COMPLETED, annotation=1).payload == {"n": 0}
     assert len(statements) == 2
 
 
@@ -89,3 +94,58 @@ def test_a_claim_is_one_read_and_one_write(queues: AnnotationQueues, statements:
         statements.clear()
         assert queues.claim(queue_id, "bob")
         assert len(statements) == 2
+
+
+def test_items_are_removed_by_the_thousand_in_one_statement(queues: AnnotationQueues, statements: list[str]) -> None:
+    queue = queues.create("queue", created_by="ann", annotations_per_item=2)
+    queues.add_items(queue.id, [NewItem(call_id=str(number)) for number in range(2_100)], added_by="ann")
+    for annotator_id, n in (("bob", 9), ("eve", 5)):
+        for claim in queues.claim_batch(queue.id, annotator_id, n)[::2]:
+            queues.complete(claim, 1)
+    ids = [item.id for item in queues.query_items(queue.id).items]
+    before = queues.stats([queue.id])[0]
+    statements.clear()
+    assert queues.remove_items(queue.id, ids[3:]) == 2_097
+    # The queue, the items to be locked, and two lists of them.
+    assert len(statements) <= 5
+    left = queues.stats([queue.id])[0]
+    assert (left.total_items, left.finished_items) == (3, 2)
+    assert before.by_annotator["bob"] == {COMPLETED: 5, IN_PROGRESS: 4}
+    assert left.by_annotator["bob"] == {COMPLETED: 2, IN_PROGRESS: 1}
+
+
+def test_a_policy_change_costs_as_many_statements_with_many_holds_as_with_few(
+    queues: AnnotationQueues, statements: list[str]
+) -> None:
+    counts = []
+    for n in (3, 300):
+        queue = queues.create("queue", created_by="ann", annotations_per_item=1)
+        queues.add_items(queue.id, [NewItem(call_id=str(number)) for number in range(n)], added_by="ann")
+        queues.claim_batch(queue.id, "bob", n)
+        statements.clear()
+        queues.update(queue.id, annotations_per_item=2)
+        counts.append(len(statements))
+        assert len(queues.claim_batch(queue.id, "eve", 1_000)) == n
+    assert counts[0] == counts[1] <= 10
+
+
+def test_who_adds_slowly_keeps_nobody_from_adding(queues: AnnotationQueues) -> None:
+    queue = queues.create("queue", created_by="ann")
+
+    def slowly() -> Iterator[NewItem]:
+        for number in range(2_500):
+            yield NewItem(call_id=str(number))
+            if number == 2_200:
+                # More than one list of items was read by now.
+                assert len(queues.add_items(queue.id, [NewItem(call_id="meanwhile")], added_by="eve").added) == 1
+                assert queues.update(queue.id, annotations_per_item=2).annotations_per_item == 2
+                assert queues.claim(queue.id, "bob")
+
+    assert len(queues.add_items(queue.id, slowly(), added_by="ann").added) == 2_500
+
+
+@pytest.mark.parametrize("name", SQL)
+def test_the_driver_remembers_how_a_statement_is_sent(name: str) -> None:
+    # Else it would read the statement anew for each call.
+    assert len(SQL[name].encode()) <= 4_096
+    assert len(set(re.findall(r"%\((\w+)\)s", SQL[name]))) + SQL[name].count("%s") <= 50
