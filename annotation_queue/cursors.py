@@ -1,4 +1,4 @@
-"""Opaque cursors: where a walk goes on, bound to what was walked."""
+"""Opaque cursors: the place at which a walk goes on, bound to what is walked over."""
 
 from __future__ import annotations
 
@@ -21,13 +21,17 @@ def encode_cursor(values: Sequence[int | str | None], binding: Sequence[object])
     """Make a cursor that goes on after an entity.
 
     Args:
-        values: What the entity sorts by, one value for each field of the order.
-        binding: What the cursor is good for, anything that JSON can say: the kind of list, its owner, the sort, the view.
+        values: What the last entity of a page sorts by, one value for each field of the order.
+        binding: What the cursor is good for, in JSON values: the kind of list, its owner, the sort, the view.
 
     Returns:
         Text of letters, digits, ``-`` and ``_``.
     """
-    body = json.dumps(values, separators=(",", ":")).encode()
+    return seal(json.dumps(values, separators=(",", ":")).encode(), binding)
+
+
+def seal(body: bytes, binding: Sequence[object]) -> str:
+    """Make the text of a cursor out of what it carries, bound to what it is good for; it keeps no secret."""
     return urlsafe_b64encode(_VERSION + _digest(body, binding) + body).rstrip(b"=").decode()
 
 
@@ -42,19 +46,26 @@ def decode_cursor(cursor: str, binding: Sequence[object]) -> list[int | str | No
         The sort values.
 
     Raises:
-        InvalidCursor: It was tampered with, was made for something else, or has another version's format.
+        InvalidCursor: It was changed or forged, was made for something else, or has another version's format.
     """
     try:
         raw = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
     except (binascii.Error, ValueError):
-        raise InvalidCursor("cursor", "text that is none", _EXPECTED) from None
+        raise InvalidCursor("cursor", "text that is no cursor", _EXPECTED) from None
     digest, body = raw[1 : 1 + _DIGEST_BYTES], raw[1 + _DIGEST_BYTES :]
     if raw[:1] != _VERSION:
-        raise InvalidCursor("cursor", "another format's", _EXPECTED)
+        raise InvalidCursor("cursor", "a cursor of another format", _EXPECTED)
     # Decoding ignores foreign characters and spare bits; only the text that we made may pass.
     if digest != _digest(body, binding) or urlsafe_b64encode(raw).rstrip(b"=").decode() != cursor:
-        raise InvalidCursor("cursor", "another query's or a changed one", _EXPECTED)
-    return json.loads(body)  # type: ignore[no-any-return]
+        raise InvalidCursor("cursor", "a cursor of another query, or a changed one", _EXPECTED)
+    try:
+        values = json.loads(body)
+    except (ValueError, RecursionError):
+        # Whoever knows the binding can make the digest. What stands behind it need not be JSON that anybody can read.
+        raise InvalidCursor("cursor", "a forged cursor", _EXPECTED) from None
+    if not isinstance(values, list):
+        raise InvalidCursor("cursor", "a forged cursor", _EXPECTED)
+    return values
 
 
 _EXPECTED: Final = "a cursor that this queue gave for this sort and perspective"

@@ -18,11 +18,14 @@ from annotation_queue.states import AnnotationState
 from annotation_queue.values import check_id, check_integer, check_member, check_text, refuse
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from annotation_queue.construction import Check
     from annotation_queue.items import AnnotationQueue, QueueItem
     from annotation_queue.sorting import Order, SortValue
+
+WALK_BYTES: Final = 2 << 20
+"""Most bytes of payloads that a walk holds at a time, and one more item."""
 
 _Entity = TypeVar("_Entity")
 
@@ -78,7 +81,7 @@ EQUALITY_FIELDS: Final = ("id", "call_id", "call_op_name", "call_trace_id", "add
 
 @attrs.frozen
 class ItemFilter:
-    """Which items a query shows: those that meet every condition that is given.
+    """The conditions that an item has to meet so that a query shows it: all that are given.
 
     Args:
         id: Equal to this id.
@@ -122,15 +125,20 @@ class ItemQuery:
     Args:
         filter: Which items.
         sort_by: Distinct fields, most significant first; empty for queue order. Ties are broken by ``id ASC``.
-        limit: At most so many items; None for all.
-        offset: Leave out so many first.
+        limit: The page has at most this number of items; None for all.
+        offset: How many items to leave out first.
         cursor: Go on after the page that gave this cursor; not together with an offset.
         include_position: Whether to number the items: 1-based, in the whole queue under this sort.
         include_total: Whether to count the items that the filter shows.
         annotator_id: Whose perspective; None for the aggregate view.
+        include_payload: Whether the items carry their payload. Without it ``payload`` is None, and storages do not even
+            read it: a page costs the same, however large the payloads are.
+        max_bytes: The page may end behind the item with which its payloads reach this number of bytes, as the storage
+            counts them. It has at least one item all the same, and a cursor that goes on. None for no such end.
 
     Raises:
-        InvalidQuery: An unknown field or direction, a negative number or none, an offset together with a cursor.
+        InvalidQuery: An unknown field or direction, what should be a number and is none or negative, or an offset together
+            with a cursor.
     """
 
     filter: ItemFilter = field(factory=ItemFilter)
@@ -141,6 +149,8 @@ class ItemQuery:
     include_position: bool = False
     include_total: bool = False
     annotator_id: str | None = None
+    include_payload: bool = True
+    max_bytes: int | None = None
 
     def __attrs_post_init__(self) -> None:
         """Check every field, and what they say together."""
@@ -168,21 +178,31 @@ class ItemQuery:
 
     def part(self, limit: int, cursor: str | None) -> ItemQuery:
         """Give the query of one page of a walk, which goes on behind a cursor if there is one."""
-        offset = self.offset if cursor is None else 0
-        return attrs.evolve(self, limit=limit, offset=offset, cursor=cursor or self.cursor, include_total=False)
+        return attrs.evolve(
+            self,
+            limit=limit,
+            offset=self.offset if cursor is None else 0,
+            cursor=cursor or self.cursor,
+            include_total=False,
+            max_bytes=WALK_BYTES if self.max_bytes is None else min(self.max_bytes, WALK_BYTES),
+        )
 
-    def page(self, queue: AnnotationQueue, found: Sequence[QueueItem], total: int | None) -> ItemPage:
+    def page(
+        self, queue: AnnotationQueue, found: Sequence[QueueItem], total: int | None, *, has_more: bool = False
+    ) -> ItemPage:
         """Make the page.
 
         Args:
             queue: The queue that was asked.
-            found: The items of the page in order and, where there are more, at least one more.
-            total: How many items the filter shows; None where it was not asked for.
+            found: The items of the page in order. If there are more, at least one of them follows, or ``has_more`` says so.
+            total: How many items the filter shows; None if that was not asked for.
+            has_more: Whether there are more items, which nobody read.
 
         Returns:
             The page with the cursor that goes on after it.
         """
-        items, more = _cut(found, self.limit)
+        items, is_cut = _cut(found, self.limit)
+        more = bool(items) and (is_cut or has_more)
         next_cursor = encode_cursor(self.order().values(items[-1]), self._binding(queue)) if more else None
         return ItemPage(items=items, next_cursor=next_cursor, total=total)
 
@@ -197,8 +217,8 @@ class QueueQuery:
     Args:
         name: A case-insensitive part of the name; ``%`` and ``_`` are ordinary characters. None for any.
         sort_by: Distinct fields, most significant first; empty for the newest first. Ties are broken by ``id ASC``.
-        limit: At most so many queues; None for all.
-        offset: Leave out so many first.
+        limit: The page has at most this number of queues; None for all.
+        offset: How many queues to leave out first.
         cursor: Go on after the page that gave this cursor; not together with an offset.
 
     Raises:
@@ -247,6 +267,8 @@ _ITEM_QUERY_CHECKS: Final[dict[str, Check]] = {
     "include_position": check_flag,
     "include_total": check_flag,
     "annotator_id": optional(partial(check_id, error=InvalidQuery)),
+    "include_payload": check_flag,
+    "max_bytes": optional(partial(check_integer, minimum=1, error=InvalidQuery)),
 }
 _QUEUE_QUERY_CHECKS: Final[dict[str, Check]] = {"name": optional(_check_text), **_PAGE_CHECKS}
 
@@ -276,14 +298,32 @@ def _cut(found: Sequence[_Entity], limit: int | None) -> tuple[tuple[_Entity, ..
     return shown, bool(shown) and len(found) > len(shown)
 
 
+def until_full(sized: Iterable[tuple[_Entity, int]], max_bytes: int | None) -> Iterator[_Entity]:
+    """Pass on what a page has room for: all, up to the one with which the sizes reach a limit.
+
+    Args:
+        sized: What is to be shown, each with its size in bytes. Nothing is read behind the last that has room.
+        max_bytes: The limit; None for none.
+
+    Yields:
+        At least the first one.
+    """
+    size = 0
+    for each, own_size in sized:
+        yield each
+        size += own_size
+        if max_bytes is not None and size >= max_bytes:
+            return
+
+
 @attrs.frozen(kw_only=True)
 class ItemPage:
     """A page of items.
 
     Args:
         items: In the query's order and view.
-        next_cursor: Goes on after the last of them; None where there is nothing more, or the limit was 0.
-        total: How many items the filter shows in all; None where it was not asked for.
+        next_cursor: Goes on after the last of them; None if there is nothing more, or the limit was 0.
+        total: How many items the filter shows in all; None if that was not asked for.
     """
 
     items: tuple[QueueItem, ...]
@@ -297,7 +337,7 @@ class QueuePage:
 
     Args:
         queues: In the query's order.
-        next_cursor: Goes on after the last of them; None where there is nothing more, or the limit was 0.
+        next_cursor: Goes on after the last of them; None if there is nothing more, or the limit was 0.
     """
 
     queues: tuple[AnnotationQueue, ...]
@@ -305,7 +345,7 @@ class QueuePage:
 
 
 def search_text(name: str) -> str:
-    """Fold a name for the case-insensitive search: a queue matches where this of its name contains this of the query.
+    """Fold a name for the case-insensitive search: a queue matches if its folded name contains the query's folded name.
 
     >>> search_text("Straße") == search_text("STRASSE")
     True

@@ -361,7 +361,7 @@ class AnnotationQueues:
         item_id, queue_id = check_id("item_id", item_id), optional_id("queue_id", queue_id)
         annotator_id = optional_id("annotator_id", annotator_id)
         if include_position:
-            queue_id = queue_id or self._repository.get_item(self._project_id, item_id).queue_id
+            queue_id = queue_id or self._queue_id_of(item_id)
             query = ItemQuery(filter=ItemFilter(id=item_id), include_position=True, annotator_id=annotator_id)
             found = self._repository.query_items(self._project_id, queue_id, query).items
             if not found:
@@ -374,6 +374,12 @@ class AnnotationQueues:
             raise ItemNotFound(item_id)
         own = own_progress(records[item_id], annotator_id)
         return view(item_of(records[item_id]), aggregate(() if own is None else (own,)))
+
+    def _queue_id_of(self, item_id: str) -> str:
+        records = self._repository.get_records(self._project_id, (item_id,), with_items=False)
+        if item_id not in records:
+            raise ItemNotFound(item_id)
+        return records[item_id].queue.id
 
     def query_items(self, queue_id: str, query: ItemQuery = ItemQuery()) -> ItemPage:  # noqa: B008 - a frozen value
         """Read items of a queue, a page at a time.
@@ -395,11 +401,13 @@ class AnnotationQueues:
     def iter_items(self, queue_id: str, query: ItemQuery = ItemQuery()) -> Iterator[QueueItem]:  # noqa: B008
         """Walk over items of a queue by cursor, in bounded memory.
 
-        Every item that stays in place is shown exactly once, whatever is added, removed or annotated meanwhile.
+        Every item that stays in place is shown exactly once, whatever is added, removed or annotated meanwhile. At most 500
+        items are held at a time, and no more than fill 2 MiB with their payloads, or one.
 
         Args:
             queue_id: The queue.
-            query: Which items, in which order and view; its limit bounds the whole walk.
+            query: Which items, in which order and view; its limit bounds the whole walk. Leave out the payloads if nobody
+                looks at them.
 
         Yields:
             The items, in the query's order.

@@ -212,7 +212,9 @@ class Repository(Protocol):
             project_id: The project.
             queue_id: The queue.
             query: Which of them, in which order and view. With ``include_position`` each carries its 1-based rank among all
-                live items of the queue under the query's order and perspective, whatever filter and page.
+                live items of the queue under the query's order and perspective, whatever filter and page. Without
+                ``include_payload`` no payload is read. Whether a page ends early by ``max_bytes`` is the implementation's
+                choice: one that reads everything anyway may leave it out.
 
         Returns:
             The page, made by `ItemQuery.page`; past the end it is empty.

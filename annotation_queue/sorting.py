@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 SortValue: TypeAlias = int | str | None
-"""What a field sorts by: text, integer microseconds, an integer, a state's rank, or None where it is absent."""
+"""What a field sorts by: text, integer microseconds, an integer, a state's rank, or None if it is absent."""
 
 
 class Direction(StrEnum):
@@ -190,7 +190,7 @@ class Order:
     """A complete sort: it ends in the unique id, so that no two entities compare equal.
 
     Args:
-        sort_by: The fields, with the tie-break.
+        sort_by: The fields, up to the id: the tie-break, or the caller's own.
         fields: Their definitions, in the same order.
     """
 
@@ -240,7 +240,7 @@ class Order:
 
 @lru_cache(maxsize=256)
 def item_order(sort_by: tuple[SortBy, ...]) -> Order:
-    """Complete a sort of items with its default, queue order, and its tie-break.
+    """Complete a sort of items with its default, queue order, and its tie-break; fields behind the id are left out.
 
     Args:
         sort_by: The fields, most significant first.
@@ -267,6 +267,7 @@ def _complete(sort_by: tuple[SortBy, ...], known: dict[str, SortField]) -> Order
             raise refuse("sort_by", name, f"one of {', '.join(known)}", InvalidQuery)
     if len(set(names)) < len(names):
         raise InvalidQuery("sort_by", "a field named twice", "distinct fields")
-    if "id" not in names:
-        sort_by = (*sort_by, ID_ASC)
+    # The id is unique, so nothing behind it orders anything. A cursor that carried a field from there would show an item
+    # again when that field has changed.
+    sort_by = sort_by[: names.index("id") + 1] if "id" in names else (*sort_by, ID_ASC)
     return Order(sort_by, tuple(known[by.field] for by in sort_by))

@@ -38,5 +38,6 @@ def walk(read: Callable[[_Walked], tuple[Sequence[_Entity], str | None]], query:
         found, cursor = read(query.part(WALK_PAGE if left is None else min(left, WALK_PAGE), cursor))
         yield from found
         left = None if left is None else left - len(found)
+        del found  # the next page is read only when this one is let go of
         if cursor is None or left == 0:
             return

@@ -7,7 +7,7 @@ import signal
 import socket
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 import click
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from annotation_queue.web import Authenticate
 
 _EXTRA = {"starlette", "uvicorn", "limits"}
+_FAILED_LOGINS: Final = "30/minute"
 
 
 @attrs.frozen(kw_only=True)
@@ -79,6 +80,7 @@ def serve(*, db: Path, token_file: Path, host: str, port: int, rate_limit: str |
     try:
         import uvicorn  # noqa: PLC0415 - an extra of its own
 
+        from annotation_queue.cli.connections import AT_ONCE, connections_of, most_connections  # noqa: PLC0415 - as above
         from annotation_queue.web import create_app  # noqa: PLC0415 - as above
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _EXTRA:
@@ -86,10 +88,19 @@ def serve(*, db: Path, token_file: Path, host: str, port: int, rate_limit: str |
         fail('serve needs an extra: pip install "annotation-queue[cli,web]"')
     check_file(db, create=True)
     with _listen(host, port) as listener, open_repository(db, synchronous) as repository:
-        app = create_app(repository, authenticate=_authenticate(tokens), rate_limit=rate_limit)
-        server = uvicorn.Server(
-            uvicorn.Config(app, log_level="warning", lifespan="off", ws="none", server_header=False)
+        app = create_app(
+            repository, authenticate=_authenticate(tokens), rate_limit=rate_limit, failed_logins=_FAILED_LOGINS
         )
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            lifespan="off",
+            ws="none",
+            server_header=False,
+            http=connections_of(most_connections()),
+            backlog=AT_ONCE,
+        )
+        server = uvicorn.Server(config)
         name = f"[{host}]" if ":" in host else host
         say(f"serving {db} on http://{name}:{listener.getsockname()[1]} (see /openapi.json; Ctrl-C stops)")
         # The server ends at a signal and then raises it again: SIGTERM too shall lead through here, where the file is closed.

@@ -81,6 +81,7 @@ ARGUMENTS: Final[Mapping[str, Mapping[str, Sequence[Any]]]] = {
         "annotator": (None, *ANNOTATORS),
         "include_position": (False, True),
         "include_total": (False, True),
+        "include_payload": (True, True, False),
         "by_walking": (False, False, True),
     },
     "go_on": {

@@ -148,6 +148,7 @@ class Calls(Bench):
         annotator: str | None,
         include_position: bool,
         include_total: bool,
+        include_payload: bool,
         by_walking: bool,
     ) -> None:
         """Read a page of items, or walk over it."""
@@ -162,9 +163,12 @@ class Calls(Bench):
             include_position=include_position,
             include_total=include_total,
             annotator_id=annotator,
+            include_payload=include_payload,
         )
         if by_walking:
-            self.ask(lambda service: tuple(service.iter_items(queue_id, query)), project)
+            # As if every payload were large.
+            walked = attrs.evolve(query, max_bytes=1)
+            self.ask(lambda service: tuple(service.iter_items(queue_id, walked)), project)
         else:
             self.ask(lambda service: service.query_items(queue_id, query), project)
             self._remember(project, queue_id, query)

@@ -193,6 +193,8 @@ class Model:
         if query.include_position:
             ids = [row["id"] for row in sort_rows(rows, sort)]
             page = [{**row, "position_in_queue": ids.index(row["id"]) + 1} for row in page]
+        if not query.include_payload:
+            page = [{**row, "payload": None} for row in page]
         return ItemPage(
             items=tuple(QueueItem(**row) for row in page),
             next_cursor=next_cursor,

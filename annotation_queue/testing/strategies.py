@@ -109,6 +109,7 @@ def item_queries() -> SearchStrategy[ItemQuery]:
         include_position=st.booleans(),
         include_total=st.booleans(),
         annotator_id=st.none() | st.sampled_from(ANNOTATORS),
+        include_payload=st.booleans(),
     )
 
 

@@ -202,7 +202,8 @@ class Tables:
     ) -> tuple[list[Row], str | None]:
         """Cut a page out of what matches; a cursor is a name for the last row shown, as it was then."""
         names = [name for name, _ in sort]
-        complete = sort if "id" in names else [*sort, ("id", True)]
+        # No two rows have the same id, so what stands behind it orders nothing.
+        complete = sort[: names.index("id") + 1] if "id" in names else [*sort, ("id", True)]
         bound = (scope, complete)
         rows = sort_rows(matching, complete)
         if query.cursor is not None:

@@ -44,6 +44,7 @@ def create_app(
     resolve_calls: ResolveCalls | None = None,
     rate_limit: str | None = None,
     max_limit: int = MAX_LIMIT,
+    failed_logins: str | None = None,
 ) -> Starlette:
     """Make an ASGI app that serves the published annotation-queue APIs, to run as it is or to mount below any prefix.
 
@@ -59,6 +60,8 @@ def create_app(
         resolve_calls: Looks up the calls that are to be added by their ids; None adds each as it is named.
         rate_limit: How often one user may ask, counted in this process: ``"100/minute"``; None for any number.
         max_limit: At most so many items or statistics are answered at once.
+        failed_logins: How often one address may send unknown credentials, or none, before it is answered with 429 for a while:
+            ``"30/minute"``, counted in this process. None for any number, as behind a proxy, which is one address for all.
 
     Returns:
         The app.
@@ -72,7 +75,11 @@ def create_app(
         resolve_calls=resolve_calls,
         max_limit=check_integer("max_limit", max_limit, minimum=1),
     )
-    gate = _Gate(authenticate, None if rate_limit is None else RateLimit(rate_limit))
+    gate = _Gate(
+        authenticate,
+        None if rate_limit is None else RateLimit(rate_limit),
+        None if failed_logins is None else RateLimit(failed_logins, "failed_logins"),
+    )
     document = openapi(OPERATIONS, max_limit=max_limit, rate_limited=rate_limit is not None)
 
     async def describe(request: Request) -> Response:
@@ -99,11 +106,17 @@ class _Gate:
 
     authenticate: Authenticate
     rate_limit: RateLimit | None
+    failed_logins: RateLimit | None
 
-    def admit(self, authorization: list[str]) -> Principal:
+    def admit(self, authorization: list[str], address: str) -> Principal:
+        seconds = None if self.failed_logins is None else self.failed_logins.left(address)
+        if seconds is not None:
+            raise Denied(429, f"too many failed logins; again in {seconds} s", {"Retry-After": str(seconds)})
         credentials = credentials_of(authorization)
         principal = None if credentials is None else self.authenticate(credentials)
         if principal is None:
+            if self.failed_logins is not None:
+                self.failed_logins.wait(address)
             raise Denied(401, "credentials that are known here are needed: Basic or Bearer", _CHALLENGES)
         if not isinstance(principal, Principal):  # such as a coroutine, of a function written as "async def"
             raise TypeError(f"authenticate gave {describe(principal)}, neither a Principal nor None")
@@ -120,7 +133,8 @@ def _endpoint(
         operation = operations["GET" if request.method == "HEAD" else request.method]
         try:
             ids = check_path(request)
-            principal = await run_in_threadpool(gate.admit, request.headers.getlist("authorization"))
+            address = "" if request.client is None else request.client.host
+            principal = await run_in_threadpool(gate.admit, request.headers.getlist("authorization"), address)
             body = await read_body(request) if operation.has_body else None
 
             def work() -> Response:

@@ -16,6 +16,7 @@ from annotation_queue.errors import (
     Conflict,
     InvalidTransition,
     InvalidValue,
+    ItemNotFound,
     NotFound,
     OutcomeUnknown,
     StorageBusy,
@@ -258,6 +259,7 @@ def query_items(
             limit=limit,
             offset=body.offset or 0,
             include_position=body.include_position,
+            include_payload=False,
         ),
     )
     return ItemsQueryRes(items=tuple(_item(each) for each in found.items))
@@ -294,7 +296,8 @@ def update_progress(
 def _check_start(queues: AnnotationQueues, queue_id: str, item_id: str, annotator_id: str) -> None:
     # Weave: nobody starts what they finished. Ours: a Workflow may reopen it. What was released or ran out is in Weave's
     # words a record that is not there, since none of its records is unstarted; so it may be started again.
-    queues.get_item(item_id, queue_id=queue_id)
+    if not queues.query_items(queue_id, ItemQuery(filter=ItemFilter(id=item_id), include_payload=False)).items:
+        raise ItemNotFound(item_id)
     own = [each.state for each in queues.progress(item_id) if each.annotator_id == annotator_id]
     if own and own[0] in {COMPLETED, SKIPPED}:
         raise Refused(f"this annotator's state on the item is {own[0]}, and a second start is refused")

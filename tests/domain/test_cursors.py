@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import string
 from datetime import UTC, datetime
 
@@ -10,7 +11,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from annotation_queue import AnnotationQueue, InvalidCursor, ItemQuery
-from annotation_queue.cursors import decode_cursor, encode_cursor
+from annotation_queue.cursors import decode_cursor, encode_cursor, seal
+from annotation_queue.testing.contracts.cursors import FORGED
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 QUEUE = AnnotationQueue(id="q", project_id="p", name="Triage", created_at=NOON, created_by="ann", updated_at=NOON)
@@ -55,3 +57,20 @@ def test_no_mutated_cursor_is_read(place: int, cut: int, patch: str) -> None:
 def test_a_forged_cursor_whose_values_no_item_can_have_is_refused(values: list[int | str | None]) -> None:
     with pytest.raises(InvalidCursor):
         ItemQuery(cursor=encode_cursor(values, BINDING)).after(QUEUE)
+
+
+@pytest.mark.parametrize("body", FORGED.values(), ids=FORGED)
+def test_a_forged_cursor_that_carries_no_sort_values_is_refused_in_few_words(body: bytes) -> None:
+    with pytest.raises(InvalidCursor) as refused:
+        ItemQuery(cursor=seal(body, BINDING)).after(QUEUE)
+    assert refused.value.field == "cursor"
+    assert len(str(refused.value)) < 300
+
+
+@given(body=st.binary(max_size=40) | st.text(max_size=40).map(lambda text: text.encode("utf-8", "surrogatepass")))
+def test_whatever_bytes_a_forged_cursor_carries_it_is_read_or_refused(body: bytes) -> None:
+    try:
+        values = ItemQuery(cursor=seal(body, BINDING)).after(QUEUE)
+    except InvalidCursor:
+        return
+    assert values == tuple(json.loads(body))

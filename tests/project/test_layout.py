@@ -77,7 +77,7 @@ RESERVED: dict[str, str | tuple[str, ...]] = {
     "cattrs": "wire",
     "starlette": "web",
     "limits": "web",
-    "uvicorn": "cli.serve",
+    "uvicorn": ("cli.serve", "cli.connections"),
     "jsonschema_rs": "schemas",
     "krippendorff": "agreement",
     "statsmodels": "agreement",

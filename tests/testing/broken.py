@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from annotation_queue import MemoryRepository, SQLiteRepository, decisions, testing
+from annotation_queue import MemoryRepository, SQLiteRepository, decisions, sorting, testing
+from annotation_queue import query as query_module
 from annotation_queue.ids import uuid7
 from annotation_queue.records import own_progress
 from annotation_queue.repositories.sqlite import blocks as sqlite_blocks
+from annotation_queue.sorting import Order
 from testing import broken_dictionaries as wrong
 from testing.dictionary import MyRepository
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
     from annotation_queue import AnnotationQueue, Claim, ItemPage, ItemQuery, QueueStats, Repository
     from annotation_queue.records import Change, ItemRecord
+    from annotation_queue.sorting import SortBy
     from annotation_queue.states import Progress
 
 
@@ -174,6 +177,16 @@ def _plain_search(patch: pytest.MonkeyPatch) -> None:
             patch.setattr(module, "search_text", str.lower)
 
 
+def _orders_behind_the_id(patch: pytest.MonkeyPatch) -> None:
+    def whole(sort_by: tuple[SortBy, ...]) -> Order:
+        order = sorting.item_order(sort_by)
+        behind = sort_by[[by.field for by in sort_by].index("id") + 1 :] if len(order.sort_by) < len(sort_by) else ()
+        every = (*order.sort_by, *behind)
+        return Order(every, tuple(sorting.ITEM_FIELDS[by.field] for by in every))
+
+    patch.setattr(query_module, "item_order", whole)
+
+
 def _dictionary(contract: type[testing.Contract], kind: Callable[[], Repository]) -> Broken:
     return Broken(contract, lambda _folder: kind())
 
@@ -200,6 +213,8 @@ BROKEN: Final = {
     "filters without case": _dictionary(testing.QueriesContract, wrong.FiltersWithoutCase),
     "ignores the states of a perspective": _dictionary(testing.QueriesContract, wrong.IgnoresTheStatesOfAPerspective),
     "loses payloads when it filters": _dictionary(testing.QueriesContract, wrong.ForgetsThePayloadOfAFilter),
+    "shows payloads that nobody asked for": _dictionary(testing.QueriesContract, wrong.ShowsPayloadsUnasked),
+    "ends at its bytes": _dictionary(testing.QueriesContract, wrong.EndsAtItsBytes),
     "searches with case": _dictionary(testing.QueuesContract, wrong.SearchesWithCase),
     "counts deleted items": _dictionary(testing.StatisticsContract, wrong.CountsDeletedItems),
     "counts once": _dictionary(testing.StatisticsContract, wrong.CountsOnce),
@@ -221,6 +236,9 @@ BROKEN: Final = {
     "keeps deleted queues": _dictionary(testing.QueuesContract, wrong.KeepsDeletedQueues),
     "keeps deleted items": _dictionary(testing.ItemsContract, wrong.KeepsDeletedItems),
     "answers when it is closed": _dictionary(testing.StoringContract, wrong.AnswersWhenItIsClosed),
+    "memory: orders by what follows the id": Broken(
+        testing.CursorsContract, lambda _folder: MemoryRepository(), _orders_behind_the_id
+    ),
     "memory: counts what was before": _dictionary(testing.StatisticsContract, StaleStatistics),
     "memory: ignores policy changes": _dictionary(testing.ClaimsContract, IgnoresPolicyChanges),
     "memory: swallows conflicts": _dictionary(testing.StoringContract, SwallowsConflicts),
@@ -238,7 +256,7 @@ BROKEN: Final = {
     "sqlite: counts no changes": sql(testing.StatisticsContract, r"(\w+) = \1 \+ excluded\.\1", r"\1 = \1"),
     "sqlite: sorts histories by time": sql(testing.HistoryContract, "ORDER BY revision, step", "ORDER BY at, step"),
     "sqlite: lists every project's queues": sql(
-        testing.IsolationContract, r"(FROM queues WHERE) project_id = \?", r"\1 ? <> ''"
+        testing.IsolationContract, r"(FROM queues AS q .* WHERE) q\.project_id = \?", r"\1 ? <> ''"
     ),
     "sqlite: keeps times as floats": Broken(testing.HostileInputContract, on_a_file, _float_times),
     "sqlite: never splits a block": Broken(testing.PositionsContract, on_a_file, _long_blocks),
@@ -259,6 +277,12 @@ BROKEN: Final = {
     ),
     "sqlite: adds to the first block": blocks(
         r"(<= \(\?, \?, \?\)) ORDER BY a DESC, b DESC, id DESC", r"\1 ORDER BY a, b, id"
+    ),
+    "sqlite: walks over queues in one range": sql(
+        testing.QueuesContract, r"AND q\.\w+ = \? AND q\.id ([<>]) \?", r"AND ? IS NOT NULL AND q.id \1 ?"
+    ),
+    "sqlite: sorts queues by the index for the other direction": sql(
+        testing.QueuesContract, r"(q\.\w+) DESC, q\.id ASC", r"\1 DESC, q.id DESC"
     ),
     "forgets the token of the claim": Broken(testing.FencingContract, lambda _folder: MyRepository(), _no_token),
     "sqlite: searches in lower case": Broken(testing.QueuesContract, on_a_file, _plain_search),

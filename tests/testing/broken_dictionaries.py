@@ -346,3 +346,16 @@ class ForgetsThePayloadOfAFilter(MyRepository):
         if query.filter == ItemFilter():
             return page
         return attrs.evolve(page, items=tuple(attrs.evolve(item, payload=None) for item in page.items))
+
+
+class ShowsPayloadsUnasked(MyRepository):
+    def query_items(self, project_id: str, queue_id: str, query: ItemQuery) -> ItemPage:
+        return super().query_items(project_id, queue_id, attrs.evolve(query, include_payload=True))
+
+
+class EndsAtItsBytes(MyRepository):
+    """Ends a page by its bytes as if nothing followed."""
+
+    def query_items(self, project_id: str, queue_id: str, query: ItemQuery) -> ItemPage:
+        page = super().query_items(project_id, queue_id, query)
+        return page if query.max_bytes is None else attrs.evolve(page, items=page.items[:1], next_cursor=None)

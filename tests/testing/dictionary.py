@@ -180,6 +180,8 @@ class MyRepository:
             if query.include_position:
                 seen = [self._rows[item.id].shown(query.annotator_id, n) for n, item in enumerate(seen, 1)]
             found = [item for item in seen if query.filter.matches(item)]
+            if not query.include_payload:
+                found = [attrs.evolve(item, payload=None) for item in found]
             return query.page(
                 queue, self._cut(found, query, query.after(queue)), len(found) if query.include_total else None
             )

@@ -6,18 +6,22 @@ import base64
 import http.client
 import json
 import re
+import resource
 import signal
+import socket
 import subprocess
 import sys
 import threading
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+import uvicorn
 
 from annotation_queue import AnnotationQueues, SQLiteRepository
+from annotation_queue.cli.connections import connections_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -219,3 +223,64 @@ def test_sixteen_clients_at_once_make_ten_thousand_updates_and_all_are_right(she
 def finish(number: int, move: int) -> str:
     """Say how a client finishes the item of a move."""
     return "skipped" if (number + move // 3) % 2 else "completed"
+
+
+def test_whoever_guesses_tokens_has_to_wait_and_nothing_is_looked_up_meanwhile(shell: Shell) -> None:
+    with serving(shell) as (url, _process):
+        guesses = [httpx.post(f"{url}/annotation_queues/query", json=PROJECT, auth=("ann", f"{n}")) for n in range(40)]
+        assert Counter(each.status_code for each in guesses) == {401: 30, 429: 10}
+        assert 1 <= int(guesses[-1].headers["retry-after"]) <= 60
+        # From that address not even the right token is looked at before the time is over.
+        assert httpx.post(f"{url}/annotation_queues/query", json=PROJECT, auth=("ann", "ann-key")).status_code == 429
+
+
+@contextmanager
+def idle(url: str, times: int, sends: bytes = b"") -> Iterator[list[socket.socket]]:
+    """Open connections that never finish their first request."""
+    address = httpx.URL(url)
+    with ExitStack() as stack:
+        opened = [
+            stack.enter_context(socket.create_connection((address.host, address.port or 80), timeout=30))
+            for _ in range(times)
+        ]
+        for each in opened:
+            each.sendall(sends)
+        yield opened
+
+
+@pytest.mark.parametrize("sends", [b"", b"POST /annotation_queues/query HTTP/1.1\r\nHost: x\r\n"])
+def test_connections_that_ask_nothing_make_room_for_those_that_ask(shell: Shell, sends: bytes) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (160, limits[1]))  # that of the server, which inherits it
+    try:
+        process_of = serving(shell)
+        url, _ = process_of.__enter__()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    try:
+        with idle(url, 300, sends):
+            answered = httpx.post(f"{url}/annotation_queues/query", json=PROJECT, auth=("ann", "ann-key"), timeout=20)
+            assert answered.status_code == 200
+    finally:
+        process_of.__exit__(None, None, None)
+
+
+def test_a_connection_without_a_request_is_closed_after_its_time() -> None:
+    async def answer(_scope: object, _receive: object, send: Any) -> None:  # noqa: ANN401 - of ASGI
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    http_class = connections_of(10, patience=0.05)
+    config = uvicorn.Config(answer, lifespan="off", ws="none", log_level="warning", http=http_class)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with idle(url, 3, b"GET / HTT") as opened:
+            assert [each.recv(1) for each in opened] == [b""] * 3
+        assert httpx.get(url).text == "ok"
+    finally:
+        server.should_exit = True
+        thread.join(30)

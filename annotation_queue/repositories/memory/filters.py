@@ -1,4 +1,4 @@
-"""What a filter asks of an item in memory, for one item and for very many."""
+"""What a filter asks of items in memory: of one, and of very many."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Matcher:
         if wanted.annotation_states is not None:
             names.append("standing.state")
             values.append(wanted.annotation_states)
-        # What the items have of all that is asked for at once, and which of that fits: both are read without a line of Python
-        # for each item.
+        # What is asked for is read of an item at once, and compared with everything that fits: without a line of Python for
+        # each item.
         self._read: Callable[[StoredItem], Any] = attrgetter(*names)
         self._allowed = frozenset(product(*values)) if len(names) > 1 else frozenset(*values)
         if wanted.annotation_states is not None and annotator_id is not None:

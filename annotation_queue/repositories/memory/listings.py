@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from annotation_queue.sorting import Order
 
 MAX_ORDERS: Final = 16
-"""So many orders are kept for a queue, and so many selections; the one unused for longest gives way."""
+"""How many orders are kept for a queue, and how many selections; the one that was unused for longest gives way."""
 _SORT_SHARE: Final = 16
-"""To sort one item costs about as much as to pass over so many."""
+"""To sort one item costs about as much as to pass over this number of items."""
 _VIEW_FIELDS: Final = frozenset({"annotation_state", "annotator_user_id"})
 """The fields that belong to a view."""
 _MOVING_FIELDS: Final = _VIEW_FIELDS | {"updated_at"}
@@ -58,7 +58,7 @@ class Listing:
         return Listing(self._order, annotator_id, wanted, self.keys)
 
     def key(self, stored: StoredItem) -> Key | None:
-        """Give the key of an item as it is now; None where it is not selected."""
+        """Give the key of an item as it is now; None if it is not selected."""
         if self._matches is not None and not self._matches(stored):
             return None
         return key_in(self._order, stored, self._annotator_id)
@@ -80,15 +80,13 @@ def key_in(order: Order, stored: StoredItem, annotator_id: str | None) -> Key:
     return order.key(order.values(stored.in_view(annotator_id)))
 
 
-def finder(order: Order, items: Mapping[str, StoredItem]) -> Callable[[Iterable[Key]], Iterator[StoredItem]]:
-    """Make what gives the items of keys of an order."""
-    read_id = id_reader(order)
-    return lambda keys: map(items.__getitem__, map(read_id, keys))
+id_of: Final[Callable[[Key], str]] = itemgetter(-1)
+"""Reads the id of an item in its key: every order ends with it."""
 
 
-def id_reader(order: Order) -> Callable[[Key], str]:
-    """Make what reads the id of an item in its key in an order."""
-    return itemgetter(next(index for index, by in enumerate(order.sort_by) if by.field == "id"))
+def stored_at(keys: Iterable[Key], items: Mapping[str, StoredItem]) -> Iterator[StoredItem]:
+    """Give the items of keys, in their order."""
+    return map(items.__getitem__, map(id_of, keys))
 
 
 class Listings:
@@ -128,7 +126,7 @@ class Listings:
         return self._keep(self._orders, (order.sort_by, annotator_id), arrange).keys
 
     def selected(self, order: Order, annotator_id: str | None, wanted: ItemFilter) -> SortedKeys | None:
-        """Give the keys of the live items that a filter shows, in an order and view, where they are kept. O(1)."""
+        """Give the keys of the live items that a filter shows, in an order and view, if they are kept; else None. O(1)."""
         if (order.sort_by, annotator_id, wanted) not in self._selections:
             return None
         return self.select(order, annotator_id, wanted, None)
@@ -155,13 +153,13 @@ class Listings:
                 keys = order.arrange(each.in_view(annotator_id) for each in items if matcher(each))
             else:
                 whole = self.keys(order, annotator_id)
-                keys = list(matcher.select(whole, finder(order, self._items)(whole)))
+                keys = list(matcher.select(whole, stored_at(whole, self._items)))
             return Listing(order, annotator_id, wanted, SortedKeys.of_sorted(keys))
 
         return self._keep(self._selections, (order.sort_by, annotator_id, wanted), arrange).keys
 
     def _keep(self, kept: dict[Any, Listing], name: object, arrange: Callable[[], Listing]) -> Listing:
-        """Give a listing; where it is not kept yet, arrange it, and let go of the one unused for longest."""
+        """Give a listing. If it is not kept yet, arrange it, and let go of the one that was unused for longest."""
         found = kept.pop(name, None)
         if found is None:
             found = arrange()

@@ -6,8 +6,10 @@ from itertools import compress, islice
 from sys import maxsize
 from typing import TYPE_CHECKING, Final
 
+from annotation_queue.query import until_full
+from annotation_queue.records import view
 from annotation_queue.repositories.memory.filters import Matcher
-from annotation_queue.repositories.memory.listings import finder, id_reader, key_in
+from annotation_queue.repositories.memory.listings import id_of, key_in, stored_at
 from annotation_queue.repositories.memory.sorted_keys import SortedKeys
 
 if TYPE_CHECKING:
@@ -15,21 +17,22 @@ if TYPE_CHECKING:
 
     from annotation_queue.items import QueueItem
     from annotation_queue.query import ItemPage, ItemQuery
+    from annotation_queue.repositories.memory.item import StoredItem
     from annotation_queue.repositories.memory.queue import StoredQueue
     from annotation_queue.repositories.memory.sorted_keys import Key
 
 _FEW: Final = 256
-"""So many items are sorted for each query that leaves no more."""
+"""If a filter leaves this number of items or fewer, they are sorted for each query."""
 _GLANCE: Final = 2_000
-"""So many items are passed over in search of a page before a selection is arranged."""
+"""How many items are passed over in search of a page before a selection is arranged."""
 
 
 def find_page(stored: StoredQueue, query: ItemQuery) -> ItemPage:
     """Answer a query.
 
-    O(log n + page). A filter that leaves few items has them sorted each time; another one is answered by the part of the
-    order where the page begins, or else by a selection, which is kept. The first use of an order costs O(n log n), that of a
-    selection O(n).
+    O(log n + page). If a filter leaves few items, they are sorted each time. Else the part of the order in which the page
+    begins is searched, and if that is not enough, a selection is arranged and kept. The first use of an order costs
+    O(n log n), that of a selection O(n).
 
     Args:
         stored: The queue.
@@ -52,8 +55,6 @@ class Selection:
         self._query = query
         self._annotator_id = query.annotator_id
         self._order = query.order()
-        self._read_id = id_reader(self._order)
-        self._find = finder(self._order, stored.items)
         self._wanted = query.filter.equalities()
         self._states = query.filter.annotation_states
 
@@ -77,31 +78,43 @@ class Selection:
             if self._states is None and not self._wanted:
                 positions = range(start + 1, start + 1 + len(chosen))
             total = len(keys) if query.include_total else None
-        return query.page(queue, self._show(chosen, positions), total)
+        shown = self._show(chosen if query.limit is None else chosen[: query.limit], positions)
+        return query.page(queue, shown, total, has_more=len(chosen) > len(shown))
 
     def _show(self, keys: list[Key], positions: Iterable[int] | None) -> list[QueueItem]:
         """Make the items to hand out.
 
         Args:
             keys: Their keys.
-            positions: Their positions, where they are known already.
+            positions: Their positions, or those of more keys; None if they are not known yet.
 
         Returns:
-            The items.
+            The items, as many of the first ones as the page has room for.
         """
-        annotator_id, stored = self._annotator_id, self._find(keys)
-        if not self._query.include_position:
-            return [each.show(annotator_id) for each in stored]
+        query = self._query
+        found: Iterable[StoredItem] = stored_at(keys, self._stored.items)
+        if query.max_bytes is not None and query.include_payload:
+            found = until_full(((each, len(each.payload or b"")) for each in found), query.max_bytes)
+        if not query.include_position:
+            return [self._shown(each, None) for each in found]
         if positions is None:
             positions = map(self._all().bisect_right, keys)
-        return [each.show(annotator_id, position) for each, position in zip(stored, positions, strict=True)]
+        return [self._shown(each, position) for each, position in zip(found, positions, strict=False)]
+
+    def _shown(self, stored: StoredItem, position: int | None) -> QueueItem:
+        if self._query.include_payload:
+            return stored.show(self._annotator_id, position)
+        item = stored.in_view(self._annotator_id)
+        return (
+            item if position is None else view(item, (item.annotation_state, item.annotator_user_id), position=position)
+        )
 
     def _all(self) -> SortedKeys:
         """Give the keys of all live items in the query's order."""
         return self._stored.orders.keys(self._order, self._annotator_id)
 
     def _keys(self) -> SortedKeys | None:
-        """Give the keys of the items that the filter shows where they are at hand or few; else None."""
+        """Give the keys of the items that the filter shows, if they are at hand or few; else None."""
         stored, states = self._stored, self._states
         if states is None and not self._wanted:
             return self._all()
@@ -130,7 +143,7 @@ class Selection:
         """Look for the page in the part of the order where it begins.
 
         Returns:
-            The keys and the positions of its items; None where that part is not enough.
+            The keys and the positions of its items; None if that part is not enough.
         """
         query = self._query
         if query.include_total or query.limit is None:
@@ -148,7 +161,7 @@ class Selection:
         """Give the indexes of the items that the filter shows; only those that have its value are looked at."""
         matcher, ids, every = Matcher(self._query.filter, self._annotator_id), self._fewest(), range(len(seen))
         if ids is None:
-            return matcher.select(every, self._find(seen))
-        found = compress(every, map(ids.__contains__, map(self._read_id, seen)))
+            return matcher.select(every, stored_at(seen, self._stored.items))
+        found = compress(every, map(ids.__contains__, map(id_of, seen)))
         items = self._stored.items
-        return (index for index in found if matcher(items[self._read_id(seen[index])]))
+        return (index for index in found if matcher(items[id_of(seen[index])]))

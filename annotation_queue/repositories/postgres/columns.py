@@ -1,4 +1,4 @@
-"""How PostgreSQL sorts items: from which table a query reads what it sorts by, and with which expressions."""
+"""How PostgreSQL sorts items: the table from which a query reads what it sorts by, and the expressions."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def full_text(column: str) -> str:
 
 @attrs.frozen
 class Plan:
-    """Where a query reads, and how it sorts.
+    """The table that a query reads, and its sort.
 
     Args:
         table: The short name of the table that it sorts by.
@@ -65,7 +65,7 @@ class Plan:
     terms: tuple[Term, ...]
 
     def select(self, what: str, queue: int, annotator: str | None, conditions: list[Fragment]) -> Fragment:
-        """Write a SELECT over the live items of a queue, which only joins what it needs.
+        """Write a SELECT over the live items of a queue that joins only what it needs.
 
         Args:
             what: What to select.
@@ -87,7 +87,7 @@ class Plan:
 
 
 def plan_of(order: Order, *, own: bool, one_state: bool, has_long: bool) -> Plan:
-    """Decide from where to read an order.
+    """Decide from which table to read an order.
 
     Args:
         order: The order.
@@ -96,8 +96,8 @@ def plan_of(order: Order, *, own: bool, one_state: bool, has_long: bool) -> Plan
         has_long: Whether the queue holds keys of long texts, which do not sort like the texts.
 
     Returns:
-        The plan. An index has the order, or most of it, for those that the documentation lists, unless the queue holds
-        long texts.
+        The plan. The orders that the documentation lists have an index, whole or for the most part, unless the queue holds long
+        texts.
     """
     fields = tuple(by.field for by in order.sort_by)
     changing = _CHANGING - _ANNOTATORS.keys() if own else _CHANGING

@@ -22,7 +22,7 @@ from annotation_queue.errors import (
     StorageError,
     StorageFull,
 )
-from annotation_queue.repositories.sql.rows import check_readable
+from annotation_queue.repositories.sql.rows import explain_failure
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -254,10 +254,19 @@ class Connections:
         if isinstance(connection, BoundedConnection):
             connection.patience = None if patient else self.timeout + _GRACE_SECONDS
         if not self._is_ours:
-            check_encoding(connection, self.name)
+            self._check_encoding(connection)
         answers = psycopg.Cursor(connection, row_factory=tuple_row).execute(begin, prepare=False)
         if _VERSION in begin:
             self._check_version(answers)
+
+    def _check_encoding(self, connection: psycopg.Connection[Any]) -> None:
+        """Refuse a connection of the caller's pool that cannot carry every text."""
+        encoding = connection.info.parameter_status("client_encoding")
+        if encoding != "UTF8":
+            raise StorageError(
+                f"a connection to {self.name} is encoded in {encoding}, which cannot carry every text; make the pool with "
+                "kwargs={'client_encoding': 'utf8'}"
+            )
 
     def _check_version(self, answers: psycopg.Cursor[TupleRow]) -> None:
         """Look at the schema version that a transaction has found as it began.
@@ -339,20 +348,6 @@ class Connections:
                 self._pid = pid
 
 
-def check_encoding(connection: psycopg.Connection[Any], name: str) -> None:
-    """Refuse a connection that cannot carry every text.
-
-    Raises:
-        StorageError: Its client encoding is another one than UTF8.
-    """
-    encoding = (connection.pgconn.parameter_status(b"client_encoding") or b"").decode()
-    if encoding != "UTF8":
-        raise StorageError(
-            f"a connection to {name} has the client encoding {encoding}, which cannot carry every text; nothing was written, "
-            "make the pool with kwargs={'client_encoding': 'utf8'}"
-        )
-
-
 def quoted(name: str) -> str:
     """Write the name of a schema so that SQL reads it as it is."""
     return '"' + name.replace('"', '""') + '"'
@@ -398,7 +393,7 @@ class Transaction:
             self.end()
         if isinstance(error, psycopg.Error):
             raise translate(error, name) from error
-        check_readable(error, name)
+        explain_failure(error, name)
 
     def __del__(self) -> None:
         # An interrupt can come between the body of a transaction and its end.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
+from annotation_queue.query import until_full
 from annotation_queue.records import view
 from annotation_queue.repositories.postgres.columns import plan_of
 from annotation_queue.repositories.postgres.rows import integers
@@ -28,7 +29,7 @@ _CALL = "num = (SELECT c.num FROM calls AS c WHERE c.queue = ? AND c.call_id = ?
 _KEYS = ("call_op_name", "call_trace_id", "added_by")
 _FIRST_LOOK: Final = 1_024
 _FURTHER: Final = 32
-"""How many items from the first of a page on are looked at for the others, and how many times as many next."""
+"""How many items from the first one of a page on are searched for the others; and the factor for each further search."""
 
 
 class Selection:
@@ -43,10 +44,11 @@ class Selection:
     def __init__(self, session: Session, queue: LiveQueue, query: ItemQuery) -> None:
         self._session = session
         self._queue = queue
+        self._num, _, self._entity = queue
         self._query = query
         self._order = query.order()
         self._annotator = None if query.annotator_id is None else key_of(query.annotator_id)
-        self._has_long = bool(session.value("has_long_texts", (queue[0],)))
+        self._has_long = bool(session.value("has_long_texts", (self._num,)))
         states = query.filter.annotation_states
         one_state = self._annotator is None and states is not None and len(states) == 1
         self._plan = self._plan_of(one_state=one_state)
@@ -57,37 +59,39 @@ class Selection:
 
     def page(self) -> ItemPage:
         """Read the page."""
-        query, queue = self._query, self._queue[2]
-        after = query.after(queue)
+        query = self._query
+        after = query.after(self._entity)
+        if query.filter.annotation_states == frozenset():
+            return query.page(self._entity, (), 0 if query.include_total else None)
         conditions = self.conditions(self._plan.table)
         nums = self._nums(conditions, after)
-        items = self._items(nums)
+        items = self._items(nums if query.limit is None else nums[: query.limit])
+        has_more = len(nums) > len(items)
         if query.include_position:
-            shown = len(items) if query.limit is None else query.limit
-            positions = self._positions(nums[:shown], items[:shown], after, all_wanted=not conditions)
+            positions = self._positions(nums[: len(items)], items, after, all_wanted=not conditions)
             items = [
                 view(item, (item.annotation_state, item.annotator_user_id), position=position)
-                for item, position in zip(items, positions, strict=False)
-            ] + items[shown:]
-        return query.page(queue, items, self._total(conditions) if query.include_total else None)
+                for item, position in zip(items, positions, strict=True)
+            ]
+        return query.page(
+            self._entity, items, self._total(conditions) if query.include_total else None, has_more=has_more
+        )
 
     def conditions(self, table: str) -> list[Fragment]:
-        """Write which items are wanted."""
+        """Write the conditions that the wanted items fulfil."""
         chosen = self._query.filter
         conditions: list[Fragment] = []
         if chosen.id is not None:
             conditions.append((f"{table}.id = ?", (key_of(chosen.id),)))
         if chosen.call_id is not None:
-            conditions.append((f"{table}.{_CALL}", (self._queue[0], key_of(chosen.call_id))))
+            conditions.append((f"{table}.{_CALL}", (self._num, key_of(chosen.call_id))))
         for field in _KEYS:
             value = getattr(chosen, field)
             if value is not None:
                 conditions.append((f"i.{field} = ?", (key_of(value),)))
         if chosen.annotation_states is not None:
             ranks = sorted(RANKS[state] for state in chosen.annotation_states)
-            if not ranks:
-                conditions.append(("FALSE", ()))
-            elif self._annotator is None:
+            if self._annotator is None:
                 conditions.append(_among("w.state", ranks))
             else:
                 # Without unstarted ones, only items are wanted on which the annotator has a progress.
@@ -96,34 +100,47 @@ class Selection:
 
     def _nums(self, conditions: list[Fragment], after: Sequence[SortValue] | None) -> list[int]:
         plan, query = self._plan, self._query
+        if query.limit == 0:
+            return []
         behind = conditions
         if after is not None:
             behind = [*conditions, beyond(plan.terms, values_of(self._order, plan.terms, after), after=True)]
-        text, values = plan.select(f"{plan.table}.num", self._queue[0], self._annotator, behind)
+        text, values = plan.select(f"{plan.table}.num", self._num, self._annotator, behind)
         most = None if query.limit is None else min(query.limit + 1, MAX_INTEGER)
         text = f"{text} ORDER BY {order_by(plan.terms)} LIMIT ?::bigint OFFSET ?::bigint"
         return [num for (num,) in self._session.composed(text, (*values, most, query.offset))]
 
     def _items(self, nums: Sequence[int]) -> list[QueueItem]:
+        """Read the items of a page, as many of the first ones as it has room for."""
         if not nums:
             return []
-        session, queue, annotator_id = self._session, self._queue, self._query.annotator_id
-        rows = session.live_rows(queue, nums)
-        items = [session.item_of(rows[num], queue) for num in nums]
+        session, queue, query = self._session, self._queue, self._query
+        shown = self._with_room(nums)
+        rows = session.live_rows(queue, shown, with_payload=query.include_payload)
+        items = [session.item_of(rows[num], queue) for num in shown]
+        annotator_id = query.annotator_id
         if annotator_id is None:
             return items
-        own: dict[int, int] = dict(session.rows("own_states", (queue[0], self._annotator, integers(nums))))
-        seen = [STATES[own.get(num, 0)] for num in nums]
+        own: dict[int, int] = dict(session.rows("own_states", (self._num, self._annotator, integers(shown))))
+        seen = [STATES[own.get(num, 0)] for num in shown]
         return [
             view(item, (state, None if state is UNSTARTED else annotator_id))
             for item, state in zip(items, seen, strict=True)
         ]
 
+    def _with_room(self, nums: Sequence[int]) -> Sequence[int]:
+        """Leave out the items whose payloads the page has no room for."""
+        query = self._query
+        if query.max_bytes is None or not query.include_payload:
+            return nums
+        sizes: dict[int, int] = dict(self._session.rows("payload_sizes", (self._num, integers(nums))))
+        return list(until_full(((num, sizes[num]) for num in nums), query.max_bytes))
+
     def _total(self, conditions: list[Fragment]) -> int:
         states, annotator_id = self._query.filter.annotation_states, self._query.annotator_id
         if conditions and not (states and len(conditions) == 1):
             return self._count(self._plan_of(one_state=False), [conditions])
-        counts = self._session.counts([self._queue[0]]).get(self._queue[0], {})
+        counts = self._session.counts([self._num]).get(self._num, {})
         by_state = {state: counts.get((None, state), 0) for state in AnnotationState}
         if annotator_id is not None:
             own = {state: counts.get((annotator_id, state), 0) for state in AnnotationState if state is not UNSTARTED}
@@ -133,7 +150,7 @@ class Selection:
     def _count(self, plan: Plan, either: Iterable[list[Fragment]]) -> int:
         """Count the items that fulfil all conditions of a list, over lists that exclude one another."""
         bare = type(plan)(plan.table, ())
-        counts = [bare.select("count(*)", self._queue[0], self._annotator, conditions) for conditions in either]
+        counts = [bare.select("count(*)", self._num, self._annotator, conditions) for conditions in either]
         text = " + ".join(f"({text})" for text, _ in counts)
         ((n,),) = self._session.composed(f"SELECT {text}", tuple(chain(*(values for _, values in counts))))
         return int(n)
@@ -157,7 +174,7 @@ class Selection:
 
     def _places(self, plan: Plan, onwards: Fragment, nums: Sequence[int]) -> dict[int, int]:
         """Number the items of a page from the first one on, from 0 on."""
-        ordered, values = plan.select(f"{plan.table}.num AS num", self._queue[0], self._annotator, [onwards])
+        ordered, values = plan.select(f"{plan.table}.num AS num", self._num, self._annotator, [onwards])
         ordered = f"{ordered} ORDER BY {order_by(plan.terms)} LIMIT ?"
         numbered = f"SELECT num, row_number() OVER () - 1 AS place FROM ({ordered}) AS o"
         most, places = _FIRST_LOOK, dict[int, int]()
@@ -171,9 +188,10 @@ class Selection:
 
 
 def _before(terms: Sequence[Term], values: Sequence[SortValue]) -> Iterable[list[Fragment]]:
-    """Write which rows come before given sort values, as lists of conditions that exclude one another.
+    """Write the conditions that a row comes before given sort values, as lists of conditions that exclude one another.
 
-    Each is one range of an index: up to several columns at once, the server would read on to the end of the first one.
+    Each list is one range of an index. If several columns were compared at once, the server would read on to the end of the
+    first one.
     """
     equal: list[Fragment] = []
     for term, value in zip(terms, values, strict=True):

@@ -13,7 +13,6 @@ from psycopg_pool import ConnectionPool
 from annotation_queue.counters import stats_of
 from annotation_queue.errors import Conflict, QueueNotFound, StorageBusy, StorageError
 from annotation_queue.items import copy_queue
-from annotation_queue.query import search_text
 from annotation_queue.repositories.postgres import claims as postgres_claims
 from annotation_queue.repositories.postgres import log
 from annotation_queue.repositories.postgres.cache import Cache
@@ -21,10 +20,11 @@ from annotation_queue.repositories.postgres.check import problems
 from annotation_queue.repositories.postgres.connections import Connections
 from annotation_queue.repositories.postgres.items import add_items, refresh, remove_items
 from annotation_queue.repositories.postgres.queries import query_items
+from annotation_queue.repositories.postgres.queue_queries import query_queues
 from annotation_queue.repositories.postgres.schema import prepare
 from annotation_queue.repositories.postgres.session import Renumbered, Session
 from annotation_queue.repositories.sql.chunks import CHUNK, add_each_call
-from annotation_queue.repositories.sql.rows import StoredQueue, history_of, page_of, queue_of
+from annotation_queue.repositories.sql.rows import StoredQueue, history_of, queue_of
 from annotation_queue.values import check_text, refuse
 
 if TYPE_CHECKING:
@@ -129,11 +129,14 @@ class PostgresRepository:
             return copy_queue(session.queue(project_id, queue_id).queue)
 
     def query_queues(self, project_id: str, query: QueueQuery) -> QueuePage:
-        """See `Repository.query_queues`. Cost: linear in the project's queues."""
-        wanted = None if query.name is None else search_text(query.name)
-        with self._reading() as session:
-            queues = [queue_of(row) for row in session.rows("queues_of_project", (project_id, wanted, wanted))]
-        return page_of(project_id, query, queues)
+        """See `Repository.query_queues`.
+
+        Cost: that of the page, for sorts by one field; linear in the offset, and in what a name that is searched for passes
+        over. Sorts by several fields are linear in the project's queues, and so are all if one of its sorted texts is longer
+        than 160 characters.
+        """
+        with self._reading(custom=True) as session:
+            return query_queues(session, project_id, query)
 
     def replace_queue(self, before: AnnotationQueue, after: AnnotationQueue) -> None:
         """See `Repository.replace_queue`. Cost: constant; linear in the queue's items if a policy changes.
@@ -303,7 +306,7 @@ class PostgresRepository:
     def stats(self, project_id: str, queue_ids: Sequence[str]) -> tuple[QueueStats, ...]:
         """See `Repository.stats`. Cost: linear in the queues' annotators."""
         with self._reading() as session:
-            found = {queue_id: session.queue(project_id, queue_id) for queue_id in queue_ids}
+            found = {queue_id: session.queue(project_id, queue_id) for queue_id in dict.fromkeys(queue_ids)}
             counts = session.counts(queue.num for queue in found.values())
             stats = {queue_id: stats_of(queue_id, counts.get(queue.num, {})) for queue_id, queue in found.items()}
             return tuple(stats[queue_id] for queue_id in queue_ids)

@@ -45,6 +45,7 @@ from annotation_queue.repositories.sql.rows import (
     progresses_of,
     queue_of,
     queue_values,
+    reads_rows,
     transition_row,
 )
 from annotation_queue.values import from_micros, to_micros
@@ -382,6 +383,7 @@ class Session:
         summed[queue, "", OPENINGS] += _drawn() if opened else 0
         self.rows("count", COUNTS.values(_counter_rows(summed)))
 
+    @reads_rows
     def counts(self, queues: Iterable[int]) -> dict[int, dict[tuple[str | None, str], int]]:
         """Read the counters of queues, by number, keyed as `counters.counts_of` does; a queue without any is not there."""
         found: dict[int, dict[tuple[str | None, str], int]] = {}

@@ -1,10 +1,12 @@
--- Every statement but those that queries.py composes. -62135596800000000 is "always", see migrations/0001.sql.
+-- Every statement but those that queries.py, queue_queries.py and log.py compose. -62135596800000000 is "always", see
+-- migrations/0001.sql.
 -- Lists are given as arrays. {name} is a table t of rows that the statement is given, see rows.py.
 
 -- Columns
 
 -- name: live_item_columns_without_payload --
-w.num, w.revision, w.steps, w.id, i.call_id, i.call_started_at, i.call_ended_at, i.call_op_name, i.call_trace_id, i.display_fields,
+w.num, w.revision, w.steps, w.id, i.call_id, i.call_started_at, i.call_ended_at, i.call_op_name, i.call_trace_id,
+    i.display_fields,
     i.added_by, w.state, w.annotator, w.created_at, w.updated_at, w.priority_down
 
 -- name: live_item_columns --
@@ -53,19 +55,27 @@ UPDATE queues SET name = :name, search_name = :search_name, description = :descr
     updated_at = :updated_at, deleted_at = :deleted_at, revision = :revision
 WHERE num = :num
 
--- Finds the oldest live queue of a name. An index holds the first 160 characters of a text.
+-- Finds the oldest live queue of a name, in the words of an index.
 
 -- name: oldest_of_name --
 SELECT @queue_columns@ FROM queues
-WHERE left(project_id, 160) = left(:project_id, 160) AND left(name, 160) = left(:name, 160)
+WHERE left(project_id, 160) || ' by name' = left(:project_id, 160) || ' by name' AND left(name, 160) = left(:name, 160)
     AND project_id = :project_id AND name = :name AND deleted_at IS NULL
 ORDER BY created_at, id LIMIT 1
 
--- Lists the live queues of a project whose names match.
+-- Reads queues by their numbers.
 
--- name: queues_of_project --
-SELECT @queue_columns@
-FROM queues WHERE project_id = ? AND deleted_at IS NULL AND (?::text IS NULL OR strpos(search_name, ?::text) > 0)
+-- name: queues_by_num --
+SELECT num, @queue_columns@
+FROM queues WHERE num = ANY(?::bigint[])
+
+-- Tells whether ids and names of a project's queues are longer than what the indexes hold of them.
+
+-- name: has_long_queue_texts --
+SELECT EXISTS (SELECT FROM queues WHERE left(project_id, 160) || ' with long ids' = left(?, 160) || ' with long ids'
+        AND project_id = ? AND deleted_at IS NULL AND length(id) > 160),
+    EXISTS (SELECT FROM queues WHERE left(project_id, 160) || ' with long names' = left(?, 160) || ' with long names'
+        AND project_id = ? AND deleted_at IS NULL AND length(name) > 160)
 
 -- Long texts
 

@@ -22,10 +22,10 @@ class Column:
     """How a field is sorted in SQL.
 
     Args:
-        up: Expression whose ascending order is the field's ascending order.
-        down: Expression whose ascending order is the field's descending order; empty for text, which cannot be negated.
+        up: An expression whose ascending order is the field's ascending order.
+        down: An expression whose ascending order is the field's descending order; empty for text, which cannot be negated.
         needs: The join that the expressions need; empty for none.
-        turn: Turns a sort value into a value of ``down``, or of ``up`` where there is no ``down``; None where it is one.
+        turn: Turns a sort value into a value of ``down``, or of ``up`` if there is no ``down``; None if it is one already.
     """
 
     up: str
@@ -60,12 +60,12 @@ AGGREGATE: Final = _SHARED | {
 """The columns of the aggregate view."""
 PERSPECTIVE: Final = _SHARED | {
     "annotation_state": Column("coalesce(p.state, 0)", "-coalesce(p.state, 0)", OWN, int.__neg__),
-    # Within one annotator's view the id is the same wherever there is one.
+    # In one annotator's view there is only one id, on the items that have one.
     "annotator_user_id": Column("CASE WHEN p.state > 0 THEN '' END", needs=OWN, turn=lambda _: ""),
 }
 """The columns of one annotator's view."""
 CONSTANT: Final = frozenset({"project_id", "queue_id", "deleted_at"})
-"""Fields that are the same for every live item of a queue, and so sort nothing."""
+"""Fields that are the same for every live item of a queue, so that they sort nothing."""
 
 
 @attrs.frozen
@@ -95,7 +95,7 @@ class Term:
 
 
 def terms_of(order: Order, columns: dict[str, Column]) -> tuple[Term, ...]:
-    """Compile an order, without the fields that sort nothing and without what follows the unique id."""
+    """Compile an order, without the fields that sort nothing."""
     terms: list[Term] = []
     for by, each in zip(order.sort_by, order.fields, strict=True):
         if by.field in CONSTANT:
@@ -104,8 +104,6 @@ def terms_of(order: Order, columns: dict[str, Column]) -> tuple[Term, ...]:
         downwards = by.direction is Direction.DESC
         text = column.down if downwards and column.down else column.up
         terms.append(Term(by.field, column, text, text == column.down or not downwards, each.nullable))
-        if by.field == "id":
-            break
     return tuple(terms)
 
 
@@ -134,7 +132,7 @@ def beyond(terms: Sequence[Term], values: Sequence[SortValue], *, after: bool, i
         inclusive: Whether a row with these very values is wanted too.
 
     Returns:
-        The condition. Where the order allows, it is one comparison of row values, which an index can seek.
+        The condition. If the order allows it, that is one comparison of row values, which an index can seek.
     """
     if all(term.ascending and not term.nullable for term in terms):
         row = ", ".join(term.text for term in terms)
@@ -146,7 +144,7 @@ def beyond(terms: Sequence[Term], values: Sequence[SortValue], *, after: bool, i
         condition = _or(_strictly(term, value, after=after), _and(_equal(term, value), condition))
     if terms[0].nullable:
         return condition
-    # Says no more than the rest, but in words that an index can seek.
+    # It says no more than the rest, but an index can seek it.
     return _and((f"{terms[0].text} {'>' if after == terms[0].ascending else '<'}= ?", (values[0],)), condition)
 
 

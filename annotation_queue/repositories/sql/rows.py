@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from functools import wraps
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, TypeVar
 
 import attrs
 
 from annotation_queue.counters import FINISHED, SETTLED
-from annotation_queue.errors import AnnotationQueueError, StorageCorrupt
+from annotation_queue.errors import AnnotationQueueError, StorageCorrupt, StorageError
 from annotation_queue.items import AnnotationQueue, make_item, make_queue
 from annotation_queue.json_values import load_json, write_json
 from annotation_queue.query import search_text
@@ -34,8 +35,10 @@ if TYPE_CHECKING:
 
     from annotation_queue.items import QueueItem
     from annotation_queue.json_values import JsonValue
-    from annotation_queue.query import QueuePage, QueueQuery
     from annotation_queue.states import Transition
+
+_Given = ParamSpec("_Given")
+_Read = TypeVar("_Read")
 
 STATES: Final = tuple(AnnotationState)
 """The state of each rank."""
@@ -43,8 +46,8 @@ RANKS: Final = {state: rank for rank, state in enumerate(STATES)}
 """The rank of each state, which is what is stored."""
 KIND_NAMES: Final = (*STATES, SETTLED, FINISHED)
 """What the columns of ``counters`` count."""
-UNREADABLE: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
-"""What it ends in to read rows that hold what this library never writes."""
+UNREADABLE: Final = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What reading rows can raise that hold what this library never writes."""
 UNREAD_TEXT: Final = ""
 """Stands for `states.UNREAD`: a statement that writes it leaves the stored label as it is. No JSON text is empty."""
 ALWAYS_MICROS: Final = -62_135_596_800_000_000
@@ -54,21 +57,53 @@ _by_annotator: Final = attrgetter("annotator_id")
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
-def check_readable(error: BaseException | None, name: str) -> None:
-    """Turn what came up within a transaction into the error that it means, where it came from rows that nothing wrote.
+class UnreadableRow(Exception):
+    """Carries what reading a row raised to where the storage has a name; it is the cause."""
+
+
+def reads_rows(read: Callable[_Given, _Read]) -> Callable[_Given, _Read]:
+    """Mark a function that does nothing but build values out of rows: only what it raises means that the rows are damaged.
+
+    Args:
+        read: The function.
+
+    Returns:
+        The function; what it raises of `UNREADABLE` comes as an `UnreadableRow`.
+    """
+
+    @wraps(read)
+    def marked(*args: _Given.args, **kwargs: _Given.kwargs) -> _Read:
+        try:
+            return read(*args, **kwargs)
+        except UNREADABLE as error:
+            if isinstance(error, AnnotationQueueError):
+                raise
+            raise UnreadableRow(f"{type(error).__name__}: {error}") from error
+
+    return marked
+
+
+def explain_failure(error: BaseException | None, name: str) -> None:
+    """Turn what came up within a transaction, and is neither the driver's error nor ours, into an error of ours.
 
     Args:
         error: What came up; None for nothing.
         name: What to call the storage.
 
     Raises:
-        StorageCorrupt: It is one of `UNREADABLE`. Arguments were checked by the service, and what a caller's code raises does
-            not come this way.
+        StorageCorrupt: Reading rows raised it, so that they hold what this library never wrote.
+        StorageError: It is one of `UNREADABLE` from elsewhere. Arguments were checked by the service, and what a caller's code
+            raises does not come this way; so either rows are damaged after all, or this library has a fault.
     """
+    if isinstance(error, UnreadableRow):
+        raise StorageCorrupt(
+            f"{name} holds what this library never wrote ({error}); restore it from a backup"
+        ) from error.__cause__
     if isinstance(error, UNREADABLE) and not isinstance(error, AnnotationQueueError):
         what = f"{type(error).__name__}: {error}"
-        raise StorageCorrupt(
-            f"{name} holds what this library never wrote ({what}); restore it from a backup"
+        raise StorageError(
+            f"a call on {name} failed ({what}) and nothing was written; let check() look whether what is stored is damaged, "
+            "else this library has a fault"
         ) from error
 
 
@@ -209,6 +244,7 @@ def queue_values(queue: AnnotationQueue) -> dict[str, object]:
     return {**row._asdict(), "search_name": search_text(queue.name)}
 
 
+@reads_rows
 def queue_of(columns: Iterable[Any]) -> AnnotationQueue:
     """Rebuild a queue from the columns of a `QueueRow`."""
     row = QueueRow._make(columns)
@@ -229,6 +265,7 @@ def queue_of(columns: Iterable[Any]) -> AnnotationQueue:
     )
 
 
+@reads_rows
 def item_of(row: ItemRow, queue: AnnotationQueue, texts: Texts) -> QueueItem:
     """Rebuild an item in the aggregate view.
 
@@ -300,6 +337,7 @@ def progress_of(item_id: str, annotator_id: str, row: ProgressRow) -> Progress:
     )
 
 
+@reads_rows
 def progresses_of(item_id: str, rows: Iterable[Iterable[Any]], text: Callable[[Any], str]) -> tuple[Progress, ...]:
     """Rebuild the progresses on an item.
 
@@ -335,6 +373,7 @@ def transition_row(transition: Transition, annotator: int | str, actor: int | st
     )
 
 
+@reads_rows
 def transition_of(item_id: str, row: TransitionRow, text: Callable[[Any], str]) -> Transition:
     """Rebuild a transition.
 
@@ -403,17 +442,3 @@ def refreshed(completed: int, skipped: int, was: AnnotationQueue, now: Annotatio
     ]
     old, new = standing(progresses, was), standing(progresses, now)
     return None if new == old else Refreshed(micros_or_none(new.claimable_at), new.finished - old.finished)
-
-
-def page_of(project_id: str, query: QueueQuery, queues: Iterable[AnnotationQueue]) -> QueuePage:
-    """Make the page of a query out of all queues whose name matches, in any order.
-
-    Raises:
-        InvalidCursor: As for `QueueQuery.after`.
-    """
-    order, after = query.order(), query.after(project_id)
-    keyed = sorted((order.key(order.values(queue)), queue) for queue in queues)
-    if after is not None:
-        start = order.key(after)
-        keyed = [(key, queue) for key, queue in keyed if key > start]
-    return query.page(project_id, [queue for _, queue in keyed[query.offset :]])

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from collections import Counter
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
+from annotation_queue.repositories.sql.rows import STATES
 from annotation_queue.repositories.sqlite.indexes import COUNTED, IN_ORDER
 from annotation_queue.repositories.sqlite.statements import SQL
+from annotation_queue.states import UNSTARTED
 from annotation_queue.values import MIN_INTEGER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from annotation_queue.repositories.sqlite.indexes import Index, Key
     from annotation_queue.repositories.sqlite.session import Session
+    from annotation_queue.states import AnnotationState
 
 BlockKey: TypeAlias = tuple[int, int, str]
 """Where a block begins: the index's key, with 0 for a column that is not there."""
@@ -23,16 +27,65 @@ FIRST_BLOCK: Final[BlockKey] = (MIN_INTEGER, MIN_INTEGER, "")
 SIZE: Final = 1_024
 """How many items a block has after a split. It is split when it has more than twice as many."""
 
-PLACE: Final = ("priority_down", "created_at", "id", "call_started_at", "op")
-"""The columns of ``work`` that lanes with blocks have; annotating changes none of them."""
-_STATES: Final = 4
 
-_NO_COLUMN: Final = len(PLACE)
-_PICK: Final[dict[Index, Callable[[tuple[Any, ...]], BlockKey]]] = {
-    index: itemgetter(*(*map(PLACE.index, index.columns[:-1]), _NO_COLUMN, _NO_COLUMN)[:2], PLACE.index("id"))
-    for index in COUNTED
+class Place(NamedTuple):
+    """The columns of ``work`` that indexes with blocks have; annotating changes none of them.
+
+    Args:
+        nothing: Stands for a column that an index has not.
+    """
+
+    priority_down: int
+    created_at: int
+    id: str
+    call_started_at: int
+    op: int
+    nothing: int = 0
+
+
+class BlockRow(NamedTuple):
+    """A block: where it begins, how many items it has, and in queue order how many of them are in which state."""
+
+    a: int
+    b: int
+    id: str
+    n: int
+    unstarted: int
+    in_progress: int
+    completed: int
+    skipped: int
+
+    @property
+    def start(self) -> BlockKey:
+        """Where it begins."""
+        return self.a, self.b, self.id
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """What it counts: its items, and those in each state."""
+        return self[3:]
+
+
+class _Block(NamedTuple):
+    """What identifies a block: its queue, the number of its index, and where it begins."""
+
+    queue: int
+    lane: int
+    a: int
+    b: int
+    id: str
+
+    @property
+    def start(self) -> BlockKey:
+        """Where it begins."""
+        return self.a, self.b, self.id
+
+
+_NO_STATES: Final[dict[str, int]] = dict.fromkeys(STATES, 0)
+_PICK: Final[dict[Index, Callable[[Place], BlockKey]]] = {
+    index: attrgetter(*(*index.columns[:-1], "nothing", "nothing")[:2], "id") for index in COUNTED
 }
-"""For each index what picks the key of an item, as wide as that of a block, out of its values in `PLACE` and a 0."""
+"""For each index what picks the key of an item, as wide as that of a block."""
 
 
 def index_key(index: Index, block: BlockKey) -> Key:
@@ -40,7 +93,7 @@ def index_key(index: Index, block: BlockKey) -> Key:
     return (*block[: len(index.columns) - 1], block[2])
 
 
-def count_added(session: Session, queue: int, items: Sequence[tuple[int | str, ...]]) -> None:
+def count_added(session: Session, queue: int, places: Sequence[Place]) -> None:
     """Count new items, which stand in ``work`` by now and which nobody touched.
 
     The cost is that of the blocks which they fall into.
@@ -48,87 +101,118 @@ def count_added(session: Session, queue: int, items: Sequence[tuple[int | str, .
     Args:
         session: The session, inside a write transaction.
         queue: The queue's number.
-        items: Of each its values in `PLACE`.
+        places: Where they stand.
     """
-    places = [(*values, 0) for values in items]
     for index in COUNTED:
-        keys = sorted(map(_PICK[index], places))
-        start = 0
-        while start < len(keys):
-            place = (queue, index.num, *keys[start])
-            block = session.execute(SQL["block_of"], place).fetchone() or _begin(session, queue, index)
-            end = len(keys)
-            if end - start > 1:
-                following = session.execute(SQL["block_after"], place).fetchone()
-                end = end if following is None else bisect_left(keys, following, start)
-            new = end - start
-            n = _add(session, (queue, index.num, *block), new, (new, 0, 0, 0))
+        for block, keys in _by_block(session, queue, index, sorted(map(_PICK[index], places))):
+            n = _add(session, block, len(keys), {UNSTARTED: len(keys)})
             if n > 2 * SIZE:
-                _split(session, queue, index, block, n)
-            start = end
+                _split(session, block, index, n)
 
 
-def _begin(session: Session, queue: int, index: Index) -> BlockKey:
-    session.execute(SQL["first_block"], (queue, index.num, *FIRST_BLOCK))
-    return FIRST_BLOCK
-
-
-def count_removed(session: Session, queue: int, item: int) -> None:
-    """Stop counting an item that is still in ``work``.
+def count_moved(
+    session: Session, queue: int, moves: Sequence[tuple[BlockKey, AnnotationState, AnnotationState]]
+) -> None:
+    """Count items anew whose aggregate state changed.
 
     Args:
         session: The session, inside a write transaction.
         queue: The queue's number.
-        item: The item's number.
+        moves: Of each item its place in queue order, its state before and its state after.
     """
-    *values, state = session.execute(SQL["place_of"], (item,)).fetchone()
-    session.execute(SQL["count_op"], (-1, values[PLACE.index("op")]))
+    by_key = {key: (before, after) for key, before, after in moves}
+    for block, keys in _by_block(session, queue, IN_ORDER, sorted(by_key)):
+        counts: Counter[str] = Counter()
+        for key in keys:
+            before, after = by_key[key]
+            counts[before] -= 1
+            counts[after] += 1
+        _add(session, block, 0, counts)
+
+
+def _by_block(
+    session: Session, queue: int, index: Index, keys: Sequence[BlockKey]
+) -> Iterator[tuple[_Block, Sequence[BlockKey]]]:
+    """Tell which keys fall into which block of an index; its first block is made if it is missing.
+
+    Args:
+        session: The session, inside a write transaction.
+        queue: The queue's number.
+        index: The index.
+        keys: Keys, ascending.
+
+    Yields:
+        Each block that they fall into, with its keys.
+    """
+    start = 0
+    while start < len(keys):
+        place = (queue, index.num, *keys[start])
+        block = session.execute(SQL["block_of"], place).fetchone()
+        if block is None:
+            block = FIRST_BLOCK
+            session.execute(SQL["first_block"], (queue, index.num, *block))
+        end = len(keys)
+        if end - start > 1:
+            following = session.execute(SQL["block_after"], place).fetchone()
+            end = end if following is None else bisect_left(keys, following, start)
+        yield _Block(queue, index.num, *block), keys[start:end]
+        start = end
+
+
+def count_removed(session: Session, queue: int, places: Mapping[Place, AnnotationState]) -> None:
+    """Stop counting items.
+
+    The cost is that of the blocks which they fall into.
+
+    Args:
+        session: The session, inside a write transaction.
+        queue: The queue's number.
+        places: Where they stand, each with its aggregate state.
+    """
     for index in COUNTED:
-        block = session.execute(SQL["block_of"], (queue, index.num, *_PICK[index]((*values, 0)))).fetchone()
-        left = _add(session, (queue, index.num, *block), -1, tuple(-(rank == state) for rank in range(_STATES)))
-        if not left and block != FIRST_BLOCK:
-            session.execute(SQL["delete_block"], (queue, index.num, *block))
+        pick = _PICK[index]
+        by_key = {pick(place): state for place, state in places.items()}
+        for block, keys in _by_block(session, queue, index, sorted(by_key)):
+            states: Counter[str] = Counter(by_key[key] for key in keys)
+            left = _add(session, block, -len(keys), {state: -n for state, n in states.items()})
+            if not left and block.start != FIRST_BLOCK:
+                session.execute(SQL["delete_block"], block._asdict())
 
 
-def _add(session: Session, place: tuple[int, int, int, int, str], n: int, by_state: tuple[int, ...]) -> int:
-    counts = by_state if place[1] == IN_ORDER.num else (0,) * _STATES
-    ((left,),) = session.execute(SQL["add_to_block"], (n, *counts, *place)).fetchall()
+def _add(session: Session, block: _Block, n: int, by_state: Mapping[str, int]) -> int:
+    """Add to what a block counts; states count in queue order only. Gives how many items it has then."""
+    counts: dict[str, int] = {**_NO_STATES, **(by_state if block.lane == IN_ORDER.num else {})}
+    values = {**block._asdict(), "n": n, **counts}
+    ((left,),) = session.execute(SQL["add_to_block"], values).fetchall()
     return int(left)
 
 
-def _split(session: Session, queue: int, index: Index, block: BlockKey, n: int) -> None:
-    """Cut a block of so many items into blocks of `SIZE`, the last of which may have nearly twice as many."""
+def _split(session: Session, block: _Block, index: Index, n: int) -> None:
+    """Cut a block of a number of items into blocks of `SIZE`, the last of which may have nearly twice as many."""
     columns = ", ".join(f"w.{column}" for column in index.columns)
     marks = ", ".join("?" for _ in index.columns)
     seek = f"FROM work AS w INDEXED BY {index.index} WHERE w.queue = ? AND ({columns}) >= ({marks}) ORDER BY {columns} LIMIT"
     while n >= 2 * SIZE:
-        start = (queue, *index_key(index, block))
+        start = (block.queue, *index_key(index, block.start))
         *others, item_id = session.execute(f"SELECT {columns} {seek} 1 OFFSET {SIZE}", start).fetchone()
-        counts = [0] * _STATES
+        counts: dict[str, int] = {**_NO_STATES}
         if index is IN_ORDER:
             text = f"SELECT state, count(*) FROM (SELECT w.state {seek} {SIZE}) GROUP BY state"
-            for state, count in session.execute(text, start).fetchall():
-                counts[state] = count
-        following: BlockKey = (*(*others, 0, 0)[:2], item_id)
+            counts |= {STATES[state]: count for state, count in session.execute(text, start)}
+        a, b = (*others, 0, 0)[:2]
+        kept = {**block._asdict(), "n": SIZE, **counts}
+        session.execute(SQL["cut_block"], {**kept, "new_a": a, "new_b": b, "new_id": item_id})
+        session.execute(SQL["set_block"], kept)
+        block = _Block(block.queue, block.lane, a, b, item_id)
         n -= SIZE
-        session.execute(SQL["cut_block"], (queue, index.num, *following, SIZE, *counts, queue, index.num, *block))
-        session.execute(SQL["set_block"], (SIZE, *counts, queue, index.num, *block))
-        block = following
 
 
-def _rows(
-    session: Session, queue: int, index: Index, start: BlockKey, end: BlockKey | None
-) -> Iterator[tuple[BlockKey, int]]:
-    """Read the keys of the items from one block to another in the index's order, with their states in queue order."""
+def _rows(session: Session, queue: int, index: Index) -> Iterator[tuple[BlockKey, int]]:
+    """Read the keys of all items in the index's order, with their states in queue order."""
     columns = ", ".join(f"w.{column}" for column in index.columns)
     state = "w.state" if index is IN_ORDER else "0"
-    marks = ", ".join("?" for _ in index.columns)
-    text = f"SELECT {columns}, {state} FROM work AS w INDEXED BY {index.index} WHERE w.queue = ? AND ({columns}) >= ({marks})"
-    values: tuple[object, ...] = (queue, *index_key(index, start))
-    if end is not None:
-        text += f" AND ({columns}) < ({marks})"
-        values += index_key(index, end)
-    for *others, item_id, rank in session.execute(f"{text} ORDER BY {columns}", values):
+    text = f"SELECT {columns}, {state} FROM work AS w INDEXED BY {index.index} WHERE w.queue = ? ORDER BY {columns}"
+    for *others, item_id, rank in session.execute(text, (queue,)):
         yield (*(*others, 0, 0)[:2], item_id), rank
 
 
@@ -143,11 +227,11 @@ def block_problems(session: Session, queue: int) -> Iterator[str]:
         A sentence for each index that is counted wrongly. The cost is linear in the items.
     """
     for index in COUNTED:
-        kept = session.execute(SQL["blocks"], (queue, index.num)).fetchall()
-        starts = [(*row[:3],) for row in kept]
-        counted = [[0] * (1 + _STATES) for _ in kept]
+        kept = [*map(BlockRow._make, session.execute(SQL["blocks"], (queue, index.num)))]
+        starts = [block.start for block in kept]
+        counted = [[0] * (1 + len(STATES)) for _ in kept]
         at = 0
-        for key, state in _rows(session, queue, index, FIRST_BLOCK, None):
+        for key, state in _rows(session, queue, index):
             while at + 1 < len(starts) and starts[at + 1] <= key:
                 at += 1
             if not kept:
@@ -155,6 +239,6 @@ def block_problems(session: Session, queue: int) -> Iterator[str]:
                 return
             counted[at][0] += 1
             counted[at][1 + state] += index is IN_ORDER
-        wrong = [start for start, row, counts in zip(starts, kept, counted, strict=True) if [*row[3:]] != counts]
+        wrong = [block.start for block, counts in zip(kept, counted, strict=True) if [*block.counts] != counts]
         if wrong or (kept and starts[0] != FIRST_BLOCK):
             yield f"{index.index} counts wrongly in the blocks from {wrong or starts[:1]}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from annotation_queue.counters import counts_of
 from annotation_queue.query import search_text
@@ -14,9 +14,11 @@ from annotation_queue.repositories.history_check import history_problems
 from annotation_queue.repositories.sql.files import load_statements
 from annotation_queue.repositories.sql.rows import (
     ALWAYS_MICROS,
-    STATES,
     UNREADABLE,
+    ItemRow,
     StoredQueue,
+    UnreadableRow,
+    history_of,
     micros_or_none,
     queue_of,
 )
@@ -25,18 +27,25 @@ from annotation_queue.repositories.sqlite.blocks import FIRST_BLOCK, block_probl
 from annotation_queue.repositories.sqlite.indexes import COUNTED
 from annotation_queue.repositories.sqlite.schema import newest_schema, schema_of
 from annotation_queue.repositories.sqlite.statements import SQL
-from annotation_queue.states import make_transition
-from annotation_queue.values import from_micros
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from datetime import datetime
 
     from annotation_queue.records import ItemRecord
+    from annotation_queue.repositories.sqlite.cache import Revision
     from annotation_queue.repositories.sqlite.session import Session
 
 _SQL: Final = load_statements("sqlite/check")
 _COUNTED: Final = {index.num: index for index in COUNTED}
+_LOG: Final = {
+    "out_of_order": "is not the one after the entry before it, or has a wrong greatest time",
+    "broken_chains": "does not go on from the item's entry before it",
+    "of_other_queues": "is about an item of another queue",
+    "wrong_starts": "has a wrong time of its start",
+    "wrong_labels": "has a label that nobody completed",
+}
+"""What each statement about a log finds."""
 
 
 def problems(session: Session) -> Iterator[str]:
@@ -57,7 +66,7 @@ def _readable(what: str, find: Callable[[], Iterable[str]]) -> list[str]:
     """List problems; one of them is that what holds them cannot be read."""
     try:
         return list(find())
-    except (sqlite3.DatabaseError, *UNREADABLE) as error:
+    except (sqlite3.DatabaseError, UnreadableRow, *UNREADABLE) as error:
         return [f"{what} cannot be read ({type(error).__name__}: {error})"]
 
 
@@ -95,6 +104,8 @@ def _of_queue(session: Session, num: int, revision: int) -> Iterator[str]:
         yield f"queue {queue.id!r}: {problem}"
     for name, live in session.execute(_SQL["wrong_ops"], (num,)).fetchall():
         yield f"queue {queue.id!r} counts {live} items of the operation {name!r}, which is wrong"
+    for problem in _of_log(session, num):
+        yield f"queue {queue.id!r}: {problem}"
     next_expiry = session.execute(SQL["next_expiry"], (num,)).fetchone()
     if earliest and (next_expiry is None or next_expiry[0] > min(earliest)):
         yield f"queue {queue.id!r} expects its next expired lease after the lease of one of its items ends"
@@ -119,43 +130,46 @@ def _of_item(
     counted: Counter[tuple[str | None, str]],
     ends: list[int],
 ) -> Iterator[str]:
-    """Find what is wrong with a live item; counts it, and adds when its lease ends where one keeps it from everybody."""
-    record = session.record_by_num(num, queue)
-    derived = standing(record.progresses, queue[2])
+    """Find what is wrong with a live item; counts it, and notes when the lease ends that keeps it from everybody."""
+    row = ItemRow._make(session.execute(SQL["live_items_by_num"], (f"[{num}]",)).fetchone())
+    record = session.record_of(row, queue, with_labels=True)
+    derived = standing(record.progresses, queue.queue)
     counted.update(counts_of(derived, record.progresses))
-    state, annotator, *counted_so = session.execute(SQL["kept_standing"], (num,)).fetchone()
-    kept = (STATES[state], session.text_or_none(annotator), *counted_so)
+    completed, skipped, claimable = session.execute(_SQL["kept_standing"], (num,)).fetchone()
+    # It also finds out whether the payload and all else of the item can be read.
+    item = session.item_of(row, queue.queue)
+    kept = (item.annotation_state, item.annotator_user_id, completed, skipped, claimable)
     claimable_at = micros_or_none(derived.claimable_at)
     if claimable_at is not None and claimable_at > ALWAYS_MICROS:
         ends.append(claimable_at)
     if kept != (derived.state, derived.annotator_id, derived.completed, derived.skipped, claimable_at):
         yield f"item {record.item_id!r} keeps a standing that its progresses do not give: {kept}, not {derived}"
-    created_at = record.updated_at
-    if queue[2].deleted_at is None:
-        # It also finds out whether the payload and all else of the item can be read.
-        created_at = session.item(queue[2].project_id, record.item_id, queue[2].id).created_at
-    yield from _of_history(session, num, record, created_at)
+    yield from _of_history(session, queue.num, record, item.created_at)
 
 
-def _of_history(session: Session, num: int, record: ItemRecord, created_at: datetime) -> Iterator[str]:
+def _of_history(session: Session, queue: int, record: ItemRecord, created_at: datetime) -> Iterator[str]:
     item_id = record.item_id
-    history = [
-        make_transition(
-            item_id=item_id,
-            annotator_id=session.text(annotator),
-            from_state=STATES[before],
-            to_state=STATES[after],
-            at=from_micros(at),
-            reason=reason,
-        )
-        for annotator, before, after, at, reason in session.execute(SQL["transitions"], (num,)).fetchall()
-    ]
+    last_entry = cast("Revision", record.revision).last_entry
+    chain = {"queue": queue, "last_entry": last_entry}
+    history = history_of(item_id, session.execute(SQL["history"], chain).fetchall(), session.text)
     yield from history_problems(
         item_id, history, record.progresses, created_at=created_at, updated_at=record.updated_at
     )
-    steps = session.execute(_SQL["steps"], (num,)).fetchall()
-    for before, after in zip([(0, 0), *steps], steps, strict=False):
-        if after != (before[0], before[1] + 1) and (after[0] <= before[0] or after[1] != 0):
-            yield f"the history of item {item_id!r} has step {after} after {before}"
-    if steps and steps[-1][0] > record.revision[3]:  # type: ignore[index]  # a `Revision`
-        yield f"the history of item {item_id!r} is ahead of the item"
+
+
+def _of_log(session: Session, num: int) -> Iterator[str]:
+    """Find what is wrong with the log of a queue, with its ends, and with the progresses of its items."""
+    of_queue = {"queue": num}
+    for statement, text in _LOG.items():
+        for (entry,) in session.execute(_SQL[statement], of_queue).fetchall():
+            yield f"entry number {entry} of the log {text}"
+    for (item,) in session.execute(_SQL["wrong_ends"], of_queue).fetchall():
+        yield f"item number {item} has another number of steps, or another last entry, than the log tells"
+    for (item,) in session.execute(_SQL["wrong_pointers"], of_queue).fetchall():
+        yield f"a progress on item number {item} was changed by another entry of the log than the one that it names"
+    for (item,) in session.execute(_SQL["labels_twice"], of_queue).fetchall():
+        yield f"a completed progress on item number {item} has a label of its own beside the one in the log"
+    kept = session.log_end(num)
+    found = session.execute(_SQL["end"], of_queue).fetchone()
+    if tuple(kept) != (found[0], kept.latest if found[1] is None else found[1]):
+        yield f"the log ends at {found}, and the counters say at {tuple(kept)}"

@@ -10,8 +10,55 @@ SELECT i.num FROM items AS i LEFT JOIN work AS w ON w.num = i.num WHERE (i.delet
 SELECT i.num FROM items AS i JOIN work AS w ON w.num = i.num JOIN op_names AS o ON o.num = w.op
 WHERE (i.id, i.queue, i.call_started_at) <> (w.id, w.queue, w.call_started_at) OR o.queue <> w.queue
 
--- name: steps --
-SELECT revision, step FROM transitions WHERE item = ? ORDER BY revision, step
+-- What else an item keeps of its standing.
+
+-- name: kept_standing --
+SELECT completed, skipped, claimable_at FROM work WHERE num = ?
+
+-- Live items that say other things of their entries than the log.
+
+-- name: wrong_ends --
+SELECT w.num FROM work AS w LEFT JOIN (
+    SELECT item, count(*) AS steps, max(num) AS last_entry FROM log WHERE queue = :queue GROUP BY item
+) AS t ON t.item = w.num
+WHERE w.queue = :queue AND (w.steps, w.last_entry) IS NOT (coalesce(t.steps, 0), t.last_entry)
+
+-- name: out_of_order --
+SELECT num FROM (
+    SELECT num, latest, max(at) OVER in_log AS told, row_number() OVER in_log AS place FROM log WHERE queue = :queue
+    WINDOW in_log AS (ORDER BY num)
+) WHERE latest <> told OR num <> place
+
+-- name: broken_chains --
+SELECT l.num FROM log AS l LEFT JOIN log AS b ON b.queue = l.queue AND b.num = l.before
+WHERE l.queue = :queue AND NOT coalesce(
+    CASE WHEN l.step = 1 THEN l.before IS NULL ELSE b.item = l.item AND b.step = l.step - 1 AND b.num < l.num END, FALSE)
+
+-- name: of_other_queues --
+SELECT l.num FROM log AS l JOIN items AS i ON i.num = l.item WHERE l.queue = :queue AND i.queue <> l.queue
+
+-- name: wrong_starts --
+SELECT num FROM (
+    SELECT num, started_at, CASE WHEN to_state >= 2 AND from_state <> to_state THEN CAST(substr(max(
+        CASE WHEN to_state = 1 THEN printf('%010d', step) || at END
+    ) OVER (PARTITION BY item, annotator ORDER BY num), 11) AS INTEGER) END AS told
+    FROM log WHERE queue = :queue
+) WHERE started_at IS NOT told
+
+-- name: wrong_labels --
+SELECT num FROM log WHERE queue = :queue AND to_state <> 2 AND annotation IS NOT NULL
+
+-- Progresses of removed items too.
+
+-- name: wrong_pointers --
+SELECT p.item FROM progresses AS p JOIN items AS i ON i.num = p.item LEFT JOIN log AS l ON l.queue = p.queue AND l.num = p.entry
+WHERE i.queue = :queue AND (p.queue <> i.queue OR (l.item, l.annotator, l.step, l.to_state) IS NOT (p.item, p.annotator, p.step, p.state))
+
+-- name: labels_twice --
+SELECT p.item FROM progresses AS p WHERE p.queue = :queue AND p.state = 2 AND p.annotation IS NOT NULL
+
+-- name: end --
+SELECT count(*), max(latest) FROM log WHERE queue = :queue
 
 -- name: wrong_ops --
 SELECT o.text, o.live FROM op_names AS o

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from annotation_queue.counters import live_and_unfinished
 from annotation_queue.items import explain_unavailable, make_claim
 from annotation_queue.moves import grant
 from annotation_queue.records import change_of, one_finishes, view
-from annotation_queue.repositories.sql.rows import time_or_none
-from annotation_queue.repositories.sqlite.cache import FIRST_PLACE, NEVER_MICROS
+from annotation_queue.repositories.sql.rows import ItemRow, time_or_none
+from annotation_queue.repositories.sqlite.cache import FIRST_PLACE, NEVER_MICROS, QueueKey
 from annotation_queue.repositories.sqlite.statements import SQL
-from annotation_queue.states import aggregate
-from annotation_queue.values import lease_end, to_micros
+from annotation_queue.states import IN_PROGRESS, aggregate
+from annotation_queue.values import from_micros, lease_end, to_micros
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import datetime, timedelta
 
-    from annotation_queue.items import Claim, Unavailable
+    from annotation_queue.items import Claim, QueueItem, Unavailable
     from annotation_queue.repositories.sql.rows import StoredQueue
-    from annotation_queue.repositories.sqlite.cache import QueueKey
     from annotation_queue.repositories.sqlite.session import Session
+    from annotation_queue.states import Progress
 
 
 def claim(
@@ -35,30 +36,45 @@ def claim(
 ) -> tuple[Claim, ...] | Unavailable:
     """Grant claims; arguments, result and errors are those of `Repository.claim`."""
     queue, annotator = session.claim_context(project_id, queue_id, annotator_id)
-    expires_at = lease_end(at, lease or queue[2].lease)
+    expires_at = lease_end(at, lease or queue.queue.lease)
     claims: list[Claim] = []
     while len(claims) < limit and (row := _first_claimable(session, queue, annotator, to_micros(at))) is not None:
-        record, item = session.record_of(row, queue), session.item_of(row, queue[2])
-        progresses, transitions = grant(record.progresses, item.id, annotator_id, at=at, expires_at=expires_at)
-        session.store(record, change_of(record, progresses, transitions))
-        own = progresses[-1]
-        claims.append(
-            make_claim(
-                item=view(item, aggregate((own,)), updated_at=at),
-                annotator_id=annotator_id,
-                token=own.token,
-                expires_at=expires_at,
-            )
+        record, item = session.record_of(row, queue), session.item_of(row, queue.queue)
+        progresses, transitions = grant(
+            record.progresses, item.id, annotator_id, at=at, expires_at=expires_at, steps=record.steps
         )
+        change = change_of(record, progresses, transitions)
+        session.save([(record, change)])
+        claims.append(_claim_of(item, progresses[-1], expires_at, change.updated_at))
         annotator = annotator or session.text_num(annotator_id)
     return tuple(claims) or _unavailable(session, queue, annotator)
 
 
-def _first_claimable(session: Session, queue: StoredQueue, annotator: int, now: int) -> tuple[Any, ...] | None:
+def holds(session: Session, queue: StoredQueue, annotator_id: str) -> Iterator[Claim]:
+    """Read what an annotator holds; result and errors are those of `Repository.holds`."""
+    who = {"queue": queue.num, "annotator": session.find_text(annotator_id) or 0}
+    for token, lease_expires_at, *row in session.execute(SQL["held"], who).fetchall():
+        item = view(session.item_of(row, queue.queue), (IN_PROGRESS, annotator_id))
+        yield make_claim(item=item, annotator_id=annotator_id, token=token, expires_at=from_micros(lease_expires_at))
+
+
+def _claim_of(item: QueueItem, own: Progress, expires_at: datetime, updated_at: datetime) -> Claim:
+    return make_claim(
+        item=view(item, aggregate((own,)), updated_at=updated_at),
+        annotator_id=own.annotator_id,
+        token=own.token,
+        expires_at=expires_at,
+    )
+
+
+def _first_claimable(session: Session, queue: StoredQueue, annotator: int, now: int) -> ItemRow | None:
     """Find the first item in queue order among those that wait for nothing and those whose lease ran out."""
     start = _first_unsettled(session, queue, annotator)
-    found = session.execute(SQL["first_open"], (queue[0], *start, annotator, now)).fetchone()
-    return _earlier_expired(session, queue[0], annotator, now, found)
+    found = session.execute(
+        SQL["first_open"], {"queue": queue.num, **start._asdict(), "annotator": annotator, "now": now}
+    )
+    row = found.fetchone()
+    return _earlier_expired(session, queue.num, annotator, now, None if row is None else ItemRow._make(row))
 
 
 def _first_unsettled(session: Session, queue: StoredQueue, annotator: int) -> QueueKey:
@@ -67,45 +83,44 @@ def _first_unsettled(session: Session, queue: StoredQueue, annotator: int) -> Qu
     Where settling an item leaves it open for others, an annotator who has done many would otherwise pass all of them at
     every claim.
     """
-    if not annotator or one_finishes(queue[2]):
+    if not annotator or one_finishes(queue.queue):
         return FIRST_PLACE
-    mark = session.mark(queue[0], annotator)
-    place = session.execute(SQL["first_unsettled"], (queue[0], *mark, annotator)).fetchone()
-    if place is None:
-        place = session.execute(SQL["last_open"], (queue[0],)).fetchone() or mark
+    mark = session.low_water_mark(queue.num, annotator)
+    who = {"queue": queue.num, "annotator": annotator}
+    row = session.execute(SQL["first_unsettled"], {**who, **mark._asdict()}).fetchone()
+    row = row or session.execute(SQL["last_open"], (queue.num,)).fetchone()
+    place = mark if row is None else QueueKey._make(row)
     if place != mark:
-        session.set_low_water_mark(queue[0], annotator, place)
-    return place  # type: ignore[no-any-return]
+        session.set_low_water_mark(queue.num, annotator, place)
+    return place
 
 
-def _earlier_expired(
-    session: Session, queue: int, annotator: int, now: int, found: tuple[Any, ...] | None
-) -> tuple[Any, ...] | None:
-    """Take an item whose lease ran out instead of the one found, where it comes first."""
+def _earlier_expired(session: Session, queue: int, annotator: int, now: int, found: ItemRow | None) -> ItemRow | None:
+    """Take an item whose lease ran out instead of the one found, if it comes first."""
     next_expiry = session.next_expiry(queue)
     if next_expiry <= now:
-        expired = session.execute(SQL["first_expired"], (queue, now, annotator, now)).fetchone()
-        if expired is None:
+        row = session.execute(SQL["first_expired"], {"queue": queue, "annotator": annotator, "now": now}).fetchone()
+        if row is None:
             # Nothing ran out that this annotator could have; look again when the next lease does.
             (least,) = session.execute(SQL["least_expiry"], (queue,)).fetchone()
             if least != next_expiry:
                 session.set_next_expiry(queue, NEVER_MICROS if least is None else least)
-        elif found is None or _place(expired) < _place(found):
-            found = expired
+        elif found is None or _place(ItemRow._make(row)) < _place(found):
+            found = ItemRow._make(row)
     return found
 
 
-def _place(row: tuple[Any, ...]) -> QueueKey:
-    """Pick what sorts in queue order out of the columns of ``live_item``."""
-    return row[14], row[12], row[2]
+def _place(row: ItemRow) -> QueueKey:
+    return QueueKey(row.priority_down, row.created_at, row.id)
 
 
 def _unavailable(session: Session, queue: StoredQueue, annotator: int) -> Unavailable:
-    live, unfinished = live_and_unfinished(session.counts(queue[0]))
+    live, unfinished = live_and_unfinished(session.counts(queue.num))
     retry_at = None
     if unfinished:
-        (waiting,) = session.execute(SQL["retry_at"], (annotator, queue[0])).fetchone()
+        who = {"queue": queue.num, "annotator": annotator}
+        (waiting,) = session.execute(SQL["retry_at"], who).fetchone()
         start = _first_unsettled(session, queue, annotator)
-        (own,) = session.execute(SQL["own_retry_at"], (annotator, queue[0], *start)).fetchone()
+        (own,) = session.execute(SQL["own_retry_at"], {**who, **start._asdict()}).fetchone()
         retry_at = time_or_none(min((moment for moment in (waiting, own) if moment is not None), default=None))
     return explain_unavailable(live=live, unfinished=unfinished, retry_at=retry_at)

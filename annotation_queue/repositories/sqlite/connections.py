@@ -19,7 +19,7 @@ from annotation_queue.errors import (
     StorageError,
     StorageFull,
 )
-from annotation_queue.repositories.sql.rows import check_readable
+from annotation_queue.repositories.sql.rows import explain_failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -135,7 +135,7 @@ class Connections:
     def writing(self) -> Transaction:
         """Lend a connection inside a write transaction: commits at the end, rolls back on any exception.
 
-        Entering it raises `StorageBusy` where another writer holds the file past the deadline.
+        Entering it raises `StorageBusy` if another writer holds the file past the deadline.
         """
         return Transaction(self, _BEGIN_WRITING)
 
@@ -259,7 +259,7 @@ class Connections:
 
     def begin_in_child(self) -> None:
         """Start anew in a forked child."""
-        # Another thread of the parent may have held it, where the process was forked without Python's knowledge.
+        # Another thread of the parent may have held it, if the process was forked without Python's knowledge.
         self._gate = threading.RLock()
         _pools.inherited.extend(self._idle)
         self._idle = []
@@ -290,6 +290,16 @@ class Transaction:
         self._begin = begin
         self._connection: sqlite3.Connection | None = None
 
+    @property
+    def path(self) -> str:
+        """The file."""
+        return self._connections.path
+
+    @property
+    def writes(self) -> bool:
+        """Whether it is a write transaction."""
+        return self._begin == _BEGIN_WRITING
+
     def __enter__(self) -> sqlite3.Connection:
         try:
             self._connection = connection = self._connections.take(self)
@@ -313,13 +323,13 @@ class Transaction:
             self.end()
         if isinstance(error, _DRIVER_ERRORS):
             raise translate(error, self._connections.path) from error
-        check_readable(error, self._connections.path)
+        explain_failure(error, self._connections.path)
 
     def _uncommitted(self, error: sqlite3.Error | UnicodeDecodeError) -> StorageError:
         """Say what a failed commit means: a device that failed may have kept what the log had got by then."""
         path = self._connections.path
         meant = translate(error, path)
-        if self._begin == _BEGIN_WRITING and type(meant) is StorageError:
+        if self.writes and type(meant) is StorageError:
             return OutcomeUnknown(f"{path} failed during a commit ({error}), which took effect or did not; call again")
         return meant
 

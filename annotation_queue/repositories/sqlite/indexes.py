@@ -1,4 +1,4 @@
-"""Lanes: the indexes of ``work`` along which pages are read, and how an order is read along one."""
+"""The indexes of ``work`` along which pages are read, and how an order is read along one."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ INDEXES: Final = (
     Index("work_by_op_created", ("op", "created_at", "id"), 7),
     Index("work_by_updated", ("updated_at", "id")),
 )
-"""The lanes of whole orders. What annotating changes is not counted in blocks, except by state in queue order."""
+"""The indexes that have whole orders. What annotating changes is not counted in blocks, except by state in queue order."""
 COUNTED: Final = tuple(index for index in INDEXES if index.num)
-"""The lanes that are counted in blocks."""
+"""The indexes whose items are counted in blocks."""
 
 _COLUMNS: Final = {"call_op_name": "op", "priority": "priority_down"}
 _BY_COLUMNS: Final = {index.columns: index for index in (*INDEXES, BY_STATE)}
@@ -61,7 +61,7 @@ class OrderPath:
     Args:
         index: The index.
         fixed: The values of its first columns that every item has; the order is that of the columns after them.
-        ups: Of each column, whether the order ascends in it. Operations stand in the order of their names, not of their
+        ups: For each column, whether the order ascends in it. Operations stand in the order of their names, not of their
             numbers.
     """
 
@@ -80,12 +80,12 @@ class OrderPath:
 
     @property
     def left(self) -> tuple[bool, ...]:
-        """Of each column that is not fixed, whether the order ascends in it."""
+        """For each column that is not fixed, whether the order ascends in it."""
         return self.ups[len(self.fixed) :]
 
     @property
     def even(self) -> bool:
-        """Whether the order ascends in every column that is not fixed, or descends in every one."""
+        """Whether the order has one direction in all columns that are not fixed."""
         return len(set(self.left)) == 1
 
 
@@ -97,10 +97,9 @@ def path_of(sort_by: Sequence[SortBy], fixed: dict[str, int]) -> OrderPath | Non
         fixed: Columns in which all wanted items have the same value, with the value.
 
     Returns:
-        The path, with as much fixed as an index allows; None where no index has this order.
+        The path, with as much fixed as an index allows; None if no index has this order.
     """
-    fields = [by.field for by in sort_by]
-    wanted = [by for by in sort_by[: fields.index("id") + 1] if by.field not in CONSTANT]
+    wanted = [by for by in sort_by if by.field not in CONSTANT]
     columns = tuple(_COLUMNS.get(by.field, by.field) for by in wanted)
     ups = tuple((by.direction is Direction.ASC) != (by.field == "priority") for by in wanted)
     for column, value in fixed.items():
@@ -136,10 +135,10 @@ def before(
 
     Args:
         columns: The columns of the order.
-        ups: Of each, whether the order ascends in it.
+        ups: For each, whether the order ascends in it.
         end: Values of the first columns, or of all.
         inclusive: Whether items that have these values are wanted too.
-        shared: Only items that have the same values in so many first columns.
+        shared: The number of first columns in which only items with the same values are wanted.
 
     Yields:
         Segments that do not overlap, in order.
@@ -156,7 +155,7 @@ def between(
 
     Args:
         columns: The columns of the order.
-        ups: Of each, whether the order ascends in it.
+        ups: For each, whether the order ascends in it.
         start: Values of all columns.
         end: Values of the first columns, or of all, not before ``start``.
         inclusive: Whether items that have the values of ``end`` are wanted too.

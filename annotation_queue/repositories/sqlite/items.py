@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from typing import TYPE_CHECKING, cast
+from itertools import groupby
+from operator import attrgetter
+from typing import TYPE_CHECKING, NamedTuple
 
-import attrs
-
-from annotation_queue.counters import FINISHED, counts_of
+from annotation_queue.counters import FINISHED, SETTLED, counts_of
 from annotation_queue.errors import Conflict
-from annotation_queue.records import NEW, Change, standing
-from annotation_queue.repositories.sql.chunks import in_chunks, make_new, spans
-from annotation_queue.repositories.sql.rows import StoredQueue, json_or_none, micros_or_none, refreshed
-from annotation_queue.repositories.sqlite.blocks import count_added, count_removed
+from annotation_queue.records import NEW
+from annotation_queue.repositories.sql.chunks import in_chunks, make_new
+from annotation_queue.repositories.sql.rows import (
+    ALWAYS_MICROS,
+    STATES,
+    StoredQueue,
+    json_or_none,
+    micros_or_none,
+    refreshed,
+)
+from annotation_queue.repositories.sqlite.blocks import Place, count_added, count_removed
+from annotation_queue.repositories.sqlite.session import lists
 from annotation_queue.repositories.sqlite.statements import SQL
-from annotation_queue.values import to_micros
+from annotation_queue.states import open_slots, slot_free_at, unstarted, with_lease
+from annotation_queue.values import from_micros, to_micros
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from annotation_queue.items import AnnotationQueue, NewItem, QueueItem
-    from annotation_queue.repositories.sqlite.cache import Revision
     from annotation_queue.repositories.sqlite.session import Session
 
 
@@ -39,14 +47,14 @@ def add_items(
     numbers: dict[tuple[str, str], int] = {}
     for chunk in in_chunks(new):
         taken: set[str] = set()
-        for wanted in _lists([each.call_id for each in chunk]):
+        for wanted in lists([each.call_id for each in chunk]):
             taken.update(call_id for (call_id,) in session.execute(SQL["taken_calls"], (wanted, queue.num)).fetchall())
         made = make_new(chunk, taken, make, queue.queue)
         _insert(session, queue.num, first + len(added), made, numbers)
         added += made
     session.count(queue.num, {key: n * len(added) for key, n in counts_of(NEW, ()).items()})
     if added:
-        session.opened(queue.num)
+        session.reopened(queue.num)
     return added
 
 
@@ -54,7 +62,7 @@ def _insert(
     session: Session, queue: int, first: int, items: Sequence[QueueItem], numbers: dict[tuple[str, str], int]
 ) -> None:
     ids = [item.id for item in items]
-    for wanted in _lists(ids):
+    for wanted in lists(ids):
         taken = session.execute(SQL["taken_ids"], (wanted,)).fetchone()
         if taken is not None:
             raise Conflict(f"the item id {taken[0]!r} is taken")
@@ -76,80 +84,150 @@ def _insert(
     session.executemany(
         SQL["add_item"],
         (
-            (
-                num,
-                queue,
-                item.id,
-                item.call_id,
-                to_micros(item.call_started_at),
-                micros_or_none(item.call_ended_at),
-                item.call_trace_id,
-                text(json.dumps(item.display_fields, ensure_ascii=False)),
-                json_or_none(item.payload),
-            )
+            {
+                "num": num,
+                "queue": queue,
+                "id": item.id,
+                "call_id": item.call_id,
+                "call_started_at": to_micros(item.call_started_at),
+                "call_ended_at": micros_or_none(item.call_ended_at),
+                "call_trace_id": item.call_trace_id,
+                "display_fields": text(json.dumps(item.display_fields, ensure_ascii=False)),
+                "payload": json_or_none(item.payload),
+            }
             for num, item in enumerate(items, first)
         ),
     )
-    work = [
-        (
-            num,
-            queue,
-            ~item.priority,
-            to_micros(item.created_at),
-            item.id,
-            to_micros(item.call_started_at),
-            op(item.call_op_name),
-            text(item.added_by or item.created_by),
-            to_micros(item.updated_at),
+    places = [
+        Place(
+            priority_down=~item.priority,
+            created_at=to_micros(item.created_at),
+            id=item.id,
+            call_started_at=to_micros(item.call_started_at),
+            op=op(item.call_op_name),
         )
-        for num, item in enumerate(items, first)
+        for item in items
     ]
-    session.executemany(SQL["add_work"], work)
-    session.executemany(SQL["count_op"], ((n, num) for num, n in Counter(row[6] for row in work).items()))
-    count_added(session, queue, [row[2:7] for row in work])
+    session.executemany(
+        SQL["add_work"],
+        (
+            {
+                **place._asdict(),
+                "num": num,
+                "queue": queue,
+                "added_by": text(item.added_by or item.created_by),
+                "updated_at": to_micros(item.updated_at),
+            }
+            for num, (item, place) in enumerate(zip(items, places, strict=True), first)
+        ),
+    )
+    session.executemany(SQL["count_op"], ((n, num) for num, n in Counter(place.op for place in places).items()))
+    count_added(session, queue, places)
 
 
-def _lists(texts: Sequence[str]) -> Iterator[str]:
-    """Write texts as JSON lists which are all small enough for SQLite, however long the texts are."""
-    return (json.dumps(texts[span]) for span in spans(map(len, texts)))
+class _Removed(NamedTuple):
+    """The columns of ``live_places_by_id``."""
+
+    num: int
+    priority_down: int
+    created_at: int
+    id: str
+    call_started_at: int
+    op: int
+    state: int
+    settled: int
+    finished: int
+
+    @property
+    def place(self) -> Place:
+        """Where it stands in every index."""
+        return Place(self.priority_down, self.created_at, self.id, self.call_started_at, self.op)
 
 
-def remove_items(session: Session, queue: StoredQueue, item_ids: Sequence[str], at: datetime) -> int:
-    """Delete items softly; what is deleted is as for `Repository.remove_items`."""
-    removed: set[int] = set()
-    for wanted in _lists(item_ids):
-        nums = {num for (num,) in session.execute(SQL["live_nums_by_id"], (wanted, queue[0])).fetchall()}
-        for num in sorted(nums):
-            record = session.record_by_num(num, queue)
-            counts = counts_of(standing(record.progresses, queue[2]), record.progresses)
-            session.count(queue[0], {key: -n for key, n in counts.items()})
-            count_removed(session, queue[0], num)
-            session.execute(SQL["delete_item"], (to_micros(at), num))
-            session.execute(SQL["delete_work"], (num,))
-        removed |= nums
-    return len(removed)
+def remove_items(session: Session, queue: int, item_ids: Sequence[str], at: datetime) -> int:
+    """Delete items softly.
+
+    Args:
+        session: The session.
+        queue: The queue's number.
+        item_ids: Ids, as for `Repository.remove_items`.
+        at: Now, UTC.
+
+    Returns:
+        How many were deleted.
+    """
+    removed = 0
+    for wanted in lists(item_ids):
+        rows = [*map(_Removed._make, session.execute(SQL["live_places_by_id"], {"ids": wanted, "queue": queue}))]
+        removed += len(rows)
+        if not rows:
+            continue
+        nums = json.dumps(sorted(row.num for row in rows))
+        counts: Counter[tuple[str | None, str]] = Counter()
+        counts.subtract((None, STATES[row.state]) for row in rows)
+        counts[None, SETTLED] -= sum(row.settled for row in rows)
+        counts[None, FINISHED] -= sum(row.finished for row in rows)
+        for annotator, state, n in session.execute(SQL["progresses_by_state"], (nums,)).fetchall():
+            counts[session.text(annotator), STATES[state]] -= n
+        session.count(queue, counts)
+        session.executemany(SQL["count_op"], ((-n, op) for op, n in Counter(row.op for row in rows).items()))
+        count_removed(session, queue, {row.place: STATES[row.state] for row in rows})
+        session.execute(SQL["delete_items"], {"deleted_at": to_micros(at), "nums": nums})
+        session.execute(SQL["delete_work"], {"nums": nums})
+    return removed
 
 
 def refresh(session: Session, before: StoredQueue, after: AnnotationQueue) -> None:
     """Derive the standing of every touched item of a queue again, because its policies changed.
 
-    Items that nobody holds are alike where as many completed and skipped them, and change together; the others one by one.
+    Items that nobody holds and that as many annotators completed and skipped are alike, and change together. Of the others only
+    the leases are read.
 
     Args:
         session: The session.
-        before: The queue as it was.
-        after: The queue as it is stored by now.
+        before: The queue as it is stored.
+        after: The queue as it will be.
     """
-    num, revision, was = before
-    for completed, skipped, n in session.execute(SQL["kinds_without_hold"], (num,)).fetchall():
-        change = refreshed(completed, skipped, was, after)
+    num = before.num
+    finished = 0
+    for completed, skipped, n in session.execute(SQL["kinds_without_hold"], {"queue": num}).fetchall():
+        change = refreshed(completed, skipped, before.queue, after)
         if change is not None:
-            session.execute(SQL["refresh_kind"], (change.claimable_at, num, completed, skipped))
-            session.count(num, {(None, FINISHED): n * change.finished})
-    for (item,) in session.execute(SQL["held_nums"], (num,)).fetchall():
-        record = session.record_by_num(item, before)
-        old, new = standing(record.progresses, was), standing(record.progresses, after)
-        if new != old:
-            now = (num, revision + 1, item, *cast("Revision", record.revision)[3:])
-            session.store(attrs.evolve(record, revision=now), Change((), (), old, new, record.updated_at))
-    session.opened(num)
+            kind = {"queue": num, "completed": completed, "skipped": skipped}
+            session.execute(SQL["refresh_kind"], {**kind, "claimable_at": change.claimable_at})
+            finished += n * change.finished
+    changed: list[tuple[int | None, int]] = []
+    earliest = session.next_expiry(num)
+    rows = map(_Held._make, session.execute(SQL["held_items"], {"queue": num}).fetchall())
+    for item, group in groupby(rows, key=attrgetter("num")):
+        holds = [*group]
+        claimable_at = _free_at(holds, after)
+        was = holds[0].claimable_at
+        if claimable_at != was:
+            changed.append((claimable_at, item))
+            finished += (claimable_at is None) - (was is None)
+            if claimable_at is not None and claimable_at > ALWAYS_MICROS:
+                earliest = min(earliest, claimable_at)
+    session.executemany(SQL["refresh_item"], changed)
+    if earliest < session.next_expiry(num):
+        session.set_next_expiry(num, earliest)
+    session.count(num, {(None, FINISHED): finished})
+    session.reopened(num)
+
+
+class _Held(NamedTuple):
+    """The columns of ``held_items``: a row for each hold."""
+
+    num: int
+    completed: int
+    skipped: int
+    claimable_at: int | None
+    lease_expires_at: int
+
+
+def _free_at(holds: Sequence[_Held], queue: AnnotationQueue) -> int | None:
+    """Say from when on an item that is held may be claimed, in microseconds; None if it is finished."""
+    slots = open_slots(holds[0].completed, holds[0].skipped, *queue.policies)
+    somebody = unstarted("item", "annotator", queue.created_at)
+    ends = [with_lease(somebody, from_micros(hold.lease_expires_at)) for hold in holds]
+    return micros_or_none(slot_free_at(ends, slots))

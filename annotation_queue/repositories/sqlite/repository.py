@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, Final, Self, cast
 
 from annotation_queue.counters import stats_of
 from annotation_queue.errors import Conflict
-from annotation_queue.query import search_text
+from annotation_queue.items import copy_queue
+from annotation_queue.records import item_of as record_item
 from annotation_queue.repositories.sql.chunks import add_each_call
-from annotation_queue.repositories.sql.rows import StoredQueue, history_of, page_of, queue_of, queue_values
+from annotation_queue.repositories.sql.rows import history_of, queue_values
 from annotation_queue.repositories.sqlite import claims as sqlite_claims
-from annotation_queue.repositories.sqlite.cache import Cache
+from annotation_queue.repositories.sqlite import log
+from annotation_queue.repositories.sqlite.cache import Caches
 from annotation_queue.repositories.sqlite.check import problems
 from annotation_queue.repositories.sqlite.connections import SYNCHRONOUS, Connections
 from annotation_queue.repositories.sqlite.items import add_items, refresh, remove_items
-from annotation_queue.repositories.sqlite.queries.selection import query_items
+from annotation_queue.repositories.sqlite.queries import query_items, query_queues
 from annotation_queue.repositories.sqlite.schema import prepare
 from annotation_queue.repositories.sqlite.session import Session
 from annotation_queue.repositories.sqlite.statements import SQL
@@ -27,11 +29,16 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
     from types import TracebackType
 
+    from annotation_queue.changes import ChangePage, Settlement
     from annotation_queue.items import AddedItems, AnnotationQueue, Claim, NewItem, QueueItem, QueueStats, Unavailable
+    from annotation_queue.labels import LabelPage, LabelQuery
     from annotation_queue.query import ItemPage, ItemQuery, QueuePage, QueueQuery
     from annotation_queue.records import Change, ItemRecord
     from annotation_queue.repositories.sqlite.cache import Revision
     from annotation_queue.states import Transition
+
+_REMOVED_AT_ONCE: Final = 8_000
+"""How many items one transaction removes."""
 
 
 class SQLiteRepository:
@@ -62,7 +69,7 @@ class SQLiteRepository:
             raise refuse("synchronous", synchronous, f"one of {', '.join(SYNCHRONOUS)}")
         if isinstance(busy_timeout, bool) or not isinstance(busy_timeout, int | float) or not busy_timeout >= 0:
             raise refuse("busy_timeout", busy_timeout, "a number of seconds, at least 0")
-        self._cache = Cache()
+        self._caches = Caches()
         self._connections = Connections(str(Path(name).absolute()), synchronous, busy_timeout)
         try:
             prepare(self._connections)
@@ -73,31 +80,45 @@ class SQLiteRepository:
     def add_queue(self, queue: AnnotationQueue) -> None:
         """See `Repository.add_queue`. Cost: constant."""
         with self._writing() as session:
-            if session.execute(SQL["add_queue"], queue_values(queue)).fetchone() is None:
-                raise Conflict(f"the queue id {queue.id!r} is taken")
+            session.add_queue(queue)
+
+    def get_or_create_queue(self, queue: AnnotationQueue) -> AnnotationQueue:
+        """See `Repository.get_or_create_queue`. Cost: constant; nothing is locked if the queue is there."""
+        with self._reading() as session:
+            found = session.find_queue(queue.project_id, queue.name)
+        if found is None:
+            with self._writing() as session:
+                # Somebody else may have been faster while nothing was locked.
+                found = session.find_queue(queue.project_id, queue.name)
+                if found is None:
+                    session.add_queue(queue)
+        return copy_queue(queue if found is None else found)
 
     def get_queue(self, project_id: str, queue_id: str) -> AnnotationQueue:
         """See `Repository.get_queue`. Cost: constant."""
         with self._reading() as session:
-            return session.queue(project_id, queue_id)[2]
+            return copy_queue(session.queue(project_id, queue_id).queue)
 
     def query_queues(self, project_id: str, query: QueueQuery) -> QueuePage:
-        """See `Repository.query_queues`. Cost: linear in the project's queues."""
-        wanted = None if query.name is None else search_text(query.name)
+        """See `Repository.query_queues`.
+
+        Cost: that of the page, for sorts by one field; linear in the offset, and in what a name that is searched for passes
+        over. Sorts by several fields are linear in the project's queues.
+        """
         with self._reading() as session:
-            rows = session.execute(SQL["queues_of_project"], (project_id, wanted, wanted)).fetchall()
-            queues = [queue_of(row) for row in rows]
-        return page_of(project_id, query, queues)
+            return query_queues(session, project_id, query)
 
     def replace_queue(self, before: AnnotationQueue, after: AnnotationQueue) -> None:
-        """See `Repository.replace_queue`. Cost: constant; linear in the items where a policy changes."""
+        """See `Repository.replace_queue`. Cost: constant; linear in the items if a policy changes."""
         with self._writing() as session:
-            num, revision, stored = session.queue(before.project_id, before.id)
-            if stored != before:
+            stored = session.queue(before.project_id, before.id)
+            if stored.queue != before:
                 raise Conflict(f"queue {before.id!r} changed meanwhile")
-            session.execute(SQL["replace_queue"], {**queue_values(after), "num": num})
+            # While it is as it was, since a deleted queue's items are not read.
             if before.policies != after.policies:
-                refresh(session, StoredQueue(num, revision, before), after)
+                refresh(session, stored, after)
+            session.begin_epoch()
+            session.execute(SQL["replace_queue"], {**queue_values(after), "num": stored.num})
 
     def add_items(
         self,
@@ -121,7 +142,7 @@ class SQLiteRepository:
     def get_item(self, project_id: str, item_id: str, queue_id: str | None = None) -> QueueItem:
         """See `Repository.get_item`. Cost: that of the payload."""
         with self._reading() as session:
-            return session.item(project_id, item_id, queue_id)
+            return record_item(session.record(project_id, item_id, queue_id, with_item=True))
 
     def get_records(
         self,
@@ -139,8 +160,7 @@ class SQLiteRepository:
     def save(self, writes: Sequence[tuple[ItemRecord, Change]]) -> None:
         """See `Repository.save`. Cost: linear in what changes, and one commit."""
         with self._writing() as session:
-            for record, change in writes:
-                session.store(record, change)
+            session.save(writes)
 
     def query_items(self, project_id: str, queue_id: str, query: ItemQuery) -> ItemPage:
         """See `Repository.query_items`.
@@ -154,10 +174,18 @@ class SQLiteRepository:
             return query_items(session, session.queue(project_id, queue_id), query)
 
     def remove_items(self, project_id: str, queue_id: str, item_ids: Iterable[str], at: datetime) -> int:
-        """See `Repository.remove_items`. Cost: linear in the ids."""
+        """See `Repository.remove_items`. Cost: linear in the ids.
+
+        Many are removed in several transactions, so that others get their turn in between: each removes a part whole, and what
+        fails between two of them leaves the parts before it removed. Calling again removes the rest.
+        """
         wanted = list(item_ids)
-        with self._writing() as session:
-            return remove_items(session, session.queue(project_id, queue_id), wanted, at)
+        removed = 0
+        for start in range(0, len(wanted) or 1, _REMOVED_AT_ONCE):
+            with self._writing() as session:
+                queue = session.queue(project_id, queue_id)
+                removed += remove_items(session, queue.num, wanted[start : start + _REMOVED_AT_ONCE], at)
+        return removed
 
     def claim(
         self,
@@ -178,24 +206,50 @@ class SQLiteRepository:
         with self._writing() as session:
             return sqlite_claims.claim(session, project_id, queue_id, annotator_id, limit=limit, at=at, lease=lease)
 
+    def holds(self, project_id: str, queue_id: str, annotator_id: str) -> tuple[Claim, ...]:
+        """See `Repository.holds`. Cost: linear in what the annotator holds."""
+        with self._reading() as session:
+            return tuple(sqlite_claims.holds(session, session.queue(project_id, queue_id), annotator_id))
+
+    def labels(self, project_id: str, queue_id: str, query: LabelQuery) -> LabelPage:
+        """See `Repository.labels`. Cost: that of the page, however many labels there are.
+
+        What a filter, the annotator or the removal of an item leaves out is passed over, unless the filter finds few items.
+        States besides completed and skipped are found along the log, with all that was changed again since.
+        """
+        with self._reading() as session:
+            return log.labels(session, session.queue(project_id, queue_id), query)
+
+    def changes(self, project_id: str, queue_id: str, after: str | None, limit: int) -> ChangePage:
+        """See `Repository.changes`. Cost: that of the page."""
+        with self._reading() as session:
+            return log.changes(session, session.queue(project_id, queue_id), after, limit)
+
+    def settled_since(self, project_id: str, queue_id: str, since: datetime) -> tuple[Settlement, ...]:
+        """See `Repository.settled_since`. Cost: linear in what the log got since, and logarithmic in all of it."""
+        with self._reading() as session:
+            return tuple(log.settled_since(session, session.queue(project_id, queue_id), since))
+
     def history(self, project_id: str, item_id: str) -> tuple[Transition, ...]:
         """See `Repository.history`. Cost: linear in the history."""
         with self._reading() as session:
-            record = session.record(project_id, item_id, None)
-            rows = session.execute(SQL["transitions"], (cast("Revision", record.revision)[2],)).fetchall()
-            return history_of(item_id, rows, session.text)
+            record = session.record(project_id, item_id, with_item=False)
+            key = cast("Revision", record.revision)
+            chain = {"queue": key.queue, "last_entry": key.last_entry}
+            return history_of(item_id, session.execute(SQL["history"], chain), session.text)
 
     def stats(self, project_id: str, queue_ids: Sequence[str]) -> tuple[QueueStats, ...]:
         """See `Repository.stats`. Cost: linear in the queues' annotators."""
         with self._reading() as session:
-            found = [session.queue(project_id, queue_id) for queue_id in queue_ids]
-            return tuple(stats_of(queue.id, session.counts(num)) for num, _, queue in found)
+            found = {queue_id: session.queue(project_id, queue_id) for queue_id in dict.fromkeys(queue_ids)}
+            stats = {queue_id: stats_of(queue_id, session.counts(queue.num)) for queue_id, queue in found.items()}
+            return tuple(stats[queue_id] for queue_id in queue_ids)
 
     def check(self) -> tuple[str, ...]:
         """Recount everything that is kept beside what it is derived from.
 
         Returns:
-            What is wrong, a sentence each; nothing where all is well. Cost: linear in all that is stored.
+            What is wrong, a sentence each; nothing if all is well. Cost: linear in all that is stored.
         """
         with self._reading() as session:
             return tuple(problems(session))
@@ -213,7 +267,7 @@ class SQLiteRepository:
         self.close()
 
     def _reading(self) -> Session:
-        return Session(self._connections.reading(), self._cache)
+        return Session(self._connections.reading(), self._caches)
 
     def _writing(self) -> Session:
-        return Session(self._connections.writing(), self._cache)
+        return Session(self._connections.writing(), self._caches)

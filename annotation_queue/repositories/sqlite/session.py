@@ -2,54 +2,93 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, Self, cast
+import json
+import sqlite3
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, cast
 
 import attrs
 
+from annotation_queue.changes import is_settlement
 from annotation_queue.counters import changes
-from annotation_queue.errors import Conflict, ItemNotFound, QueueNotFound
-from annotation_queue.items import make_item
-from annotation_queue.records import ItemRecord, make_record
+from annotation_queue.errors import Conflict, ItemNotFound, QueueNotFound, SchemaVersionUnknown, StorageError
+from annotation_queue.records import make_record
+from annotation_queue.repositories.sql.chunks import spans
 from annotation_queue.repositories.sql.rows import (
     ALWAYS_MICROS,
     KIND_NAMES,
     RANKS,
-    STATES,
+    ItemRow,
     StoredQueue,
+    Texts,
+    item_of,
     micros_or_none,
     progress_row,
     progresses_of,
     queue_of,
-    time_or_none,
-    value_or_none,
+    queue_values,
+    reads_rows,
+    transition_row,
 )
-from annotation_queue.repositories.sqlite.cache import FIRST_PLACE, LONGEST_KEPT, NEVER_MICROS
-from annotation_queue.repositories.sqlite.indexes import IN_ORDER
+from annotation_queue.repositories.sqlite.blocks import count_moved
+from annotation_queue.repositories.sqlite.cache import (
+    FIRST_PLACE,
+    LONGEST_QUEUE_KEPT,
+    NEVER_MICROS,
+    OVERHEAD,
+    Epoch,
+    LowWaterMark,
+    QueueKey,
+    Revision,
+)
+from annotation_queue.repositories.sqlite.schema import SCHEMA_VERSION
 from annotation_queue.repositories.sqlite.statements import SQL
 from annotation_queue.repositories.sqlite.texts import Interned
-from annotation_queue.states import UNREAD, with_annotation
 from annotation_queue.values import from_micros, to_micros
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
 
     from annotation_queue.items import AnnotationQueue, QueueItem
-    from annotation_queue.records import Change
-    from annotation_queue.repositories.sqlite.cache import Cache, QueueKey, Revision
+    from annotation_queue.records import Change, ItemRecord
+    from annotation_queue.repositories.sqlite.cache import Caches
     from annotation_queue.repositories.sqlite.connections import Transaction
-    from annotation_queue.states import Progress
+    from annotation_queue.states import AnnotationState
 
-KINDS: Final = {name: column for column, name in enumerate(KIND_NAMES, 2)}
-"""Where each stands in a row of ``count``, after queue and annotator."""
+_NOBODY: Final = "[]"
+"""A JSON list of no annotators."""
+_NO_COUNTS: Final = dict.fromkeys(KIND_NAMES, 0)
 
-_MOVES: Final = {
-    (before, after): None if before is after else tuple((state is after) - (state is before) for state in STATES)
-    for before in STATES
-    for after in STATES
-}
-"""What a change of an item's state adds to the counts of each state."""
+
+class _RecordRow(NamedTuple):
+    """The columns of ``records`` and its like before those of a progress."""
+
+    item_id: str
+    item: int | None
+    revision: int
+    steps: int
+    last_entry: int | None
+    priority_down: int
+    created_at: int
+    updated_at: int
+    queue: int
+    queue_revision: int
+
+
+_WIDTH: Final = len(_RecordRow._fields)
+
+
+class LogEnd(NamedTuple):
+    """Where a queue's log ends.
+
+    Args:
+        entries: How many entries it has.
+        latest: The greatest time in it, in microseconds.
+    """
+
+    entries: int
+    latest: int
 
 
 class Session(Interned):
@@ -57,248 +96,278 @@ class Session(Interned):
 
     Args:
         transaction: The transaction, which the session enters and leaves.
-        cache: As for `Interned`.
+        caches: What is known of the file.
     """
 
-    def __init__(self, transaction: Transaction, cache: Cache) -> None:
-        super().__init__(cache)
+    def __init__(self, transaction: Transaction, caches: Caches) -> None:
+        self._caches = caches
         self._transaction = transaction
         self._next_expiry: dict[int, int] = {}
-        self._openings: dict[int, int] = {}
+        self._reopenings: dict[int, int] = {}
+        self._log_ends: dict[int, LogEnd] = {}
 
     def __enter__(self) -> Self:
         connection = self._transaction.__enter__()
         self.execute = connection.execute
         self.executemany = connection.executemany
+        try:
+            self._look_at_file()
+        except BaseException as error:
+            self._transaction.__exit__(type(error), error, error.__traceback__)
+            raise
         return self
+
+    def _look_at_file(self) -> None:
+        """Make sure that the file has our schema still, and that what is known is known of this file.
+
+        Raises:
+            SchemaVersionUnknown: A newer version of this library has migrated it meanwhile; nothing is written.
+            StorageError: It has an older schema than when it was opened.
+        """
+        if self._transaction.writes:
+            (version,) = self.execute(SQL["schema_version"]).fetchone()
+            if version > SCHEMA_VERSION:
+                raise SchemaVersionUnknown(self._transaction.path, version, SCHEMA_VERSION)
+            if version < SCHEMA_VERSION:
+                path = self._transaction.path
+                raise StorageError(f"{path} was replaced by one of an older schema; make a new repository on it")
+        cache = self._caches.current
+        found = self.execute(SQL["salt"], (cache.epoch.num,)).fetchone()
+        if found is None or found[0] != cache.epoch.salt:
+            cache = self._caches.replace(Epoch(*self.execute(SQL["newest_epoch"]).fetchone()))
+        self._cache = cache
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if error is None and self._has_learned and not self._has_begun_epoch:
+            try:
+                self._learned.epoch = Epoch(*self.execute(SQL["newest_epoch"]).fetchone())
+            except sqlite3.Error as failed:
+                kind, error, traceback = type(failed), failed, failed.__traceback__
         self._transaction.__exit__(kind, error, traceback)
-        if error is None:
-            self._keep_learned()
+        if error is None and self._has_learned:
+            self._cache.keep(self._learned)
 
     # Records
 
     def queue(self, project_id: str, queue_id: str) -> StoredQueue:
-        """Read a live queue of a project, with its number and revision.
+        """Read a live queue of a project.
 
         Raises:
             QueueNotFound: There is none.
         """
         key = self.execute(SQL["queue_key"], (queue_id,)).fetchone()
-        if key is None:
+        queue = None if key is None else self.queue_by_key(*key)
+        if queue is None or queue.queue.project_id != project_id or queue.queue.deleted_at is not None:
             raise QueueNotFound(queue_id)
-        return self._queue_of_key(project_id, queue_id, key)
+        return queue
 
-    def _queue_of_key(self, project_id: str, queue_id: str, key: tuple[int, int]) -> StoredQueue:
-        """Check and complete a queue of which number and revision were read; errors are those of `queue`."""
-        queue = self._cache.queues.get(key) or self._learned.queues.get(key)
-        if queue is None:
-            queue = queue_of(self.execute(SQL["queue_by_num"], (key[0],)).fetchone())
-            if len(queue.description) + sum(map(len, queue.scorer_refs)) <= LONGEST_KEPT:
-                self._learned.queues[key] = queue
-        if queue.project_id != project_id or queue.deleted_at is not None:
-            raise QueueNotFound(queue_id)
-        return StoredQueue(*key, queue)
+    def find_queue(self, project_id: str, name: str) -> AnnotationQueue | None:
+        """Find the oldest live queue of a project that has exactly this name."""
+        key = self.execute(SQL["queue_by_name"], (project_id, name)).fetchone()
+        return None if key is None else self.queue_by_key(*key).queue
+
+    def add_queue(self, queue: AnnotationQueue) -> None:
+        """Store a new queue.
+
+        Raises:
+            Conflict: Its id is taken.
+        """
+        self.begin_epoch()
+        if self.execute(SQL["add_queue"], queue_values(queue)).fetchone() is None:
+            raise Conflict(f"the queue id {queue.id!r} is taken")
+
+    def queue_by_key(self, num: int, revision: int) -> StoredQueue:
+        """Read a queue of any project, deleted or not, by the number and revision that it has in this transaction."""
+        kept = self._learned.queues.get(num) if self._has_learned else None
+        kept = kept or self._cache.queues.get(num)
+        if kept is not None and kept.revision == revision:
+            return kept
+        columns = self.execute(SQL["queue_by_num"], (num,)).fetchone()
+        queue = StoredQueue(num, revision, queue_of(columns))
+        size = sum(len(text) for text in columns if isinstance(text, str))
+        if size <= LONGEST_QUEUE_KEPT:
+            self._learned.queues[num] = queue
+            self._learned.size += size + OVERHEAD
+        return queue
 
     def records(
         self,
         project_id: str,
-        item_ids: Iterable[str],
+        item_ids: Sequence[str],
         queue_id: str | None,
         *,
-        with_items: bool,
-        labels_of: Collection[str] | None,
+        with_items: bool = False,
+        labels_of: Collection[str] | None = (),
     ) -> dict[str, ItemRecord]:
         """Read what decisions rest on; arguments, result and errors are those of `Repository.get_records`."""
         if queue_id is not None:
             self.queue(project_id, queue_id)
+        found: dict[_RecordRow, list[Sequence[Any]]] = {}
+        labels = _NOBODY if labels_of == () else self._numbers(labels_of)
+        statement = SQL["records" if queue_id is None else "records_in_queue"]
+        for wanted in lists(item_ids):
+            for row in self.execute(statement, {"ids": wanted, "queue": queue_id, "labels_of": labels}):
+                progresses = found.setdefault(_RecordRow._make(row[:_WIDTH]), [])
+                if row[_WIDTH] is not None:
+                    progresses.append(row[_WIDTH:])
         records: dict[str, ItemRecord] = {}
-        for item_id in item_ids:
-            with suppress(ItemNotFound):
-                record = self.record(project_id, item_id, queue_id)
-                item = self.item(project_id, item_id, queue_id) if with_items else None
-                shown = (
-                    each if labels_of is None or each.annotator_id in labels_of else with_annotation(each, UNREAD)
-                    for each in record.progresses
-                )
-                records[item_id] = attrs.evolve(record, item=item, progresses=tuple(shown))
-        return records
+        for head, rows in found.items():
+            queue = self.queue_by_key(head.queue, head.queue_revision)
+            if queue.queue.project_id != project_id:
+                continue
+            if queue.queue.deleted_at is not None:
+                raise QueueNotFound(queue.queue.id)
+            # An item that was deleted is looked at for its queue's sake alone.
+            if head.item is not None:
+                records[head.item_id] = self._record(head, queue, rows)
+        return self._with_items(records) if with_items else records
 
-    def record(self, project_id: str, item_id: str, queue_id: str | None) -> ItemRecord:
-        """Read what a decision rests on; arguments, result and errors are those of `Repository.get_item`."""
-        queue_id = queue_id or self._queue_of(project_id, item_id)
-        rows = self.execute(SQL["live_record"], (item_id, queue_id)).fetchall()
-        if not rows:
-            raise self._missing(project_id, item_id, queue_id)
-        *of_item, updated_at, queue_num, queue_revision = rows[0][:7]
-        queue = self._queue_of_key(project_id, queue_id, (queue_num, queue_revision))
-        progresses = self._progresses(item_id, [row[7:] for row in rows if row[7] is not None])
-        return make_record(item_id, queue[2], from_micros(updated_at), progresses, (*queue[:2], *of_item), None)
+    def _numbers(self, annotators: Iterable[str] | None) -> str | None:
+        """Write the numbers of annotators as a JSON list; None for everybody."""
+        return None if annotators is None else json.dumps([self.find_text(each) for each in annotators])
 
-    def item(self, project_id: str, item_id: str, queue_id: str | None) -> QueueItem:
-        """Read an item; arguments, result and errors are those of `Repository.get_item`."""
-        queue_id = queue_id or self._queue_of(project_id, item_id)
-        row = self.execute(SQL["live_item"], (item_id, queue_id)).fetchone()
-        if row is None:
-            raise self._missing(project_id, item_id, queue_id)
-        return self.item_of(row, self._queue_of_key(project_id, queue_id, row[-2:])[2])
-
-    def _queue_of(self, project_id: str, item_id: str) -> str:
-        owner = self.execute(SQL["item_and_queue"], (item_id,)).fetchone()
-        if owner is None or owner[1] != project_id:
-            raise ItemNotFound(item_id)
-        return cast("str", owner[0])
-
-    def _missing(self, project_id: str, item_id: str, queue_id: str) -> ItemNotFound:
-        self.queue(project_id, queue_id)
-        return ItemNotFound(item_id)
-
-    def record_by_num(self, item: int, queue: StoredQueue) -> ItemRecord:
-        """Read what a decision about a live item rests on, by its number."""
-        *of_item, item_id, updated_at = self.execute(SQL["live_record_by_num"], (item,)).fetchone()
-        return self._record((item, *of_item), item_id, updated_at, queue)
-
-    def record_of(self, row: Sequence[Any], queue: StoredQueue) -> ItemRecord:
-        """Build the record of an item from the columns of ``live_item``."""
-        return self._record((row[0], row[1], row[14], row[12]), row[2], row[13], queue)
-
-    def _record(
-        self, of_item: tuple[int, int, int, int], item_id: str, updated_at: int, queue: StoredQueue
-    ) -> ItemRecord:
-        # An item of revision 0 was never touched.
-        progresses = self.progresses(of_item[0], item_id) if of_item[1] else ()
-        return make_record(item_id, queue[2], from_micros(updated_at), progresses, (*queue[:2], *of_item), None)
-
-    def item_of(self, row: Sequence[Any], queue: AnnotationQueue) -> QueueItem:
-        """Build an item in the aggregate view from the columns of ``live_item``."""
-        (
-            _,
-            _,
-            item_id,
-            call_id,
-            started,
-            ended,
-            op,
-            trace,
-            fields,
-            added_by,
-            state,
-            annotator,
-            created,
-            updated,
-            priority_down,
-            payload,
-            *_,
-        ) = row
-        by = self.text(added_by)
-        return make_item(
-            id=item_id,
-            project_id=queue.project_id,
-            queue_id=queue.id,
-            call_id=call_id,
-            call_started_at=from_micros(started),
-            call_ended_at=time_or_none(ended),
-            call_op_name=self.op_name(op),
-            call_trace_id=trace,
-            display_fields=self.fields(fields),
-            added_by=by,
-            annotation_state=STATES[state],
-            annotator_user_id=self.text_or_none(annotator),
-            created_at=from_micros(created),
-            created_by=by,
-            updated_at=from_micros(updated),
-            priority=~priority_down,
-            payload=value_or_none(payload),
+    def _record(self, head: _RecordRow, queue: StoredQueue, rows: Iterable[Sequence[Any]]) -> ItemRecord:
+        place = (head.priority_down, head.created_at)
+        revision = Revision(*queue[:2], cast("int", head.item), head.revision, head.last_entry, *place)
+        progresses = progresses_of(head.item_id, rows, self.text)
+        return make_record(
+            item_id=head.item_id,
+            queue=queue.queue,
+            updated_at=from_micros(head.updated_at),
+            progresses=progresses,
+            revision=revision,
+            steps=head.steps,
         )
 
-    def progresses(self, item: int, item_id: str) -> tuple[Progress, ...]:
-        """Read every progress on an item, by annotator id."""
-        return self._progresses(item_id, self.execute(SQL["progresses"], (item,)).fetchall())
+    def _with_items(self, records: dict[str, ItemRecord]) -> dict[str, ItemRecord]:
+        nums = json.dumps([cast("Revision", record.revision).item for record in records.values()])
+        rows = map(ItemRow._make, self.execute(SQL["live_items_by_num"], (nums,)))
+        items = {row.id: self.item_of(row, records[row.id].queue) for row in rows}
+        return {item_id: attrs.evolve(record, item=items[item_id]) for item_id, record in records.items()}
 
-    def _progresses(self, item_id: str, rows: Iterable[Sequence[Any]]) -> tuple[Progress, ...]:
-        return progresses_of(item_id, rows, self.text)
+    def record(self, project_id: str, item_id: str, queue_id: str | None = None, *, with_item: bool) -> ItemRecord:
+        """Read the record of one live item without labels; errors are those of `Repository.get_item`."""
+        record = self.records(project_id, [item_id], queue_id, with_items=with_item).get(item_id)
+        if record is None:
+            raise ItemNotFound(item_id)
+        return record
+
+    def record_of(self, row: ItemRow, queue: StoredQueue, *, with_labels: bool = False) -> ItemRecord:
+        """Read what a decision rests on about an item whose columns were read."""
+        # An item of revision 0 was never touched.
+        if not row.revision:
+            place = (row.priority_down, row.created_at, row.updated_at)
+            return self._record(_RecordRow(row.id, row.num, 0, 0, None, *place, *queue[:2]), queue, ())
+        wanted = {"item": row.num, "labels_of": None if with_labels else _NOBODY}
+        rows = self.execute(SQL["record_by_num"], wanted).fetchall()
+        progresses = [each[_WIDTH:] for each in rows if each[_WIDTH] is not None]
+        return self._record(_RecordRow._make(rows[0][:_WIDTH]), queue, progresses)
+
+    def item_of(self, row: Iterable[Any], queue: AnnotationQueue) -> QueueItem:
+        """Build an item in the aggregate view from the columns of an `ItemRow`."""
+        return item_of(ItemRow._make(row), queue, Texts(str, self.op_name, self.text, self.fields))
 
     # Changes
 
-    def store(self, record: ItemRecord, change: Change) -> None:
-        """Store what a decision changes, if nothing that it rests on has changed.
+    def save(self, writes: Sequence[tuple[ItemRecord, Change]]) -> None:
+        """Store what decisions change, if nothing that they rest on has changed.
 
         Raises:
             Conflict: Something has.
         """
-        queue, queue_revision, item, revision, *place = cast("Revision", record.revision)
-        after = change.standing
-        annotators = {each.annotator_id: self.text_num(each.annotator_id) for each in change.progresses}
-        claimable_at = micros_or_none(after.claimable_at)
-        shown = None if after.annotator_id is None else annotators.get(after.annotator_id)
-        if after.annotator_id is not None and shown is None:
-            shown = self.text_num(after.annotator_id)
-        changed = self.execute(
-            SQL["change_work"],
-            (
-                RANKS[after.state],
-                shown,
-                after.completed,
-                after.skipped,
-                claimable_at,
-                to_micros(change.updated_at),
-                item,
-                revision,
-                queue,
-                queue_revision,
-            ),
-        )
-        if not changed.rowcount:
-            raise Conflict(f"item {record.item_id!r} changed meanwhile")
-        for progress in change.progresses:
-            self.execute(SQL["put_progress"], (item, annotators[progress.annotator_id], *progress_row(progress, 0)[1:]))
-        for step, each in enumerate(change.transitions):
-            self.execute(
-                SQL["add_transition"],
-                (
-                    item,
-                    revision + 1,
-                    step,
-                    annotators[each.annotator_id],
-                    RANKS[each.from_state],
-                    RANKS[each.to_state],
-                    to_micros(each.at),
-                    each.reason,
-                ),
+        work: list[dict[str, object]] = []
+        progresses: list[dict[str, object]] = []
+        entries: list[dict[str, object]] = []
+        moved: dict[int, list[tuple[QueueKey, AnnotationState, AnnotationState]]] = {}
+        counts: dict[int, Counter[tuple[str | None, str]]] = {}
+        for record, change in writes:
+            key, after = cast("Revision", record.revision), change.standing
+            told = self._entries_of(record, change)
+            entries += told
+            nums = {entry["annotator"]: entry["num"] for entry in told}
+            for progress in change.progresses:
+                row = progress_row(progress, self.text_num(progress.annotator_id))
+                of_item = {"item": key.item, "queue": key.queue, "entry": nums.get(row.annotator)}
+                progresses.append({**row._asdict(), **of_item})
+            claimable_at = micros_or_none(after.claimable_at)
+            work.append(
+                {
+                    **key._asdict(),
+                    "item_id": record.item_id,
+                    "queue_id": record.queue.id,
+                    "was_updated_at": to_micros(record.updated_at),
+                    "state": RANKS[after.state],
+                    "annotator": None if after.annotator_id is None else self.text_num(after.annotator_id),
+                    "completed": after.completed,
+                    "skipped": after.skipped,
+                    "claimable_at": claimable_at,
+                    "updated_at": to_micros(change.updated_at),
+                    "new_steps": len(told),
+                    "new_last_entry": told[-1]["num"] if told else None,
+                }
             )
-        move = _MOVES[change.before.state, after.state]
-        if move is not None:
-            # Two statements: in one, SQLite would pass every block before it.
-            lane = (queue, IN_ORDER.num)
-            block = self.execute(SQL["block_of"], (*lane, *place, record.item_id)).fetchone()
-            self.execute(SQL["count_states"], (*move, *lane, *block))
-        if claimable_at is not None and ALWAYS_MICROS < claimable_at < self.next_expiry(queue):
-            self.set_next_expiry(queue, claimable_at)
-        if change.opens:
-            self.opened(queue)
-        self.count(queue, changes(record, change), annotators)
+            if after.state is not change.before.state:
+                place = QueueKey(key.priority_down, key.created_at, record.item_id)
+                moved.setdefault(key.queue, []).append((place, change.before.state, after.state))
+            if claimable_at is not None and ALWAYS_MICROS < claimable_at < self.next_expiry(key.queue):
+                self.set_next_expiry(key.queue, claimable_at)
+            if change.opens:
+                self.reopened(key.queue)
+            counts.setdefault(key.queue, Counter()).update(changes(record, change))
+        if self.executemany(SQL["change_work"], work).rowcount != len(work):
+            raise Conflict(f"item {writes[0][0].item_id!r} or another one changed meanwhile")
+        # First the log, which takes labels that were not read from the progresses as they were.
+        self.executemany(SQL["add_entry"], entries)
+        self.executemany(SQL["put_progress"], progresses)
+        for queue, places in moved.items():
+            count_moved(self, queue, places)
+        for queue, sums in counts.items():
+            self.count(queue, sums)
+            if entries:
+                self.execute(SQL["set_log_end"], {"queue": queue, **self.log_end(queue)._asdict()})
 
-    def count(
-        self, queue: int, counts: Mapping[tuple[str | None, str], int], annotators: Mapping[str, int] | None = None
-    ) -> None:
+    def _entries_of(self, record: ItemRecord, change: Change) -> list[dict[str, object]]:
+        """Give the rows that a change appends to the log of its queue."""
+        key = cast("Revision", record.revision)
+        starts = {progress.annotator_id: progress.started_at for progress in change.progresses}
+        rows: list[dict[str, object]] = []
+        before = key.last_entry
+        for step, transition in enumerate(change.transitions, record.steps + 1):
+            annotator = self.text_num(transition.annotator_id)
+            actor = transition.actor_id
+            row = transition_row(transition, annotator, None if actor is None else self.text_num(actor))
+            end = self.log_end(key.queue)
+            end = self._log_ends[key.queue] = LogEnd(end.entries + 1, max(end.latest, row.at))
+            started_at = starts[transition.annotator_id] if is_settlement(transition) else None
+            place = {"queue": key.queue, "num": end.entries, "latest": end.latest, "item": key.item, "step": step}
+            rows.append({**row._asdict(), **place, "before": before, "started_at": micros_or_none(started_at)})
+            before = end.entries
+        return rows
+
+    def log_end(self, queue: int) -> LogEnd:
+        """Say where the log of a queue ends, with what this transaction appends."""
+        if queue not in self._log_ends:
+            row = self.execute(SQL["log_end"], (queue,)).fetchone()
+            # Without a row nothing was ever added.
+            self._log_ends[queue] = LogEnd(0, -NEVER_MICROS) if row is None else LogEnd._make(row)
+        return self._log_ends[queue]
+
+    def count(self, queue: int, counts: Mapping[tuple[str | None, str], int]) -> None:
         """Add to the counters of a queue.
 
         Args:
             queue: Its number.
             counts: As `counters.counts_of` keys them.
-            annotators: The numbers of annotators, as far as they are known.
         """
-        nums = annotators or {}
-        rows: dict[str | None, list[int]] = {}
+        rows: dict[str | None, dict[str, int]] = {}
         for (annotator_id, kind), n in counts.items():
             row = rows.get(annotator_id)
             if row is None:
-                annotator = 0 if annotator_id is None else nums.get(annotator_id) or self.text_num(annotator_id)
-                row = rows[annotator_id] = [queue, annotator, 0, 0, 0, 0, 0, 0]
-            row[KINDS[kind]] += n
+                annotator = 0 if annotator_id is None else self.text_num(annotator_id)
+                row = rows[annotator_id] = {**_NO_COUNTS, "queue": queue, "annotator": annotator}
+            row[kind] += n
         self.executemany(SQL["count"], rows.values())
 
     def claim_context(self, project_id: str, queue_id: str, annotator_id: str) -> tuple[StoredQueue, int]:
@@ -306,28 +375,44 @@ class Session(Interned):
         row = self.execute(SQL["claim_context"], (annotator_id, queue_id)).fetchone()
         if row is None:
             raise QueueNotFound(queue_id)
-        num, revision, annotator, next_expiry, openings = row
-        # Without a row nothing was ever added.
+        num, revision, annotator, next_expiry, reopenings, entries, latest = row
+        # Without a row of counters nothing was ever added.
         self._next_expiry[num] = NEVER_MICROS if next_expiry is None else next_expiry
-        self._openings[num] = openings or 0
+        self._reopenings[num] = reopenings or 0
+        if entries is not None:
+            self._log_ends[num] = LogEnd(entries, latest)
         if annotator:
             self._learn_num(annotator_id, annotator)
-        return self._queue_of_key(project_id, queue_id, (num, revision)), annotator
+        queue = self.queue_by_key(num, revision)
+        if queue.queue.project_id != project_id or queue.queue.deleted_at is not None:
+            raise QueueNotFound(queue_id)
+        return queue, annotator
 
-    def mark(self, queue: int, annotator: int) -> QueueKey:
+    def low_water_mark(self, queue: int, annotator: int) -> QueueKey:
         """Give a place before which the annotator has settled every open item; only after `claim_context`."""
-        openings, place = self._cache.low_water_marks.get((queue, annotator), (-1, FIRST_PLACE))
-        return place if openings == self._openings[queue] else FIRST_PLACE
+        mark = self._cache.low_water_marks.get((queue, annotator))
+        is_good = (
+            mark is not None
+            and mark.reopenings == self._reopenings[queue]
+            and mark.identity == self.execute(SQL["entry_identity"], (queue, mark.entry)).fetchone()
+        )
+        return mark.place if mark is not None and is_good else FIRST_PLACE
 
     def set_low_water_mark(self, queue: int, annotator: int, place: QueueKey) -> None:
         """Remember that place for later transactions; only after `claim_context`."""
-        self._learned.low_water_marks[queue, annotator] = self._openings[queue], place
+        entry = self.log_end(queue).entries
+        identity = self.execute(SQL["entry_identity"], (queue, entry)).fetchone()
+        # Without any entry nobody has settled anything.
+        if identity is not None:
+            mark = LowWaterMark(place, self._reopenings[queue], entry, identity)
+            self._learned.low_water_marks[queue, annotator] = mark
+            self._learned.size += len(place.id) + OVERHEAD
 
-    def opened(self, queue: int) -> None:
-        """Note that items became open or work was reopened, so that no mark is good any more."""
-        self.execute(SQL["opened"], (queue,))
-        if queue in self._openings:
-            self._openings[queue] += 1
+    def reopened(self, queue: int) -> None:
+        """Note that items became open or work was reopened, so that no low-water mark is good any more."""
+        self.execute(SQL["reopened"], (queue,))
+        if queue in self._reopenings:
+            self._reopenings[queue] += 1
 
     def next_expiry(self, queue: int) -> int:
         """Read a time before which no lease in ``work_waiting`` ends, in microseconds."""
@@ -338,7 +423,7 @@ class Session(Interned):
 
     def set_next_expiry(self, queue: int, micros: int) -> None:
         """Write that time; only inside a write transaction."""
-        self.execute(SQL["set_next_expiry"], (queue, micros))
+        self.execute(SQL["set_next_expiry"], (micros, queue))
         self._next_expiry[queue] = micros
 
     def live(self, queue: int) -> int:
@@ -346,6 +431,7 @@ class Session(Interned):
         (n,) = self.execute(SQL["live"], (queue,)).fetchone()
         return int(n)
 
+    @reads_rows
     def counts(self, queue: int) -> dict[tuple[str | None, str], int]:
         """Read the counters of a queue, keyed as `counters.counts_of` does."""
         return {
@@ -353,3 +439,8 @@ class Session(Interned):
             for annotator, *row in self.execute(SQL["counters"], (queue,)).fetchall()
             for name, n in zip(KIND_NAMES, row, strict=True)
         }
+
+
+def lists(texts: Sequence[str]) -> Iterator[str]:
+    """Write texts as JSON lists which are all small enough for SQLite, however long the texts are."""
+    return (json.dumps(texts[span]) for span in spans(map(len, texts)))

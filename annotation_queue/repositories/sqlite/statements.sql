@@ -1,283 +1,525 @@
--- Every statement but those that are composed for a query (sqlite_walks.py, sqlite_ranks.py, sqlite_sorts.py) or a lane
--- (sqlite_blocks.py). -62135596800000000 is "always", see sqlite_0001.sql.
+-- Every statement but those that are composed for a query (queries/, log.py) or an index (blocks.py).
+-- -62135596800000000 is "always", see migrations/. A list is given as a JSON text; CROSS JOIN keeps SQLite from turning
+-- the loops round, so that the list is always the outer one.
 
 -- Columns
 
+-- name: live_item_columns_without_payload --
+w.num, w.revision, w.steps, w.id, i.call_id, i.call_started_at, i.call_ended_at, w.op, i.call_trace_id, i.display_fields,
+    w.added_by, w.state, w.annotator, w.created_at, w.updated_at, w.priority_down
+
 -- name: live_item_columns --
-w.num, w.revision, w.id, i.call_id, i.call_started_at, i.call_ended_at, w.op, i.call_trace_id, i.display_fields,
-    w.added_by, w.state, w.annotator, w.created_at, w.updated_at, w.priority_down, i.payload
+@live_item_columns_without_payload@, i.payload
+
+-- The label or draft of a progress. A label that was completed stands in the log alone.
+
+-- name: label --
+CASE p.state WHEN 2 THEN (SELECT e.annotation FROM log AS e WHERE e.queue = p.queue AND e.num = p.entry) ELSE p.annotation END
+
+-- The columns of a progress with its label.
+
+-- name: progress_columns_with_label --
+p.annotator, p.state, p.token, p.lease_expires_at, @label@, p.reason, p.created_at, p.updated_at, p.started_at, p.step
+
+-- The same with the labels of some annotators only: all if the list is NULL, and '' stands for the others.
+
+-- name: progress_columns_with_labels --
+p.annotator, p.state, p.token, p.lease_expires_at,
+    CASE WHEN :labels_of IS NULL OR p.annotator IN (SELECT value FROM json_each(:labels_of) AS wanted) THEN @label@ ELSE '' END,
+    p.reason, p.created_at, p.updated_at, p.started_at, p.step
+
+-- What a decision rests on, but for the progresses.
+
+-- name: record_columns --
+w.num, w.revision, w.steps, w.last_entry, w.priority_down, w.created_at, w.updated_at, q.num, q.revision
 
 -- Queues
 
--- name: queues_of_project --
-SELECT @queue_columns@
-FROM queues WHERE project_id = ? AND deleted_at IS NULL AND (? IS NULL OR instr(search_name, ?) > 0)
+-- Reads queues by their numbers, in no order.
+
+-- name: queues_by_num --
+SELECT num, @queue_columns@
+FROM queues WHERE num IN (SELECT value FROM json_each(?))
+
+-- Finds the oldest live queue of exactly a name.
+
+-- name: queue_by_name --
+SELECT num, revision FROM queues WHERE project_id = ? AND name = ? AND deleted_at IS NULL ORDER BY created_at, id LIMIT 1
+
+-- Epochs
+
+-- Reads the salt of an epoch.
+
+-- name: salt --
+SELECT salt FROM epochs WHERE num = ?
+
+-- Reads the newest epoch.
+
+-- name: newest_epoch --
+SELECT num, salt FROM epochs WHERE num = (SELECT max(num) FROM epochs)
+
+-- Begins a new epoch.
+
+-- name: new_epoch --
+INSERT INTO epochs (salt) VALUES (random()) RETURNING num, salt
+
+-- Reads which schema the file has.
+
+-- name: schema_version --
+PRAGMA user_version
 
 -- Texts
+
+-- Reads a user id or a list of display fields.
 
 -- name: text_by_num --
 SELECT text FROM texts WHERE num = ?
 
+-- Finds the number of a text.
+
 -- name: text_num --
 SELECT num FROM texts WHERE text = ?
+
+-- Gives a new text a number.
 
 -- name: add_text --
 INSERT INTO texts (text) VALUES (?) RETURNING num
 
+-- Reads the name of an operation.
+
 -- name: op_name_by_num --
 SELECT text FROM op_names WHERE num = ?
+
+-- Finds the number of an operation of a queue.
 
 -- name: op_name_num --
 SELECT num FROM op_names WHERE queue = ? AND text = ?
 
+-- Gives a new operation of a queue a number.
+
 -- name: add_op_name --
 INSERT INTO op_names (queue, text) VALUES (?, ?) RETURNING num
+
+-- Adds to the number of live items that an operation has.
 
 -- name: count_op --
 UPDATE op_names SET live = live + ? WHERE num = ?
 
+-- Lists the operations of a queue upwards from a name on.
+
 -- name: ops_up --
 SELECT num, text, live FROM op_names WHERE queue = ? AND text >= ? ORDER BY text
+
+-- The same downwards.
 
 -- name: ops_down --
 SELECT num, text, live FROM op_names WHERE queue = ? AND (? IS NULL OR text <= ?) ORDER BY text DESC
 
+-- Counts the live items whose operation's name comes before a name.
+
 -- name: live_before_op --
 SELECT coalesce(sum(live), 0) FROM op_names WHERE queue = ? AND text < ?
+
+-- The same for names after it.
 
 -- name: live_after_op --
 SELECT coalesce(sum(live), 0) FROM op_names WHERE queue = ? AND text > ?
 
+-- Counts the live items of an operation.
+
+-- name: live_of_op --
+SELECT live FROM op_names WHERE num = ?
+
 -- Items
 
--- CROSS JOIN keeps SQLite from turning the loops round: the list is always the outer one.
+-- Finds which calls a queue has already.
 
 -- name: taken_calls --
 SELECT i.call_id FROM json_each(?) AS wanted CROSS JOIN items AS i INDEXED BY live_calls
     ON i.queue = ? AND i.call_id = wanted.value AND i.deleted_at IS NULL
 
+-- Finds an id that an item has already, a deleted one too.
+
 -- name: taken_ids --
 SELECT i.id FROM json_each(?) AS wanted CROSS JOIN items AS i ON i.id = wanted.value LIMIT 1
+
+-- Gives the number of the next new item.
 
 -- name: next_item --
 SELECT coalesce(max(num), 0) + 1 FROM items
 
+-- Adds what of an item never changes.
+
 -- name: add_item --
 INSERT INTO items (num, queue, id, call_id, call_started_at, call_ended_at, call_trace_id, display_fields, payload)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+VALUES (:num, :queue, :id, :call_id, :call_started_at, :call_ended_at, :call_trace_id, :display_fields, :payload)
+
+-- Adds what of it is sorted, filtered and changed.
 
 -- name: add_work --
 INSERT INTO work (num, queue, priority_down, created_at, id, call_started_at, op, added_by, updated_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+VALUES (:num, :queue, :priority_down, :created_at, :id, :call_started_at, :op, :added_by, :updated_at)
 
--- name: item_and_queue --
-SELECT q.id, q.project_id FROM items AS i JOIN queues AS q ON q.num = i.queue WHERE i.id = ?
-
--- name: live_item --
-SELECT @live_item_columns@, q.num, q.revision
-FROM items AS i JOIN work AS w ON w.num = i.num JOIN queues AS q ON q.num = i.queue WHERE i.id = ? AND q.id = ?
-
--- A row for each progress, or one without.
-
--- name: live_record --
-SELECT w.num, w.revision, w.priority_down, w.created_at, w.updated_at, q.num, q.revision, @progress_columns@
-FROM queues AS q CROSS JOIN work AS w INDEXED BY work_by_id ON w.queue = q.num LEFT JOIN progresses AS p ON p.item = w.num
-WHERE w.id = ? AND q.id = ?
-
--- name: live_record_by_num --
-SELECT w.revision, w.priority_down, w.created_at, w.id, w.updated_at FROM work AS w WHERE w.num = ?
+-- Reads live items by their numbers, in no order.
 
 -- name: live_items_by_num --
 SELECT @live_item_columns@
 FROM json_each(?) AS wanted CROSS JOIN work AS w ON w.num = wanted.value JOIN items AS i ON i.num = w.num
 
--- name: live_nums_by_id --
-SELECT DISTINCT w.num FROM json_each(?) AS wanted CROSS JOIN work AS w INDEXED BY work_by_id ON w.queue = ? AND w.id = wanted.value
+-- The same without payloads. The payload is the last column of a row: what is not read of it costs nothing, however large it is.
 
--- name: progresses --
-SELECT @progress_columns@
-FROM progresses AS p WHERE p.item = ?
+-- name: live_items_by_num_without_payload --
+SELECT @live_item_columns_without_payload@, NULL
+FROM json_each(?) AS wanted CROSS JOIN work AS w ON w.num = wanted.value JOIN items AS i ON i.num = w.num
+
+-- Reads what decisions rest on about live items of a queue: a row for each progress, or one without.
+
+-- name: records_in_queue --
+SELECT w.id, @record_columns@, @progress_columns_with_labels@
+FROM queues AS q CROSS JOIN json_each(:ids) AS wanted
+    CROSS JOIN work AS w INDEXED BY work_by_id ON w.queue = q.num AND w.id = wanted.value
+    LEFT JOIN progresses AS p ON p.item = w.num
+WHERE q.id = :queue
+
+-- The same about items of any queue. Deleted items are there without a number of their own, since their queue may be deleted.
+
+-- name: records --
+SELECT i.id, @record_columns@, @progress_columns_with_labels@
+FROM json_each(:ids) AS wanted CROSS JOIN items AS i ON i.id = wanted.value CROSS JOIN queues AS q ON q.num = i.queue
+    LEFT JOIN work AS w ON w.num = i.num LEFT JOIN progresses AS p ON p.item = w.num
+
+-- The same about one live item by its number.
+
+-- name: record_by_num --
+SELECT w.id, @record_columns@, @progress_columns_with_labels@
+FROM work AS w CROSS JOIN queues AS q ON q.num = w.queue LEFT JOIN progresses AS p ON p.item = w.num WHERE w.num = :item
+
+-- Reads one annotator's states on items.
 
 -- name: own_states --
 SELECT p.item, p.state FROM json_each(?) AS wanted CROSS JOIN progresses AS p ON p.item = wanted.value AND p.annotator = ?
 
--- name: live_of_op --
-SELECT live FROM op_names WHERE num = ?
+-- Counts what somebody added to a queue, but no further than to a limit.
 
 -- name: few_of_adder --
 SELECT count(*) FROM (SELECT 1 FROM work INDEXED BY work_by_adder WHERE queue = ? AND added_by = ? LIMIT ?)
 
--- name: delete_item --
-UPDATE items SET deleted_at = ? WHERE num = ?
+-- Removal. All statements take lists.
+
+-- Reads where live items of a queue stand in every index, and what they count for.
+
+-- name: live_places_by_id --
+SELECT DISTINCT w.num, w.priority_down, w.created_at, w.id, w.call_started_at, w.op, w.state,
+    w.completed + w.skipped > 0, w.claimable_at IS NULL
+FROM json_each(:ids) AS wanted CROSS JOIN work AS w INDEXED BY work_by_id ON w.queue = :queue AND w.id = wanted.value
+
+-- Counts the progresses on items by annotator and state.
+
+-- name: progresses_by_state --
+SELECT p.annotator, p.state, count(*)
+FROM json_each(?) AS wanted CROSS JOIN progresses AS p ON p.item = wanted.value WHERE p.state > 0 GROUP BY p.annotator, p.state
+
+-- Marks items as deleted.
+
+-- name: delete_items --
+UPDATE items SET deleted_at = :deleted_at WHERE num IN (SELECT value FROM json_each(:nums))
+
+-- Takes them out of every order.
 
 -- name: delete_work --
-DELETE FROM work WHERE num = ?
+DELETE FROM work WHERE num IN (SELECT value FROM json_each(:nums))
 
 -- Changes
 
+-- Changes an item, if neither it nor its queue changed since they were read. That they are the ones that were read is said by more
+-- than numbers, which a file that was restored to an earlier time gives again.
+
 -- name: change_work --
-UPDATE work SET state = ?, annotator = ?, completed = ?, skipped = ?, claimable_at = ?, updated_at = ?,
-    revision = revision + 1
-WHERE num = ? AND revision = ? AND (SELECT q.revision FROM queues AS q WHERE q.num = ?) = ?
+UPDATE work SET state = :state, annotator = :annotator, completed = :completed, skipped = :skipped,
+    claimable_at = :claimable_at, updated_at = :updated_at, steps = steps + :new_steps,
+    last_entry = coalesce(:new_last_entry, last_entry), revision = revision + 1
+WHERE num = :item AND id = :item_id AND revision = :revision AND last_entry IS :last_entry AND updated_at = :was_updated_at
+    AND (SELECT q.revision FROM queues AS q WHERE q.num = :queue AND q.id = :queue_id) = :queue_revision
+
+-- Appends to the log. '' stands for a label that was not read: it is the one that the progress has before this step.
+
+-- name: add_entry --
+INSERT INTO log (queue, num, item, step, before, annotator, actor, from_state, to_state, at, latest, started_at, reason, annotation)
+VALUES (:queue, :num, :item, :step, :before, :annotator, :actor, :from_state, :to_state, :at, :latest, :started_at, :reason,
+    CASE :annotation WHEN '' THEN (SELECT @label@ FROM progresses AS p WHERE p.item = :item AND p.annotator = :annotator)
+    ELSE :annotation END)
+
+-- Stores a progress. '' stands for a label that was not read: it stays, and if it stood in the log alone, it is the draft now.
+-- Without a number of an entry the log has nothing new about it.
 
 -- name: put_progress --
-INSERT INTO progresses (item, annotator, state, token, lease_expires_at, annotation, reason, created_at, updated_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (item, annotator) DO UPDATE SET state = excluded.state, token = excluded.token,
-    lease_expires_at = excluded.lease_expires_at, annotation = CASE excluded.annotation WHEN '' THEN annotation ELSE excluded.annotation END, reason = excluded.reason,
-    updated_at = excluded.updated_at
+INSERT INTO progresses AS p (item, annotator, queue, entry, step, state, token, lease_expires_at, created_at, updated_at, started_at,
+    reason, annotation)
+VALUES (:item, :annotator, :queue, coalesce(:entry, 0), :step, :state, :token, :lease_expires_at, :created_at, :updated_at,
+    :started_at, :reason, :annotation)
+ON CONFLICT (item, annotator) DO UPDATE SET entry = coalesce(:entry, entry), step = excluded.step, state = excluded.state,
+    token = excluded.token, lease_expires_at = excluded.lease_expires_at, updated_at = excluded.updated_at,
+    started_at = excluded.started_at, reason = excluded.reason,
+    annotation = CASE excluded.annotation WHEN '' THEN @label@ ELSE excluded.annotation END
 
--- name: add_transition --
-INSERT INTO transitions (item, revision, step, annotator, from_state, to_state, at, reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+-- Log
 
--- name: transitions --
-SELECT annotator, from_state, to_state, at, reason FROM transitions WHERE item = ? ORDER BY revision, step
+-- Says where a queue's log ends.
+
+-- name: log_end --
+SELECT entries, latest FROM counters WHERE queue = ? AND annotator = 0
+
+-- Notes where it ends now.
+
+-- name: set_log_end --
+UPDATE counters SET entries = :entries, latest = :latest WHERE queue = :queue AND annotator = 0
+
+-- Reads an item's history, oldest first, from its last entry back.
+
+-- name: history --
+WITH RECURSIVE entry AS (
+    SELECT * FROM log WHERE queue = :queue AND num = :last_entry
+    UNION ALL
+    SELECT l.* FROM entry CROSS JOIN log AS l ON l.queue = :queue AND l.num = entry.before
+)
+SELECT @transition_columns@ FROM entry ORDER BY num
+
+-- Reads what a log has behind a number.
+
+-- name: changes --
+SELECT l.num, i.id, l.annotator, l.from_state, l.to_state, l.at, l.reason, l.annotation, l.actor
+FROM log AS l CROSS JOIN items AS i ON i.num = l.item WHERE l.queue = :queue AND l.num > :after ORDER BY l.num LIMIT :limit
+
+-- Reads the greatest time up to an entry.
+
+-- name: latest --
+SELECT latest FROM log WHERE queue = ? AND num = ?
+
+-- Reads the steps to completed or skipped from an entry on that are later than a time.
+
+-- name: settled_since --
+SELECT i.id, l.started_at, l.annotator, l.from_state, l.to_state, l.at, l.reason, l.annotation, l.actor
+FROM log AS l CROSS JOIN items AS i ON i.num = l.item
+WHERE l.queue = :queue AND l.num >= :num AND l.at > :since AND l.to_state >= 2 AND l.from_state <> l.to_state ORDER BY l.num
+
+-- Says what an entry is about, which tells it from one that another log has at its place.
+
+-- name: entry_identity --
+SELECT item, annotator, step, at FROM log WHERE queue = ? AND num = ?
 
 -- Blocks
+
+-- Makes the block that begins before everything.
 
 -- name: first_block --
 INSERT INTO blocks (queue, lane, a, b, id, n) VALUES (?, ?, ?, ?, ?, 0)
 
+-- Finds the block that a key falls into.
+
 -- name: block_of --
 SELECT a, b, id FROM blocks WHERE queue = ? AND lane = ? AND (a, b, id) <= (?, ?, ?) ORDER BY a DESC, b DESC, id DESC LIMIT 1
+
+-- Finds the block after it.
 
 -- name: block_after --
 SELECT a, b, id FROM blocks WHERE queue = ? AND lane = ? AND (a, b, id) > (?, ?, ?) ORDER BY a, b, id LIMIT 1
 
+-- Finds the block that is a number of blocks further on.
+
 -- name: nth_block --
 SELECT a, b, id FROM blocks WHERE queue = ? AND lane = ? AND (a, b, id) >= (?, ?, ?) ORDER BY a, b, id LIMIT 1 OFFSET ?
+
+-- Counts the items of all blocks from one to before another.
 
 -- name: sum_of_blocks --
 SELECT coalesce(sum(n), 0) FROM blocks WHERE queue = ? AND lane = ? AND (a, b, id) >= (?, ?, ?) AND (a, b, id) < (?, ?, ?)
 
--- name: add_to_block --
-UPDATE blocks SET n = n + ?, unstarted = unstarted + ?, in_progress = in_progress + ?, completed = completed + ?,
-    skipped = skipped + ?
-WHERE queue = ? AND lane = ? AND a = ? AND b = ? AND id = ? RETURNING n
+-- Adds to what a block counts.
 
--- The items that a block loses go to a new one.
+-- name: add_to_block --
+UPDATE blocks SET n = n + :n, unstarted = unstarted + :unstarted, in_progress = in_progress + :in_progress,
+    completed = completed + :completed, skipped = skipped + :skipped
+WHERE queue = :queue AND lane = :lane AND a = :a AND b = :b AND id = :id RETURNING n
+
+-- Makes a new block of the items that a block loses by keeping n of them.
 
 -- name: cut_block --
 INSERT INTO blocks (queue, lane, a, b, id, n, unstarted, in_progress, completed, skipped)
-SELECT ?, ?, ?, ?, ?, n - ?, unstarted - ?, in_progress - ?, completed - ?, skipped - ?
-FROM blocks WHERE queue = ? AND lane = ? AND a = ? AND b = ? AND id = ?
+SELECT queue, lane, :new_a, :new_b, :new_id, n - :n, unstarted - :unstarted, in_progress - :in_progress,
+    completed - :completed, skipped - :skipped
+FROM blocks WHERE queue = :queue AND lane = :lane AND a = :a AND b = :b AND id = :id
+
+-- Says what a block counts.
 
 -- name: set_block --
-UPDATE blocks SET n = ?, unstarted = ?, in_progress = ?, completed = ?, skipped = ?
-WHERE queue = ? AND lane = ? AND a = ? AND b = ? AND id = ?
+UPDATE blocks SET n = :n, unstarted = :unstarted, in_progress = :in_progress, completed = :completed, skipped = :skipped
+WHERE queue = :queue AND lane = :lane AND a = :a AND b = :b AND id = :id
+
+-- Deletes a block that counts nothing.
 
 -- name: delete_block --
-DELETE FROM blocks WHERE queue = ? AND lane = ? AND a = ? AND b = ? AND id = ?
+DELETE FROM blocks WHERE queue = :queue AND lane = :lane AND a = :a AND b = :b AND id = :id
 
--- name: place_of --
-SELECT priority_down, created_at, id, call_started_at, op, state FROM work WHERE num = ?
+-- Lists the blocks of an index in its order.
 
 -- name: blocks --
 SELECT a, b, id, n, unstarted, in_progress, completed, skipped FROM blocks WHERE queue = ? AND lane = ? ORDER BY a, b, id
 
--- name: count_states --
-UPDATE blocks SET unstarted = unstarted + ?, in_progress = in_progress + ?, completed = completed + ?, skipped = skipped + ?
-WHERE queue = ? AND lane = ? AND a = ? AND b = ? AND id = ?
-
 -- Counters
+
+-- Adds to what is counted of an annotator, or with annotator 0 of the queue.
 
 -- name: count --
 INSERT INTO counters (queue, annotator, unstarted, in_progress, completed, skipped, settled, finished)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+VALUES (:queue, :annotator, :unstarted, :in_progress, :completed, :skipped, :settled, :finished)
 ON CONFLICT (queue, annotator) DO UPDATE SET unstarted = unstarted + excluded.unstarted,
     in_progress = in_progress + excluded.in_progress, completed = completed + excluded.completed,
     skipped = skipped + excluded.skipped, settled = settled + excluded.settled, finished = finished + excluded.finished
 
+-- Reads all that is counted of a queue.
+
 -- name: counters --
 SELECT annotator, unstarted, in_progress, completed, skipped, settled, finished FROM counters WHERE queue = ?
+
+-- Counts the live items of a queue.
 
 -- name: live --
 SELECT coalesce(sum(unstarted + in_progress + completed + skipped), 0) FROM counters WHERE queue = ? AND annotator = 0
 
--- name: opened --
-UPDATE counters SET openings = openings + 1 WHERE queue = ? AND annotator = 0
+-- Counts that items became open or work was reopened.
+
+-- name: reopened --
+UPDATE counters SET reopenings = reopenings + 1 WHERE queue = ? AND annotator = 0
+
+-- Says before which time no lease of a queue ends.
 
 -- name: set_next_expiry --
-UPDATE counters SET next_expiry = ?2 WHERE queue = ?1 AND annotator = 0
+UPDATE counters SET next_expiry = ? WHERE queue = ? AND annotator = 0
+
+-- Reads that time.
 
 -- name: next_expiry --
 SELECT next_expiry FROM counters WHERE queue = ? AND annotator = 0
 
 -- Claims. An annotator is kept from an item by having settled it, or by a live hold of their own.
 
+-- Reads what a claim begins with: the queue, the annotator's number, and what its counters say.
+
 -- name: claim_context --
-SELECT q.num, q.revision, coalesce((SELECT num FROM texts WHERE text = ?), 0), c.next_expiry, c.openings
+SELECT q.num, q.revision, coalesce((SELECT num FROM texts WHERE text = ?), 0), c.next_expiry, c.reopenings, c.entries, c.latest
 FROM queues AS q LEFT JOIN counters AS c ON c.queue = q.num AND c.annotator = 0 WHERE q.id = ?
+
+-- Finds the first open item, from a place on, that nothing keeps an annotator from.
 
 -- name: first_open --
 SELECT @live_item_columns@
 FROM work AS w INDEXED BY work_open CROSS JOIN items AS i ON i.num = w.num
-WHERE w.queue = ? AND w.claimable_at = -62135596800000000 AND (w.priority_down, w.created_at, w.id) >= (?, ?, ?)
+WHERE w.queue = :queue AND w.claimable_at = -62135596800000000
+    AND (w.priority_down, w.created_at, w.id) >= (:priority_down, :created_at, :id)
     AND NOT EXISTS (
         SELECT 1 FROM progresses AS p
-        WHERE p.item = w.num AND p.annotator = ? AND (p.state >= 2 OR p.lease_expires_at > ?))
+        WHERE p.item = w.num AND p.annotator = :annotator AND (p.state >= 2 OR p.lease_expires_at > :now))
 ORDER BY w.priority_down, w.created_at, w.id LIMIT 1
+
+-- Finds the place of the first open item, from a place on, that an annotator has not settled.
 
 -- name: first_unsettled --
 SELECT w.priority_down, w.created_at, w.id FROM work AS w INDEXED BY work_open
-WHERE w.queue = ? AND w.claimable_at = -62135596800000000 AND (w.priority_down, w.created_at, w.id) >= (?, ?, ?)
-    AND NOT EXISTS (SELECT 1 FROM progresses AS p WHERE p.item = w.num AND p.annotator = ? AND p.state >= 2)
+WHERE w.queue = :queue AND w.claimable_at = -62135596800000000
+    AND (w.priority_down, w.created_at, w.id) >= (:priority_down, :created_at, :id)
+    AND NOT EXISTS (SELECT 1 FROM progresses AS p WHERE p.item = w.num AND p.annotator = :annotator AND p.state >= 2)
 ORDER BY w.priority_down, w.created_at, w.id LIMIT 1
+
+-- Finds the place of the last open item.
 
 -- name: last_open --
 SELECT w.priority_down, w.created_at, w.id FROM work AS w INDEXED BY work_open
 WHERE w.queue = ? AND w.claimable_at = -62135596800000000
 ORDER BY w.priority_down DESC, w.created_at DESC, w.id DESC LIMIT 1
 
+-- Finds the first item whose lease ran out and that nothing else keeps an annotator from.
+
 -- name: first_expired --
 SELECT @live_item_columns@
 FROM work AS w INDEXED BY work_waiting CROSS JOIN items AS i ON i.num = w.num
-WHERE w.queue = ? AND w.claimable_at > -62135596800000000 AND w.claimable_at <= ? AND NOT EXISTS (
+WHERE w.queue = :queue AND w.claimable_at > -62135596800000000 AND w.claimable_at <= :now AND NOT EXISTS (
     SELECT 1 FROM progresses AS p
-    WHERE p.item = w.num AND p.annotator = ? AND (p.state >= 2 OR p.lease_expires_at > ?))
+    WHERE p.item = w.num AND p.annotator = :annotator AND (p.state >= 2 OR p.lease_expires_at > :now))
 ORDER BY w.priority_down, w.created_at, w.id LIMIT 1
+
+-- Finds when the first lease ends that keeps an item from everybody.
 
 -- name: least_expiry --
 SELECT min(w.claimable_at) FROM work AS w INDEXED BY work_waiting
 WHERE w.queue = ? AND w.claimable_at > -62135596800000000
 
+-- Finds when an annotator could claim the first of the items that leases keep from everybody.
+
 -- name: retry_at --
 SELECT min(max(w.claimable_at, coalesce(p.lease_expires_at, w.claimable_at)))
-FROM work AS w INDEXED BY work_waiting LEFT JOIN progresses AS p ON p.item = w.num AND p.annotator = ?
-WHERE w.queue = ? AND w.claimable_at > -62135596800000000 AND (p.state IS NULL OR p.state < 2)
+FROM work AS w INDEXED BY work_waiting LEFT JOIN progresses AS p ON p.item = w.num AND p.annotator = :annotator
+WHERE w.queue = :queue AND w.claimable_at > -62135596800000000 AND (p.state IS NULL OR p.state < 2)
+
+-- Finds when the first hold of an annotator's own ends on an item that is open for others.
 
 -- name: own_retry_at --
 SELECT min(p.lease_expires_at)
-FROM work AS w INDEXED BY work_open JOIN progresses AS p ON p.item = w.num AND p.annotator = ?
-WHERE w.queue = ? AND w.claimable_at = -62135596800000000 AND (w.priority_down, w.created_at, w.id) >= (?, ?, ?)
-    AND p.state = 1
+FROM work AS w INDEXED BY work_open JOIN progresses AS p ON p.item = w.num AND p.annotator = :annotator
+WHERE w.queue = :queue AND w.claimable_at = -62135596800000000
+    AND (w.priority_down, w.created_at, w.id) >= (:priority_down, :created_at, :id) AND p.state = 1
+
+-- Reads what an annotator holds, in queue order.
+
+-- name: held --
+SELECT p.token, p.lease_expires_at, @live_item_columns@
+FROM progresses AS p INDEXED BY progresses_held CROSS JOIN work AS w ON w.num = p.item CROSS JOIN items AS i ON i.num = w.num
+WHERE p.queue = :queue AND p.annotator = :annotator AND p.state = 1 ORDER BY w.priority_down, w.created_at, w.id
 
 -- Policies. An item that nobody touched keeps its standing under any of them.
 
--- name: kinds_without_hold --
-SELECT w.completed, w.skipped, count(*) FROM work AS w
-WHERE w.queue = ? AND w.revision > 0 AND NOT EXISTS (SELECT 1 FROM progresses AS p WHERE p.item = w.num AND p.state = 1)
-GROUP BY w.completed, w.skipped
-
--- name: refresh_kind --
-UPDATE work AS w SET claimable_at = ?, revision = revision + 1
-WHERE w.queue = ? AND w.completed = ? AND w.skipped = ? AND w.revision > 0
-    AND NOT EXISTS (SELECT 1 FROM progresses AS p WHERE p.item = w.num AND p.state = 1)
+-- The items of a queue that somebody holds.
 
 -- name: held_nums --
-SELECT w.num FROM work AS w
-WHERE w.queue = ? AND w.revision > 0 AND EXISTS (SELECT 1 FROM progresses AS p WHERE p.item = w.num AND p.state = 1)
+SELECT p.item FROM progresses AS p INDEXED BY progresses_held WHERE p.queue = :queue AND p.state = 1
+
+-- Counts the touched items of a queue that nobody holds, by how many completed and skipped them.
+
+-- name: kinds_without_hold --
+SELECT w.completed, w.skipped, count(*) FROM work AS w
+WHERE w.queue = :queue AND w.revision > 0 AND w.num NOT IN (@held_nums@) GROUP BY w.completed, w.skipped
+
+-- Changes all of a kind.
+
+-- name: refresh_kind --
+UPDATE work AS w SET claimable_at = :claimable_at, revision = revision + 1
+WHERE w.queue = :queue AND w.completed = :completed AND w.skipped = :skipped AND w.revision > 0
+    AND w.num NOT IN (@held_nums@)
+
+-- Reads what the standing of each held item rests on, a row for each hold.
+
+-- name: held_items --
+SELECT w.num, w.completed, w.skipped, w.claimable_at, p.lease_expires_at
+FROM progresses AS p INDEXED BY progresses_held CROSS JOIN work AS w ON w.num = p.item
+WHERE p.queue = :queue AND p.state = 1 ORDER BY w.num
+
+-- Changes one of them.
+
+-- name: refresh_item --
+UPDATE work SET claimable_at = ?, revision = revision + 1 WHERE num = ?
 
 -- Checks
+
+-- Lists the live items of a queue.
 
 -- name: live_nums --
 SELECT num FROM work WHERE queue = ? ORDER BY num
 
--- name: kept_standing --
-SELECT state, annotator, completed, skipped, claimable_at FROM work WHERE num = ?
+-- Has SQLite look at every page.
 
 -- name: integrity --
 PRAGMA integrity_check
+
+-- Has it look at every reference.
 
 -- name: foreign_keys --
 PRAGMA foreign_key_check

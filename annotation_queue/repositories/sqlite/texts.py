@@ -6,7 +6,8 @@ import json
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
-from annotation_queue.repositories.sqlite.cache import LONGEST_KEPT, Cache
+from annotation_queue.repositories.sql.rows import reads_rows
+from annotation_queue.repositories.sqlite.cache import LONGEST_KEPT, OVERHEAD, Cache, Epoch
 from annotation_queue.repositories.sqlite.statements import SQL
 
 if TYPE_CHECKING:
@@ -18,36 +19,33 @@ _Value = TypeVar("_Value")
 
 
 class Interned:
-    """What repeats from item to item and is stored once: user ids, lists of display fields, names of operations.
-
-    Args:
-        cache: What is known already; what the transaction learns joins it after the commit, since what it wrote itself may
-            yet be rolled back.
-    """
+    """What repeats from item to item and is stored once: user ids, lists of display fields, names of operations."""
 
     execute: Callable[..., sqlite3.Cursor]
-
-    def __init__(self, cache: Cache) -> None:
-        self._cache = cache
+    _cache: Cache
+    """What is known already. What the transaction learns joins it after the commit, since that may yet be rolled back."""
 
     @cached_property
     def _learned(self) -> Cache:
         # Most transactions learn nothing.
-        return Cache()
+        return Cache(self._cache.epoch)
 
-    def _keep_learned(self) -> None:
-        """Let others know what was learned, now that it is committed."""
-        if "_learned" in self.__dict__:
-            self._cache.keep(self._learned)
+    @property
+    def _has_learned(self) -> bool:
+        return "_learned" in self.__dict__
+
+    def begin_epoch(self) -> None:
+        """Tell this file from every copy of an earlier time, since what is written now gives numbers; once in a transaction."""
+        if not self._has_begun_epoch:
+            self._has_begun_epoch = True
+            self._learned.epoch = Epoch(*self.execute(SQL["new_epoch"]).fetchone())
+
+    _has_begun_epoch = False
 
     def text(self, num: int) -> str:
         """Read a text of the dictionary."""
         found = self._cache.texts.get(num)
         return self._learn(self._learned.texts, "text_by_num", num, str) if found is None else found
-
-    def text_or_none(self, num: int | None) -> str | None:
-        """Read a text of the dictionary; None for NULL."""
-        return None if num is None else self.text(num)
 
     def fields(self, num: int) -> tuple[str, ...]:
         """Read a list of texts of the dictionary."""
@@ -59,6 +57,7 @@ class Interned:
         found = self._cache.op_names.get(num)
         return self._learn(self._learned.op_names, "op_name_by_num", num, str) if found is None else found
 
+    @reads_rows
     def _learn(self, learned: dict[int, _Value], statement: str, num: int, parse: Callable[[str], _Value]) -> _Value:
         found = learned.get(num)
         if found is None:
@@ -66,10 +65,11 @@ class Interned:
             found = parse(text)
             if len(text) <= LONGEST_KEPT:
                 learned[num] = found
+                self._learned.size += len(text) + OVERHEAD
         return found
 
     def find_text(self, text: str) -> int | None:
-        """Find the number of a text; None where nothing stored has it."""
+        """Find the number of a text; None if nothing stored has it."""
         num = self._cache.nums.get(text) or self._learned.nums.get(text)
         if num is None:
             row = self.execute(SQL["text_num"], (text,)).fetchone()
@@ -81,25 +81,32 @@ class Interned:
     def text_num(self, text: str) -> int:
         """Find the number of a text, or give it one; only inside a write transaction."""
         num = self.find_text(text)
-        return self._learn_num(text, self.execute(SQL["add_text"], (text,)).fetchone()[0]) if num is None else num
+        if num is not None:
+            return num
+        self.begin_epoch()
+        return self._learn_num(text, self.execute(SQL["add_text"], (text,)).fetchone()[0])
 
     def _learn_num(self, text: str, num: int) -> int:
         if len(text) <= LONGEST_KEPT and text not in self._cache.nums:
             self._learned.nums[text] = num
+            self._learned.size += len(text) + OVERHEAD
         return num
 
     def find_op_name(self, queue: int, name: str) -> int | None:
-        """Find the number of a queue's operation; None where no item of it had the name."""
+        """Find the number of a queue's operation; None if no item of it had the name."""
         row = self.execute(SQL["op_name_num"], (queue, name)).fetchone()
         return None if row is None else row[0]
 
     def op_num(self, queue: int, name: str) -> int:
         """Find the number of a queue's operation, or give it one; only inside a write transaction."""
         num = self.find_op_name(queue, name)
-        return self.execute(SQL["add_op_name"], (queue, name)).fetchone()[0] if num is None else num
+        if num is None:
+            self.begin_epoch()
+            (num,) = self.execute(SQL["add_op_name"], (queue, name)).fetchone()
+        return num
 
     def ops(self, queue: int, first: str | None, *, up: bool) -> Iterator[tuple[int, str, int]]:
-        """Read a queue's operations in the order of their names, from a name on: number, name and how many live items."""
+        """Read a queue's operations in the order of their names, from a name on: number, name and number of live items."""
         if up:
             return self.execute(SQL["ops_up"], (queue, first or ""))
         return self.execute(SQL["ops_down"], (queue, first, first))

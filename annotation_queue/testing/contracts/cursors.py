@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
-from annotation_queue.cursors import encode_cursor
+from annotation_queue.cursors import encode_cursor, seal
 from annotation_queue.errors import InvalidCursor
 from annotation_queue.items import AnnotationQueue, NewItem
 from annotation_queue.query import ItemFilter, ItemQuery, QueueQuery
@@ -31,6 +31,34 @@ QUEUE = AnnotationQueue(id="q", project_id="p", name="Triage", created_at=NOON, 
 BINDING = ("items", "p", "q", None, [["priority", "desc"], ["created_at", "asc"], ["id", "asc"]])
 
 CURSOR = encode_cursor([0, 1_767_268_800_000_000, "id-000001"], BINDING)
+
+FORGED = {
+    "5,000 digits": b"[" + b"9" * 5_000 + b',0,"id"]',
+    "more digits than are read": b"9" * 100_000,
+    "no JSON": b"[0,0",
+    "nothing": b"",
+    "no UTF-8": b'[0,0,"\xff"]',
+    "an encoded surrogate": b'[0,0,"\xed\xa0\x80"]',
+    "an escaped surrogate": b'[0,0,"\\ud800"]',
+    "NUL": b'[0,0,"\\u0000"]',
+    "deep nesting": b"[" * 100_000 + b"]" * 100_000,
+    "deep nesting without an end": b"[" * 1_000_000,
+    "deep objects": b'{"a":' * 50_000 + b"0" + b"}" * 50_000,
+    "a mebibyte of text and more": b'[0,0,"' + b"x" * (2**20 + 1) + b'"]',
+    "nested values": b"[[0],0,{}]",
+    "an object": b"{}",
+    "text": b'"text"',
+    "null": b"null",
+    "nan": b'[NaN,0,"id"]',
+    "infinity": b'[0,-Infinity,"id"]',
+    "a float": b'[0.0,0,"id"]',
+    "a bool": b'[true,0,"id"]',
+    "beyond 64 bits": b'[9223372036854775808,0,"id"]',
+    "a time beyond the year 9999": b'[0,9223372036854775807,"id"]',
+    "too many values": b'[0,0,"id",0]',
+    "too few values": b"[0,0]",
+}
+"""What cursors carry that were made by somebody who knows how: no secret is needed."""
 
 LETTERS = string.ascii_letters + string.digits + "-_"
 
@@ -140,6 +168,41 @@ class CursorsContract(Contract):
             cursor = page.next_cursor
         assert seen == [item.id for item in (*items[::2], *items[1::2])]
 
+    @pytest.mark.parametrize("id_direction", Direction)
+    @pytest.mark.parametrize("behind", ["updated_at", "annotation_state", "annotator_user_id"])
+    def test_a_walk_sorted_by_the_id_shows_nothing_twice_whatever_changes_of_what_is_sorted_by_behind_it(
+        self,
+        queues: AnnotationQueues,
+        queue_of_30: AnnotationQueue,
+        clock: Clock,
+        behind: str,
+        id_direction: Direction,
+    ) -> None:
+        whole = queues.query_items(queue_of_30.id, ItemQuery(sort_by=[SortBy("id", id_direction)])).items
+        query = ItemQuery(sort_by=[SortBy("id", id_direction), SortBy(behind)], limit=4)
+        seen: list[str] = []
+        cursor: str | None = ""
+        while cursor is not None and len(seen) <= len(whole):
+            page = queues.query_items(queue_of_30.id, attrs.evolve(query, cursor=cursor or None))
+            seen += [item.id for item in page.items]
+            cursor = page.next_cursor
+            clock.move(1)
+            queues.update_progress(page.items[-1].id, "bob", AnnotationState.COMPLETED)
+        assert seen == [item.id for item in whole]
+
+    def test_nothing_behind_the_id_orders_so_the_cursor_of_one_such_sort_is_good_for_the_other(
+        self, queues: AnnotationQueues, queue_of_30: AnnotationQueue
+    ) -> None:
+        one, other = [SortBy("call_op_name"), SortBy("id", "desc")], [SortBy("call_op_name"), SortBy("id", "desc")]
+        other += [SortBy("updated_at", "desc"), SortBy("annotation_state")]
+        cursor = queues.query_items(queue_of_30.id, ItemQuery(sort_by=one, limit=7)).next_cursor
+        assert cursor is not None
+        on = queues.query_items(queue_of_30.id, ItemQuery(sort_by=other, cursor=cursor)).items
+        assert on == queues.query_items(queue_of_30.id, ItemQuery(sort_by=one)).items[7:]
+        # What does order still binds it.
+        with pytest.raises(InvalidCursor):
+            queues.query_items(queue_of_30.id, ItemQuery(sort_by=[*one[:1], SortBy("id")], cursor=cursor))
+
     @pytest.mark.parametrize("field", ["call_op_name", "call_trace_id", "call_id"])
     def test_a_walk_passes_items_whose_sorted_text_is_as_long_as_text_may_be(
         self, queues: AnnotationQueues, field: str
@@ -196,6 +259,21 @@ class CursorsContract(Contract):
         with pytest.raises(InvalidCursor) as refused:
             queues.query_items(queue_of_30.id, ItemQuery(cursor=cursor))
         assert refused.value.field == "cursor"
+
+    @pytest.mark.parametrize("body", FORGED.values(), ids=FORGED)
+    def test_a_forged_cursor_is_refused_whatever_it_carries(
+        self, queues: AnnotationQueues, queue_of_30: AnnotationQueue, body: bytes
+    ) -> None:
+        of_items = [["priority", "desc"], ["created_at", "asc"], ["id", "asc"]]
+        of_queues = [["created_at", "desc"], ["id", "asc"]]
+        binding = ("items", queues.project_id, queue_of_30.id, None, of_items)
+        assert queues.query_items(queue_of_30.id, ItemQuery(cursor=encode_cursor([2**63 - 1, 0, "id"], binding))).items
+        with pytest.raises(InvalidCursor):
+            queues.query_items(queue_of_30.id, ItemQuery(cursor=seal(body, binding)))
+        with pytest.raises(InvalidCursor):
+            queues.query(QueueQuery(cursor=seal(body, ("queues", queues.project_id, of_queues))))
+        # Nothing is broken by it.
+        assert len(queues.query_items(queue_of_30.id).items) == 30
 
     def test_a_cursor_with_one_character_changed_lost_or_doubled_is_refused(
         self, queues: AnnotationQueues, queue_of_30: AnnotationQueue

@@ -220,3 +220,41 @@ class QueriesContract(VariedQueue):
         annotator_id: str | None,
     ) -> None:
         check(queues, varied_queue, ItemQuery(sort_by=sort_by, annotator_id=annotator_id, include_position=True))
+
+    @pytest.mark.parametrize("annotator_id", PERSPECTIVES)
+    def test_a_page_without_payloads_has_all_the_rest(
+        self, queues: AnnotationQueues, varied_queue: AnnotationQueue, annotator_id: str | None
+    ) -> None:
+        query = ItemQuery(annotator_id=annotator_id, limit=7, offset=2, include_position=True, include_total=True)
+        page = queues.query_items(varied_queue.id, query)
+        bare = queues.query_items(varied_queue.id, attrs.evolve(query, include_payload=False))
+        assert all(item.payload for item in page.items)
+        assert bare.items == tuple(attrs.evolve(item, payload=None) for item in page.items)
+        assert (bare.next_cursor, bare.total) == (page.next_cursor, 22)
+        # The one goes on where the other stopped.
+        on = queues.query_items(varied_queue.id, ItemQuery(annotator_id=annotator_id, cursor=bare.next_cursor, limit=1))
+        assert all(item.payload for item in on.items)
+        assert {
+            item.payload is None for item in queues.iter_items(varied_queue.id, ItemQuery(include_payload=False))
+        } == {True}
+
+    @pytest.mark.parametrize("max_bytes", [1, 30, 2**63 - 1])
+    def test_a_page_that_ends_by_its_bytes_has_an_item_and_goes_on(
+        self, queues: AnnotationQueues, varied_queue: AnnotationQueue, max_bytes: int
+    ) -> None:
+        query = ItemQuery(include_position=True, include_total=True, max_bytes=max_bytes)
+        whole = queues.query_items(varied_queue.id, attrs.evolve(query, max_bytes=None))
+        walked: list[QueueItem] = []
+        cursor: str | None = ""
+        while cursor is not None:
+            page = queues.query_items(varied_queue.id, attrs.evolve(query, cursor=cursor or None, limit=9))
+            assert page.items
+            assert len(walked) < 22
+            assert page.total == 22
+            walked += page.items
+            cursor = page.next_cursor
+        assert tuple(walked) == whole.items
+        assert tuple(queues.iter_items(varied_queue.id, query)) == whole.items
+        # Where no payload is read there is nothing to end a page by.
+        bare = queues.query_items(varied_queue.id, attrs.evolve(query, include_payload=False))
+        assert (len(bare.items), bare.next_cursor) == (22, None)

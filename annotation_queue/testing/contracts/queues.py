@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 
 from annotation_queue.errors import Conflict, InvalidCursor, ItemNotFound, QueueNotFound
@@ -25,6 +26,19 @@ if TYPE_CHECKING:
 def names(page_of: AnnotationQueues, query: QueueQuery) -> list[str]:
     """List the names of the queues that a query shows."""
     return [queue.name for queue in page_of.query(query).queues]
+
+
+def walk(queues: AnnotationQueues, query: QueueQuery, most: int = 100) -> list[AnnotationQueue]:
+    """Read page after page; every one but the last is full."""
+    walked: list[AnnotationQueue] = []
+    for _ in range(most):
+        page = queues.query(query)
+        walked += page.queues
+        if page.next_cursor is None:
+            return walked
+        assert len(page.queues) == query.limit
+        query = attrs.evolve(query, cursor=page.next_cursor)
+    raise AssertionError(f"a walk over few queues has no end after {most} pages")
 
 
 def varied(queues: AnnotationQueues, clock: Clock) -> list[AnnotationQueue]:
@@ -240,6 +254,66 @@ class QueuesContract(Contract):
         sort_by = [SortBy("name"), SortBy("id", Direction.DESC)]
         assert list(queues.query(QueueQuery(sort_by=sort_by)).queues) == expected
 
+    @pytest.mark.parametrize("id_direction", [None, *Direction])
+    @pytest.mark.parametrize("direction", Direction)
+    @pytest.mark.parametrize("field", ["id", "name", "created_at", "updated_at"])
+    def test_every_page_of_queues_is_cut_out_of_all_of_them_in_their_order(
+        self, queues: AnnotationQueues, clock: Clock, field: str, direction: Direction, id_direction: Direction | None
+    ) -> None:
+        made = varied(queues, clock)
+        queues.delete(made.pop(2).id)
+        sort_by = [SortBy(field, direction)]
+        sort_by += [] if id_direction is None or field == "id" else [SortBy("id", id_direction)]
+        made.sort(key=lambda queue: queue.id, reverse=id_direction is Direction.DESC)
+        made.sort(key=lambda queue: getattr(queue, field), reverse=direction is Direction.DESC)
+        for name in (None, "É", "z", "", "no such"):
+            wanted = [queue for queue in made if name is None or name.casefold() in queue.name.casefold()]
+            for limit in (1, 2, 4):
+                assert walk(queues, QueueQuery(name=name, sort_by=sort_by, limit=limit)) == wanted
+                for offset in (0, 1, 3, len(wanted)):
+                    page = queues.query(QueueQuery(name=name, sort_by=sort_by, limit=limit, offset=offset))
+                    assert list(page.queues) == wanted[offset:][:limit]
+                    assert (page.next_cursor is None) == (offset + limit >= len(wanted))
+
+    def test_a_page_of_queues_follows_every_change_and_every_addition(
+        self, queues: AnnotationQueues, clock: Clock
+    ) -> None:
+        made = varied(queues, clock)
+        orders = [
+            [SortBy(field, direction)] for field in ("name", "created_at", "updated_at") for direction in Direction
+        ]
+        for step in range(6):
+            clock.move(1)
+            changed = made[step]
+            made[step] = queues.update(changed.id, name=f"{changed.name}{step}")
+            made.append(queues.create("z", created_by="ann"))
+            queues.delete(made.pop(-2).id)
+            for (by,) in orders:
+                expected = sorted(made, key=lambda queue: queue.id)
+                expected.sort(key=lambda queue: getattr(queue, by.field), reverse=by.direction is Direction.DESC)
+                assert list(queues.query(QueueQuery(sort_by=[by])).queues) == expected
+                assert list(queues.query(QueueQuery(sort_by=[by], limit=3, offset=2)).queues) == expected[2:5]
+
+    def test_queues_whose_names_are_as_long_as_text_may_be_are_sorted_and_found(self, queues: AnnotationQueues) -> None:
+        long = "x" * 2**19
+        for name in (f"{long}b", "y", f"{long}a", "x", "😀" * 2**18, "x" * 200, "x" * 160):
+            queues.create(name, created_by="ann")
+        for direction in Direction:
+            expected = sorted(names(queues, QueueQuery()), reverse=direction is Direction.DESC)
+            walked = walk(queues, QueueQuery(sort_by=[SortBy("name", direction)], limit=2))
+            assert [queue.name for queue in walked] == expected
+        assert names(queues, QueueQuery(name="XA")) == [f"{long}a"]
+
+    def test_queues_of_projects_whose_ids_begin_alike_are_apart(
+        self, make_queues: Callable[..., AnnotationQueues]
+    ) -> None:
+        project_ids = ["p" * 160, "p" * 161, "p" * 2**20, "p" * (2**20 - 1) + "q"]
+        for project_id in project_ids:
+            make_queues(project_id).create(project_id[-3:], created_by="ann")
+        for project_id in project_ids:
+            (found,) = make_queues(project_id).query().queues
+            assert found.project_id == project_id
+
     @pytest.mark.parametrize("sort_by", [(), (SortBy("name", Direction.DESC),), (SortBy("updated_at"), SortBy("name"))])
     @pytest.mark.parametrize("limit", [1, 3, 11, 50])
     def test_a_walk_by_cursor_shows_every_queue_once_and_in_order(
@@ -247,16 +321,7 @@ class QueuesContract(Contract):
     ) -> None:
         varied(queues, clock)
         everything = queues.query(QueueQuery(sort_by=sort_by)).queues
-        walked: list[AnnotationQueue] = []
-        cursor = None
-        while True:
-            page = queues.query(QueueQuery(sort_by=sort_by, limit=limit, cursor=cursor))
-            walked += page.queues
-            cursor = page.next_cursor
-            if cursor is None:
-                break
-            assert len(page.queues) == limit
-        assert tuple(walked) == everything
+        assert tuple(walk(queues, QueueQuery(sort_by=sort_by, limit=limit))) == everything
 
     def test_a_walk_goes_on_where_it_was_whatever_is_made_and_deleted_meanwhile(self, queues: AnnotationQueues) -> None:
         made = [queues.create(name, created_by="ann") for name in "acegi"]

@@ -14,7 +14,7 @@ import attrs
 import psycopg
 import pytest
 
-from annotation_queue import AnnotationQueues, ItemFilter, ItemQuery, LabelQuery, NewItem, SortBy
+from annotation_queue import AnnotationQueues, ItemFilter, ItemQuery, LabelQuery, NewItem, QueueQuery, SortBy
 from annotation_queue.repositories.postgres.session import Session
 from annotation_queue.repositories.postgres.statements import SQL, placed
 from helpers.faults import NIGHTLY
@@ -28,6 +28,7 @@ ITEMS = 1_000_000 if NIGHTLY else 12_000
 FEW = 1_000
 """How many rows and entries of indexes a call may read whose cost is that of its page."""
 GROWING = {"items", "work", "progresses", "log", "item_ids", "calls"}
+QUEUES = 5_000
 DIRECTIONS = ("asc", "desc")
 FIELDS: list[tuple[str, ...]] = [("created_at",), ("call_started_at",), ("call_op_name",), ("id",), ("updated_at",)]
 FIELDS += [("call_started_at", "created_at"), ("call_op_name", "created_at"), ("priority", "created_at")]
@@ -71,6 +72,10 @@ INDEXED: list[tuple[SortBy, ...]] = [
     (SortBy("id"),),
     (SortBy("id", "desc"),),
     (SortBy("updated_at"),),
+]
+QUEUE_ORDERS: list[tuple[SortBy, ...]] = [(), (SortBy("id"),), (SortBy("id", "desc"),)] + [
+    (SortBy(field, direction), SortBy("id", of_id))
+    for field, direction, of_id in product(["name", "created_at", "updated_at"], DIRECTIONS, DIRECTIONS)
 ]
 # What the server counted and has not told others yet, which is its own work so far.
 _READ = """
@@ -408,3 +413,61 @@ def test_plans_that_were_kept_from_when_the_tables_were_small_are_still_good(
         assert repository.check() == ()
     with psycopg.connect(database.dsn, autocommit=True) as admin:
         admin.execute(f"DROP SCHEMA {schema} CASCADE".encode())
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["never analyzed", "analyzed"])
+def many_queues(database: Database, request: pytest.FixtureRequest) -> Iterator[AnnotationQueues]:
+    """Queues of which many share their name and their times, and which the server has looked at or not."""
+    schema = database.fresh()
+    with (
+        database.repository(schema) as repository,
+        psycopg.connect(database.dsn, autocommit=True) as admin,
+    ):
+        admin.execute(f"ALTER TABLE {schema}.queues SET (autovacuum_enabled = off)".encode())
+        for project_id in ("few", "many"):
+            queues = AnnotationQueues(repository, project_id)
+            template = queues.create("Triage", created_by="ann", description="d" * 100)
+            admin.execute(
+                f"INSERT INTO {schema}.queues (id, project_id, name, search_name, description, scorer_refs, "  # noqa: S608 - a name of ours
+                "annotations_per_item, skip_policy, lease, created_at, created_by, updated_at) SELECT id || n, project_id, "
+                "name || n %% 3, search_name || n %% 3, description, scorer_refs, annotations_per_item, skip_policy, lease, "
+                f"created_at, created_by, updated_at + n %% 2 FROM {schema}.queues, generate_series(1, %s) AS n "
+                "WHERE id = %s".encode(),
+                (QUEUES if project_id == "many" else 30, template.id),
+            )
+        if request.param:
+            admin.execute(f"ANALYZE {schema}.queues".encode())
+        yield queues
+    with psycopg.connect(database.dsn, autocommit=True) as connection:
+        connection.execute(f"DROP SCHEMA {schema} CASCADE".encode())
+
+
+@pytest.mark.parametrize("sort_by", QUEUE_ORDERS, ids=str)
+def test_a_page_of_queues_costs_what_is_on_it_however_many_there_are(
+    reads: Callable[[Callable[[], object]], int], many_queues: AnnotationQueues, sort_by: tuple[SortBy, ...]
+) -> None:
+    for behind in (None, 10, QUEUES // 2, QUEUES - 100):
+        cursor = None
+        if behind is not None:
+            cursor = many_queues.query(QueueQuery(sort_by=sort_by, limit=behind)).next_cursor
+        query = QueueQuery(sort_by=sort_by, limit=50, cursor=cursor)
+        assert len(many_queues.query(query).queues) == 50
+        assert reads(lambda query=query: many_queues.query(query)) < 400  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("sort_by", QUEUE_ORDERS, ids=str)
+def test_a_page_of_queues_is_read_without_a_sort(
+    scans: Callable[[Callable[[], object]], list[tuple[str, str]]],
+    many_queues: AnnotationQueues,
+    monkeypatch: pytest.MonkeyPatch,
+    sort_by: tuple[SortBy, ...],
+) -> None:
+    monkeypatch.setitem(globals(), "GROWING", {"queues"})
+    cursor = many_queues.query(QueueQuery(sort_by=sort_by, limit=25)).next_cursor
+    for query in (
+        QueueQuery(sort_by=sort_by, limit=5),
+        QueueQuery(sort_by=sort_by, limit=5, cursor=cursor),
+        QueueQuery(sort_by=sort_by, limit=5, cursor=cursor, name="e2"),
+    ):
+        found = scans(lambda query=query: many_queues.query(query))  # type: ignore[misc]
+        assert [scan for scan in found if scan[0] in {"Sort", "Incremental Sort", "Seq Scan"}] == []

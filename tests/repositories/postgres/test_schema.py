@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from psycopg_pool import ConnectionPool
 
-from annotation_queue import AnnotationQueues, Claim, NewItem
+from annotation_queue import AnnotationQueues, Claim, NewItem, QueueQuery
 from annotation_queue.errors import InvalidValue, SchemaVersionUnknown, StorageCorrupt, StorageError
 from annotation_queue.repositories.postgres import PostgresRepository
 from annotation_queue.repositories.postgres import schema as postgres_schema
@@ -177,3 +177,44 @@ def test_every_key_of_what_grows_begins_with_the_queue(database: Database, admin
 def test_an_option_that_makes_no_sense_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(InvalidValue):
         PostgresRepository("host=nowhere.invalid", **options)
+
+
+@pytest.mark.parametrize("encoding", ["latin1", "sql_ascii", "win1252"])
+def test_a_callers_pool_that_cannot_carry_every_text_is_refused_and_given_back(
+    database: Database, encoding: str
+) -> None:
+    schema = database.take()
+    settings = {"client_encoding": encoding}
+    with ConnectionPool(database.dsn, min_size=1, max_size=1, open=True, kwargs=settings) as pool:
+        with pytest.raises(StorageError, match=encoding.upper()) as refused:
+            PostgresRepository(schema=schema, pool=pool)
+        assert not isinstance(refused.value, StorageCorrupt)
+        assert "client_encoding" in str(refused.value)
+        # It is the caller's, and works as before.
+        with pool.connection() as connection:
+            assert connection.execute("SELECT 1").fetchall() == [(1,)]
+    database.give_back([schema])
+
+
+def test_a_callers_connection_whose_encoding_changes_is_refused_before_anything_is_done(database: Database) -> None:
+    schema = database.take()
+    with (
+        ConnectionPool(database.dsn, min_size=1, max_size=1, open=True) as pool,
+        PostgresRepository(schema=schema, pool=pool) as repository,
+    ):
+        queues = AnnotationQueues(repository, "project")
+        for encoding in ("LATIN1", "UTF8"):
+            with pool.connection() as connection:
+                connection.execute(f"SET client_encoding TO {encoding}".encode())
+            if encoding == "UTF8":
+                queue = queues.create("\N{GRINNING FACE}", created_by="ann")
+                assert queues.get(queue.id) == queue
+                continue
+            for call in (
+                lambda: queues.create("\N{GRINNING FACE}", created_by="ann"),
+                lambda: queues.query(QueueQuery(name="\N{GRINNING FACE}")),
+                lambda: queues.get("plain"),
+            ):
+                with pytest.raises(StorageError, match="LATIN1"):
+                    call()
+    database.give_back([schema])

@@ -12,9 +12,18 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
-from annotation_queue import AnnotationQueueError, ItemQuery, QueueQuery, SortBy, SQLiteRepository, StorageError
+from annotation_queue import (
+    AnnotationQueueError,
+    ItemQuery,
+    QueueQuery,
+    SortBy,
+    SQLiteRepository,
+    StorageCorrupt,
+    StorageError,
+)
 from annotation_queue.repositories.sqlite import blocks as sqlite_blocks
 from annotation_queue.repositories.sqlite.indexes import COUNTED
+from annotation_queue.repositories.sqlite.queries.selection import Selection
 from annotation_queue.values import MIN_INTEGER
 from helpers.clocks import Clock
 from helpers.faults import NIGHTLY, OPERATIONS, Operation, Scene, outcome, service, set_up
@@ -182,7 +191,7 @@ def test_blocks_that_are_missing_too_many_or_too_long_are_named(whole: tuple[Pat
         f"DELETE FROM blocks {last}": lane.index,  # noqa: S608 - as above
         f"DELETE FROM blocks {where} AND a = {MIN_INTEGER}": lane.index,  # noqa: S608 - as above
         f"DELETE FROM blocks {where}": lane.index,  # noqa: S608 - as above
-        f"UPDATE blocks SET lane = 99 {last}": "lane 99",  # noqa: S608 - as above
+        f"UPDATE blocks SET lane = 99 {last}": "index 99",  # noqa: S608 - as above
         f"UPDATE blocks SET n = n - 1 {last}": lane.index,  # noqa: S608 - as above
     }.items():
         shutil.copy(original, copy)
@@ -270,3 +279,63 @@ def test_garbled_bytes_give_answers_or_errors_of_ours(whole: tuple[Path, Scene])
         copy.write_bytes(garbled)
         seen.update(type(error).__name__ for error in use(copy, scene))
     assert seen["StorageCorrupt"] > 20
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value"),
+    [
+        ("items", "payload", "[" * 100_000),
+        ("items", "payload", "9" * 5_000),
+        ("items", "payload", "no JSON"),
+        ("items", "call_started_at", 2**62),
+        ("work", "state", 9),
+        ("work", "added_by", 99_999),
+        ("work", "op", 99_999),
+        ("work", "annotator", 99_999),
+        ("texts", "text", "no list"),
+        ("queues", "scorer_refs", "{"),
+        ("queues", "skip_policy", "sometimes"),
+    ],
+)
+def test_what_a_row_holds_that_nobody_wrote_is_called_damage(
+    whole: tuple[Path, Scene], table: str, column: str, value: object
+) -> None:
+    path, scene = whole
+    with closing(sqlite3.connect(path)) as connection:
+        where = "WHERE num IN (SELECT display_fields FROM items)" if table == "texts" else ""
+        connection.execute(f"UPDATE {table} SET {column} = ? {where}", (value,))  # noqa: S608 - names of ours
+        connection.commit()
+    with SQLiteRepository(path, synchronous="OFF") as repository, pytest.raises(StorageCorrupt, match="backup"):
+        service(repository, Clock(), "new").query_items(scene.queue_id)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        LookupError("x"),
+        KeyError("x"),
+        ValueError("x"),
+        TypeError("x"),
+        AttributeError("x"),
+        ZeroDivisionError("x"),
+        RecursionError("x"),
+        UnicodeEncodeError("latin-1", "x", 0, 1, "x"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_came_out_of_no_row_is_not_called_damage(
+    whole: tuple[Path, Scene], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    path, scene = whole
+
+    def fail(*_: object) -> object:
+        raise error
+
+    monkeypatch.setattr(Selection, "_nums", fail)
+    with SQLiteRepository(path, synchronous="OFF") as repository:
+        queues = service(repository, Clock(), "new")
+        with pytest.raises(StorageError, match="check") as raised:
+            queues.query_items(scene.queue_id)
+        assert not isinstance(raised.value, StorageCorrupt)
+        assert raised.value.__cause__ is error
+        assert queues.get(scene.queue_id).id == scene.queue_id

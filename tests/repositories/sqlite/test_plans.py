@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from itertools import product
 from typing import TYPE_CHECKING
 
 import pytest
 
-from annotation_queue import AnnotationQueues, ItemFilter, ItemQuery, NewItem, SortBy, SQLiteRepository
+from annotation_queue import AnnotationQueues, ItemFilter, ItemQuery, NewItem, QueueQuery, SortBy, SQLiteRepository
 from annotation_queue.repositories.sqlite.queries import filters as sqlite_filters
 from annotation_queue.repositories.sqlite.queries import groups as sqlite_groups
 
@@ -22,6 +23,12 @@ SUPPORTED: list[tuple[SortBy, ...]] = [()] + [
     tuple(SortBy(field, direction) for field, direction in zip(fields, directions, strict=True))
     for fields in FIELDS
     for directions in product(DIRECTIONS, repeat=len(fields))
+]
+
+
+QUEUE_ORDERS: list[tuple[SortBy, ...]] = [(), (SortBy("id"),), (SortBy("id", "desc"),)] + [
+    (SortBy(field, direction), SortBy("id", of_id))
+    for field, direction, of_id in product(["name", "created_at", "updated_at"], DIRECTIONS, DIRECTIONS)
 ]
 
 
@@ -174,3 +181,80 @@ def test_a_claim_costs_no_more_for_an_annotator_who_did_many_items_that_are_open
         return steps
 
     assert steps_of_a_claim("veteran") < 2 * steps_of_a_claim("fresh")
+
+
+@pytest.fixture
+def steps(repository: SQLiteRepository) -> Callable[[Callable[[], object]], int]:
+    """Run something, and count the steps of SQLite's machine that it took."""
+
+    def run(call: Callable[[], object]) -> int:
+        taken = 0
+
+        def count() -> int:
+            nonlocal taken
+            taken += 1
+            return 0
+
+        with repository._connections.reading() as connection:
+            connection.set_progress_handler(count, 1)
+        call()
+        connection.set_progress_handler(None, 1)
+        return taken
+
+    return run
+
+
+def store_queues(repository: SQLiteRepository, count: int, project_id: str = "project") -> AnnotationQueues:
+    """Store queues of which many share their name and the time of their creation."""
+    queues = AnnotationQueues(repository, project_id)
+    template = queues.create("Triage", created_by="ann", description="d" * 100)
+    with repository._connections.writing() as connection:
+        connection.execute(
+            "INSERT INTO queues (id, project_id, name, search_name, description, scorer_refs, annotations_per_item, "
+            "skip_policy, lease, created_at, created_by, updated_at) SELECT q.id || n.value, project_id, name || n.value % 3, "
+            "search_name || n.value % 3, description, scorer_refs, annotations_per_item, skip_policy, lease, created_at, "
+            "created_by, updated_at + n.value % 2 FROM json_each(?) AS n, queues AS q WHERE q.id = ?",
+            (json.dumps(list(range(count - 1))), template.id),
+        )
+    return queues
+
+
+@pytest.mark.parametrize("sort_by", QUEUE_ORDERS, ids=str)
+def test_a_page_of_queues_is_read_without_a_sort_or_a_scan(
+    plans: Callable[[Callable[[], object]], list[str]], repository: SQLiteRepository, sort_by: tuple[SortBy, ...]
+) -> None:
+    queues = store_queues(repository, 60)
+    cursor = queues.query(QueueQuery(sort_by=sort_by, limit=25)).next_cursor
+    for query in (
+        QueueQuery(sort_by=sort_by, limit=5),
+        QueueQuery(sort_by=sort_by, limit=5, offset=7),
+        QueueQuery(sort_by=sort_by, limit=5, cursor=cursor),
+        QueueQuery(sort_by=sort_by, limit=5, cursor=cursor, name="e2"),
+    ):
+        read = plans(lambda query=query: queues.query(query))  # type: ignore[misc]
+        assert [step for step in read if "TEMP B-TREE" in step or step.startswith("SCAN q")] == []
+        assert any("INDEX queues_by_" in step for step in read)
+
+
+@pytest.mark.parametrize("sort_by", QUEUE_ORDERS, ids=str)
+def test_a_page_of_queues_costs_what_is_on_it_however_many_there_are(
+    steps: Callable[[Callable[[], object]], int], repository: SQLiteRepository, sort_by: tuple[SortBy, ...]
+) -> None:
+    few, many = store_queues(repository, 100, "few"), store_queues(repository, 5_000, "many")
+    taken = []
+    for queues, behind in ((few, 50), (many, 50), (many, 4_000)):
+        cursor = queues.query(QueueQuery(sort_by=sort_by, limit=behind)).next_cursor
+        for at in (None, cursor):
+            query = QueueQuery(sort_by=sort_by, limit=20, cursor=at)
+            assert len(queues.query(query).queues) == 20
+            taken.append(steps(lambda query=query, queues=queues: queues.query(query)))  # type: ignore[misc]
+    assert max(taken) < 2 * min(taken)
+
+
+def test_a_queue_that_is_named_a_thousand_times_is_counted_once(
+    steps: Callable[[Callable[[], object]], int], queue: tuple[AnnotationQueues, str]
+) -> None:
+    queues, queue_id = queue
+    once = steps(lambda: queues.stats([queue_id]))
+    assert steps(lambda: queues.stats([queue_id] * 1_000)) <= once
+    assert queues.stats([queue_id] * 3) == queues.stats([queue_id]) * 3

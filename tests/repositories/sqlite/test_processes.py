@@ -24,12 +24,11 @@ from annotation_queue import (
     StorageError,
 )
 from annotation_queue.ids import uuid7
-from annotation_queue.repositories.sql.chunks import CHUNK
 from annotation_queue.repositories.sqlite import connections as sqlite_connections
 from helpers.workers import work_on_both_sides_of_a_fork
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from multiprocessing.synchronize import Event
 
 PROCESSES = 8
@@ -208,19 +207,19 @@ def test_a_child_that_was_forked_inside_a_transaction_is_refused_and_its_parent_
         except StorageError as error:
             refusals.put(str(error))
 
-    def items() -> Iterator[NewItem]:
-        for number in range(CHUNK + 1):
-            if number == CHUNK:
-                child = context.Process(target=be_refused)
-                child.start()
-                child.join(60)
-            yield NewItem(call_id=str(number))
+    def new_id() -> str:
+        # Ids are made inside the transaction.
+        child = context.Process(target=be_refused)
+        child.start()
+        child.join(60)
+        return "id"
 
     with SQLiteRepository(path, synchronous="OFF") as repository:
         queues = AnnotationQueues(repository, "project")
         queue = queues.create("queue", created_by="ann")
-        assert len(queues.add_items(queue.id, items(), added_by="ann").added) == CHUNK + 1
-        assert queues.stats([queue.id])[0].total_items == CHUNK + 1
+        adding = AnnotationQueues(repository, "project", new_id=new_id)
+        assert len(adding.add_items(queue.id, [NewItem(call_id="call")], added_by="ann").added) == 1
+        assert queues.stats([queue.id])[0].total_items == 1
     assert "forked" in refusals.get()
     assert "forked" in refusals.get()
 
@@ -302,12 +301,11 @@ def test_a_fork_that_waits_too_long_for_another_threads_transaction_leaves_a_chi
     monkeypatch.setattr(sqlite_connections, "_FORK_SECONDS", 0.05)
     inside, go_on = threading.Event(), threading.Event()
 
-    def items() -> Iterator[NewItem]:
-        for number in range(CHUNK + 1):
-            if number == CHUNK:
-                inside.set()
-                assert go_on.wait(30)
-            yield NewItem(call_id=str(number))
+    def new_id() -> str:
+        # Ids are made inside the transaction.
+        inside.set()
+        assert go_on.wait(30)
+        return "id"
 
     with SQLiteRepository(path, synchronous="OFF") as repository:
         queues = AnnotationQueues(repository, "project")
@@ -322,12 +320,13 @@ def test_a_fork_that_waits_too_long_for_another_threads_transaction_leaves_a_chi
                 AnnotationQueues(other, "project").create("theirs", created_by="ann")
 
         with ThreadPoolExecutor(1) as pool:
-            adding = pool.submit(lambda: queues.add_items(queue.id, items(), added_by="ann"))
+            slow = AnnotationQueues(repository, "project", new_id=new_id)
+            adding = pool.submit(lambda: slow.add_items(queue.id, [NewItem(call_id="call")], added_by="ann"))
             assert inside.wait(30)
             assert _fork_bare(be_refused) == 0
             go_on.set()
-            assert len(adding.result(60).added) == CHUNK + 1
-        assert queues.stats([queue.id])[0].total_items == CHUNK + 1
+            assert len(adding.result(60).added) == 1
+        assert queues.stats([queue.id])[0].total_items == 1
         assert repository.check() == ()
 
 

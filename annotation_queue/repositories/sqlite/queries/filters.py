@@ -1,4 +1,4 @@
-"""Which items of a queue a query wants: as conditions, and as far as that is known, how many they are."""
+"""Which items of a queue a query wants, as conditions; and how many they are, if counters tell."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from annotation_queue.repositories.sql.rows import RANKS
 from annotation_queue.repositories.sqlite.indexes import BY_STATE, IN_ORDER
 from annotation_queue.repositories.sqlite.statements import SQL
-from annotation_queue.states import AnnotationState
+from annotation_queue.states import UNSTARTED, AnnotationState
 
 if TYPE_CHECKING:
     from annotation_queue.query import ItemFilter, ItemQuery
@@ -15,11 +15,10 @@ if TYPE_CHECKING:
     from annotation_queue.repositories.sqlite.indexes import OrderPath
     from annotation_queue.repositories.sqlite.session import Session
 
-_NOTHING: Final[Fragment] = ("0", ())
 _UNIQUE: Final = {"id": "work_by_id", "call_id": "live_calls", "call_trace_id": "live_traces"}
-"""Filters that leave next to nothing, and the index that finds it."""
+"""Filters that leave next to nothing, with the index that finds it."""
 FEW: Final = 5_000
-"""Below so many wanted items, sorting them costs less than walking an index that they are strewn over."""
+"""If fewer items are wanted, sorting them costs less than reading an index that they are strewn over."""
 _BLOCK_COLUMNS: Final = {state: state.value for state in AnnotationState}
 
 
@@ -30,7 +29,7 @@ class Filter:
         session: The session.
         queue: The queue's number.
         query: The query.
-        annotator: The number of the annotator whose perspective it asks for; 0 for one who never did anything.
+        annotator: The number of the annotator whose perspective the query asks for; 0 if that annotator never did anything.
     """
 
     def __init__(self, session: Session, queue: int, query: ItemQuery, annotator: int) -> None:
@@ -40,7 +39,9 @@ class Filter:
         self._aggregate = query.annotator_id is None
         self.annotator: Final = annotator
         self.fixed: Final[dict[str, int]] = {}
-        """Columns of lanes in which every wanted item has the same value, with the value."""
+        """Columns of indexes in which every wanted item has the same value, with the value."""
+        self.matches_nothing = False
+        """Whether it is known that no item can be wanted. Then the conditions say nothing, and nothing needs to be read."""
         self._by_field = self._conditions(query.filter)
 
     def _conditions(self, chosen: ItemFilter) -> dict[str, Fragment]:
@@ -51,28 +52,36 @@ class Filter:
             if value is not None:
                 conditions[field] = (f"i.queue = ? AND i.{field} = ? AND i.deleted_at IS NULL", (self._queue, value))
         if chosen.call_op_name is not None:
-            op = self._session.find_op_name(self._queue, chosen.call_op_name)
-            conditions["op"] = _NOTHING if op is None else ("w.op = ?", (op,))
-            self.fixed["op"] = op or 0
+            op = self._known(self._session.find_op_name(self._queue, chosen.call_op_name))
+            conditions["op"] = ("w.op = ?", (op,))
+            self.fixed["op"] = op
         if chosen.added_by is not None:
-            added_by = self._session.find_text(chosen.added_by)
-            conditions["added_by"] = _NOTHING if added_by is None else ("w.added_by = ?", (added_by,))
+            conditions["added_by"] = ("w.added_by = ?", (self._known(self._session.find_text(chosen.added_by)),))
         if chosen.annotation_states is not None:
-            ranks = tuple(sorted(RANKS[state] for state in chosen.annotation_states))
-            state = "w.state" if self._aggregate else "coalesce(p.state, 0)"
-            marks = ", ".join("?" for _ in ranks)
-            conditions["state"] = (f"{state} IN ({marks})", ranks) if ranks else _NOTHING
-            if self._aggregate and len(ranks) == 1:
-                self.fixed["state"] = ranks[0]
+            self._add_states(conditions, sorted(RANKS[state] for state in chosen.annotation_states))
         return conditions
 
+    def _known(self, num: int | None) -> int:
+        """Give the number of a text. If the storage does not know the text, no item has it."""
+        self.matches_nothing |= num is None
+        return num or 0
+
+    def _add_states(self, conditions: dict[str, Fragment], ranks: list[int]) -> None:
+        # Of an annotator who never did anything, every item is unstarted.
+        is_stranger = not self._aggregate and not self.annotator
+        self.matches_nothing |= not ranks or (is_stranger and RANKS[UNSTARTED] not in ranks)
+        state = "w.state" if self._aggregate else "coalesce(p.state, 0)"
+        conditions["state"] = (f"{state} IN ({', '.join('?' for _ in ranks)})", tuple(ranks))
+        if self._aggregate and len(ranks) == 1:
+            self.fixed["state"] = ranks[0]
+
     def conditions(self, path: OrderPath | None = None) -> tuple[Fragment, ...]:
-        """Give the conditions, without those that a path fulfils."""
+        """Give the conditions, but for those that every item of a path fulfils."""
         fulfilled = () if path is None else path.index.columns[: len(path.fixed)]
         return tuple(condition for column, condition in self._by_field.items() if column not in fulfilled)
 
     def rare_index(self, path: OrderPath | None) -> str:
-        """Name the index that finds the wanted items, where they are so few that sorting them beats walking a path."""
+        """Name the index that finds the wanted items, if they are so few that sorting them costs less than a scan of a path."""
         for field, index in _UNIQUE.items():
             if field in self._by_field:
                 return index
@@ -93,7 +102,7 @@ class Filter:
         return ""
 
     def total(self) -> int | None:
-        """Say how many items are wanted, where counters tell; None where they do not."""
+        """Say how many items are wanted, if counters tell; else None."""
         if not self._by_field:
             return self._session.live(self._queue)
         if self._by_field.keys() == {"op"}:
@@ -101,7 +110,7 @@ class Filter:
         return self._counted_by_state() if self._by_field.keys() == {"state"} and self._aggregate else None
 
     def in_blocks(self, path: OrderPath) -> str:
-        """Give the expression that counts the wanted items in blocks along a path; empty where nothing does."""
+        """Give the expression that counts the wanted items in blocks along a path; empty if nothing counts them."""
         states = self._chosen.annotation_states
         if not self._aggregate or not states or self._by_field.keys() != {"state"} or not all(path.ups):
             return ""

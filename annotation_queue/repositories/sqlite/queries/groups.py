@@ -1,7 +1,7 @@
-"""Groups: orders that begin with what annotating changes, read one value of it after the other along the index of the rest.
+"""Groups: orders that begin with a field which annotating changes, read one value of the field after the other.
 
-No index has these orders, so that a mutation need not keep one. But whoever annotates an item is one of few, and what comes
-after their name has an index: the items of a group are those of the index that have its value.
+No index has these orders, so that no change has to keep one. But there are only a few states and a few annotators, and the
+rest of the order has an index: the items of a group are those of that index that have the group's value.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from annotation_queue.sorting import Order, SortValue
 
 _MOST_GROUPS: Final = 2
-"""To walk so many groups costs less than one sort of everything, even if next to none of the index's items are in them."""
+"""How many groups are read at most. Up to here they cost less than one sort of everything, even if next to none of the
+index's items are in them."""
 
 
 @attrs.frozen
@@ -39,7 +40,7 @@ class Group:
 
     Args:
         value: What they sort by.
-        at_most: How many they are, or more.
+        at_most: A number of items that they do not exceed.
         column: The column of ``work`` that has the same value for all of them.
         number: That value.
     """
@@ -76,16 +77,16 @@ class Groups:
 
         Args:
             after: Sort values to begin behind; None to begin at the first item.
-            most: At most so many.
+            most: The greatest number of items to read.
 
         Returns:
-            The numbers in order; None where the order does not begin with such a field, the rest of it has no index, or too
+            The numbers in order. None if the order does not begin with such a field, if the rest of it has no index, or if too
             many groups would have to be read. The cost is that of the index's items that are passed until there are enough of
             a group.
         """
         groups = _groups(self.session, self.queue, self.order)
         if after is not None:
-            # Behind which group that is which nobody is in any more, is not known here.
+            # If nobody is in the cursor's group any more, it is not known here between which groups that was.
             places = [place for place, group in enumerate(groups) if group.value == after[0]]
             groups = groups[places[0] :] if places else []
         near = groups[:_MOST_GROUPS]
@@ -107,12 +108,12 @@ class Groups:
             behind = None if after is None else values_of(self.order, sort.terms, after)
             return sort.nums(conditions, BY_STATE.index, behind, limit=limit, offset=0)
         start = None if after is None else key_of(path, self.order, after)
-        walk = Scan(self.session, self.queue, ("", ()), conditions)
-        return walk.nums(path, start, at=False, limit=limit, offset=0)
+        scan = Scan(self.session, self.queue, ("", ()), conditions)
+        return scan.nums(path, start, at=False, limit=limit, offset=0)
 
 
 def _groups(session: Session, queue: int, order: Order) -> list[Group]:
-    """List the groups of a queue in an order, but for those that are empty for sure; none for an order of another kind."""
+    """List the groups of a queue in an order, without those that are known to be empty; none for an order of another kind."""
     by = order.sort_by[0]
     downwards = by.direction is Direction.DESC
     if by.field == "annotation_state":
@@ -123,7 +124,7 @@ def _groups(session: Session, queue: int, order: Order) -> list[Group]:
         counts = session.counts(queue)
         names = sorted(_touched(counts).items(), reverse=downwards)
         groups = [Group(name, n, "annotator", session.find_text(name) or 0) for name, n in names]
-        # Nobody's are last in either direction.
+        # The items without an annotator are last in both directions.
         groups.append(Group(None, counts.get((None, UNSTARTED), 0), "state", RANKS[UNSTARTED]))
     else:
         return []
@@ -131,7 +132,7 @@ def _groups(session: Session, queue: int, order: Order) -> list[Group]:
 
 
 def _touched(counts: Mapping[tuple[str | None, str], int]) -> dict[str, int]:
-    """Count for each annotator the items on which their progress is not unstarted: as many as are shown as theirs, or more."""
+    """Count for each annotator the items on which their progress is not unstarted: at least those that show them."""
     touched: Counter[str] = Counter()
     for (annotator_id, _), n in counts.items():
         if annotator_id is not None:

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from annotation_queue.repositories.sqlite.session import Session
 
 _NEAR: Final = 2_000
-"""Up to so many items between two of a page are counted; beyond, the rank of the second is looked up."""
+"""If fewer items than this stand between two of a page, they are counted; else the rank of the second is looked up."""
 
 
 class BlockCounts:
-    """What is counted along an index in its own, ascending order.
+    """Counts items along an index, in its own, ascending order.
 
     Args:
         session: The session.
@@ -33,7 +33,7 @@ class BlockCounts:
         self._session = session
         self._queue = queue
         self._index = index
-        # Where counting went on last, and what is before it: sums are taken from there, and a key is looked for from there on.
+        # The block where counting stopped last, and how many items stand before it: the next sum or search begins there.
         self._at: BlockKey = FIRST_BLOCK
         self._before = 0
 
@@ -42,7 +42,7 @@ class BlockCounts:
 
         Args:
             end: Values of the index's first columns, or of all.
-            inclusive: Whether the items that have these values count too.
+            inclusive: Whether the items that have these very values count too.
         """
         names, values = ("a", "b")[: len(end)], end
         if len(end) == len(self._index.columns):
@@ -69,7 +69,7 @@ class BlockCounts:
             self._at = block
 
     def find(self, rank: int) -> Key:
-        """Find the key of the item that has so many before it; there must be one."""
+        """Find the key of the item at a rank, counted from 0; there must be one."""
         start, left = cast("tuple[Key, int]", self.seek(rank, "n"))
         columns = ", ".join(f"w.{column}" for column in self._index.columns)
         marks = ", ".join("?" for _ in self._index.columns)
@@ -81,15 +81,15 @@ class BlockCounts:
         return row
 
     def seek(self, rank: int, what: str) -> tuple[Key, int] | None:
-        """Find the block that holds what has so many before it.
+        """Find the block that holds the item at a rank.
 
         Args:
-            rank: How many.
+            rank: The rank, counted from 0 among what is counted.
             what: What is counted: an expression over the columns of ``blocks``.
 
         Returns:
-            Where the block begins, as a key of the index, and how many are left to pass from there; None where there are no
-            more than ``rank``.
+            Where the block begins, as a key of the index, and how many are left to pass from there; None if no more than
+            ``rank`` are counted in all.
         """
         start = FIRST_BLOCK
         if what == "n" and rank >= self._before:
@@ -129,8 +129,8 @@ class Ranks:
             keys: Their keys along the path, in its order.
 
         Returns:
-            How many items stand before each. The cost of each is that of what lies between it and the one before it, and
-            at most that of a sum over the blocks.
+            How many items stand before each. Each costs what lies between it and the one before it, and no more than a sum over
+            the blocks.
         """
         ranks = [self._rank(self._path, key) for key in keys[:1]]
         near = True
@@ -141,7 +141,7 @@ class Ranks:
         return ranks
 
     def find(self, rank: int) -> Key | None:
-        """Find the key of the item at a rank; None behind the last. The path's index must have blocks."""
+        """Find the key of the item at a rank; None if the rank is behind the last. The path's index must have blocks."""
         low, high = self._interval(self._path)
         return self._find(self._path, low, high, rank) if rank < high - low else None
 
@@ -171,7 +171,7 @@ class Ranks:
         return n if path.even else n + self._tied(path.below(key[0]), key[1:])
 
     def _tied(self, path: OrderPath, key: Key) -> int:
-        """Rank an item among those that are tied with it so far: mostly few, which are counted sooner than looked up."""
+        """Rank an item among those that are tied with it so far. Mostly they are few, and counted sooner than looked up."""
         near = self._passed(path, key, _NEAR)
         return near if near < _NEAR else self._rank(path, key)
 

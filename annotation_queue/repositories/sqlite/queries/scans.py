@@ -1,9 +1,8 @@
-"""Walks: reading items along a path, in any directions, from any key."""
+"""Scans: reading items along a path, in any directions, from any key."""
 
 from __future__ import annotations
 
-from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import attrs
 
@@ -15,9 +14,21 @@ if TYPE_CHECKING:
     from annotation_queue.repositories.sqlite.session import Session
 
 
+class Found(NamedTuple):
+    """An item that a scan found.
+
+    Args:
+        num: Its number.
+        key: Its values in the columns of the index that the scan did not fix.
+    """
+
+    num: int
+    key: Key
+
+
 @attrs.frozen
 class Scan:
-    """Items of a queue that are read in the order of a path.
+    """Items of a queue, read in the order of a path.
 
     Args:
         session: The session.
@@ -38,53 +49,55 @@ class Scan:
             path: The path.
             start: The key to begin behind; None to begin at the first item.
             at: Whether the item at ``start`` is wanted too.
-            limit: At most so many.
-            offset: How many to leave out first.
+            limit: The greatest number of items to read.
+            offset: How many items to leave out first.
 
         Returns:
             The numbers in order. The cost is that of the items passed, wanted or not, from the start on.
         """
         if path.even and not path.by_name:
-            rows = self._scan(path, start, at=at, limit=limit, offset=offset)
+            found = self._along_index(path, start, at=at, limit=limit, offset=offset)
         else:
-            rows = self._walk(path, start, at=at, limit=min(limit + offset, MAX_INTEGER))[offset:]
-        return [row[0] for row in rows]
+            found = self._along_path(path, start, at=at, limit=min(limit + offset, MAX_INTEGER))[offset:]
+        return [each.num for each in found]
 
-    def _walk(self, path: OrderPath, start: Key | None, *, at: bool, limit: int) -> list[tuple[Any, ...]]:
-        """Read number and key of at most so many items."""
+    def _along_path(self, path: OrderPath, start: Key | None, *, at: bool, limit: int) -> list[Found]:
+        """Read items in the order of a path, whatever its directions are."""
         if limit == 0:
             return []
         if path.by_name:
-            return self._walk_by_name(path, start, at=at, limit=limit)
+            return self._name_by_name(path, start, at=at, limit=limit)
         if path.even:
-            return self._scan(path, start, at=at, limit=limit)
-        rows: list[tuple[Any, ...]] = []
+            return self._along_index(path, start, at=at, limit=limit)
+        found: list[Found] = []
         if start is not None:
-            rows += self._walk(path.below(start[0]), start[1:], at=at, limit=limit)
-        left = limit - len(rows)
-        # The index gives groups of the first column in order, but not what is in a group: only the last can be cut off.
-        found = self._scan(path, start and start[:1], at=False, limit=left)
-        cut = found[-1][1] if left and len(found) == left else None
-        whole = [row for row in found if row[1] != cut]
-        for column, up in reversed(list(enumerate(path.left, 1))):
-            whole.sort(key=itemgetter(column), reverse=not up)
-        rows += whole
-        return rows if cut is None else rows + self._walk(path.below(cut), None, at=False, limit=limit - len(rows))
+            first, *inside = start
+            found += self._along_path(path.below(first), tuple(inside), at=at, limit=limit)
+        # The index has the groups of the first column in order, but not what is in a group: only the last may be incomplete.
+        left = limit - len(found)
+        read = self._along_index(path, start and start[:1], at=False, limit=left)
+        incomplete = read[-1].key[0] if left and len(read) == left else None
+        whole = [each for each in read if each.key[0] != incomplete]
+        for column, up in reversed(list(enumerate(path.left))):
+            whole.sort(key=lambda each, column=column: each.key[column], reverse=not up)  # type: ignore[misc]  # a default binds it now
+        found += whole
+        if incomplete is not None:
+            found += self._along_path(path.below(incomplete), None, at=False, limit=limit - len(found))
+        return found
 
-    def _walk_by_name(self, path: OrderPath, start: Key | None, *, at: bool, limit: int) -> list[tuple[Any, ...]]:
-        rows: list[tuple[Any, ...]] = []
+    def _name_by_name(self, path: OrderPath, start: Key | None, *, at: bool, limit: int) -> list[Found]:
+        """Read the items of one operation after the other, in the order of their names."""
+        found: list[Found] = []
         first = None if start is None else str(start[0])
         for num, name, live in self.session.ops(self.queue, first, up=path.left[0]):
             if live:
                 inside = start[1:] if start is not None and name == first else None
-                rows += self._walk(path.below(num), inside, at=at, limit=limit - len(rows))
-            if len(rows) == limit:
+                found += self._along_path(path.below(num), inside, at=at, limit=limit - len(found))
+            if len(found) == limit:
                 break
-        return rows
+        return found
 
-    def _scan(
-        self, path: OrderPath, start: Key | None, *, at: bool, limit: int, offset: int = 0
-    ) -> list[tuple[Any, ...]]:
+    def _along_index(self, path: OrderPath, start: Key | None, *, at: bool, limit: int, offset: int = 0) -> list[Found]:
         """Read along the index, in the direction of the first column that is not fixed."""
         columns = [f"w.{column}" for column in path.index.columns]
         fixed, wanted = columns[: len(path.fixed)], columns[len(path.fixed) :]
@@ -102,4 +115,4 @@ class Scan:
             f"WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?"
         )
         values = (*self.join[1], *(value for _, some in conditions for value in some), limit, offset)
-        return self.session.execute(text, values).fetchall()
+        return [Found(num, tuple(key)) for num, *key in self.session.execute(text, values)]

@@ -1,4 +1,4 @@
-"""Sorts: reading and ranking items in orders that no index has, by sorting what is wanted."""
+"""Sorts: items in orders that no index has, read and ranked by sorting what is wanted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from annotation_queue.sorting import SortValue
 
 _JOINS: Final = (("i.", ITEMS), ("o.", OP), ("p.", OWN))
-"""What an expression that mentions a table's short name needs to be joined."""
+"""The join that an expression needs which mentions a table by its short name."""
 
 
 @attrs.frozen
@@ -43,10 +43,10 @@ class Sort:
 
         Args:
             conditions: Which items are wanted.
-            index: The index that finds them; empty to leave it to SQLite.
+            index: The index that finds them; empty to let SQLite choose.
             after: Sort values to begin behind, as `values_of` gives them; None to begin at the first item.
-            limit: At most so many.
-            offset: How many to leave out first.
+            limit: The greatest number of items to read.
+            offset: How many items to leave out first.
 
         Returns:
             The numbers. The cost is that of sorting all wanted items.
@@ -74,12 +74,12 @@ class Sort:
         return [places[num] for num in nums]
 
     def _select(self, what: str, conditions: Sequence[Fragment], terms: Sequence[Term], index: str = "") -> Fragment:
-        """Write a SELECT over the queue's items, which only joins what the terms and the conditions need."""
+        """Write a SELECT over the queue's items that joins only what the terms and the conditions need."""
         texts = " ".join(condition for condition, _ in conditions)
         joins = {term.column.needs for term in terms} | {join for sign, join in _JOINS if sign in texts}
         source = f"work AS w INDEXED BY {index}" if index else "work AS w"
         if index.startswith("live_"):
-            # Left to itself, SQLite would rather walk all of `work` in order than sort the few.
+            # Left to itself, SQLite would read all of `work` in order rather than sort the few items.
             source = f"items AS i INDEXED BY {index} CROSS JOIN work AS w ON w.num = i.num"
             joins.discard(ITEMS)
         source = " ".join([source, *sorted(joins - {""})])

@@ -1,0 +1,176 @@
+"""The log of a queue: its changes from a cursor on, what was settled since a time, and the labels in its order."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
+
+from annotation_queue.changes import ChangePage, Settlement, change_cursor, place_of_cursor
+from annotation_queue.labels import Label
+from annotation_queue.query import ItemQuery
+from annotation_queue.repositories.sql.rows import (
+    RANKS,
+    ItemRow,
+    ProgressRow,
+    TransitionRow,
+    progress_of,
+    time_or_none,
+    transition_of,
+)
+from annotation_queue.repositories.sqlite.queries.filters import Filter
+from annotation_queue.repositories.sqlite.statements import SQL
+from annotation_queue.states import SETTLING
+from annotation_queue.values import MAX_INTEGER, to_micros
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime
+
+    from annotation_queue.labels import LabelPage, LabelQuery
+    from annotation_queue.repositories.sql.rows import StoredQueue
+    from annotation_queue.repositories.sqlite.session import Session
+
+_READ_AT_ONCE: Final = 1_000
+"""How many labels are read at once, so that a page without a limit needs no more memory than what it shows."""
+
+
+def changes(session: Session, queue: StoredQueue, after: str | None, limit: int) -> ChangePage:
+    """Read a queue's log from a cursor on; result and errors are those of `Repository.changes`."""
+    num = 0 if after is None else place_of_cursor(queue.queue, after)[0]
+    transitions = []
+    rows = session.execute(SQL["changes"], {"queue": queue.num, "after": num, "limit": min(limit, MAX_INTEGER)})
+    for num, item_id, *row in rows:  # noqa: B007 - the last one is where the page ends
+        transitions.append(transition_of(item_id, TransitionRow._make(row), session.text))
+    return ChangePage(transitions=tuple(transitions), cursor=change_cursor(queue.queue, (num,)))
+
+
+def settled_since(session: Session, queue: StoredQueue, since: datetime) -> Iterator[Settlement]:
+    """Find the settlements after a time; those of `Repository.settled_since`."""
+    at = to_micros(since)
+    place = {"queue": queue.num, "num": _first_later(session, queue.num, at), "since": at}
+    for item_id, started_at, *row in session.execute(SQL["settled_since"], place):
+        transition = transition_of(item_id, TransitionRow._make(row), session.text)
+        yield Settlement(transition, time_or_none(started_at))
+
+
+def _first_later(session: Session, queue: int, micros: int) -> int:
+    """Find the number of the first entry up to which there is a time later than this one; one more than all if none is."""
+    low, high = 1, session.log_end(queue).entries + 1
+    while low < high:
+        middle = (low + high) // 2
+        (latest,) = session.execute(SQL["latest"], (queue, middle)).fetchone()
+        low, high = (middle + 1, high) if latest <= micros else (low, middle)
+    return low
+
+
+class _Found(NamedTuple):
+    """The columns that `_Labels` reads before those of a progress."""
+
+    item: int
+    item_id: str
+    entry: int
+
+
+class _Source(NamedTuple):
+    """From where labels are read.
+
+    Args:
+        tables: The tables, joined.
+        condition: Which rows are those of a queue, whose number is its only value.
+        place: What the labels are sorted by.
+    """
+
+    tables: str
+    condition: str
+    place: str
+
+
+class _Labels:
+    """The labels of one queue as one query looks at them.
+
+    Args:
+        session: The session, inside a read snapshot.
+        queue: The queue.
+        query: The query.
+    """
+
+    def __init__(self, session: Session, queue: StoredQueue, query: LabelQuery) -> None:
+        self._session = session
+        self._queue = queue
+        self._query = query
+        self._filter = Filter(session, queue.num, ItemQuery(filter=query.filter), 0)
+
+    def page(self) -> LabelPage:
+        """Read the page."""
+        query = self._query
+        after = query.after(self._queue.queue)
+        place = None if after is None else after[0]
+        most = None if query.limit is None else query.limit + 1
+        found: list[Label] = []
+        places: list[tuple[int]] = []
+        while query.states and not self._filter.matches_nothing and (most is None or len(found) < most):
+            limit = _READ_AT_ONCE if most is None else min(_READ_AT_ONCE, most - len(found))
+            rows = self._rows(place, limit)
+            found += self._labels(rows)
+            places += [(head.entry,) for head, _ in rows]
+            if len(rows) < limit:
+                break
+            place = rows[-1][0].entry
+        return query.page(self._queue.queue, found, places)
+
+    def _rows(self, after: int | None, limit: int) -> list[tuple[_Found, ProgressRow]]:
+        """Read what comes behind a place."""
+        query, session = self._query, self._session
+        fragments = [*self._filter.conditions()]
+        source = self._source(needs_items=any("i." in text for text, _ in fragments))
+        ranks = tuple(sorted(RANKS[state] for state in query.states))
+        fragments += [
+            (source.condition, (self._queue.num,)),
+            ("w.queue = ?", (self._queue.num,)),
+            (f"p.state IN ({', '.join('?' for _ in ranks)})", ranks),
+        ]
+        if query.annotator_id is not None:
+            fragments.append(("p.annotator = ?", (session.find_text(query.annotator_id) or 0,)))
+        if after is not None:
+            fragments.append((f"{source.place} {'<' if query.newest_first else '>'} ?", (after,)))
+        text = (
+            f"SELECT p.item, w.id, p.entry, {SQL['progress_columns_with_label']} FROM {source.tables} "
+            f"WHERE {' AND '.join(text for text, _ in fragments)} "
+            f"ORDER BY {source.place} {'DESC' if query.newest_first else 'ASC'} LIMIT ?"
+        )
+        values = [value for _, some in fragments for value in some]
+        rows = session.execute(text, (*values, min(limit, MAX_INTEGER))).fetchall()
+        width = len(_Found._fields)
+        return [(_Found._make(row[:width]), ProgressRow._make(row[width:])) for row in rows]
+
+    def _source(self, *, needs_items: bool) -> _Source:
+        """Choose from where to read: from items that are few, or in the order of the log."""
+        rare = self._filter.rare_index(None)
+        items = " CROSS JOIN items AS i ON i.num = w.num" if needs_items else ""
+        if rare.startswith("live_"):
+            tables = f"items AS i INDEXED BY {rare} CROSS JOIN work AS w ON w.num = i.num"
+            return _Source(f"{tables} CROSS JOIN progresses AS p ON p.item = w.num", "p.queue = ?", "p.entry")
+        if rare:
+            tables = f"work AS w INDEXED BY {rare} CROSS JOIN progresses AS p ON p.item = w.num"
+            return _Source(tables + items, "p.queue = ?", "p.entry")
+        if self._query.states <= SETTLING:
+            tables = "progresses AS p INDEXED BY progresses_settled CROSS JOIN work AS w ON w.num = p.item"
+            return _Source(tables + items, "p.queue = ? AND p.state >= 2", "p.entry")
+        current = "p.item = l.item AND p.annotator = l.annotator AND p.entry = l.num"
+        tables = f"log AS l CROSS JOIN progresses AS p ON {current} CROSS JOIN work AS w ON w.num = p.item"
+        return _Source(tables + items, "l.queue = ?", "l.num")
+
+    def _labels(self, rows: Sequence[tuple[_Found, ProgressRow]]) -> Iterator[Label]:
+        session = self._session
+        nums = json.dumps([*{head.item for head, _ in rows}])
+        read = map(ItemRow._make, session.execute(SQL["live_items_by_num"], (nums,)))
+        items = {row.num: row for row in read}
+        for head, row in rows:
+            # Each label has an item of its own, which its reader may change.
+            item = session.item_of(items[head.item], self._queue.queue)
+            yield Label(item=item, progress=progress_of(head.item_id, session.text(cast("int", row.annotator)), row))
+
+
+def labels(session: Session, queue: StoredQueue, query: LabelQuery) -> LabelPage:
+    """Read a page of labels; result and errors are those of `Repository.labels`."""
+    return _Labels(session, queue, query).page()

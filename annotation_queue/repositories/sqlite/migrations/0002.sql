@@ -1,0 +1,160 @@
+-- Version 2.
+
+-- Pages of queues. For each field by which they sort there are two indexes: one for both fields upwards or both downwards, and one
+-- for the field downwards and the id upwards, or the reverse.
+DROP INDEX queues_of_project;
+CREATE INDEX queues_by_id ON queues (project_id, id) WHERE deleted_at IS NULL;
+CREATE INDEX queues_by_name ON queues (project_id, name, id) WHERE deleted_at IS NULL;
+CREATE INDEX queues_by_name_down ON queues (project_id, name DESC, id) WHERE deleted_at IS NULL;
+CREATE INDEX queues_by_created ON queues (project_id, created_at, id) WHERE deleted_at IS NULL;
+CREATE INDEX queues_by_created_down ON queues (project_id, created_at DESC, id) WHERE deleted_at IS NULL;
+CREATE INDEX queues_by_updated ON queues (project_id, updated_at, id) WHERE deleted_at IS NULL;
+CREATE INDEX queues_by_updated_down ON queues (project_id, updated_at DESC, id) WHERE deleted_at IS NULL;
+
+ALTER TABLE queues ADD COLUMN label_schema TEXT;
+
+-- A row for each transaction that gave numbers to texts, operations or queues, or changed a queue. Its salt is drawn by lot:
+-- whoever finds the row that they know finds a file that goes on from what they know, and no copy of an earlier time that went
+-- on otherwise.
+CREATE TABLE epochs (
+    num INTEGER PRIMARY KEY,
+    salt INTEGER NOT NULL
+) STRICT;
+
+INSERT INTO epochs (salt) VALUES (random());
+
+-- All transitions and revisions of a queue in the order in which they were stored; nothing in it ever changes. `num` counts within
+-- the queue, `step` within the item, both from 1 on. `before` is the number of the item's entry before this one. `latest` is the
+-- greatest `at` up to here. A step to completed has the label. A step from another state to completed or skipped has the time
+-- when the annotator had last entered in_progress. Nobody is the actor of what nobody did.
+CREATE TABLE log (
+    queue INTEGER NOT NULL REFERENCES queues,
+    num INTEGER NOT NULL,
+    item INTEGER NOT NULL REFERENCES items,
+    step INTEGER NOT NULL,
+    before INTEGER,
+    annotator INTEGER NOT NULL REFERENCES texts,
+    actor INTEGER REFERENCES texts,
+    from_state INTEGER NOT NULL,
+    to_state INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    latest INTEGER NOT NULL,
+    started_at INTEGER,
+    reason TEXT,
+    annotation TEXT,
+    PRIMARY KEY (queue, num)
+) STRICT, WITHOUT ROWID;
+
+-- Version 1 did not keep in which order changes of different items were stored: they count as stored at their times, but those of an
+-- item in their order, whatever the clocks said. Its labels stood on the progresses.
+INSERT INTO log (queue, num, item, step, before, annotator, actor, from_state, to_state, at, latest, started_at, reason, annotation)
+SELECT o.queue, o.num, o.item, o.step, lag(o.num) OVER (PARTITION BY o.item ORDER BY o.step), o.annotator,
+    CASE WHEN o.reason = 'lease expired' AND o.from_state = 1 AND o.to_state = 0 THEN NULL ELSE o.annotator END,
+    o.from_state, o.to_state, o.at, max(o.at) OVER (PARTITION BY o.queue ORDER BY o.num),
+    CASE WHEN o.to_state >= 2 THEN CAST(substr(o.start, 11) AS INTEGER) END, o.reason,
+    CASE WHEN o.to_state = 2 AND o.step = max(o.step) OVER (PARTITION BY o.item, o.annotator) THEN p.annotation END
+FROM (
+    SELECT s.*, row_number() OVER (PARTITION BY s.queue ORDER BY s.moved_at, s.item, s.step) AS num
+    FROM (
+        SELECT i.queue, t.item, t.annotator, t.from_state, t.to_state, t.at, t.reason,
+            row_number() OVER in_item AS step, max(t.at) OVER in_item AS moved_at,
+            -- The newest start: its place among the item's changes, and its time.
+            max(CASE WHEN t.to_state = 1 THEN printf('%010d', t.place) || t.at END) OVER (
+                PARTITION BY t.item, t.annotator ORDER BY t.place) AS start
+        FROM (
+            SELECT *, row_number() OVER (PARTITION BY item ORDER BY revision, step) AS place FROM transitions
+        ) AS t JOIN items AS i ON i.num = t.item
+        WINDOW in_item AS (PARTITION BY t.item ORDER BY t.place)
+    ) AS s
+) AS o LEFT JOIN progresses AS p ON p.item = o.item AND p.annotator = o.annotator
+ORDER BY o.queue, o.num;
+
+-- `entry` is the number of the log entry that changed the progress last, `step` its step. The label of a completed progress stands in
+-- that entry, any other one here.
+ALTER TABLE progresses RENAME TO progresses_1;
+
+CREATE TABLE progresses (
+    item INTEGER NOT NULL REFERENCES items,
+    annotator INTEGER NOT NULL REFERENCES texts,
+    queue INTEGER NOT NULL REFERENCES queues,
+    entry INTEGER NOT NULL,
+    step INTEGER NOT NULL,
+    state INTEGER NOT NULL,
+    token INTEGER NOT NULL,
+    lease_expires_at INTEGER,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    started_at INTEGER,
+    reason TEXT,
+    annotation TEXT,
+    PRIMARY KEY (item, annotator)
+) STRICT, WITHOUT ROWID;
+
+-- A token counts the steps that were made without a claim too.
+INSERT INTO progresses (item, annotator, queue, entry, step, state, token, lease_expires_at, created_at, updated_at, started_at,
+    reason, annotation)
+SELECT p.item, p.annotator, t.queue, t.entry, t.step, p.state, t.token, p.lease_expires_at, p.created_at, p.updated_at,
+    CAST(substr(t.start, 11) AS INTEGER), p.reason, CASE WHEN p.state <> 2 THEN p.annotation END
+FROM progresses_1 AS p JOIN (
+    SELECT item, annotator, queue, max(num) AS entry, max(step) AS step,
+        sum(to_state = 1 OR (from_state = 0 AND to_state >= 2)) AS token,
+        max(CASE WHEN to_state = 1 THEN printf('%010d', step) || at END) AS start
+    FROM log GROUP BY item, annotator
+) AS t ON t.item = p.item AND t.annotator = p.annotator
+ORDER BY p.item, p.annotator;
+
+DROP TABLE progresses_1;
+DROP TABLE transitions;
+
+-- Labels in the order in which they were stored, and what each annotator holds.
+CREATE INDEX progresses_settled ON progresses (queue, entry, state) WHERE state >= 2;
+CREATE INDEX progresses_held ON progresses (queue, annotator) WHERE state = 1;
+
+-- `steps` is the number of an item's entries in the log, `last_entry` the number of the last one.
+ALTER TABLE work ADD COLUMN steps INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE work ADD COLUMN last_entry INTEGER;
+
+UPDATE work SET steps = t.steps, last_entry = t.last_entry
+FROM (SELECT item, max(step) AS steps, max(num) AS last_entry FROM log GROUP BY item) AS t WHERE t.item = work.num;
+
+-- Which progress changed last is what the history says, and an item's time never goes back, whatever the clocks said.
+UPDATE work SET updated_at = max(work.created_at, t.updated_at)
+FROM (SELECT item, max(at) AS updated_at FROM log GROUP BY item) AS t
+WHERE t.item = work.num AND work.updated_at <> max(work.created_at, t.updated_at);
+
+UPDATE work SET state = t.state, annotator = t.annotator
+FROM (SELECT item, state, annotator, max(step) FROM progresses WHERE state > 0 GROUP BY item) AS t
+WHERE t.item = work.num AND (work.state, work.annotator) <> (t.state, t.annotator);
+
+UPDATE blocks SET unstarted = t.unstarted, in_progress = t.in_progress, completed = t.completed, skipped = t.skipped
+FROM (
+    SELECT b.queue, b.a, b.b, b.id, sum(w.state = 0) AS unstarted, sum(w.state = 1) AS in_progress, sum(w.state = 2) AS completed,
+        sum(w.state = 3) AS skipped
+    FROM (
+        SELECT queue, a, b, id, lead(a) OVER (PARTITION BY queue ORDER BY a, b, id) AS next_a,
+            lead(b) OVER (PARTITION BY queue ORDER BY a, b, id) AS next_b,
+            lead(id) OVER (PARTITION BY queue ORDER BY a, b, id) AS next_id
+        FROM blocks WHERE lane = 1
+    ) AS b CROSS JOIN work AS w INDEXED BY work_in_order ON w.queue = b.queue
+        AND (w.priority_down, w.created_at, w.id) >= (b.a, b.b, b.id)
+        AND (w.priority_down, w.created_at, w.id) < (coalesce(b.next_a, 9223372036854775807),
+            coalesce(b.next_b, 9223372036854775807), coalesce(b.next_id, char(1114111)))
+    GROUP BY b.queue, b.a, b.b, b.id
+) AS t
+WHERE blocks.queue = t.queue AND blocks.lane = 1 AND (blocks.a, blocks.b, blocks.id) = (t.a, t.b, t.id);
+
+-- `entries` counts a queue's log, `latest` is the greatest time in it.
+ALTER TABLE counters RENAME COLUMN openings TO reopenings;
+ALTER TABLE counters ADD COLUMN entries INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE counters ADD COLUMN latest INTEGER NOT NULL DEFAULT -9223372036854775807;
+
+UPDATE counters SET unstarted = t.unstarted, in_progress = t.in_progress, completed = t.completed, skipped = t.skipped
+FROM (
+    SELECT queue, sum(unstarted) AS unstarted, sum(in_progress) AS in_progress, sum(completed) AS completed, sum(skipped) AS skipped
+    FROM blocks WHERE lane = 1 GROUP BY queue
+) AS t
+WHERE t.queue = counters.queue AND counters.annotator = 0;
+
+UPDATE counters SET entries = t.entries, latest = t.latest
+FROM (SELECT queue, max(num) AS entries, max(latest) AS latest FROM log GROUP BY queue) AS t
+WHERE t.queue = counters.queue AND counters.annotator = 0;
