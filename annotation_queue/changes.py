@@ -53,7 +53,7 @@ def place_of_cursor(queue: AnnotationQueue, cursor: str) -> tuple[int, ...]:
     Raises:
         InvalidCursor: It is no cursor of this queue's log.
     """
-    values = decode_cursor(cursor, ("changes", queue.project_id, queue.id))
+    values = decode_cursor(cursor, ("changes", queue.project_id, queue.id), name="after")
     if not values or any(type(value) is not int for value in values):
         raise InvalidCursor("after", "one of another kind", "a cursor of this queue's changes")
     return tuple(values)  # type: ignore[arg-type]  # that is what was checked

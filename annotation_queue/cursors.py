@@ -35,12 +35,13 @@ def seal(body: bytes, binding: Sequence[object]) -> str:
     return urlsafe_b64encode(_VERSION + _digest(body, binding) + body).rstrip(b"=").decode()
 
 
-def decode_cursor(cursor: str, binding: Sequence[object]) -> list[int | str | None]:
+def decode_cursor(cursor: str, binding: Sequence[object], *, name: str = "cursor") -> list[int | str | None]:
     """Read a cursor.
 
     Args:
         cursor: What `encode_cursor` made.
         binding: The same binding.
+        name: Name of the argument, for the error.
 
     Returns:
         The sort values.
@@ -51,20 +52,20 @@ def decode_cursor(cursor: str, binding: Sequence[object]) -> list[int | str | No
     try:
         raw = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
     except (binascii.Error, ValueError):
-        raise InvalidCursor("cursor", "text that is no cursor", _EXPECTED) from None
+        raise InvalidCursor(name, "text that is no cursor", _EXPECTED) from None
     digest, body = raw[1 : 1 + _DIGEST_BYTES], raw[1 + _DIGEST_BYTES :]
     if raw[:1] != _VERSION:
-        raise InvalidCursor("cursor", "a cursor of another format", _EXPECTED)
+        raise InvalidCursor(name, "a cursor of another format", _EXPECTED)
     # Decoding ignores foreign characters and spare bits; only the text that we made may pass.
     if digest != _digest(body, binding) or urlsafe_b64encode(raw).rstrip(b"=").decode() != cursor:
-        raise InvalidCursor("cursor", "a cursor of another query, or a changed one", _EXPECTED)
+        raise InvalidCursor(name, "a cursor of another query, or a changed one", _EXPECTED)
     try:
         values = json.loads(body)
     except (ValueError, RecursionError):
         # Whoever knows the binding can make the digest. What stands behind it need not be JSON that anybody can read.
-        raise InvalidCursor("cursor", "a forged cursor", _EXPECTED) from None
+        raise InvalidCursor(name, "a forged cursor", _EXPECTED) from None
     if not isinstance(values, list):
-        raise InvalidCursor("cursor", "a forged cursor", _EXPECTED)
+        raise InvalidCursor(name, "a forged cursor", _EXPECTED)
     return values
 
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 from annotation_queue.batch.labelers import RetryLater, SkipItem
 
+FAILED_PREFIX: Final = "failed: "
+"""How the reason of a skip begins if the item failed; a labeler's own reasons do not begin so."""
 _MAX_REASON: Final = 500
 _SCALARS: Final = frozenset({str, int, float, bool, type(None)})
 
@@ -166,6 +168,15 @@ def _copy(label: object) -> Any:  # noqa: ANN401 - as `copy_json`
         check_json("annotation", copy)
         return copy
     return copy_json("annotation", label)
+
+
+def is_failure(reason: str | None) -> bool:
+    """Tell whether the reason of a skip says that the item failed.
+
+    >>> is_failure("failed: ValueError: no score"), is_failure("too short"), is_failure(None)
+    (True, False, False)
+    """
+    return reason is not None and reason.startswith(FAILED_PREFIX)
 
 
 def clean(text: str) -> str:

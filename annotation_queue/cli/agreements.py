@@ -9,7 +9,7 @@ import attrs
 import click
 
 from annotation_queue.agreement import agreement as compare
-from annotation_queue.agreement import category
+from annotation_queue.agreement import category, value_at
 from annotation_queue.cli.common import (
     choose_queue,
     db_option,
@@ -21,18 +21,18 @@ from annotation_queue.cli.common import (
     say,
     to_json,
 )
-from annotation_queue.cli.exports import settled
 from annotation_queue.cli.jsonl import kind_of
 from annotation_queue.cli.tables import FOLDED, NUMBER, make_console, make_table, print_table, row
 from annotation_queue.cli.views import percent
 from annotation_queue.errors import InvalidValue, ItemNotFound
+from annotation_queue.labels import LabelQuery
 from annotation_queue.states import COMPLETED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from annotation_queue.agreement import Agreement, PairAgreement
+    from annotation_queue.agreement import Agreement, Level, PairAgreement
     from annotation_queue.queues import AnnotationQueues
     from annotation_queue.states import Progress
 
@@ -47,42 +47,38 @@ class _Labels:
         queues: The service.
         queue_id: The queue.
         annotators: Whose labels.
-        path: The field of a label that is compared, as the names that lead to it; empty for the whole label.
+        field: The field of a label that is compared; None for the whole label.
         lacking: How many labels were left out, because they have no such field or it is null.
     """
 
     queues: AnnotationQueues
     queue_id: str
     annotators: Sequence[str]
-    path: tuple[str, ...]
+    field: str | None
     lacking: int = 0
 
     def __iter__(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Give each item with labels: its id, and the labels by annotator."""
-        for item, done in settled(self.queues, self.queue_id):
-            labels = {}
-            for progress in done:
-                if progress.state is COMPLETED and progress.annotator_id in self.annotators:
-                    label = self.find(progress.annotation)
-                    if label is None:
-                        self.lacking += 1
-                    else:
-                        _check(label, progress)
-                        labels[progress.annotator_id] = label
-            yield item.id, labels
-
-    def find(self, label: Any) -> Any:  # noqa: ANN401 - any JSON value
-        """Find in a label what is compared; None where it is not there."""
-        for name in self.path:
-            label = label.get(name) if isinstance(label, dict) else None
-        return label
+        by_item: dict[str, dict[str, Any]] = {}
+        for each in self.queues.iter_labels(self.queue_id, LabelQuery(states=frozenset({COMPLETED}))):
+            progress = each.progress
+            if progress.annotator_id in self.annotators:
+                label = value_at(progress.annotation, self.field)
+                if label is None:
+                    self.lacking += 1
+                else:
+                    _check(label, progress)
+                    by_item.setdefault(progress.item_id, {})[progress.annotator_id] = label
+        yield from by_item.items()
 
     def differing(self, item_ids: Iterable[str]) -> Iterator[dict[str, Any]]:
         """Show what the annotators said of items."""
         for item_id in item_ids:
             with suppress(ItemNotFound):  # it was removed meanwhile
                 item = self.queues.get_item(item_id)
-                given = {each.annotator_id: self.find(each.annotation) for each in self.queues.progress(item_id)}
+                given = {
+                    each.annotator_id: value_at(each.annotation, self.field) for each in self.queues.progress(item_id)
+                }
                 labels = {name: given[name] for name in sorted(self.annotators) if given.get(name) is not None}
                 yield {"item_id": item_id, "call_id": item.call_id, "labels": labels}
 
@@ -119,10 +115,17 @@ Examples:
     "--annotator", "annotators", metavar="NAME", multiple=True, help="Compare these.  [default: all with a label]"
 )
 @click.option(
+    "--level",
+    type=click.Choice(["nominal", "ordinal", "interval", "ratio"]),
+    default="nominal",
+    show_default=True,
+    help="What a difference between two labels means, for alpha; all but nominal take numbers.",
+)
+@click.option(
     "--limit",
     metavar="N",
     type=click.IntRange(min=0),
-    help=f"List at most so many items on which they differ.  [default: {_SHOWN}, all with --json]",
+    help=f"List at most N items on which they differ.  [default: {_SHOWN}, all with --json]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON line.")
 def agreement(
@@ -132,6 +135,7 @@ def agreement(
     queue_name: str | None,
     field: str | None,
     annotators: tuple[str, ...],
+    level: Level,
     limit: int | None,
     as_json: bool,
 ) -> None:
@@ -139,8 +143,9 @@ def agreement(
 
     Labels are text, numbers or booleans. The first line counts the items that all of them labelled: the share on which
     all agree, and kappa, which leaves out what chance alone would give (1: always the same, 0: no more than chance):
-    Cohen's for two annotators, Fleiss' for more. Then every two are compared on the items that both labelled. Skipped
-    items have no label, and kappa is empty where there is but one label in all.
+    Cohen's for two annotators, Fleiss' for more. Then every two are compared on the items that both labelled. Alpha is
+    Krippendorff's, over every item that two or more labelled. Skipped items have no label. Kappa and alpha are empty if there
+    is but one label in all.
     """
     with open_queues(db, project) as queues:
         queue = choose_queue(queues, queue_name)
@@ -151,11 +156,11 @@ def agreement(
         for name in chosen:
             if name not in known:
                 fail(f"annotator {name!r} has done nothing in queue {queue.name!r}")
-        labels = _Labels(queues, queue.id, chosen, () if field is None else tuple(field.split(".")))
+        labels = _Labels(queues, queue.id, chosen, field)
         try:
-            found = compare(chosen, labels)
+            found = compare(chosen, labels, level=level)
         except ModuleNotFoundError as error:
-            if (error.name or "").partition(".")[0] not in {"numpy", "statsmodels"}:
+            if (error.name or "").partition(".")[0] not in {"krippendorff", "numpy", "statsmodels"}:
                 raise
             fail('kappa needs an extra: pip install "annotation-queue[agreement]"')
         shown = found.differing[: limit if as_json or limit is not None else _SHOWN]
@@ -178,16 +183,17 @@ def _plain(found: Agreement) -> dict[str, Any]:
 def _print(found: Agreement, differing: Sequence[dict[str, Any]]) -> None:
     console = make_console()
     table = make_table(
-        None, [("annotators", FOLDED), *((name, NUMBER) for name in ("items", "agreed", "share", "kappa"))]
+        None, [("annotators", FOLDED), *((name, NUMBER) for name in ("items", "agreed", "share", "kappa", "alpha"))]
     )
     rows: list[Agreement | PairAgreement] = [*found.pairs]
     if len(found.pairs) > 1:
         rows.insert(0, found)
     for each in rows:
         kappa = None if each.kappa is None else f"{each.kappa:.3f}"
-        table.add_row(
-            *row(", ".join(each.annotators), each.items, each.agreed, percent(each.agreed, each.items), kappa)
-        )
+        # Two annotators alone are a pair; alpha is told once, in the first line.
+        alpha = None if each is not rows[0] or found.alpha is None else f"{found.alpha:.3f}"
+        share = percent(each.agreed, each.items)
+        table.add_row(*row(", ".join(each.annotators), each.items, each.agreed, share, kappa, alpha))
     print_table(console, table)
     if differing:
         console.print()

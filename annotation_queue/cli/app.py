@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import importlib
-import io
-import os
+import signal
 import sys
+import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from annotation_queue import __version__
 from annotation_queue.cli.common import BAD_INPUT, FAILURES, INTERRUPTED, STORAGE_FAILED, Failure, say
+from annotation_queue.cli.streams import prepare_streams, silence_output
 from annotation_queue.errors import AnnotationQueueError, StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 _NAME: Final = "annotation-queue"
 # Each command with its module, as they are used, not by name. A module is imported by who runs its command: a shell loop
@@ -86,21 +88,38 @@ def run(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    prepare_streams()
     given = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        code = app.main(given or ["--help"], prog_name=_NAME, standalone_mode=False)
+        with _hangups_terminate():
+            code = app.main(given or ["--help"], prog_name=_NAME, standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read our output has enough; let the interpreter's last flush go nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read our output has enough.
+        silence_output()
         return FAILURES
     except (AnnotationQueueError, OSError, KeyboardInterrupt, click.Abort, click.ClickException) as error:
         what, code = _explain(error)
         say(f"{_NAME}: {' '.join(what.split())}")
+        try:
+            sys.stdout.flush()
+        except OSError:
+            silence_output()
     return code if isinstance(code, int) else 0
+
+
+@contextmanager
+def _hangups_terminate() -> Iterator[None]:
+    """Let a hangup, which comes when a terminal is closed, do what SIGTERM does, unless it is ignored as by nohup."""
+    is_ours = threading.current_thread() is threading.main_thread()
+    if not is_ours or signal.getsignal(signal.SIGHUP) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGHUP, lambda _number, _frame: signal.raise_signal(signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def _explain(error: BaseException) -> tuple[str, int]:
@@ -113,5 +132,8 @@ def _explain(error: BaseException) -> tuple[str, int]:
         context = error.ctx if isinstance(error, click.UsageError) else None
         place = context.command_path if context else _NAME
         return f"{error.format_message()} (see {place} --help)", BAD_INPUT
+    if isinstance(error, OSError) and not isinstance(error, AnnotationQueueError):
+        place = "" if error.filename is None else f"{error.filename}: "
+        return f"{place}{error.strerror or error}", STORAGE_FAILED
     is_bad_input = isinstance(error, AnnotationQueueError) and not isinstance(error, StorageError)
     return str(error), BAD_INPUT if is_bad_input else STORAGE_FAILED

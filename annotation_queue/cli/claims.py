@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -31,7 +32,7 @@ from annotation_queue.json_values import check_json
 from annotation_queue.values import check_id, check_integer, check_text, utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import timedelta
     from pathlib import Path
 
@@ -196,9 +197,9 @@ Example:
 @project_option
 @queue_option
 @click.option("--annotator", required=True, metavar="NAME", help="Who works on it.")
-@click.option("--limit", metavar="N", type=click.IntRange(min=1), default=1, help="Take up to so many.  [default: 1]")
+@click.option("--limit", metavar="N", type=click.IntRange(min=1), default=1, help="Take up to N items.  [default: 1]")
 @lease_option("How long it is held without a heartbeat.  [default: the queue's]", default=None)
-@click.option("--wait", is_flag=True, help="While others hold what is left, wait for it.")
+@click.option("--wait", is_flag=True, help="Wait while others hold what is left.")
 def claim(
     *, db: Path, project: str, queue_name: str | None, annotator: str, limit: int, lease: timedelta | None, wait: bool
 ) -> int:
@@ -207,8 +208,8 @@ def claim(
     It is held until the lease ends. Hand the line to complete, skip, release or heartbeat, in any process; the token in
     it keeps a holder whose lease ran out from writing over the work of the next one.
 
-    Where there is nothing to claim, nothing is printed: exit code 1 where it stays so until somebody adds an item or
-    reopens one, 4 where others hold what is left.
+    If there is nothing to claim, nothing is printed. The exit code is 4 if others hold what is left, so that there may be
+    something later, else 1. If the claim cannot be printed, the item is given back.
     """
     with open_queues(db, project) as queues:
         queue = choose_queue(queues, queue_name)
@@ -227,9 +228,21 @@ def claim(
                 said = True
                 say(f"waiting: {_held(found)}")
             time.sleep(max(0.0, min((found.retry_at - utc_now()).total_seconds(), _LONGEST_WAIT)))
-    for each in claims:
-        _print_claim(each)
+        _hand_out(queues, claims)
     return 0
+
+
+def _hand_out(queues: AnnotationQueues, claims: Sequence[Claim]) -> None:
+    """Print claims; those whose line could not be written are released, since nobody knows of them."""
+    for index, each in enumerate(claims):
+        try:
+            _print_claim(each)
+            sys.stdout.flush()
+        except BaseException:
+            for unknown in claims[index:]:
+                with suppress(ClaimLost):
+                    queues.release(unknown, "the claim could not be printed")
+            raise
 
 
 def _explain(found: Unavailable) -> int:
@@ -264,8 +277,8 @@ Examples:
 def complete(*, label: str | None, db: Path, project: str, given: str | None, text: bool) -> int:
     """Store LABEL, any JSON value, for what is claimed; without it, the field annotation of each line.
 
-    All labels are stored with one commit. Again with the same claim it changes nothing and succeeds. Prints a line for
-    each; where a claim is lost, nothing is stored for it and the exit code is 1.
+    All labels are stored together. The same label again for the same claim changes nothing and succeeds. A line is printed
+    for each label that is stored; if a claim is lost, its label is not stored and the exit code is 1.
     """
     annotation = None
     if label is not None:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import click
 
-from annotation_queue.query import QueueQuery
+from annotation_queue.cli.paths import database_files, find_clash, standard_stream
 from annotation_queue.queues import AnnotationQueues
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from annotation_queue.cli.paths import File
     from annotation_queue.items import AnnotationQueue
     from annotation_queue.repositories.sqlite import SQLiteRepository
 
@@ -33,7 +35,22 @@ HELD: Final = 4
 INTERRUPTED: Final = 130
 """Exit code: Ctrl-C or SIGTERM."""
 
-_LONGEST_LEASE: Final = 86_400.0
+DAY: Final = 86_400.0
+"""Seconds."""
+SHORTEST: Final = 0.001
+"""Shortest time that an option takes, in seconds."""
+
+
+class Number(click.FloatRange):
+    """A number within bounds, which not a number is not."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 - as click
+        """Read the number."""
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number.", param, ctx)
+        return number
+
 
 db_option = click.option(
     "--db",
@@ -55,7 +72,7 @@ queue_option = click.option(
     "queue_name",
     envvar="ANNOTATION_QUEUE_QUEUE",
     metavar="NAME",
-    help="Name or id of the queue; may be left out where there is only one.",
+    help="Name or id of the queue; not needed if there is only one.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON lines instead of a table.")
 synchronous_option = click.option(
@@ -63,7 +80,7 @@ synchronous_option = click.option(
     type=click.Choice(["FULL", "NORMAL"], case_sensitive=False),
     default="FULL",
     show_default=True,
-    help="NORMAL is faster, and a power cut may cost the newest changes.",
+    help="NORMAL is faster, but a power cut may lose the newest changes.",
 )
 
 
@@ -72,7 +89,7 @@ def lease_option(what: str, *, default: float | None) -> Callable[[Command], Com
     return click.option(
         "--lease",
         "lease",
-        type=click.FloatRange(min=0, max=_LONGEST_LEASE, min_open=True),
+        type=Number(SHORTEST, DAY),
         default=default,
         show_default=default is not None,
         callback=lambda _context, _option, seconds: None if seconds is None else timedelta(seconds=seconds),
@@ -109,7 +126,9 @@ def fail(what: str, code: int = BAD_INPUT) -> NoReturn:
 
 def say(what: str) -> None:
     """Write a line for people to standard error, without what could move a terminal's cursor: it may quote labelers."""
-    sys.stderr.write(f"{printable(what)}\n")
+    # Nobody is left to be told, if that fails.
+    with suppress(OSError, ValueError):
+        sys.stderr.write(f"{printable(what)}\n")
 
 
 def print_json(record: dict[str, Any]) -> None:
@@ -138,19 +157,42 @@ def open_repository(db: Path, synchronous: str) -> SQLiteRepository:
 
 
 def check_file(db: Path, *, create: bool = False) -> None:
-    """Find out early that there is no file to open.
+    """Find out early that there is no file to open, or that it is in use for something else.
 
     Args:
         db: The SQLite file.
         create: Whether it is made where it is missing.
 
     Raises:
-        Failure: The file, or its directory, is missing.
+        Failure: The file, or its directory, is missing; or a standard stream is that file.
     """
     if not create and not db.exists():
         fail(f"there is no file {str(db)!r}")
     if not db.parent.is_dir():
         fail(f"there is no directory {str(db.parent)!r} to make {db.name!r} in")
+    check_outputs(db)
+
+
+def check_outputs(db: Path, *, outputs: Iterable[File] = (), inputs: Iterable[File] = ()) -> None:
+    """Refuse to write over what is read or kept: an input, the database, or a file that SQLite keeps beside it.
+
+    Files are compared by what they are, whatever their names say: links, hard links, relative paths, upper and lower case.
+
+    Args:
+        db: The database.
+        outputs: What is written besides standard output and standard error.
+        inputs: What is read besides standard input.
+
+    Raises:
+        Failure: One of the outputs is one of the inputs, or the database.
+    """
+    stdin, stdout, stderr = map(standard_stream, range(3))
+    read, kept = [stdin, *inputs], database_files(db)
+    clash = (
+        find_clash(outputs, [*read, *kept]) or find_clash([stdout, stderr], [*inputs, *kept]) or find_clash(kept, read)
+    )
+    if clash is not None:
+        fail(clash)
 
 
 @contextmanager
@@ -220,13 +262,7 @@ def open_queue(
     """
     found = find_queue(queues, name)
     if found is None:
-        made = queues.create(name, created_by=created_by, **{**(defaults or {}), **policies})
-        # Another run may have made it at the same moment; both then take the older one.
-        same = [queue for queue in queues.query(QueueQuery(name=name)).queues if queue.name == name]
-        found = min(same, key=lambda queue: (queue.created_at, queue.id))
-        if found.id == made.id:
-            return made
-        queues.delete(made.id)
+        found = queues.get_or_create(name, created_by=created_by, **{**(defaults or {}), **policies})
     return queues.update(found.id, **policies) if policies else found
 
 

@@ -5,15 +5,19 @@ from __future__ import annotations
 import csv
 import os
 import secrets
+import stat
 import sys
 from contextlib import contextmanager, suppress
+from enum import StrEnum
 from io import TextIOWrapper
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
+import attrs
 import click
 
 from annotation_queue.cli.common import (
+    check_outputs,
     choose_queue,
     db_option,
     fail,
@@ -24,42 +28,25 @@ from annotation_queue.cli.common import (
     timestamp,
     to_json,
 )
+from annotation_queue.cli.paths import File
+from annotation_queue.cli.streams import writing_output
 from annotation_queue.errors import ItemNotFound
-from annotation_queue.query import ItemFilter, ItemQuery
-from annotation_queue.states import SETTLING, UNSTARTED, AnnotationState
+from annotation_queue.query import ItemQuery
+from annotation_queue.states import AnnotationState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from annotation_queue.items import QueueItem
     from annotation_queue.queues import AnnotationQueues
-    from annotation_queue.states import Progress
+    from annotation_queue.states import Transition
 
 STDOUT: Final = "-"
 JSONL: Final = "jsonl"
 CSV: Final = "csv"
 _COLUMNS: Final = ("item_id", "call_id", "annotator_id", "state", "annotation", "reason", "updated_at")
 _HISTORY: Final = "history"
-_TOUCHED: Final = frozenset(AnnotationState) - {UNSTARTED}
-
-
-def settled(queues: AnnotationQueues, queue_id: str) -> Iterator[tuple[QueueItem, list[Progress]]]:
-    """Walk over what annotators completed or skipped.
-
-    Args:
-        queues: The service.
-        queue_id: The queue.
-
-    Yields:
-        Each item that anybody settled, in queue order, with those progresses by annotator id. What changes during the walk
-        may show as before or after.
-    """
-    for item in queues.iter_items(queue_id, ItemQuery(filter=ItemFilter(annotation_states=_TOUCHED))):
-        # An item that is removed during the walk has nothing to show any more.
-        with suppress(ItemNotFound):
-            done = [progress for progress in queues.progress(item.id) if progress.state in SETTLING]
-            if done:
-                yield item, done
+_NEW_MODE: Final = 0o666
+_ACTOR: Final = "actor_id"
 
 
 def labels(queues: AnnotationQueues, queue_id: str, *, history: bool) -> Iterator[dict[str, Any]]:
@@ -71,28 +58,62 @@ def labels(queues: AnnotationQueues, queue_id: str, *, history: bool) -> Iterato
         history: Whether each line has its annotator's changes of the item, oldest first.
 
     Yields:
-        The lines, in the order of `settled`.
+        A line for each label or skip, in the order in which they last changed. What changes during the walk may come twice: as
+        it was and as it is.
     """
-    for item, done in settled(queues, queue_id):
-        with suppress(ItemNotFound):
-            transitions = queues.history(item.id) if history else ()
-            for progress in done:
-                line: dict[str, Any] = {
-                    "item_id": item.id,
-                    "call_id": item.call_id,
-                    "annotator_id": progress.annotator_id,
-                    "state": progress.state.value,
-                    "annotation": progress.annotation,
-                    "reason": progress.reason,
-                    "updated_at": timestamp(progress.updated_at),
+    for label in queues.iter_labels(queue_id):
+        item, progress = label.item, label.progress
+        line: dict[str, Any] = {
+            "item_id": item.id,
+            "call_id": item.call_id,
+            "annotator_id": progress.annotator_id,
+            "state": progress.state.value,
+            "annotation": progress.annotation,
+            "reason": progress.reason,
+            "updated_at": timestamp(progress.updated_at),
+        }
+        if history:
+            # An item that was removed meanwhile has nothing to show any more.
+            with suppress(ItemNotFound):
+                line[_HISTORY] = [
+                    _change(each) for each in queues.history(item.id) if each.annotator_id == progress.annotator_id
+                ]
+        yield line
+
+
+def _change(transition: Transition) -> dict[str, Any]:
+    shown = attrs.asdict(transition, recurse=False)
+    return {name: shown[name] for name in ("from_state", "to_state", "at", "reason", "annotation", "actor_id")}
+
+
+def revisions(queues: AnnotationQueues, queue_id: str) -> Iterator[dict[str, Any]]:
+    """Walk over every label that ever stood.
+
+    Args:
+        queues: The service.
+        queue_id: The queue.
+
+    Yields:
+        A line for each, in the order in which they were given: as those of `labels`, with who gave it as ``actor_id``. The
+        ``call_id`` of an item that was removed is None.
+    """
+    query = ItemQuery(include_payload=False)
+    call_ids = {item.id: item.call_id for item in queues.iter_items(queue_id, query)}
+    after: str | None = None
+    while (page := queues.changes(queue_id, after=after)).transitions:
+        after = page.cursor
+        for each in page.transitions:
+            if each.to_state is AnnotationState.COMPLETED:
+                yield {
+                    "item_id": each.item_id,
+                    "call_id": call_ids.get(each.item_id),
+                    "annotator_id": each.annotator_id,
+                    "state": each.to_state.value,
+                    "annotation": each.annotation,
+                    "reason": each.reason,
+                    "updated_at": timestamp(each.at),
+                    _ACTOR: each.actor_id,
                 }
-                if history:
-                    line[_HISTORY] = [
-                        {"from_state": one.from_state, "to_state": one.to_state, "at": one.at, "reason": one.reason}
-                        for one in transitions
-                        if one.annotator_id == progress.annotator_id
-                    ]
-                yield line
 
 
 def check_target(target: str) -> None:
@@ -113,8 +134,17 @@ def check_target(target: str) -> None:
         fail(f"cannot export to {target!r}: there is no directory {str(path.parent)!r}")
 
 
+class Content(StrEnum):
+    """What an export holds beside the labels and skips as they are."""
+
+    HISTORY = "history"
+    """Each line has its annotator's changes of the item."""
+    REVISIONS = "revisions"
+    """Every label that ever stood has a line, and skips have none."""
+
+
 def write_labels(
-    queues: AnnotationQueues, queue_id: str, target: str, *, form: str | None = None, history: bool = False
+    queues: AnnotationQueues, queue_id: str, target: str, *, form: str | None = None, content: Content | None = None
 ) -> int:
     """Export a queue; a file is there whole or, on any error, as it was before.
 
@@ -123,17 +153,21 @@ def write_labels(
         queue_id: The queue.
         target: The file, or ``-`` for standard output.
         form: `JSONL` or `CSV`; None for what the file's name says.
-        history: Whether each line has its annotator's changes of the item.
+        content: What it holds beside the labels and skips as they are; None for nothing.
 
     Returns:
-        How many labels and skips were written.
+        How many lines were written.
     """
     count = 0
     form = form or (CSV if target.lower().endswith(".csv") else JSONL)
+    if content is Content.REVISIONS:
+        lines = revisions(queues, queue_id)
+    else:
+        lines = labels(queues, queue_id, history=content is Content.HISTORY)
     with _open_target(target) as file:
         text = TextIOWrapper(file, encoding="utf-8", newline="")
-        write = (_csv_writer if form == CSV else _json_writer)(text, history=history)
-        for line in labels(queues, queue_id, history=history):
+        write = _csv_writer(text, content) if form == CSV else _json_writer(text)
+        for line in lines:
             write(line)
             count += 1
         text.flush()
@@ -141,25 +175,31 @@ def write_labels(
     return count
 
 
-def _json_writer(file: TextIOWrapper, *, history: bool) -> Callable[[dict[str, Any]], object]:
-    del history  # a line has the fields that it has
+def _json_writer(file: TextIOWrapper) -> Callable[[dict[str, Any]], object]:
     return lambda line: file.write(to_json(line) + "\n")
 
 
-def _csv_writer(file: TextIOWrapper, *, history: bool) -> Callable[[dict[str, Any]], object]:
+def _csv_writer(file: TextIOWrapper, content: Content | None) -> Callable[[dict[str, Any]], object]:
     writer = csv.writer(file, lineterminator="\n")
-    columns = (*_COLUMNS, _HISTORY) if history else _COLUMNS
+    columns = (*_COLUMNS, *_FURTHER_COLUMNS.get(content, ()))
     writer.writerow(columns)
     as_json = ("annotation", _HISTORY)
     return lambda line: writer.writerow([to_json(line[each]) if each in as_json else line[each] for each in columns])
 
 
+_FURTHER_COLUMNS: Final[dict[Content | None, tuple[str, ...]]] = {
+    Content.HISTORY: (_HISTORY,),
+    Content.REVISIONS: (_ACTOR,),
+}
+
+
 @contextmanager
 def _open_target(target: str) -> Iterator[IO[bytes]]:
     if target == STDOUT:
-        sys.stdout.flush()
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
+        with writing_output():
+            sys.stdout.flush()
+            yield sys.stdout.buffer
+            sys.stdout.buffer.flush()
         return
     path = Path(os.path.realpath(target))
     if path.exists() and not path.is_file():
@@ -167,15 +207,27 @@ def _open_target(target: str) -> Iterator[IO[bytes]]:
             yield device
         return
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    before = path.stat() if path.exists() else None
+    mode = _NEW_MODE if before is None else stat.S_IMODE(before.st_mode)
     try:
-        with beside.open("xb") as file:
+        # By the umask; what is replaced may be less open than that, but never more.
+        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as file:
             yield file
             file.flush()
+            if before is not None:
+                _take_over(file.fileno(), before)
             os.fsync(file.fileno())
         beside.replace(path)
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
+
+
+def _take_over(number: int, before: os.stat_result) -> None:
+    """Give a file the owner and the mode of the one that it replaces."""
+    with suppress(PermissionError):  # only root gives files away
+        os.fchown(number, before.st_uid, before.st_gid)
+    os.fchmod(number, stat.S_IMODE(before.st_mode))
 
 
 @click.command(
@@ -185,6 +237,7 @@ def _open_target(target: str) -> Iterator[IO[bytes]]:
 Examples:
   annotation-queue export labels.jsonl --db labels.db
   annotation-queue export labels.csv --history --db labels.db
+  annotation-queue export every-label.jsonl --revisions --db labels.db
   annotation-queue export --db labels.db | jq -r .annotation.label | sort
 """,
 )
@@ -197,18 +250,27 @@ Examples:
     type=click.Choice([JSONL, CSV]),
     help="The form of the lines.  [default: csv for a file named .csv, else jsonl]",
 )
-@click.option("--history", is_flag=True, help="Add to each line its annotator's changes of the item.")
+@click.option(
+    "--history", "content", flag_value=Content.HISTORY, help="Add to each line its annotator's changes of the item."
+)
+@click.option(
+    "--revisions", "content", flag_value=Content.REVISIONS, help="Write every label that ever stood, with its actor_id."
+)
 @click.argument("target", metavar="[OUT]", default=STDOUT)
-def export(db: Path, project: str, queue_name: str | None, form: str | None, target: str, *, history: bool) -> None:
+def export(
+    *, db: Path, project: str, queue_name: str | None, form: str | None, target: str, content: Content | None
+) -> None:
     """Write one line for each label or skip to OUT, or to standard output.
 
     Lines have item_id, call_id, annotator_id, state, annotation, reason and updated_at; in CSV the annotation and the
-    history are JSON text. Items come in queue order, their annotators by id. A file is replaced only once everything is
-    written.
+    history are JSON text. They come in the order in which they last changed; what changes during the export may come twice.
+    A file is replaced only once everything is written, and keeps its mode; the mode of a new file is what your umask allows.
+    OUT must not be the database.
     """
     check_target(target)
+    check_outputs(db, outputs=[] if target == STDOUT else [File.of(target)])
     with open_queues(db, project) as queues:
         queue = choose_queue(queues, queue_name)
-        count = write_labels(queues, queue.id, target, form=form, history=history)
+        count = write_labels(queues, queue.id, target, form=form, content=content)
     if target != STDOUT:
         say(f"exported {count:,} lines to {target}")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import json
+import re
 import shutil
 import sys
 import tempfile
 import zlib
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, NoReturn, cast
 
@@ -20,9 +22,13 @@ from annotation_queue.errors import InvalidValue
 from annotation_queue.items import NewItem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 STDIN: Final = "-"
+STDIN_NAME: Final = "standard input"
+"""What messages call it."""
+_INTEGER: Final = re.compile(r"-?(0|[1-9][0-9]*)")
+_UNREADABLE: Final = (errno.EISDIR, errno.EBADF, errno.EIO)
 _LONGEST_LINE: Final = 16 << 20
 _MOST_BAD_LINES: Final = 1_000
 _BOM: Final = b"\xef\xbb\xbf"
@@ -46,13 +52,28 @@ class Shape:
     payload: tuple[str, ...] = ()
 
 
+@attrs.frozen
+class Record:
+    """One record of an input.
+
+    Args:
+        line: The number of its line, from 1.
+        item: What to add.
+        has_integer_id: Whether its id is an integer; else it is text.
+    """
+
+    line: int
+    item: NewItem
+    has_integer_id: bool
+
+
 @attrs.define
 class Records:
-    """The records of an input, to be read once, and how many there were.
+    """The records of an input, and how many of them were read.
 
     Args:
         name: What messages call the input.
-        lines: Its lines that are not blank, with their numbers from 1.
+        open_lines: Starts the input, and gives its lines that are not blank, with their numbers from 1.
         shape: What of a record becomes what.
         skip_bad: Whether a bad line is named and left out; else it ends the command.
         total: How many records there are; None where that shows only at the end.
@@ -61,30 +82,42 @@ class Records:
     """
 
     name: str
-    lines: Iterator[tuple[int, bytes]]
+    open_lines: Callable[[], Iterator[tuple[int, bytes]]]
     shape: Shape
     skip_bad: bool
     total: int | None
     read: int = 0
     bad: int = 0
 
-    def __iter__(self) -> Iterator[NewItem]:
-        """Read the records in their order."""
-        for number, line in self.lines:
+    def __iter__(self) -> Iterator[Record]:
+        """Read the records in their order, and count them."""
+        for number, line in self.open_lines():
             try:
-                record = parse_record(line, self.shape)
+                record = parse_record(number, line, self.shape)
             except BadLine as bad:
-                say(f"{self.name}:{number}: {bad}")
                 if not self.skip_bad:
-                    fail(f"{self.name}: the file changed while it was read")
-                self.bad += 1
+                    fail(f"{self.name}:{number}: {bad}; the file changed while it was read")
+                self.note_bad(number, bad)
                 continue
             self.read += 1
             yield record
 
+    def look_ahead(self) -> Iterator[Record]:
+        """Read the records in their order without counting them; only where the input can be read twice."""
+        for number, line in self.open_lines():
+            with suppress(BadLine):
+                yield parse_record(number, line, self.shape)
+
+    def note_bad(self, number: int, problem: object) -> None:
+        """Name a bad line that is left out, and count it."""
+        say(f"{self.name}:{number}: {problem}")
+        self.bad += 1
+
 
 @contextmanager
-def open_records(path: str, shape: Shape, *, skip_bad: bool) -> Iterator[Records]:
+def open_records(
+    path: str, shape: Shape, *, skip_bad: bool, shown: str | None = None, twice: bool = False
+) -> Iterator[Records]:
     """Open the input.
 
     Unless bad lines are skipped, it is checked as a whole first. What cannot be read twice, such as a pipe, is copied to a
@@ -94,6 +127,8 @@ def open_records(path: str, shape: Shape, *, skip_bad: bool) -> Iterator[Records
         path: The file; ``-`` for standard input. Whether it is gzipped shows in its first bytes.
         shape: What of a record becomes what.
         skip_bad: Whether a bad line is named and left out; else every bad line is named and the command ends.
+        shown: What messages call the file; None for its path.
+        twice: Whether the records shall be read more than once, though bad lines are skipped.
 
     Yields:
         The records.
@@ -101,21 +136,25 @@ def open_records(path: str, shape: Shape, *, skip_bad: bool) -> Iterator[Records
     Raises:
         Failure: It cannot be read, or has bad lines.
     """
-    name = "standard input" if path == STDIN else path
+    name = STDIN_NAME if path == STDIN else shown or path
     try:
-        with _open_source(path, twice=not skip_bad) as source:
-            total = None
-            if not skip_bad:
-                start = source.tell()
-                total = _check(name, _numbered(_unzipped(source)), shape)
-                source.seek(start)
-            yield Records(name, _numbered(_unzipped(source)), shape, skip_bad, total)
+        with _open_source(path, twice=twice or not skip_bad) as source:
+            start = source.tell() if source.seekable() else None
+
+            def open_lines() -> Iterator[tuple[int, bytes]]:
+                if start is not None:
+                    source.seek(start)
+                return _numbered(_unzipped(source))
+
+            total = None if skip_bad else _check(name, open_lines, shape)
+            yield Records(name, open_lines, shape, skip_bad, total)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         fail(f"{name}: the gzip data is cut off or damaged: {error}")
     except OSError as error:
-        if error.filename != path:
+        is_stdin = path == STDIN and error.filename is None and error.errno in _UNREADABLE
+        if error.filename != path and not is_stdin:
             raise
-        fail(f"cannot read {path!r}: {error.strerror}")
+        fail(f"cannot read {name!r}: {error.strerror}")
 
 
 def queue_name_of(path: str) -> str:
@@ -169,23 +208,51 @@ def _unzipped(source: IO[bytes]) -> IO[bytes]:
     return cast("IO[bytes]", gzip.GzipFile(fileobj=whole)) if head == _GZIP else whole
 
 
-def _check(name: str, lines: Iterator[tuple[int, bytes]], shape: Shape) -> int:
+def _check(name: str, open_lines: Callable[[], Iterator[tuple[int, bytes]]], shape: Shape) -> int:
     """Name every bad line; count the records where there is none."""
     good = bad = 0
-    for number, line in lines:
+    has_integers = has_digits = False
+    for number, line in open_lines():
         try:
-            parse_record(line, shape)
+            record = parse_record(number, line, shape)
         except BadLine as problem:
             bad += 1
             say(f"{name}:{number}: {problem}")
         else:
             good += 1
+            has_integers |= record.has_integer_id
+            has_digits |= not record.has_integer_id and _INTEGER.fullmatch(record.item.call_id) is not None
             continue
         if bad == _MOST_BAD_LINES:
             fail(f"{name}: {bad:,} bad lines up to line {number:,}, and nobody looked further; nothing was added")
+    if has_integers and has_digits:
+        bad += _name_twins(name, open_lines, shape)
     if bad:
         fail(f"{name}: {bad:,} bad {'line' if bad == 1 else 'lines'}; nothing was added; see --on-bad-line")
     return good
+
+
+def _name_twins(name: str, open_lines: Callable[[], Iterator[tuple[int, bytes]]], shape: Shape) -> int:
+    """Name the records whose id is the integer 1 where another one's is the text "1": both would be the same call."""
+    seen: dict[bool, dict[str, int]] = {True: {}, False: {}}
+    count = 0
+    for number, line in open_lines():
+        with suppress(BadLine):  # it was named
+            record = parse_record(number, line, shape)
+            call_id = record.item.call_id
+            if _INTEGER.fullmatch(call_id):
+                seen[record.has_integer_id].setdefault(call_id, number)
+                if (first := seen[not record.has_integer_id].get(call_id)) is not None:
+                    count += 1
+                    say(f"{name}:{number}: {twin(record, f'line {first}')}")
+    return count
+
+
+def twin(record: Record, where: str) -> str:
+    """Say that a record's id is an integer where another record's is the same digits as text, or the other way round."""
+    call_id = record.item.call_id
+    one, other = (call_id, f'"{call_id}"') if record.has_integer_id else (f'"{call_id}"', call_id)
+    return f"its id is {one} and that of {where} is {other}; an integer and a text cannot be told apart as ids"
 
 
 def _numbered(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
@@ -203,15 +270,16 @@ def _numbered(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
             yield number, line
 
 
-def parse_record(line: bytes, shape: Shape) -> NewItem:
+def parse_record(number: int, line: bytes, shape: Shape) -> Record:
     """Read one line.
 
     Args:
+        number: The number of the line.
         line: The line, as it is in the file.
         shape: What of the record becomes what.
 
     Returns:
-        What to add.
+        The record.
 
     Raises:
         BadLine: It is no JSON object in UTF-8, lacks a field, or is beyond a limit.
@@ -227,7 +295,7 @@ def parse_record(line: bytes, shape: Shape) -> NewItem:
         raise BadLine(f"field {shape.id_field!r} is neither text nor an integer but {kind_of(call_id)}")
     payload = {field: record[field] for field in shape.payload} if shape.payload else record
     try:
-        return NewItem(call_id=str(call_id), payload=payload)
+        return Record(number, NewItem(call_id=str(call_id), payload=payload), not isinstance(call_id, str))
     except InvalidValue as error:
         field = f"field {shape.id_field!r}" if error.field == "call_id" else error.field
         raise BadLine(f"{field}: expected {error.expected}, got {error.kind}") from None

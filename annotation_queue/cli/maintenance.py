@@ -47,8 +47,8 @@ def remove(
 ) -> int:
     """Remove items by their ids (- for one on each line of standard input) or their calls' ids, and print how many.
 
-    Their labels are out of every list and export from then on, and there is no way back by the command line. What is not
-    in the queue is passed over, with exit code 1. A removed record may be added again, as a new item.
+    Their labels are no longer in any list or export, and this command line cannot bring them back. An id that is not in the
+    queue is passed over, and the exit code is 1. A removed record may be added again, as a new item.
     """
     if not item_ids and not call_ids:
         fail("say which items: ITEM_ID, or --call-id")

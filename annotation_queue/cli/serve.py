@@ -15,12 +15,14 @@ import click
 from annotation_queue.cli.common import (
     STORAGE_FAILED,
     check_file,
+    check_outputs,
     db_option,
     fail,
     open_repository,
     say,
     synchronous_option,
 )
+from annotation_queue.cli.paths import File
 from annotation_queue.wire.converter import BadMessage, Id, read
 
 if TYPE_CHECKING:
@@ -76,6 +78,7 @@ def serve(*, db: Path, token_file: Path, host: str, port: int, rate_limit: str |
 
     A token is sent as Bearer, or as the password of Basic. /openapi.json describes what is served. Ctrl-C or SIGTERM stops it.
     """
+    check_outputs(db, inputs=[File.of(token_file)])
     tokens = _read_tokens(token_file)
     try:
         import uvicorn  # noqa: PLC0415 - an extra of its own
@@ -122,6 +125,8 @@ def _read_tokens(path: Path) -> tuple[Token, ...]:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         fail(f"cannot read {str(path)!r}: {error.strerror}")
+    except RecursionError:
+        fail(f"cannot read {str(path)!r}: it is nested too deeply")
     except ValueError as error:
         fail(f"cannot read {str(path)!r}: {error}")
     try:

@@ -153,10 +153,10 @@ Examples:
     "--limit",
     metavar="N",
     type=click.IntRange(min=0),
-    help="Show at most so many.  [default: 50 in a table, all with --json]",
+    help="Show at most N.  [default: 50 in a table, all with --json]",
 )
 @click.option(
-    "--offset", metavar="N", type=click.IntRange(min=0), default=0, help="Leave out so many first.  [default: 0]"
+    "--offset", metavar="N", type=click.IntRange(min=0), default=0, help="Leave out the first N.  [default: 0]"
 )
 @click.option("--position", is_flag=True, help="Number the items by their place in the whole queue under this sort.")
 @json_option

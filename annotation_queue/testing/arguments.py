@@ -5,9 +5,19 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from annotation_queue.states import AnnotationState, SkipPolicy
+from annotation_queue.states import SETTLING, AnnotationState, SkipPolicy
 from annotation_queue.testing.comparison import PROJECTS, WORKFLOWS
-from annotation_queue.testing.examples import ANNOTATIONS, ANNOTATORS, FILTERS, QUEUE_SORTS, SHAPES, SORTS, STEPS, TEXTS
+from annotation_queue.testing.examples import (
+    ANNOTATIONS,
+    ANNOTATORS,
+    FILTERS,
+    QUEUE_SORTS,
+    SCHEMAS,
+    SHAPES,
+    SORTS,
+    STEPS,
+    TEXTS,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,6 +32,10 @@ _ITEM: Final = range(1_000)
 _AIM: Final = (RIGHT,) * 14 + (STRANGER, UNKNOWN)
 _LEASE: Final = (None, timedelta(seconds=1), timedelta(minutes=10))
 _LIMIT: Final = (None, 0, 1, 2, 3, 1000)
+_CLAIM: Final = range(OLD_CLAIMS)
+_LABEL_STATES: Final = (SETTLING, {"completed"}, {"in_progress", "unstarted"}, set(AnnotationState), set[str]())
+_WINDOW: Final = (timedelta(hours=1), timedelta(microseconds=1), timedelta(minutes=1), timedelta(days=36_500))
+_BY_REF: Final = (False, True)
 _REASON: Final = (None, "", "too hard", "é\N{GRINNING FACE}")
 
 ARGUMENTS: Final[Mapping[str, Mapping[str, Sequence[Any]]]] = {
@@ -33,6 +47,13 @@ ARGUMENTS: Final[Mapping[str, Mapping[str, Sequence[Any]]]] = {
         "lease": (timedelta(minutes=5), timedelta(minutes=1)),
         "id_is_taken": (False,) * 5 + (True,),
     },
+    "create_again": {
+        "queue": _QUEUE,
+        "aim": _AIM,
+        "changed": ("nothing", "nothing", "the name", "the schema", "the id"),
+    },
+    "get_or_create": {"project": PROJECTS, "name": TEXTS, "needed": (1, 2)},
+    "prescribe": {"queue": _QUEUE, "aim": _AIM, "schema": (None, None, None, None, *SCHEMAS)},
     "query": {
         "project": PROJECTS,
         "name": (None, *TEXTS),
@@ -49,7 +70,7 @@ ARGUMENTS: Final[Mapping[str, Mapping[str, Sequence[Any]]]] = {
     },
     "delete": {"queue": _QUEUE, "aim": _AIM},
     "look": {
-        "what": ("queue", "statistics", "items", "item", "progress", "history"),
+        "what": ("queue", "statistics", "items", "item", "progress", "history", "changes"),
         "queue": _QUEUE,
         "item": _ITEM,
         "aim": _AIM,
@@ -92,6 +113,8 @@ ARGUMENTS: Final[Mapping[str, Mapping[str, Sequence[Any]]]] = {
             "the filter",
             "the order",
             "the perspective",
+            "the states",
+            "the direction",
             "the project",
             "the cursor",
         ),
@@ -106,8 +129,20 @@ ARGUMENTS: Final[Mapping[str, Mapping[str, Sequence[Any]]]] = {
         "workflow": tuple(WORKFLOWS),
         "annotation": ANNOTATIONS,
         "reason": _REASON,
+        "actor": (None, None, *ANNOTATORS[:2]),
+        "override": (False, False, False, True),
     },
-    "claim": {"queue": _QUEUE, "aim": _AIM, "annotator": ANNOTATORS, "lease": _LEASE},
+    "reset": {
+        "queue": _QUEUE,
+        "aim": _AIM,
+        "item": _ITEM,
+        "count": range(1, 4),
+        "item_filter": (None, None, None, *FILTERS[1:8]),
+        "annotator": (None, *ANNOTATORS),
+        "actor": ANNOTATORS,
+        "reason": _REASON,
+    },
+    "claim": {"queue": _QUEUE, "aim": _AIM, "annotator": ANNOTATORS, "lease": _LEASE, "resume": (False, False, True)},
     "claim_batch": {
         "queue": _QUEUE,
         "aim": _AIM,
@@ -115,15 +150,46 @@ ARGUMENTS: Final[Mapping[str, Mapping[str, Sequence[Any]]]] = {
         "limit": (0, 1, 2, 5),
         "lease": _LEASE,
     },
-    "heartbeat": {"claim": range(OLD_CLAIMS), "aim": _AIM, "lease": _LEASE},
-    "complete": {
-        "claim": range(OLD_CLAIMS),
+    "holds": {"queue": _QUEUE, "aim": _AIM, "annotator": ANNOTATORS},
+    "heartbeat": {"claim": _CLAIM, "aim": _AIM, "lease": _LEASE, "by_ref": _BY_REF},
+    "heartbeat_batch": {"claim": _CLAIM, "aim": _AIM, "count": range(5), "lease": _LEASE, "by_ref": _BY_REF},
+    "save_draft": {
+        "claim": _CLAIM,
         "aim": _AIM,
         "workflow": tuple(WORKFLOWS),
         "annotation": ANNOTATIONS,
+        "lease": _LEASE,
+        "by_ref": _BY_REF,
     },
-    "skip": {"claim": range(OLD_CLAIMS), "aim": _AIM, "workflow": tuple(WORKFLOWS), "reason": _REASON},
-    "release": {"claim": range(OLD_CLAIMS), "aim": _AIM, "workflow": tuple(WORKFLOWS), "reason": _REASON},
+    "complete": {
+        "claim": _CLAIM,
+        "aim": _AIM,
+        "workflow": tuple(WORKFLOWS),
+        "annotation": ANNOTATIONS,
+        "by_ref": _BY_REF,
+    },
+    "complete_batch": {
+        "claim": _CLAIM,
+        "aim": _AIM,
+        "count": range(5),
+        "workflow": tuple(WORKFLOWS),
+        "annotation": ANNOTATIONS,
+        "by_ref": _BY_REF,
+    },
+    "skip": {"claim": _CLAIM, "aim": _AIM, "workflow": tuple(WORKFLOWS), "reason": _REASON, "by_ref": _BY_REF},
+    "release": {"claim": _CLAIM, "aim": _AIM, "workflow": tuple(WORKFLOWS), "reason": _REASON, "by_ref": _BY_REF},
+    "labels": {
+        "queue": _QUEUE,
+        "aim": _AIM,
+        "item_filter": FILTERS,
+        "annotator": (None, None, *ANNOTATORS),
+        "states": _LABEL_STATES,
+        "newest_first": (False, True),
+        "limit": _LIMIT,
+        "by_walking": (False, False, True),
+    },
+    "changes": {"queue": _QUEUE, "aim": _AIM, "limit": (1, 2, 3, 1_000)},
+    "throughput": {"queue": _QUEUE, "aim": _AIM, "window": _WINDOW},
     "wait": {"step": (*STEPS, "to the end of a lease", "to just before it")},
     "take_over": {"annotator": ANNOTATORS, "lease": _LEASE},
 }

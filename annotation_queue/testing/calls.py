@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from annotation_queue.items import Claim, NewItem
+from annotation_queue.items import Claim, ClaimRef, NewItem
+from annotation_queue.labels import LabelQuery
 from annotation_queue.query import ItemQuery, QueueQuery
 from annotation_queue.testing.arguments import CALL_IDS, OLD_CLAIMS, OLD_WALKS, RIGHT, STRANGER, UNKNOWN
 from annotation_queue.testing.comparison import PROJECTS, Bench, Interrupted, Walk
-from annotation_queue.testing.examples import FILTERS, QUEUE_SORTS, SHAPES, SORTS, STEPS
+from annotation_queue.testing.examples import FILTERS, QUEUE_SORTS, SCHEMAS, SHAPES, SORTS, STEPS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
     from datetime import datetime
 
     from annotation_queue.json_values import JsonValue
@@ -29,8 +30,12 @@ _CHANGES: Final[dict[str, dict[str, Any]]] = {
     "the filter": {"filter": FILTERS[2]},
     "the order": {"sort_by": SORTS[5]},
     "the perspective": {"annotator_id": "a stranger"},
+    "the states": {"states": frozenset({"skipped"})},
+    "the direction": {"newest_first": True},
 }
 """What is asked otherwise when a walk goes on."""
+
+_MADE_BY_THE_SERVICE: Final = frozenset({"id", "project_id", "created_at", "updated_at", "deleted_at"})
 
 
 class Calls(Bench):
@@ -63,6 +68,30 @@ class Calls(Bench):
             project,
         )
 
+    def create_again(self, queue: int, aim: str, changed: str) -> None:
+        """Make a queue under an id that is given: one that is there, maybe with other fields, or a new one."""
+        project, queue_id = self._queue(queue, aim)
+        self.ids.begin_call()
+        row = self.tables.queues.get(queue_id, {"name": "x", "created_by": "ann"})
+        given = {key: value for key, value in row.items() if key not in _MADE_BY_THE_SERVICE}
+        if changed == "the name":
+            given["name"] = "another"
+        if changed == "the schema":
+            given["label_schema"] = SCHEMAS[-1]
+        if changed == "the id":
+            queue_id = f"given {len(self.tables.queues)}"
+        self.ask(lambda service: service.create(queue_id=queue_id, **given), project)
+
+    def get_or_create(self, project: str, name: str, needed: int) -> None:
+        """Find the queue of a name, or make it."""
+        self.ids.begin_call()
+        self.ask(lambda service: service.get_or_create(name, created_by="ann", annotations_per_item=needed), project)
+
+    def prescribe(self, queue: int, aim: str, schema: dict[str, Any] | None) -> None:
+        """Give a queue a schema of labels, or take it away."""
+        project, queue_id = self._queue(queue, aim)
+        self.ask(lambda service: service.update(queue_id, label_schema=schema), project)
+
     def query(
         self, project: str, name: str | None, sort_by: tuple[SortBy, ...], limit: int | None, offset: int
     ) -> None:
@@ -94,6 +123,8 @@ class Calls(Bench):
             self.ask(lambda service: service.stats([*[*self.tables.queues][:1], queue_id, queue_id]), project)
         elif what == "items":
             self.ask(lambda service: service.query_items(queue_id), project)
+        elif what == "changes":
+            self.ask(lambda service: service.changes(queue_id), project)
         else:
             project, item_id = self._item(item, aim)
             if what == "item":
@@ -179,21 +210,37 @@ class Calls(Bench):
             return
         chosen = self.walks[walk % len(self.walks)]
         project = PROJECTS[chosen.project == PROJECTS[0]] if changed == "the project" else chosen.project
+        spoil = "A" if changed == "the cursor" else ""
+        cursors = {name: f"{cursor}{spoil}" for name, cursor in chosen.cursors.items()}
+        queue_id = chosen.queue_id
+        if chosen.query is None:
+            self._follow_on(project, chosen, cursors, changed)
+            return
         known = attrs.fields_dict(type(chosen.query))
         changes = {field: value for field, value in _CHANGES.get(changed, {}).items() if field in known}
-        if changed == "the order" and chosen.queue_id is None:
+        if changed == "the order" and isinstance(chosen.query, QueueQuery):
             changes = {"sort_by": QUEUE_SORTS[3]}
-        spoil = "A" if changed == "the cursor" else ""
+        if "offset" in known:
+            changes["offset"] = 0
         queries: dict[str, Any] = {
-            name: attrs.evolve(chosen.query, **{"offset": 0, "cursor": f"{cursor}{spoil}", **changes})
-            for name, cursor in chosen.cursors.items()
+            name: attrs.evolve(chosen.query, **{"cursor": cursor, **changes}) for name, cursor in cursors.items()
         }
-        queue_id = chosen.queue_id
+        read = "labels" if isinstance(chosen.query, LabelQuery) else "query_items"
         if queue_id is None:
             self.ask_sides(lambda side: side.services(project, "standard").query(queries[side.name]))
         else:
-            self.ask_sides(lambda side: side.services(project, "standard").query_items(queue_id, queries[side.name]))
+            self.ask_sides(lambda side: getattr(side.services(project, "standard"), read)(queue_id, queries[side.name]))
         self._remember(project, queue_id, queries[self.sides[0].name])
+
+    def _follow_on(self, project: str, walk: Walk, cursors: Mapping[str, str], changed: str) -> None:
+        """Read the changes after a cursor."""
+        queue_id, limit = walk.queue_id or "", 3 if changed == "the limit" else 2
+        if changed == "the order":
+            queue_id = self._queue(len(self.tables.queues), RIGHT)[1]
+        self.ask_sides(
+            lambda side: side.services(project, "standard").changes(queue_id, after=cursors[side.name], limit=limit)
+        )
+        self._remember(project, queue_id, None)
 
     def remove_items(self, queue: int, aim: str, item: int, count: int) -> None:
         """Delete items: some that are, maybe, not in the queue, one twice, and one that never was."""
@@ -214,24 +261,56 @@ class Calls(Bench):
         workflow: str,
         annotation: JsonValue,
         reason: str | None,
+        actor: str | None = None,
+        override: bool = False,
     ) -> None:
-        """Move a progress directly."""
+        """Move or revise a progress directly; an override is made by somebody."""
         project, item_id = self._item(item, aim)
         queue_id = None if queue is None else self._queue(queue, RIGHT)[1]
+        if override and actor is None:
+            actor = "a supervisor"
         self.ask(
             lambda service: service.update_progress(
-                item_id, annotator, state, queue_id=queue_id, annotation=annotation, reason=reason
+                item_id,
+                annotator,
+                state,
+                queue_id=queue_id,
+                annotation=annotation,
+                reason=reason,
+                actor_id=actor,
+                override=override,
             ),
             project,
             workflow,
         )
 
+    def reset(
+        self,
+        queue: int,
+        aim: str,
+        *,
+        item: int,
+        count: int,
+        item_filter: ItemFilter | None,
+        annotator: str | None,
+        actor: str,
+        reason: str | None,
+    ) -> None:
+        """Put progresses back: on items by their ids, one of them twice and one that never was, or by a filter."""
+        project, queue_id = self._queue(queue, aim)
+        item_ids = [self._item(item + number, RIGHT)[1] for number in range(count)]
+        which = (*item_ids, item_ids[0], "missing") if item_filter is None else item_filter
+        self.ask(
+            lambda service: service.reset(queue_id, which, actor_id=actor, annotator_id=annotator, reason=reason),
+            project,
+        )
+
     # Claims
 
-    def claim(self, queue: int, aim: str, annotator: str, lease: timedelta | None) -> None:
+    def claim(self, queue: int, aim: str, annotator: str, lease: timedelta | None, *, resume: bool = False) -> None:
         """Claim an item."""
         project, queue_id = self._queue(queue, aim)
-        claim = self.ask(lambda service: service.claim(queue_id, annotator, lease=lease), project)
+        claim = self.ask(lambda service: service.claim(queue_id, annotator, lease=lease, resume=resume), project)
         self._keep((claim,))
 
     def claim_batch(self, queue: int, aim: str, annotator: str, limit: int, lease: timedelta | None) -> None:
@@ -240,29 +319,109 @@ class Calls(Bench):
         claims = self.ask(lambda service: service.claim_batch(queue_id, annotator, limit, lease=lease), project)
         self._keep(claims if isinstance(claims, tuple) else ())
 
-    def heartbeat(self, claim: int, aim: str, lease: timedelta | None) -> None:
+    def holds(self, queue: int, aim: str, annotator: str) -> None:
+        """Read what somebody holds."""
+        project, queue_id = self._queue(queue, aim)
+        claims = self.ask(lambda service: service.holds(queue_id, annotator), project)
+        self._keep(claims if isinstance(claims, tuple) else ())
+
+    def heartbeat(self, claim: int, aim: str, lease: timedelta | None, *, by_ref: bool = False) -> None:
         """Prolong a claim, alive or not."""
-        if chosen := self._claim(claim, aim):
-            project, held = chosen
-            self.ask(lambda service: service.heartbeat(held, lease=lease), project)
+        for project, held in self._claims(claim, aim, by_ref=by_ref):
+            self.ask(lambda service, held=held: service.heartbeat(held, lease=lease), project)  # type: ignore[misc]  # a default binds it now
 
-    def complete(self, claim: int, aim: str, workflow: str, annotation: JsonValue) -> None:
+    def heartbeat_batch(
+        self, claim: int, aim: str, count: int, lease: timedelta | None, *, by_ref: bool = False
+    ) -> None:
+        """Prolong some claims, alive or not."""
+        chosen = self._claims(claim, aim, count, by_ref=by_ref)
+        if chosen:
+            self.ask(lambda service: service.heartbeat_batch((held for _, held in chosen), lease=lease), chosen[0][0])
+
+    def save_draft(
+        self,
+        claim: int,
+        aim: str,
+        workflow: str,
+        annotation: JsonValue,
+        lease: timedelta | None,
+        *,
+        by_ref: bool = False,
+    ) -> None:
+        """Store a draft under a claim, alive or not."""
+        for project, held in self._claims(claim, aim, by_ref=by_ref):
+            self.ask(
+                lambda service, held=held: service.save_draft(held, annotation, lease=lease),  # type: ignore[misc]  # as above
+                project,
+                workflow,
+            )
+
+    def complete(self, claim: int, aim: str, workflow: str, annotation: JsonValue, *, by_ref: bool = False) -> None:
         """Finish a claim, alive or not."""
-        if chosen := self._claim(claim, aim):
-            project, held = chosen
-            self.ask(lambda service: service.complete(held, annotation), project, workflow)
+        for project, held in self._claims(claim, aim, by_ref=by_ref):
+            self.ask(lambda service, held=held: service.complete(held, annotation), project, workflow)  # type: ignore[misc]  # as above
 
-    def skip(self, claim: int, aim: str, workflow: str, reason: str | None) -> None:
+    def complete_batch(
+        self, claim: int, aim: str, count: int, workflow: str, annotation: JsonValue, *, by_ref: bool = False
+    ) -> None:
+        """Finish some claims, alive or not."""
+        chosen = self._claims(claim, aim, count, by_ref=by_ref)
+        if chosen:
+            self.ask(
+                lambda service: service.complete_batch((held, annotation) for _, held in chosen), chosen[0][0], workflow
+            )
+
+    def skip(self, claim: int, aim: str, workflow: str, reason: str | None, *, by_ref: bool = False) -> None:
         """Skip a claim, alive or not."""
-        if chosen := self._claim(claim, aim):
-            project, held = chosen
-            self.ask(lambda service: service.skip(held, reason), project, workflow)
+        for project, held in self._claims(claim, aim, by_ref=by_ref):
+            self.ask(lambda service, held=held: service.skip(held, reason), project, workflow)  # type: ignore[misc]  # as above
 
-    def release(self, claim: int, aim: str, workflow: str, reason: str | None) -> None:
+    def release(self, claim: int, aim: str, workflow: str, reason: str | None, *, by_ref: bool = False) -> None:
         """Release a claim, alive or not."""
-        if chosen := self._claim(claim, aim):
-            project, held = chosen
-            self.ask(lambda service: service.release(held, reason), project, workflow)
+        for project, held in self._claims(claim, aim, by_ref=by_ref):
+            self.ask(lambda service, held=held: service.release(held, reason), project, workflow)  # type: ignore[misc]  # as above
+
+    # Labels and the log
+
+    def labels(
+        self,
+        queue: int,
+        aim: str,
+        *,
+        item_filter: ItemFilter,
+        annotator: str | None,
+        states: Collection[str],
+        newest_first: bool,
+        limit: int | None,
+        by_walking: bool,
+    ) -> None:
+        """Read a page of labels, or walk over it."""
+        project, queue_id = self._queue(queue, aim)
+        query = LabelQuery(
+            filter=item_filter,
+            annotator_id=annotator,
+            states=states,  # type: ignore[arg-type]  # texts stand for states
+            newest_first=newest_first,
+            limit=limit,
+        )
+        if by_walking:
+            self.ask(lambda service: tuple(service.iter_labels(queue_id, query)), project)
+        else:
+            self.ask(lambda service: service.labels(queue_id, query), project)
+            self._remember(project, queue_id, query)
+
+    def changes(self, queue: int, aim: str, limit: int) -> None:
+        """Read the first page of a queue's log."""
+        project, queue_id = self._queue(queue, aim)
+        self.ask(lambda service: service.changes(queue_id, limit=limit), project)
+        self._remember(project, queue_id, None)
+
+    def throughput(self, queue: int, aim: str, window: timedelta) -> None:
+        """Read how fast a queue is being worked on."""
+        project, queue_id = self._queue(queue, aim)
+        self.ask(lambda service: service.throughput(queue_id, window=window), project)
+
+    # Time
 
     def wait(self, step: str) -> None:
         """Move the clock; no side is asked."""
@@ -317,13 +476,17 @@ class Calls(Bench):
         row = rows[index % len(rows)]
         return self._project(row["project_id"], aim), row["id"]
 
-    def _claim(self, index: int, aim: str) -> tuple[str, Claim] | None:
+    def _claims(self, index: int, aim: str, count: int = 1, *, by_ref: bool) -> list[tuple[str, Claim | ClaimRef]]:
+        """Choose claims, or their references, all of one queue, each with the project to use it in."""
         if not self.claims:
-            return None
-        claim = self.claims[index % len(self.claims)]
-        if aim == UNKNOWN:
-            claim = attrs.evolve(claim, token=claim.token + 1)
-        return self._project(claim.item.project_id, aim), claim
+            return []
+        first = self.claims[index % len(self.claims)]
+        claims = [each for each in self.claims if each.item.queue_id == first.item.queue_id]
+        chosen: list[tuple[str, Claim | ClaimRef]] = []
+        for claim in (first, *claims)[:count]:
+            aimed = attrs.evolve(claim, token=claim.token + 1) if aim == UNKNOWN else claim
+            chosen.append((self._project(claim.item.project_id, aim), aimed.ref if by_ref else aimed))
+        return chosen
 
     def _project(self, owner: str, aim: str) -> str:
         return PROJECTS[owner == PROJECTS[0]] if aim == STRANGER else owner
@@ -331,7 +494,7 @@ class Calls(Bench):
     def _keep(self, claims: tuple[object, ...]) -> None:
         self.claims = [*(claim for claim in claims if isinstance(claim, Claim)), *self.claims][:OLD_CLAIMS]
 
-    def _remember(self, project: str, queue_id: str | None, query: ItemQuery | QueueQuery) -> None:
+    def _remember(self, project: str, queue_id: str | None, query: ItemQuery | QueueQuery | LabelQuery | None) -> None:
         cursors = {side.name: side.cursor for side in self.sides}
         if None not in cursors.values():
             self.walks = [Walk(project, queue_id, query, cursors), *self.walks][:OLD_WALKS]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 import attrs
 
+from annotation_queue.changes import ChangePage
 from annotation_queue.errors import (
     AnnotationQueueError,
     ClaimLost,
@@ -15,9 +16,10 @@ from annotation_queue.errors import (
     QueueNotFound,
 )
 from annotation_queue.items import QueueStats
+from annotation_queue.labels import LabelPage, LabelQuery
 from annotation_queue.query import ItemPage, ItemQuery, QueuePage, QueueQuery
 from annotation_queue.queues import AnnotationQueues
-from annotation_queue.states import REOPENABLE, STANDARD, STRICT
+from annotation_queue.states import REOPENABLE, STANDARD, STRICT, AnnotationState
 from annotation_queue.testing.clock import Clock
 from annotation_queue.testing.examples import ANNOTATORS, SORTS
 from annotation_queue.testing.model import Model
@@ -92,27 +94,29 @@ class Side:
         name: What it is called in a report.
         services: By project and name of the workflow.
         cursor: The cursor of the page it gave last.
+        followed: By queue id, up to where its changes were compared.
     """
 
     name: str
     services: Services
     cursor: str | None = None
+    followed: dict[str, str] = attrs.field(factory=dict)
 
 
 @attrs.frozen
 class Walk:
-    """A page that had a next one.
+    """A page after which one can go on.
 
     Args:
         project: Whose.
         queue_id: Of which queue; None for a page of queues.
-        query: What was asked.
+        query: What was asked; None for a page of changes.
         cursors: By name of the side, the cursor it gave.
     """
 
     project: str
     queue_id: str | None
-    query: ItemQuery | QueueQuery
+    query: ItemQuery | QueueQuery | LabelQuery | None
     cursors: Mapping[str, str | None]
 
 
@@ -186,9 +190,14 @@ class Bench:
             return Failure(type(error), error.args if isinstance(error, _TELLING) else ())
         except Interrupted:
             return Failure(Interrupted)
-        if isinstance(answer, ItemPage | QueuePage) and answer.next_cursor is not None:
+        if isinstance(answer, ItemPage | QueuePage | LabelPage) and answer.next_cursor is not None:
             side.cursor = answer.next_cursor
             return attrs.evolve(answer, next_cursor="there is more")
+        if isinstance(answer, ChangePage):
+            side.cursor = answer.cursor
+            return attrs.evolve(answer, cursor="where to go on")
+        if isinstance(answer, tuple):
+            return tuple(Failure(type(each), each.args) if isinstance(each, ClaimLost) else each for each in answer)
         return answer
 
     def refuse(
@@ -237,9 +246,25 @@ class Bench:
         annotator_id = ANNOTATORS[self._dumps % len(ANNOTATORS)]
         for query in (whole, attrs.evolve(whole, sort_by=sort_by, annotator_id=annotator_id)):
             self.ask(lambda service, query=query: service.query_items(queue_id, query), project)  # type: ignore[misc]  # as above
+        of_all = LabelQuery(states=frozenset(AnnotationState), newest_first=self._dumps % 2 == 0)
+        self.ask(lambda service: service.labels(queue_id, of_all), project)
+        self.ask(lambda service: service.holds(queue_id, annotator_id), project)
+        self._follow(project, queue_id)
         for item_id in [row["id"] for row in self.tables.items.values() if row["queue_id"] == queue_id]:
             self.ask(lambda service, item_id=item_id: service.progress(item_id), project)  # type: ignore[misc]  # as above
             self.ask(lambda service, item_id=item_id: service.history(item_id), project)  # type: ignore[misc]  # as above
+
+    def _follow(self, project: str, queue_id: str) -> None:
+        """Compare what the queue's log got since the last time, as somebody sees it who follows the cursors."""
+
+        def read(side: Side) -> object:
+            service = side.services(project, "standard")
+            return service.changes(queue_id, after=side.followed.get(queue_id))
+
+        self.ask_sides(read)
+        for side in self.sides:
+            if side.cursor is not None:
+                side.followed[queue_id] = side.cursor
 
 
 def _lives(queue: dict[str, Any], project: str) -> bool:

@@ -55,6 +55,9 @@ ANNOTATIONS: Final[tuple[Any, ...]] = (
     {"b": 1, "a": {"\N{GRINNING FACE}": ["é", None, True, 0.1, (1 << 63) - 1]}},
 )
 
+SCHEMAS: Final[tuple[dict[str, Any] | None, ...]] = (None, {"type": "string"}, {"type": "object"}, {"type": "boolean"})
+"""Schemas of labels; they say nothing but the type, so that the model can tell what fits."""
+
 SHAPES: Final[tuple[dict[str, Any], ...]] = tuple(
     {
         "call_started_at": TIMES[index % len(TIMES)],
@@ -103,6 +106,8 @@ STEPS: Final = {
     "a microsecond": timedelta(microseconds=1),
     "a minute": timedelta(minutes=1),
     "an hour": timedelta(hours=1),
+    "a microsecond back": timedelta(microseconds=-1),
     "a minute back": timedelta(minutes=-1),
+    "a day back": timedelta(days=-1),
 }
 """How far the clock moves; beside them ``to the end of a lease``, exactly, and ``just before it``."""

@@ -28,7 +28,9 @@ _INSTEAD: Final[dict[str, dict[str, SearchStrategy[Any]]]] = {
     "update": {"name": st.none() | strategies.texts()},
     "query_items": {"sort_by": strategies.item_sorts()},
     "update_progress": {"annotation": st.none() | strategies.json_values(), "reason": st.none() | strategies.texts()},
+    "save_draft": {"annotation": st.none() | strategies.json_values()},
     "complete": {"annotation": st.none() | strategies.json_values()},
+    "complete_batch": {"annotation": st.none() | strategies.json_values()},
 }
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from annotation_queue.errors import InvalidQuery, InvalidValue
 from annotation_queue.items import NewItem
+from annotation_queue.labels import LabelQuery
 from annotation_queue.query import ItemFilter, ItemQuery, QueueQuery
 from annotation_queue.sorting import QUEUE_SORT_FIELDS, SORT_FIELDS, Direction, SortBy
 from annotation_queue.states import AnnotationState
@@ -349,6 +350,48 @@ _REFUSALS: Final[dict[str, _Refusal]] = {
         HOSTILE_TEXTS,
         InvalidValue,
     ),
+    "update_progress actor_id of an override": (
+        lambda s, _q, i, v: s.update_progress(i, "ann", AnnotationState.SKIPPED, actor_id=v, override=True),
+        HOSTILE_IDS,
+        InvalidValue,
+    ),
+    "create label_schema": (
+        lambda s, _q, _i, v: s.create("x", created_by="ann", label_schema=v),
+        ("string", 1, [], {"type": "text"}, {"enum": [math.nan]}),
+        InvalidValue,
+    ),
+    "create queue_id": (
+        lambda s, _q, _i, v: s.create("x", created_by="ann", queue_id=v),
+        HOSTILE_IDS[2:],
+        InvalidValue,
+    ),
+    "get_or_create name": (lambda s, _q, _i, v: s.get_or_create(v, created_by="ann"), HOSTILE_TEXTS, InvalidValue),
+    "reset which": (lambda s, q, i, v: s.reset(q, [i, v], actor_id="ann"), HOSTILE_IDS, InvalidValue),
+    "reset actor_id": (lambda s, q, i, v: s.reset(q, [i], actor_id=v), HOSTILE_IDS, InvalidValue),
+    "holds": (lambda s, q, _i, v: s.holds(q, v), HOSTILE_IDS, InvalidValue),
+    "labels annotator_id": (
+        lambda s, q, _i, v: s.labels(q, LabelQuery(annotator_id=v)),
+        ("", *HOSTILE_TEXTS),
+        InvalidQuery,
+    ),
+    "labels states": (
+        lambda s, q, _i, v: s.labels(q, LabelQuery(states=v)),
+        ("completed", ["done"], [None], 1, None),
+        InvalidQuery,
+    ),
+    "labels limit": (lambda s, q, _i, v: s.labels(q, LabelQuery(limit=v)), HOSTILE_COUNTS, InvalidQuery),
+    "labels cursor": (
+        lambda s, q, _i, v: s.labels(q, LabelQuery(cursor=v)),
+        ("", "x", "é", "AQ", *HOSTILE_TEXTS),
+        InvalidQuery,
+    ),
+    "changes after": (
+        lambda s, q, _i, v: s.changes(q, after=v),
+        ("", "x", "é", "AQ", *HOSTILE_TEXTS),
+        InvalidQuery,
+    ),
+    "changes limit": (lambda s, q, _i, v: s.changes(q, limit=v), (0, None, *HOSTILE_COUNTS), InvalidQuery),
+    "throughput window": (lambda s, q, _i, v: s.throughput(q, window=v), HOSTILE_LEASES, InvalidValue),
     "claim annotator_id": (lambda s, q, _i, v: s.claim(q, v), HOSTILE_IDS, InvalidValue),
     "claim lease": (lambda s, q, _i, v: s.claim(q, "hostile", lease=v), HOSTILE_LEASES, InvalidValue),
     "claim_batch limit": (lambda s, q, _i, v: s.claim_batch(q, "hostile", v), (None, *HOSTILE_COUNTS), InvalidValue),

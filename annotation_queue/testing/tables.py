@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import copy
+import json
 import unicodedata
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import attrs
 
-from annotation_queue.errors import InvalidCursor, InvalidTransition, ItemNotFound, QueueNotFound
+from annotation_queue.errors import (
+    InvalidCursor,
+    InvalidLabel,
+    InvalidTransition,
+    InvalidValue,
+    ItemNotFound,
+    QueueNotFound,
+)
 from annotation_queue.items import QueueItem, QueueStats
 from annotation_queue.states import AnnotationState, SkipPolicy, Transition
 
@@ -17,25 +25,33 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from annotation_queue.json_values import JsonValue
-    from annotation_queue.query import ItemQuery, QueueQuery
+    from annotation_queue.query import ItemFilter, ItemQuery, QueueQuery
     from annotation_queue.sorting import SortBy
 
 Row: TypeAlias = dict[str, Any]
 
 _STANDARD: Final = {
     "unstarted": {"in_progress", "completed", "skipped"},
-    "in_progress": {"unstarted", "completed", "skipped"},
-    "completed": set[str](),
-    "skipped": set[str](),
+    "in_progress": {"unstarted", "in_progress", "completed", "skipped"},
+    "completed": {"completed"},
+    "skipped": {"skipped"},
 }
 MOVES: Final[dict[str, dict[str, set[str]]]] = {
     "standard": _STANDARD,
-    "strict": {**_STANDARD, "unstarted": {"in_progress"}},
-    "reopenable": {**_STANDARD, "completed": {"in_progress"}, "skipped": {"in_progress"}},
+    "strict": {**_STANDARD, "unstarted": {"in_progress"}, "completed": set(), "skipped": set()},
+    "reopenable": {**_STANDARD, "completed": {"completed", "in_progress"}, "skipped": {"skipped", "in_progress"}},
 }
-"""By name of the workflow and state before: the states after."""
+"""By name of the workflow and state before: the states after; the same state stands for drafts and revisions."""
 
 _STATES: Final = ["unstarted", "in_progress", "completed", "skipped"]
+_JSON_TYPES: Final[dict[str, tuple[type, ...]]] = {
+    "string": (str,),
+    "number": (int, float),
+    "boolean": (bool,),
+    "null": (type(None),),
+    "array": (list,),
+    "object": (dict,),
+}
 
 
 def is_live(row: Row, project_id: str) -> bool:
@@ -53,6 +69,8 @@ class Tables:
         removed: The fields of the removed items, by id, in the order of removal.
         progresses: By item id and annotator id.
         histories: Transitions by item id, oldest first.
+        logs: Transitions by queue id, in the order in which they were made.
+        places: By item id and annotator id, how long the queue's log was when the progress had last changed.
         cursors: What a cursor stands for.
     """
 
@@ -61,7 +79,9 @@ class Tables:
     removed: dict[str, Row] = attrs.field(factory=dict)
     progresses: dict[str, dict[str, Row]] = attrs.field(factory=dict)
     histories: dict[str, list[Transition]] = attrs.field(factory=dict)
-    cursors: dict[str, tuple[object, Row]] = attrs.field(factory=dict)
+    logs: dict[str, list[Transition]] = attrs.field(factory=dict)
+    places: dict[tuple[str, str], int] = attrs.field(factory=dict)
+    cursors: dict[str, tuple[object, Any]] = attrs.field(factory=dict)
 
     def is_claimable(self, queue: Row, item: Row, annotator_id: str, at: datetime) -> bool:
         """Tell whether an annotator may claim an item at an instant."""
@@ -140,11 +160,11 @@ class Tables:
     def seen(self, item: Row, annotator_id: str | None) -> Row:
         """Show an item's fields in a view."""
         shown = [
-            (own["updated_at"], who, own["state"])
+            (own["step"], who, own["state"])
             for who, own in self.progresses[item["id"]].items()
             if own["state"] != "unstarted" and annotator_id in {None, who}
         ]
-        _, who, state = max(shown, default=(None, None, AnnotationState.UNSTARTED))
+        _, who, state = max(shown, default=(0, None, AnnotationState.UNSTARTED))
         return {**item, "annotation_state": state, "annotator_user_id": who}
 
     def show(self, item: Row, annotator_id: str | None) -> QueueItem:
@@ -162,26 +182,31 @@ class Tables:
         ends: datetime | None = None,
         annotation: JsonValue = None,
         reason: str | None = None,
+        actor_id: str | None = None,
+        override: bool = False,
     ) -> None:
-        """Move an annotator's progress, and write it into the history."""
-        fresh = {"item_id": item["id"], "annotator_id": annotator_id, "state": AnnotationState.UNSTARTED, "token": 0}
-        before = self.progresses[item["id"]].get(annotator_id, {**fresh, "annotation": None, "created_at": at})
+        """Move or revise an annotator's progress, and write it into the log; a draft is not written there."""
+        clears = override and to_state == "unstarted"
+        if clears and annotation is not None:
+            raise InvalidValue("annotation", "a label", "none: it is cleared")
+        before = self.progresses[item["id"]].get(annotator_id) or untouched(item["id"], annotator_id, at)
         from_state = before["state"]
-        if from_state == to_state:
+        is_revision = from_state == to_state
+        if is_revision and not says_more(before, annotation, reason):
             return
-        if to_state not in MOVES[workflow][from_state]:
+        if not override and to_state not in MOVES[workflow][from_state]:
             raise InvalidTransition(from_state, to_state, workflow)
+        label = before["annotation"] if annotation is None else copy.deepcopy(annotation)
+        reason = before["reason"] if is_revision and reason is None else reason
+        if is_revision and to_state == "in_progress":
+            self.progresses[item["id"]][annotator_id] = {**before, "annotation": label, "reason": reason}
+            return
+        schema = self.queues[item["queue_id"]]["label_schema"]
+        if to_state == "completed" and schema is not None and not fits(schema, label):
+            raise InvalidLabel("annotation", "another", "one of the schema")
         starts = to_state == "in_progress"
-        self.progresses[item["id"]][annotator_id] = {
-            **before,
-            "state": to_state,
-            "token": before["token"] + 1 if starts else before["token"],
-            "lease_expires_at": ends if starts else None,
-            "annotation": before["annotation"] if annotation is None else copy.deepcopy(annotation),
-            "reason": reason,
-            "updated_at": at,
-        }
-        self.histories[item["id"]].append(
+        settles_without_a_claim = to_state in {"completed", "skipped"} and (override or from_state == "unstarted")
+        self.log(
             Transition(
                 item_id=item["id"],
                 annotator_id=annotator_id,
@@ -189,9 +214,51 @@ class Tables:
                 to_state=to_state,
                 at=at,
                 reason=reason,
-            )
+                annotation=label if to_state == "completed" else None,
+                actor_id=actor_id,
+            ),
+            item,
         )
-        item["updated_at"] = at
+        self.progresses[item["id"]][annotator_id] = {
+            **before,
+            "state": to_state,
+            "token": before["token"] + (1 if starts or settles_without_a_claim else 0),
+            "lease_expires_at": ends if starts else None,
+            "annotation": None if clears else label,
+            "reason": None if clears else reason,
+            "updated_at": at,
+            "started_at": at if starts else before["started_at"],
+            "step": len(self.histories[item["id"]]),
+        }
+
+    def log(self, transition: Transition, item: Row) -> None:
+        """Write a transition into the log of its item's queue."""
+        log = self.logs.setdefault(item["queue_id"], [])
+        log.append(transition)
+        self.histories[item["id"]].append(transition)
+        self.places[item["id"], transition.annotator_id] = len(log)
+        item["updated_at"] = max(item["updated_at"], transition.at)
+
+    def kept(self) -> Tables:
+        """Make a copy to `restore` later."""
+        return Tables(
+            queues={queue_id: {**row} for queue_id, row in self.queues.items()},
+            items={item_id: {**row} for item_id, row in self.items.items()},
+            removed={**self.removed},
+            progresses={
+                item_id: {who: {**own} for who, own in progresses.items()}
+                for item_id, progresses in self.progresses.items()
+            },
+            histories={item_id: [*history] for item_id, history in self.histories.items()},
+            logs={queue_id: [*log] for queue_id, log in self.logs.items()},
+            places={**self.places},
+            cursors={**self.cursors},
+        )
+
+    def restore(self, before: Tables) -> None:
+        """Put everything back to what a copy holds."""
+        for name in attrs.fields_dict(Tables):
+            setattr(self, name, getattr(before, name))
 
     def page(
         self,
@@ -220,6 +287,44 @@ class Tables:
         cursor = f"cursor {len(self.cursors)}"
         self.cursors[cursor] = (bound, {name: shown[-1][name] for name, _ in complete})
         return shown, cursor
+
+
+def untouched(item_id: str, annotator_id: str, at: datetime) -> Row:
+    """Make the fields of a progress that nobody has stored yet."""
+    return {
+        "item_id": item_id,
+        "annotator_id": annotator_id,
+        "state": AnnotationState.UNSTARTED,
+        "token": 0,
+        "lease_expires_at": None,
+        "annotation": None,
+        "reason": None,
+        "created_at": at,
+        "updated_at": at,
+        "started_at": None,
+        "step": 0,
+    }
+
+
+def says_more(before: Row, annotation: JsonValue, reason: str | None) -> bool:
+    """Tell whether a label or a reason that is given is another one than before; equal is what has the same text as JSON."""
+    given, there = (json.dumps(each, sort_keys=True) for each in (annotation, before["annotation"]))
+    return (annotation is not None and given != there) or (reason is not None and reason != before["reason"])
+
+
+def fits(schema: Row, label: JsonValue) -> bool:
+    """Tell whether a label satisfies a schema, which may say nothing but the type."""
+    is_bool = isinstance(label, bool)
+    return isinstance(label, _JSON_TYPES[schema["type"]]) and is_bool is (schema["type"] == "boolean")
+
+
+def matches(row: Row, item_filter: ItemFilter) -> bool:
+    """Tell whether the fields of an item in a view are what a filter asks for."""
+    wanted = attrs.asdict(item_filter, recurse=False)
+    states = wanted.pop("annotation_states")
+    return all(value is None or row[field] == value for field, value in wanted.items()) and (
+        states is None or row["annotation_state"] in states
+    )
 
 
 def named(sort_by: Iterable[SortBy]) -> list[tuple[str, bool]]:

@@ -37,7 +37,14 @@ def test_a_second_run_adds_only_what_is_new(shell: Shell) -> None:
     assert err == "items.jsonl: 3 records, 3 added to queue 'items'\n"
     shell.records(5)
     out, _ = shell.run("add", "items.jsonl", *DB, "--json")
-    assert json.loads(out) == {"queue": "items", "records": 5, "added": 2, "already_there": 3, "bad_lines": 0}
+    assert json.loads(out) == {
+        "queue": "items",
+        "records": 5,
+        "added": 2,
+        "already_there": 3,
+        "differing": 0,
+        "bad_lines": 0,
+    }
     assert list(payloads(shell)) == ["0", "1", "2", "3", "4"]
 
 
@@ -104,7 +111,14 @@ def test_bad_lines_may_be_skipped_and_each_is_named_with_its_number(shell: Shell
     good = iter(range(5_000))
     shell.write("items.jsonl", [bad.get(number) or {"id": next(good)} for number in range(1, 2_001)])
     out, err = shell.run("add", "items.jsonl", *DB, "--on-bad-line", "skip", "--json", code=1)
-    assert json.loads(out) == {"queue": "items", "records": 1_996, "added": 1_996, "already_there": 0, "bad_lines": 4}
+    assert json.loads(out) == {
+        "queue": "items",
+        "records": 1_996,
+        "added": 1_996,
+        "already_there": 0,
+        "differing": 0,
+        "bad_lines": 4,
+    }
     assert err.splitlines() == [
         "items.jsonl:2: not JSON: Expecting property name enclosed in double quotes at column 2",
         "items.jsonl:3: not a JSON object but an array",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 from click.shell_completion import BashComplete
 
+from annotation_queue.batch.work import FAILED_PREFIX
 from annotation_queue.cli import run
 from annotation_queue.cli.app import app
 from helpers.clocks import PATIENCE
@@ -50,7 +51,7 @@ def test_csv_holds_what_the_json_lines_hold(labelled: Shell) -> None:
         ]
         for line in lines
     ]
-    assert rows[3][5] == "ValueError: three is\nno good"
+    assert rows[3][5].removeprefix(FAILED_PREFIX) == "ValueError: three is\nno good"
     assert list(csv.reader(io.StringIO(labelled.run("export", "--format", "csv", *DB)[0]))) == [header, *rows]
 
 
@@ -140,7 +141,7 @@ def test_completion_prints_a_script_that_the_shell_takes(
         ("annotation-queue ag", ["agreement"]),
         ("annotation-queue export --for", ["--format"]),
         ("annotation-queue export --format ", ["jsonl", "csv"]),
-        ("annotation-queue label --on-", ["--on-bad-line", "--on-failure"]),
+        ("annotation-queue label --on-", ["--on-bad-line", "--on-change", "--on-failure"]),
     ],
 )
 def test_a_shell_is_told_what_could_come_next(words: str, offered: list[str]) -> None:

@@ -30,9 +30,10 @@ def test_records_may_come_from_standard_input_or_a_pipe(shell: Shell) -> None:
 
 
 def test_repeated_ids_count_once_and_running_again_adds_what_is_new(shell: Shell) -> None:
-    shell.write("items.jsonl", [{"id": 1, "text": "first"}, {"id": "1", "text": "again"}, {"id": 2, "text": ""}])
+    shell.write("items.jsonl", [{"id": 1, "text": "first"}, {"id": 1, "text": "again"}, {"id": 2, "text": ""}])
     _, err = shell.label("items.jsonl", "--export", "out.jsonl")
     assert "3 records, 2 added to queue 'items', 1 there already" in err
+    assert "1 record differs from the queue's: line 2; the queue keeps its own" in err
     assert [line["annotation"] for line in shell.read("out.jsonl")] == [{"size": 5}, {"size": 0}]
     shell.records(4)
     _, err = shell.label("items.jsonl")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from annotation_queue.batch.work import FAILED_PREFIX
 from helpers.clocks import PATIENCE
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def test_stats_and_history_come_as_tables_and_as_json(shell: Shell) -> None:
         ("unstarted", "in_progress"),
         ("in_progress", "skipped"),
     ]
-    assert moves[1]["reason"] == "ValueError: three is\nno good"
+    assert moves[1]["reason"].removeprefix(FAILED_PREFIX) == "ValueError: three is\nno good"
     out, _ = shell.run("history", item["id"], "--db", "labels.db")
     assert "three is?no good" in out
     _, err = shell.run("history", "no-such-item", "--db", "labels.db", code=2)

@@ -18,19 +18,16 @@ from annotation_queue import (
     AnnotationQueues,
     AnnotationState,
     Claim,
-    ClaimLost,
     ItemQuery,
     NewItem,
-    QueueItem,
     SkipPolicy,
 )
-from annotation_queue.testing import Model
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from pathlib import Path
 
-    from annotation_queue import JsonValue, Repository
+    from annotation_queue import Repository
     from helpers.clocks import Clock
 
 NIGHTLY: Final = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
@@ -38,20 +35,6 @@ NIGHTLY: Final = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
 
 LEASE: Final = timedelta(seconds=60)
 IN_PROGRESS, COMPLETED = AnnotationState.IN_PROGRESS, AnnotationState.COMPLETED
-
-
-class BatchModel(Model):
-    """The model, with what completes several claims in one step."""
-
-    def complete_batch(self, results: Iterable[tuple[Claim, JsonValue]]) -> tuple[QueueItem | ClaimLost, ...]:
-        """Complete one claim after the other."""
-        outcomes: list[QueueItem | ClaimLost] = []
-        for claim, annotation in results:
-            try:
-                outcomes.append(self.complete(claim, annotation))
-            except ClaimLost as error:
-                outcomes.append(error)
-        return tuple(outcomes)
 
 
 def counting(prefix: str) -> Callable[[], str]:

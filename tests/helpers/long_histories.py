@@ -21,20 +21,30 @@ _DUMP_EVERY: Final = 500
 _QUEUES: Final = 4
 _ITEMS: Final = 60
 _ANSWERS: Final = {
+    "AnnotationQueue",
+    "ChangePage",
     "Claim",
     "ClaimLost",
     "Conflict",
     "Interrupted",
     "InvalidCursor",
+    "InvalidLabel",
     "InvalidTransition",
+    "InvalidValue",
     "ItemNotFound",
     "ItemPage",
+    "LabelPage",
     "QueueNotFound",
     "QueuePage",
+    "Throughput",
     "Unavailable",
 }
 """What a history has to bring about, or it compared too little."""
 _WEIGHTS: Final = {
+    "create": 0.1,
+    "create_again": 0.3,
+    "get_or_create": 0.3,
+    "prescribe": 1,
     "query": 2,
     "update": 2,
     "look": 6,
@@ -42,14 +52,22 @@ _WEIGHTS: Final = {
     "get_item": 4,
     "query_items": 8,
     "go_on": 6,
-    "update_progress": 12,
-    "claim": 16,
+    "update_progress": 16,
+    "reset": 1,
+    "claim": 20,
     "claim_batch": 3,
+    "holds": 1,
     "heartbeat": 6,
-    "complete": 10,
+    "heartbeat_batch": 2,
+    "save_draft": 4,
+    "complete": 12,
+    "complete_batch": 3,
     "skip": 3,
     "release": 4,
     "remove_items": 4,
+    "labels": 4,
+    "changes": 1,
+    "throughput": 1,
     "wait": 12,
     "take_over": 4,
 }
@@ -59,7 +77,7 @@ _WEIGHTS: Final = {
 def _choose(randomness: random.Random, calls: Calls) -> str:
     if len(calls.live_queues()) < _QUEUES:
         return "create"
-    if randomness.random() < 0.002:
+    if randomness.random() < 0.002 or len(calls.live_queues()) > 2 * _QUEUES:
         return "delete"
     if len(calls.live_items()) > _QUEUES * _ITEMS:
         return "remove_items"

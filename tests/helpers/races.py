@@ -12,9 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
-from annotation_queue.testing import Tables
+from annotation_queue.testing import Model, Tables
 from helpers.clocks import Clock
-from helpers.faults import OPERATIONS, BatchModel, all_of, counting, outcome, plain, service, set_up
+from helpers.faults import OPERATIONS, all_of, counting, outcome, plain, service, set_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -58,7 +58,7 @@ def _one_after_the_other(
     clock, tables = Clock(), Tables()
 
     def model(ids: str) -> AnnotationQueues:
-        made = BatchModel(tables, "project", clock=clock, new_id=counting(f"project-{ids}"))
+        made = Model(tables, "project", clock=clock, new_id=counting(f"project-{ids}"))
         return cast("AnnotationQueues", made)
 
     scene = set_up(model("scene"), needed)

@@ -17,6 +17,7 @@ from annotation_queue.records import own_progress
 from annotation_queue.repositories.sqlite import blocks as sqlite_blocks
 from annotation_queue.sorting import Order
 from testing import broken_dictionaries as wrong
+from testing import broken_logs as wrong_log
 from testing.dictionary import MyRepository
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from annotation_queue import AnnotationQueue, Claim, ItemPage, ItemQuery, QueueStats, Repository
+    from annotation_queue import AnnotationQueue, ClaimRef, ItemPage, ItemQuery, QueueStats, Repository
     from annotation_queue.records import Change, ItemRecord
     from annotation_queue.sorting import SortBy
     from annotation_queue.states import Progress
@@ -154,12 +155,12 @@ def _long_blocks(patch: pytest.MonkeyPatch) -> None:
 
 
 def _no_token(patch: pytest.MonkeyPatch) -> None:
-    def held(record: ItemRecord | None, claim: Claim) -> tuple[ItemRecord, Progress]:
-        own = None if record is None else own_progress(record, claim.annotator_id)
-        return checked(record, attrs.evolve(claim, token=claim.token if own is None else own.token))
+    def own(record: ItemRecord | None, claim: ClaimRef) -> tuple[ItemRecord, Progress]:
+        stored = None if record is None else own_progress(record, claim.annotator_id)
+        return checked(record, attrs.evolve(claim, token=claim.token if stored is None else stored.token))
 
-    checked: Callable[[ItemRecord | None, Claim], tuple[ItemRecord, Progress]] = decisions._held
-    patch.setattr(decisions, "_held", held)
+    checked: Callable[[ItemRecord | None, ClaimRef], tuple[ItemRecord, Progress]] = decisions._own
+    patch.setattr(decisions, "_own", own)
 
 
 def _float_times(patch: pytest.MonkeyPatch) -> None:
@@ -239,6 +240,33 @@ BROKEN: Final = {
     "memory: orders by what follows the id": Broken(
         testing.CursorsContract, lambda _folder: MemoryRepository(), _orders_behind_the_id
     ),
+    "skips a late commit": _dictionary(testing.ThreadsContract, wrong_log.SkipsALateCommit),
+    "drops revisions": _dictionary(testing.RevisionsContract, wrong_log.DropsRevisions),
+    "drops drafts": _dictionary(testing.RevisionsContract, wrong_log.DropsDrafts),
+    "keeps labels after a reset": _dictionary(testing.RevisionsContract, wrong_log.KeepsLabelsAfterAReset),
+    "forgets actors": _dictionary(testing.RevisionsContract, wrong_log.ForgetsActors),
+    "forgets earlier labels": _dictionary(testing.RevisionsContract, wrong_log.ForgetsEarlierLabels),
+    "writes drafts into the history": _dictionary(testing.RevisionsContract, wrong_log.ToldOfDrafts),
+    "counts progresses as steps": _dictionary(testing.ProgressContract, wrong_log.CountsProgressesAsSteps),
+    "lets the time go back": _dictionary(testing.ProgressContract, wrong_log.LetsTheTimeGoBack),
+    "stores writes by their ids": _dictionary(testing.ChangesContract, wrong_log.StoresWritesByTheirIds),
+    "sorts labels by the clock": _dictionary(testing.LabelsContract, wrong_log.SortsLabelsByTheClock),
+    "moves labels by drafts": _dictionary(testing.LabelsContract, wrong_log.MovesLabelsByDrafts),
+    "repeats the label of the cursor": _dictionary(testing.LabelsContract, wrong_log.RepeatsTheLabelOfTheCursor),
+    "walks labels by offset": _dictionary(testing.LabelsContract, wrong_log.WalksLabelsByOffset),
+    "finds labels of removed items": _dictionary(testing.LabelsContract, wrong_log.FindsLabelsOfRemovedItems),
+    "sorts the log by time": _dictionary(testing.ChangesContract, wrong_log.SortsTheLogByTime),
+    "forgets the log of removed items": _dictionary(testing.ChangesContract, wrong_log.ForgetsTheLogOfRemovedItems),
+    "hands out its log": _dictionary(testing.AliasingContract, wrong_log.HandsOutItsLog),
+    "hands out its schemas": _dictionary(testing.AliasingContract, wrong_log.HandsOutItsSchemas),
+    "counts revisions as settled": _dictionary(testing.ChangesContract, wrong_log.CountsRevisionsAsSettled),
+    "forgets when work began": _dictionary(testing.ChangesContract, wrong_log.ForgetsWhenWorkBegan),
+    "shows holds of others": _dictionary(testing.HoldsContract, wrong_log.ShowsHoldsOfOthers),
+    "lists holds by their ends": _dictionary(testing.HoldsContract, wrong_log.ListsHoldsByTheirEnds),
+    "keeps holds after a reset": _dictionary(testing.HoldsContract, wrong_log.KeepsHoldsAfterAReset),
+    "gets or creates without a lock": _dictionary(testing.ThreadsContract, wrong_log.GetsOrCreatesWithoutALock),
+    "gets the newest queue of a name": _dictionary(testing.QueuesContract, wrong_log.GetsTheNewestOfAName),
+    "gets a deleted queue of a name": _dictionary(testing.QueuesContract, wrong_log.GetsADeletedQueueOfAName),
     "memory: counts what was before": _dictionary(testing.StatisticsContract, StaleStatistics),
     "memory: ignores policy changes": _dictionary(testing.ClaimsContract, IgnoresPolicyChanges),
     "memory: swallows conflicts": _dictionary(testing.StoringContract, SwallowsConflicts),

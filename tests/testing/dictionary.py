@@ -5,17 +5,19 @@ from __future__ import annotations
 import contextlib
 import copy
 import threading
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import attrs
 
+from annotation_queue.changes import ChangePage, Settlement, change_cursor, is_settlement, place_of_cursor
 from annotation_queue.counters import counts_of, stats_of
 from annotation_queue.errors import Conflict, ItemNotFound, QueueNotFound, StorageError
-from annotation_queue.items import AddedItems, Claim, explain_unavailable
+from annotation_queue.items import AddedItems, Claim, copy_queue, explain_unavailable
+from annotation_queue.labels import Label
 from annotation_queue.moves import grant
 from annotation_queue.query import search_text
 from annotation_queue.records import ItemRecord, change_of, standing, view
-from annotation_queue.states import UNREAD, aggregate, claimable_at, with_annotation
+from annotation_queue.states import IN_PROGRESS, UNREAD, aggregate, claimable_at, with_annotation
 from annotation_queue.values import lease_end
 
 if TYPE_CHECKING:
@@ -24,14 +26,18 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from annotation_queue.items import AnnotationQueue, NewItem, QueueItem, QueueStats, Unavailable
+    from annotation_queue.labels import LabelPage, LabelQuery
     from annotation_queue.query import ItemPage, ItemQuery, QueuePage, QueueQuery
     from annotation_queue.records import Change
     from annotation_queue.states import Progress, Transition
 
 
-def copied(progress: Progress) -> Progress:
-    """Copy what of a progress can be changed: its label."""
-    return progress if progress.annotation is None else copy.deepcopy(progress)
+_Labelled = TypeVar("_Labelled", "Progress", "Transition")
+
+
+def copied(labelled: _Labelled) -> _Labelled:
+    """Copy what of a progress or a transition can be changed: its label."""
+    return labelled if labelled.annotation is None else copy.deepcopy(labelled)
 
 
 @attrs.define
@@ -54,32 +60,41 @@ class Row:
 
 
 class MyRepository:
-    """Keeps everything in two dictionaries behind one lock, and looks at everything for every answer."""
+    """Keeps everything in two dictionaries and a log behind one lock, and looks at everything for every answer."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._queues: dict[str, AnnotationQueue] = {}
         self._rows: dict[str, Row] = {}
+        self._log: list[Transition] = []
         self._closed = False
 
     def add_queue(self, queue: AnnotationQueue) -> None:
         with self._open():
             if queue.id in self._queues:
                 raise Conflict(f"queue id {queue.id!r} is taken")
-            self._queues[queue.id] = queue
+            self._queues[queue.id] = copy_queue(queue)
+
+    def get_or_create_queue(self, queue: AnnotationQueue) -> AnnotationQueue:
+        with self._open():
+            live = (each for each in self._queues.values() if each.deleted_at is None)
+            same = [each for each in live if (each.project_id, each.name) == (queue.project_id, queue.name)]
+            if not same:
+                self.add_queue(queue)
+            return copy_queue(min(same, key=lambda each: (each.created_at, each.id), default=queue))
 
     def get_queue(self, project_id: str, queue_id: str) -> AnnotationQueue:
         with self._open():
             queue = self._queues.get(queue_id)
             if queue is None or queue.project_id != project_id or queue.deleted_at is not None:
                 raise QueueNotFound(queue_id)
-            return queue
+            return copy_queue(queue)
 
     def query_queues(self, project_id: str, query: QueueQuery) -> QueuePage:
         with self._open():
             wanted = search_text(query.name or "")
             found = [
-                queue
+                copy_queue(queue)
                 for queue in self._queues.values()
                 if queue.project_id == project_id and queue.deleted_at is None and wanted in search_text(queue.name)
             ]
@@ -89,7 +104,7 @@ class MyRepository:
         with self._open():
             if self.get_queue(before.project_id, before.id) != before:
                 raise Conflict(f"queue {before.id!r} changed")
-            self._queues[before.id] = after
+            self._queues[before.id] = copy_queue(after)
 
     def add_items(
         self,
@@ -143,13 +158,14 @@ class MyRepository:
             return records
 
     def _record(self, row: Row, *, with_item: bool = False, labels_of: Collection[str] | None = None) -> ItemRecord:
-        queue = self._queues[row.item.queue_id]
+        queue = copy_queue(self._queues[row.item.queue_id])
         progresses = tuple(
             each if labels_of is None or each.annotator_id in labels_of else with_annotation(each, UNREAD)
             for each in row.work()
         )
         item = row.shown() if with_item else None
-        return ItemRecord(row.item.id, queue, row.item.updated_at, progresses, (row.revision, queue), item=item)
+        revision, steps = (row.revision, queue), len(row.history)
+        return ItemRecord(row.item.id, queue, row.item.updated_at, progresses, revision, item=item, steps=steps)
 
     def save(self, writes: Sequence[tuple[ItemRecord, Change]]) -> None:
         with self._open():
@@ -169,7 +185,8 @@ class MyRepository:
             old = row.progresses.get(each.annotator_id)
             kept = each if each.annotation is not UNREAD else with_annotation(each, old.annotation if old else None)
             row.progresses[each.annotator_id] = copied(kept)
-        row.history.extend(change.transitions)
+        row.history.extend(map(copied, change.transitions))
+        self._log.extend(row.history[len(row.history) - len(change.transitions) :])
         row.item = attrs.evolve(row.item, updated_at=change.updated_at)
 
     def query_items(self, project_id: str, queue_id: str, query: ItemQuery) -> ItemPage:
@@ -216,7 +233,7 @@ class MyRepository:
         with self._open():
             queue = self.get_queue(project_id, queue_id)
             expires_at = lease_end(at, lease or queue.lease)
-            live = sorted(self._live(queue_id), key=lambda row: (-row.item.priority, row.item.created_at, row.item.id))
+            live = self._in_order(queue_id)
             claims: list[Claim] = []
             waits: list[datetime] = []
             for row in live:
@@ -224,17 +241,12 @@ class MyRepository:
                 if free_at is None or free_at > at or len(claims) == limit:
                     waits += [free_at] if free_at else []
                     continue
-                changed, transitions = grant(row.work(), row.item.id, annotator_id, at=at, expires_at=expires_at)
                 record = self._record(row)
-                self._apply(row, change_of(record, changed, transitions))
-                claims.append(
-                    Claim(
-                        item=row.shown(annotator_id),
-                        annotator_id=annotator_id,
-                        token=changed[-1].token,
-                        expires_at=expires_at,
-                    )
+                changed, transitions = grant(
+                    record.progresses, row.item.id, annotator_id, at=at, expires_at=expires_at, steps=record.steps
                 )
+                self._apply(row, change_of(record, changed, transitions))
+                claims.append(self._claim(row, changed[-1]))
             unfinished = sum(not standing(row.work(), queue).finished for row in live)
             return tuple(claims) or explain_unavailable(
                 live=len(live), unfinished=unfinished, retry_at=min(waits, default=None)
@@ -243,9 +255,69 @@ class MyRepository:
     def _claimable_at(self, row: Row, annotator_id: str, queue: AnnotationQueue) -> datetime | None:
         return claimable_at(row.work(), annotator_id, queue.annotations_per_item, queue.skip_policy)
 
+    def _claim(self, row: Row, own: Progress) -> Claim:
+        ends = own.lease_expires_at or row.item.created_at
+        return Claim(item=row.shown(own.annotator_id), annotator_id=own.annotator_id, token=own.token, expires_at=ends)
+
+    def holds(self, project_id: str, queue_id: str, annotator_id: str) -> tuple[Claim, ...]:
+        with self._open():
+            self.get_queue(project_id, queue_id)
+            rows = [row for row in self._in_order(queue_id) if annotator_id in row.progresses]
+            mine = [(row, row.progresses[annotator_id]) for row in rows]
+            return tuple(self._claim(row, own) for row, own in mine if own.state is IN_PROGRESS)
+
+    def labels(self, project_id: str, queue_id: str, query: LabelQuery) -> LabelPage:
+        with self._open():
+            queue = self.get_queue(project_id, queue_id)
+            after, live = query.after(queue), {row.item.id: row for row in self._live(queue_id)}
+            last = self._places()
+            found = [
+                (place, Label(item=live[item_id].shown(), progress=copied(live[item_id].progresses[annotator_id])))
+                for (item_id, annotator_id), place in sorted(last.items(), key=lambda each: each[1])
+                if item_id in live and query.annotator_id in {None, annotator_id}
+            ]
+            if query.newest_first:
+                found.reverse()
+            if after is not None:
+                found = [each for each in found if self._is_behind(each[0], after[0], query)]
+            found = [each for each in found if self._is_wanted(each[1], query)]
+            return query.page(queue, [label for _, label in found], [(place,) for place, _ in found])
+
+    def _places(self) -> dict[tuple[str, str], int]:
+        return {(each.item_id, each.annotator_id): place for place, each in enumerate(self._log, 1)}
+
+    def _is_behind(self, place: int, cursor: int, query: LabelQuery) -> bool:
+        return place < cursor if query.newest_first else place > cursor
+
+    def _is_wanted(self, label: Label, query: LabelQuery) -> bool:
+        return label.progress.state in query.states and query.filter.matches(label.item)
+
+    def changes(self, project_id: str, queue_id: str, after: str | None, limit: int) -> ChangePage:
+        with self._open():
+            queue = self.get_queue(project_id, queue_id)
+            start = place_of_cursor(queue, after)[0] if after is not None else 0
+            shown = tuple(map(copied, self._log_of(queue_id)[start : start + limit]))
+            return ChangePage(transitions=shown, cursor=change_cursor(queue, (start + len(shown),)))
+
+    def settled_since(self, project_id: str, queue_id: str, since: datetime) -> tuple[Settlement, ...]:
+        with self._open():
+            self.get_queue(project_id, queue_id)
+            started: dict[tuple[str, str], datetime] = {}
+            found: list[Settlement] = []
+            for each in self._log_of(queue_id):
+                key = (each.item_id, each.annotator_id)
+                if each.to_state is IN_PROGRESS:
+                    started[key] = each.at
+                if is_settlement(each) and each.at > since:
+                    found.append(Settlement(copied(each), started.get(key)))
+            return tuple(found)
+
+    def _log_of(self, queue_id: str) -> list[Transition]:
+        return [each for each in self._log if self._rows[each.item_id].item.queue_id == queue_id]
+
     def history(self, project_id: str, item_id: str) -> tuple[Transition, ...]:
         with self._open():
-            return tuple(self._row(project_id, item_id).history)
+            return tuple(map(copied, self._row(project_id, item_id).history))
 
     def stats(self, project_id: str, queue_ids: Sequence[str]) -> tuple[QueueStats, ...]:
         with self._open():
@@ -257,6 +329,9 @@ class MyRepository:
             for key, n in counts_of(standing(row.work(), queue), row.work()).items():
                 counts[key] = counts.get(key, 0) + n
         return stats_of(queue.id, counts)
+
+    def check(self) -> tuple[str, ...]:
+        return ()
 
     def close(self) -> None:
         self._closed = True
@@ -276,6 +351,9 @@ class MyRepository:
 
     def _live(self, queue_id: str) -> list[Row]:
         return [row for row in self._rows.values() if row.item.queue_id == queue_id and row.item.deleted_at is None]
+
+    def _in_order(self, queue_id: str) -> list[Row]:
+        return sorted(self._live(queue_id), key=lambda row: (-row.item.priority, row.item.created_at, row.item.id))
 
     def _row(self, project_id: str, item_id: str, queue_id: str | None = None) -> Row:
         if queue_id is not None:

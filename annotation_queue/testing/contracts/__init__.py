@@ -4,17 +4,21 @@ from annotation_queue.testing.contracts.agreement import AgreementContract
 from annotation_queue.testing.contracts.aliasing import AliasingContract
 from annotation_queue.testing.contracts.base import Contract
 from annotation_queue.testing.contracts.batches import BatchesContract
+from annotation_queue.testing.contracts.changes import ChangesContract
 from annotation_queue.testing.contracts.claims import ClaimsContract
 from annotation_queue.testing.contracts.cursors import CursorsContract
 from annotation_queue.testing.contracts.fencing import FencingContract
 from annotation_queue.testing.contracts.history import HistoryContract
+from annotation_queue.testing.contracts.holds import HoldsContract
 from annotation_queue.testing.contracts.hostile_input import HostileInputContract
 from annotation_queue.testing.contracts.isolation import IsolationContract
 from annotation_queue.testing.contracts.items import ItemsContract
+from annotation_queue.testing.contracts.labels import LabelsContract
 from annotation_queue.testing.contracts.positions import PositionsContract
 from annotation_queue.testing.contracts.progress import ProgressContract
 from annotation_queue.testing.contracts.queries import QueriesContract
 from annotation_queue.testing.contracts.queues import QueuesContract
+from annotation_queue.testing.contracts.revisions import RevisionsContract
 from annotation_queue.testing.contracts.statistics import StatisticsContract
 from annotation_queue.testing.contracts.storing import StoringContract
 from annotation_queue.testing.contracts.threads import ThreadsContract
@@ -23,19 +27,23 @@ __all__ = [
     "AgreementContract",
     "AliasingContract",
     "BatchesContract",
+    "ChangesContract",
     "ClaimsContract",
     "Contract",
     "CursorsContract",
     "FencingContract",
     "HistoryContract",
+    "HoldsContract",
     "HostileInputContract",
     "IsolationContract",
     "ItemsContract",
+    "LabelsContract",
     "PositionsContract",
     "ProgressContract",
     "QueriesContract",
     "QueuesContract",
     "RepositoryContract",
+    "RevisionsContract",
     "StatisticsContract",
     "StoringContract",
     "ThreadsContract",
@@ -54,6 +62,10 @@ class RepositoryContract(
     CursorsContract,
     StatisticsContract,
     HistoryContract,
+    RevisionsContract,
+    LabelsContract,
+    ChangesContract,
+    HoldsContract,
     IsolationContract,
     HostileInputContract,
     AliasingContract,

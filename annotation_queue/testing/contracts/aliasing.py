@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from annotation_queue.items import AnnotationQueue, Claim, NewItem, QueueItem
+from annotation_queue.labels import LabelQuery
 from annotation_queue.query import ItemQuery
 from annotation_queue.states import AnnotationState
 from annotation_queue.testing.contracts.base import Contract
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from annotation_queue.items import QueueStats
     from annotation_queue.json_values import JsonValue
     from annotation_queue.queues import AnnotationQueues
+    from annotation_queue.states import Progress
 
 COMPLETED, IN_PROGRESS = AnnotationState.COMPLETED, AnnotationState.IN_PROGRESS
 
@@ -50,10 +52,50 @@ READS: dict[str, Callable[[AnnotationQueues, QueueItem], QueueItem]] = {
     ),
     "claim": lambda queues, item: claimed(queues, item).item,
     "heartbeat": lambda queues, item: queues.heartbeat(claimed(queues, item)).item,
+    "heartbeat by reference": lambda queues, item: queues.heartbeat(claimed(queues, item).ref).item,
+    "draft": lambda queues, item: queues.save_draft(claimed(queues, item), "draft").item,
+    "holds": lambda queues, item: queues.holds(item.queue_id, claimed(queues, item).annotator_id)[0].item,
+    "resume": lambda queues, item: resumed(queues, claimed(queues, item)).item,
+    "labels": lambda queues, item: (
+        claimed(queues, item),
+        queues.labels(item.queue_id, EVERY_LABEL).labels[0].item,
+    )[1],
     "complete": lambda queues, item: queues.complete(claimed(queues, item)),
     "skip": lambda queues, item: queues.skip(claimed(queues, item)),
     "release": lambda queues, item: queues.release(claimed(queues, item)),
 }
+
+
+def _label_of(progresses: Iterable[Progress]) -> JsonValue:
+    (own,) = progresses
+    return own.annotation
+
+
+LABEL_WRITES: dict[str, Callable[[AnnotationQueues, QueueItem, JsonValue], object]] = {
+    "complete": lambda queues, item, label: queues.complete(claimed(queues, item), label),
+    "batch": lambda queues, item, label: queues.complete_batch([(claimed(queues, item), label)]),
+    "draft under a claim": lambda queues, item, label: queues.save_draft(claimed(queues, item), label),
+    "direct draft": lambda queues, item, label: queues.update_progress(item.id, "bob", IN_PROGRESS, annotation=label),
+    "revision": lambda queues, item, label: (
+        queues.update_progress(item.id, "bob", COMPLETED),
+        queues.update_progress(item.id, "bob", COMPLETED, annotation=label),
+    ),
+    "override": lambda queues, item, label: queues.update_progress(
+        item.id, "bob", COMPLETED, annotation=label, actor_id="ann", override=True
+    ),
+}
+DRAFTS = {"draft under a claim", "direct draft"}
+EVERY_LABEL: LabelQuery = LabelQuery(states=frozenset(AnnotationState))
+LABEL_READS: dict[str, Callable[[AnnotationQueues, QueueItem], JsonValue]] = {
+    "progress": lambda queues, item: _label_of(queues.progress(item.id)),
+    "labels": lambda queues, item: _label_of(
+        each.progress for each in queues.labels(item.queue_id, EVERY_LABEL).labels
+    ),
+    "walk": lambda queues, item: _label_of(each.progress for each in queues.iter_labels(item.queue_id, EVERY_LABEL)),
+    "history": lambda queues, item: queues.history(item.id)[-1].annotation,
+    "changes": lambda queues, item: queues.changes(item.queue_id).transitions[-1].annotation,
+}
+LOG_READS = {"history", "changes"}
 
 
 def claimed(queues: AnnotationQueues, item: QueueItem) -> Claim:
@@ -61,6 +103,13 @@ def claimed(queues: AnnotationQueues, item: QueueItem) -> Claim:
     claim = queues.claim(item.queue_id, "bob")
     assert isinstance(claim, Claim)
     return claim
+
+
+def resumed(queues: AnnotationQueues, claim: Claim) -> Claim:
+    """Take up a claim again."""
+    again = queues.claim(claim.item.queue_id, claim.annotator_id, resume=True)
+    assert isinstance(again, Claim)
+    return again
 
 
 class AliasingContract(Contract):
@@ -103,6 +152,48 @@ class AliasingContract(Contract):
         spoil(item_with_payload.payload)
         for again in ("get", "query", "query in a perspective"):
             assert READS[again](queues, item_with_payload).payload == payload()
+
+    @pytest.mark.parametrize("read", LABEL_READS)
+    @pytest.mark.parametrize("way", LABEL_WRITES)
+    def test_changing_a_label_that_was_given_or_read_elsewhere_changes_nothing_stored(
+        self, queues: AnnotationQueues, item_with_payload: QueueItem, way: str, read: str
+    ) -> None:
+        label = payload()
+        LABEL_WRITES[way](queues, item_with_payload, label)
+        spoil(label)
+        for _ in range(2):
+            seen = LABEL_READS[read](queues, item_with_payload)
+            # A draft is in no transition.
+            assert seen == payload() or (way in DRAFTS and read in LOG_READS and seen is None)
+            if seen is not None:
+                spoil(seen)
+        for again in sorted(LABEL_READS.keys() - (LOG_READS if way in DRAFTS else set())):
+            assert LABEL_READS[again](queues, item_with_payload) == payload()
+
+    def test_changing_a_schema_that_was_given_or_read_changes_nothing_stored(self, queues: AnnotationQueues) -> None:
+        def schema() -> dict[str, JsonValue]:
+            return {"type": "object", "properties": {"a": {"enum": [1, 2]}}}
+
+        given = schema()
+        reads: dict[str, Callable[[], AnnotationQueue]] = {
+            "create": lambda: queues.create("queue", created_by="ann", queue_id="given", label_schema=schema()),
+            "get": lambda: queues.get("given"),
+            "query": lambda: queues.query().queues[0],
+            "get_or_create": lambda: queues.get_or_create("queue", created_by="ann"),
+            "update": lambda: queues.update("given", label_schema=schema()),
+        }
+        queues.create("queue", created_by="ann", queue_id="given", label_schema=given)
+        spoil(given)
+        for _ in range(2):
+            for read in reads.values():
+                seen = read().label_schema
+                assert seen == schema()
+                spoil(seen)
+        changed: dict[str, JsonValue] = {"type": "array", "items": {"type": "string"}}
+        after = queues.update("given", label_schema=changed)
+        spoil(changed)
+        spoil(after.label_schema)
+        assert queues.get("given").label_schema == {"type": "array", "items": {"type": "string"}}
 
     @pytest.mark.parametrize("way", ["update", "complete", "draft"])
     def test_changing_a_label_that_was_given_or_read_changes_nothing_stored(

@@ -59,7 +59,14 @@ class ClaimsContract(Contract):
         (progress,) = queues.progress(item.id)
         assert (progress.token, progress.lease_expires_at, progress.updated_at) == (1, claim.expires_at, at)
         assert queues.history(item.id) == (
-            Transition(item_id=item.id, annotator_id="bob", from_state=UNSTARTED, to_state=IN_PROGRESS, at=at),
+            Transition(
+                item_id=item.id,
+                annotator_id="bob",
+                from_state=UNSTARTED,
+                to_state=IN_PROGRESS,
+                at=at,
+                actor_id="bob",
+            ),
         )
 
     def test_items_are_claimed_by_priority_then_age_then_id(self, queues: AnnotationQueues, clock: Clock) -> None:
@@ -181,7 +188,9 @@ class ClaimsContract(Contract):
             )
             for who in ("B", "a", "é")
         ]
-        started = Transition(item_id=item.id, annotator_id="a", from_state=UNSTARTED, to_state=IN_PROGRESS, at=at)
+        started = Transition(
+            item_id=item.id, annotator_id="a", from_state=UNSTARTED, to_state=IN_PROGRESS, at=at, actor_id="a"
+        )
         assert queues.history(item.id) == (*before, *released, started)
         assert [(each.annotator_id, each.state) for each in queues.progress(item.id)] == [
             ("B", UNSTARTED),

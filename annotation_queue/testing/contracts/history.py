@@ -50,6 +50,7 @@ class HistoryContract(Contract):
                     to_state=after,
                     at=at,
                     reason=reason,
+                    actor_id=annotator_id,
                 )
             )
             assert queues.history(shared_item.id) == tuple(expected)
@@ -117,7 +118,11 @@ class HistoryContract(Contract):
             for item in added:
                 history, progresses = queues.history(item.id), queues.progress(item.id)
                 assert fold(history) == {each.annotator_id: each.state for each in progresses}
-                starts = [each.annotator_id for each in history if each.to_state is IN_PROGRESS]
+                starts = [
+                    each.annotator_id
+                    for each in history
+                    if each.to_state is IN_PROGRESS or (each.from_state is UNSTARTED and each.to_state is not UNSTARTED)
+                ]
                 assert all(each.token == starts.count(each.annotator_id) for each in progresses)
                 last = max((each.at for each in history), default=item.created_at)
                 assert queues.get_item(item.id).updated_at == last

@@ -9,7 +9,8 @@ import attrs
 import pytest
 
 from annotation_queue.errors import InvalidQuery, InvalidValue
-from annotation_queue.items import AnnotationQueue, Claim, NewItem, QueueItem
+from annotation_queue.items import AnnotationQueue, Claim, ClaimRef, NewItem, QueueItem
+from annotation_queue.labels import LabelQuery
 from annotation_queue.query import ItemQuery, QueueQuery
 from annotation_queue.queues import AnnotationQueues
 from annotation_queue.sorting import SortBy
@@ -46,7 +47,10 @@ class World:
     def everything(self) -> list[object]:
         """Read all that is stored."""
         return [
-            (queue, self.queues.stats([queue.id]), item, self.queues.progress(item.id), self.queues.history(item.id))
+            (
+                *(queue, self.queues.stats([queue.id]), self.queues.changes(queue.id).transitions),
+                *(item, self.queues.progress(item.id), self.queues.history(item.id)),
+            )
             for queue in self.queues.query().queues
             for item in self.queues.query_items(queue.id).items
         ]
@@ -92,6 +96,17 @@ def good_then(bad: object, name: str) -> Iterator[NewItem]:
     fields: dict[str, Any] = {"call_id": "new", name: bad}
     yield NewItem(**fields)
 
+
+SCHEMA: list[Any] = [
+    "string",
+    True,
+    [],
+    {"type": "text"},
+    {"properties": 5},
+    {"$ref": "https://example.com/schema.json"},
+    {"$ref": "file:///etc/passwd"},
+    *JSON,
+]
 
 STATE: list[Any] = ["pending", "", None, 1, "COMPLETED"]
 
@@ -217,6 +232,97 @@ ARGUMENTS: list[tuple[str, str, list[Any], Callable[[World, Any], object]]] = [
         lambda it, bad: it.queues.complete_batch([(it.claim, bad)]),
     ),
     ("complete_batch", "claim", [None, "id"], lambda it, bad: it.queues.complete_batch([(it.claim, 1), (bad, 1)])),
+    (
+        "create",
+        "label_schema",
+        SCHEMA,
+        lambda it, bad: it.queues.create("new", created_by="ann", label_schema=bad),
+    ),
+    ("create", "queue_id", ID, lambda it, bad: it.queues.create("new", created_by="ann", queue_id=bad)),
+    ("update", "label_schema", SCHEMA, lambda it, bad: it.queues.update(it.queue.id, label_schema=bad)),
+    ("get_or_create", "name", [*TEXT, None], lambda it, bad: it.queues.get_or_create(bad, created_by="ann")),
+    ("get_or_create", "created_by", [*ID, None], lambda it, bad: it.queues.get_or_create("queue", created_by=bad)),
+    (
+        "get_or_create",
+        "annotations_per_item",
+        [*INTEGER, 0],
+        lambda it, bad: it.queues.get_or_create("queue", created_by="ann", annotations_per_item=bad),
+    ),
+    (
+        "update_progress",
+        "actor_id",
+        ID,
+        lambda it, bad: it.queues.update_progress(it.items[0].id, "eve", COMPLETED, actor_id=bad),
+    ),
+    (
+        "update_progress",
+        "actor_id",
+        [*ID, None],
+        lambda it, bad: it.queues.update_progress(it.items[0].id, "eve", COMPLETED, actor_id=bad, override=True),
+    ),
+    ("reset", "queue_id", [*ID, None], lambda it, bad: it.queues.reset(bad, [it.items[0].id], actor_id="ann")),
+    ("reset", "which", ["abc", b"abc", 5, None], lambda it, bad: it.queues.reset(it.queue.id, bad, actor_id="ann")),
+    (
+        "reset",
+        "which[1]",
+        [*ID, None],
+        lambda it, bad: it.queues.reset(it.queue.id, (each for each in [it.items[0].id, bad]), actor_id="ann"),
+    ),
+    (
+        "reset",
+        "actor_id",
+        [*ID, None],
+        lambda it, bad: it.queues.reset(it.queue.id, [it.items[0].id], actor_id=bad),
+    ),
+    (
+        "reset",
+        "annotator_id",
+        ID,
+        lambda it, bad: it.queues.reset(it.queue.id, [it.items[0].id], actor_id="ann", annotator_id=bad),
+    ),
+    (
+        "reset",
+        "reason",
+        TEXT,
+        lambda it, bad: it.queues.reset(it.queue.id, [it.items[0].id], actor_id="ann", reason=bad),
+    ),
+    ("holds", "queue_id", [*ID, None], lambda it, bad: it.queues.holds(bad, "bob")),
+    ("holds", "annotator_id", [*ID, None], lambda it, bad: it.queues.holds(it.queue.id, bad)),
+    ("heartbeat_batch", "claim", [None, "id"], lambda it, bad: it.queues.heartbeat_batch([it.claim, bad])),
+    ("heartbeat_batch", "lease", LEASE, lambda it, bad: it.queues.heartbeat_batch([it.claim], lease=bad)),
+    ("save_draft", "claim", [None, "id"], lambda it, bad: it.queues.save_draft(bad, "draft")),
+    ("save_draft", "annotation", JSON, lambda it, bad: it.queues.save_draft(it.claim, bad)),
+    ("save_draft", "lease", LEASE, lambda it, bad: it.queues.save_draft(it.claim, "draft", lease=bad)),
+    ("labels", "queue_id", [*ID, None], lambda it, bad: it.queues.labels(bad)),
+    ("labels", "query", [None, {}, ItemQuery()], lambda it, bad: it.queues.labels(it.queue.id, bad)),
+    ("iter_labels", "query", [None, {}, ItemQuery()], lambda it, bad: list(it.queues.iter_labels(it.queue.id, bad))),
+    *(
+        (
+            "labels",
+            name,
+            values,
+            lambda it, bad, name=name: it.queues.labels(it.queue.id, LabelQuery(**{name: bad})),
+        )
+        for name, values in {
+            "filter": [None, {}, "a"],
+            "annotator_id": ID,
+            "states": ["completed", None, 5, ["pending"], [None], [["completed"]]],
+            "newest_first": [None, 0, "yes"],
+            "limit": [-1, *INTEGER[:-1]],
+            "cursor": ["", "x", "é", "a\0", 5, b"x"],
+        }.items()
+    ),
+    ("changes", "queue_id", [*ID, None], lambda it, bad: it.queues.changes(bad)),
+    (
+        "changes",
+        "after",
+        ["", "x", "é", "AQ", "a\0", 5, b"x"],
+        lambda it, bad: it.queues.changes(it.queue.id, after=bad),
+    ),
+    ("changes", "limit", [*INTEGER, 0, -1], lambda it, bad: it.queues.changes(it.queue.id, limit=bad)),
+    ("throughput", "queue_id", [*ID, None], lambda it, bad: it.queues.throughput(bad)),
+    ("throughput", "window", [*LEASE, None], lambda it, bad: it.queues.throughput(it.queue.id, window=bad)),
+    ("ClaimRef.parse", "claim", [*ID, None, "x", "é", "bnVsbA", "W10"], lambda _, bad: ClaimRef.parse(bad)),
     ("skip", "reason", TEXT, lambda it, bad: it.queues.skip(it.claim, bad)),
     ("release", "reason", TEXT, lambda it, bad: it.queues.release(it.claim, bad)),
 ]

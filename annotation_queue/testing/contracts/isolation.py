@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
-from annotation_queue.errors import ClaimLost, ItemNotFound, NotFound, QueueNotFound
+from annotation_queue.errors import ClaimLost, Conflict, InvalidCursor, ItemNotFound, NotFound, QueueNotFound
 from annotation_queue.items import AnnotationQueue, Claim, NewItem, QueueItem
 from annotation_queue.query import ItemFilter, ItemQuery, QueueQuery
 from annotation_queue.queues import AnnotationQueues
@@ -38,6 +38,9 @@ class Project:
             (
                 queue,
                 self.queues.stats([queue.id]),
+                self.queues.labels(queue.id),
+                self.queues.changes(queue.id).transitions,
+                self.queues.holds(queue.id, "bob"),
                 [
                     (item, self.queues.progress(item.id), self.queues.history(item.id))
                     for item in self.queues.iter_items(queue.id, ItemQuery(include_position=True))
@@ -98,6 +101,27 @@ REFUSED: list[Operation] = [
     ("complete_batch", QueueNotFound, lambda us, them: us.queues.complete_batch([(us.claim, 1), (them.claim, 1)])),
     ("skip", QueueNotFound, lambda us, them: us.queues.skip(them.claim)),
     ("release", QueueNotFound, lambda us, them: us.queues.release(them.claim)),
+    ("save_draft", QueueNotFound, lambda us, them: us.queues.save_draft(them.claim, "ours")),
+    ("heartbeat_batch", QueueNotFound, lambda us, them: us.queues.heartbeat_batch([us.claim, them.claim])),
+    ("holds", QueueNotFound, lambda us, them: us.queues.holds(them.queue.id, "bob")),
+    ("claim", QueueNotFound, lambda us, them: us.queues.claim(them.queue.id, "bob", resume=True)),
+    ("labels", QueueNotFound, lambda us, them: us.queues.labels(them.queue.id)),
+    ("iter_labels", QueueNotFound, lambda us, them: list(us.queues.iter_labels(them.queue.id))),
+    ("changes", QueueNotFound, lambda us, them: us.queues.changes(them.queue.id)),
+    (
+        "changes",
+        InvalidCursor,
+        lambda us, them: us.queues.changes(us.queue.id, after=them.queues.changes(them.queue.id).cursor),
+    ),
+    ("throughput", QueueNotFound, lambda us, them: us.queues.throughput(them.queue.id)),
+    ("reset", QueueNotFound, lambda us, them: us.queues.reset(them.queue.id, [them.items[1].id], actor_id="us")),
+    ("reset", QueueNotFound, lambda us, them: us.queues.reset(them.queue.id, ItemFilter(), actor_id="us")),
+    ("create", Conflict, lambda us, them: us.queues.create("queue", created_by="ann", queue_id=them.queue.id)),
+    ("heartbeat", ClaimLost, lambda us, them: us.queues.heartbeat(them.claim.ref)),
+    ("save_draft", ClaimLost, lambda us, them: us.queues.save_draft(them.claim.ref, "ours")),
+    ("complete", ClaimLost, lambda us, them: us.queues.complete(them.claim.ref, "ours")),
+    ("skip", ClaimLost, lambda us, them: us.queues.skip(them.claim.ref)),
+    ("release", ClaimLost, lambda us, them: us.queues.release(them.claim.ref)),
     ("heartbeat", ClaimLost, lambda us, them: us.queues.heartbeat(moved(them.claim, us))),
     ("complete", ClaimLost, lambda us, them: us.queues.complete(moved(them.claim, us), "ours")),
     ("skip", ClaimLost, lambda us, them: us.queues.skip(moved(them.claim, us))),
@@ -105,7 +129,7 @@ REFUSED: list[Operation] = [
 ]
 
 # Those that take no id, or answer it with nothing.
-ANSWERED = {"create", "query", "query_items", "remove_items", "project_id"}
+ANSWERED = {"query", "query_items", "remove_items", "get_or_create", "project_id", "using"}
 
 
 def moved(claim: Claim, us: Project) -> Claim:
@@ -193,6 +217,12 @@ class IsolationContract(Contract):
             found = us.queues.query_items(us.queue.id, ItemQuery(filter=wanted)).items
             assert found == (() if name == "id" else (us.queues.get_item(us.items[0].id),))
         assert us.queues.remove_items(us.queue.id, [item.id for item in them.items]) == 0
+        assert us.queues.reset(us.queue.id, [item.id for item in them.items], actor_id="us") == 0
+        assert us.queues.get_or_create("queue", created_by="ann") == us.queue
+        assert {label.item.queue_id for label in us.queues.labels(us.queue.id).labels} == {us.queue.id}
+        assert {each.item_id for each in us.queues.changes(us.queue.id).transitions} == {
+            item.id for item in us.items[:2]
+        }
         us.queues.create("new", created_by="ann")
         assert them.everything() == before
 

@@ -38,13 +38,18 @@ WAYS: dict[Workflow, dict[AnnotationState, list[AnnotationState]]] = {
 }
 
 ALLOWED = {
-    STANDARD: {"unstarted": "in_progress completed skipped", "in_progress": "unstarted completed skipped"},
-    STRICT: {"unstarted": "in_progress", "in_progress": "unstarted completed skipped"},
+    STANDARD: {
+        "unstarted": "in_progress completed skipped",
+        "in_progress": "unstarted in_progress completed skipped",
+        "completed": "completed",
+        "skipped": "skipped",
+    },
+    STRICT: {"unstarted": "in_progress", "in_progress": "unstarted in_progress completed skipped"},
     REOPENABLE: {
         "unstarted": "in_progress completed skipped",
-        "in_progress": "unstarted completed skipped",
-        "completed": "in_progress",
-        "skipped": "in_progress",
+        "in_progress": "unstarted in_progress completed skipped",
+        "completed": "completed in_progress",
+        "skipped": "skipped in_progress",
     },
     BACKWARDS: {"unstarted": "skipped", "skipped": "completed", "completed": "unstarted"},
 }
@@ -75,7 +80,7 @@ class ProgressContract(Contract):
         unmoved = (queues.get_item(item.id), queues.progress(item.id), queues.history(item.id))
         at = clock.move(1)
         if before is after:
-            seen = queues.update_progress(item.id, "bob", after, annotation="ignored", reason="ignored")
+            seen = queues.update_progress(item.id, "bob", after)
             assert seen == queues.get_item(item.id, annotator_id="bob")
             assert (queues.get_item(item.id), queues.progress(item.id), queues.history(item.id)) == unmoved
         elif after in ALLOWED[workflow].get(before, "").split():
@@ -146,7 +151,7 @@ class ProgressContract(Contract):
         queues.update_progress(shared_item.id, "bob", COMPLETED, annotation="label")
         assert queues.progress(shared_item.id)[0].annotation == "label"
 
-    def test_the_token_counts_how_often_work_was_started(
+    def test_the_token_counts_how_often_work_was_started_or_finished_without_a_start(
         self, make_queues: Callable[..., AnnotationQueues], clock: Clock
     ) -> None:
         queues = make_queues(workflow=REOPENABLE)
@@ -157,7 +162,7 @@ class ProgressContract(Contract):
             clock.move(1)
             queues.update_progress(item.id, "bob", state)
             tokens.append(queues.progress(item.id)[0].token)
-        assert tokens == [0, 1, 1, 2, 2, 3]
+        assert tokens == [1, 2, 2, 3, 3, 4]
 
     def test_progresses_are_listed_by_annotator_id_in_code_points_released_ones_too(
         self, queues: AnnotationQueues, shared_item: QueueItem
@@ -195,14 +200,46 @@ class ProgressContract(Contract):
             (COMPLETED, "bob"),
         ]
 
+    @pytest.mark.parametrize("seconds", [0, -1, -100_000])
     @pytest.mark.parametrize("order", list(itertools.permutations(["B", "a", "é"])), ids="".join)
-    def test_of_changes_at_the_same_time_that_of_the_greater_annotator_id_is_shown(
-        self, queues: AnnotationQueues, shared_item: QueueItem, order: tuple[str, ...]
+    def test_the_item_shows_what_was_stored_last_whatever_the_clocks_say(
+        self,
+        queues: AnnotationQueues,
+        shared_item: QueueItem,
+        clock: Clock,
+        order: tuple[str, ...],
+        seconds: float,
     ) -> None:
+        latest = clock.now
         for annotator_id in order:
             queues.update_progress(shared_item.id, annotator_id, COMPLETED)
-        seen = queues.get_item(shared_item.id)
-        assert (seen.annotation_state, seen.annotator_user_id) == (COMPLETED, "é")
+            seen = queues.get_item(shared_item.id)
+            assert (seen.annotation_state, seen.annotator_user_id) == (COMPLETED, annotator_id)
+            assert seen.updated_at == latest
+            assert seen == queues.query_items(shared_item.queue_id).items[0]
+            clock.move(seconds)
+        assert [each.step for each in queues.progress(shared_item.id)] == [order.index(each) + 1 for each in "Baé"]
+
+    def test_a_step_counts_every_change_of_the_item_whoever_made_it(
+        self, queues: AnnotationQueues, shared_item: QueueItem
+    ) -> None:
+        steps: dict[str, int] = {}
+        for number, (annotator_id, state, label) in enumerate(
+            (
+                ("bob", IN_PROGRESS, None),
+                ("bob", COMPLETED, None),
+                ("ann", IN_PROGRESS, None),
+                ("bob", COMPLETED, "corrected"),
+                ("eve", SKIPPED, None),
+                ("ann", UNSTARTED, None),
+            ),
+            start=1,
+        ):
+            queues.update_progress(shared_item.id, annotator_id, state, annotation=label)
+            queues.update_progress(shared_item.id, annotator_id, state)
+            steps[annotator_id] = number
+            assert {each.annotator_id: each.step for each in queues.progress(shared_item.id)} == steps
+            assert len(queues.history(shared_item.id)) == number
 
     def test_when_everybody_let_go_the_item_is_unstarted_again(
         self, queues: AnnotationQueues, shared_item: QueueItem, clock: Clock

@@ -28,7 +28,9 @@ COMPLETED, SKIPPED = AnnotationState.COMPLETED, AnnotationState.SKIPPED
 
 def change(record: ItemRecord, annotator_id: str, state: AnnotationState, clock: Clock) -> tuple[ItemRecord, Change]:
     """Decide that an annotator without progress on the item goes to a state."""
-    progress, transition = advance(unstarted(record.item_id, annotator_id, clock.now), state, at=clock.now)
+    progress, transition = advance(
+        unstarted(record.item_id, annotator_id, clock.now), state, at=clock.now, step=record.steps + 1
+    )
     assert transition is not None
     return record, change_of(record, (progress,), (transition,))
 
@@ -72,6 +74,7 @@ class StoringContract(Contract):
         assert [each.annotator_id for each in later.progresses] == ["B", "a", "é"]
         assert later.updated_at == at
         assert later.revision != record.revision
+        assert (record.steps, later.steps) == (0, 3)
 
     def test_a_record_is_found_in_its_own_queue_only(
         self, repository: Repository, queues: AnnotationQueues, queue: AnnotationQueue
@@ -127,7 +130,8 @@ class StoringContract(Contract):
         record = repository.get_records("project", [item.id], with_items=False, labels_of=["eve"])[item.id]
         assert [each.annotation for each in record.progresses] == [UNREAD, {"of": ["eve"]}]
         at = clock.move(1)
-        moved = [advance(each, SKIPPED, at=at) for each in record.progresses]
+        steps = range(record.steps + 1, record.steps + 3)
+        moved = [advance(each, SKIPPED, at=at, step=n) for n, each in zip(steps, record.progresses, strict=True)]
         transitions = tuple(transition for _, transition in moved if transition is not None)
         repository.save([(record, change_of(record, tuple(progress for progress, _ in moved), transitions))])
         assert [each.annotation for each in queues.progress(item.id)] == [{"of": ["bob"]}, {"of": ["eve"]}]
@@ -276,6 +280,14 @@ class StoringContract(Contract):
             lambda: queues.update_progress(added[1].id, "ann", SKIPPED),
             lambda: queues.claim(queue.id, "ann"),
             lambda: queues.complete(claim),
+            lambda: queues.save_draft(claim, "draft"),
+            lambda: queues.claim(queue.id, "bob", resume=True),
+            lambda: queues.holds(queue.id, "bob"),
+            lambda: queues.reset(queue.id, [added[0].id], actor_id="ann"),
+            lambda: queues.labels(queue.id),
+            lambda: queues.changes(queue.id),
+            lambda: queues.throughput(queue.id),
+            lambda: queues.get_or_create("queue", created_by="ann"),
         ]
         for operation in operations:
             with pytest.raises(StorageError):

@@ -6,13 +6,14 @@ import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
 from annotation_queue.errors import ClaimLost
-from annotation_queue.items import AddedItems, Claim, NewItem, UnavailableReason
-from annotation_queue.query import ItemQuery
+from annotation_queue.items import AddedItems, AnnotationQueue, Claim, NewItem, UnavailableReason
+from annotation_queue.query import ItemQuery, QueueQuery
 from annotation_queue.queues import AnnotationQueues
 from annotation_queue.states import AnnotationState, fold
 from annotation_queue.testing.contracts.base import Contract
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from annotation_queue.repository import Repository
+    from annotation_queue.states import Transition
 
 THREADS = 8
 
@@ -177,6 +179,54 @@ class ThreadsContract(Contract):
         assert sum(len(each.added) for each in results) == 200
         assert sum(each.duplicates for each in results) == 200 * (THREADS - 1)
         assert real_queues.stats([queue.id])[0].total_items == 200
+
+    def test_a_queue_that_many_threads_get_or_create_is_made_once(self, repository: Repository) -> None:
+        for name in ("é", "another", "'"):
+            services = [AnnotationQueues(repository, "project") for _ in range(THREADS)]
+            made = at_once([partial(each.get_or_create, name, created_by="ann") for each in services])
+            assert len({each.id for each in made if isinstance(each, AnnotationQueue)}) == 1
+            assert services[0].query(QueueQuery(name=name)).queues == (made[0],)
+
+    def test_who_follows_a_queue_while_many_threads_write_misses_nothing_and_sees_nothing_twice(
+        self, real_queues: AnnotationQueues
+    ) -> None:
+        queue = real_queues.create("queue", created_by="ann")
+        real_queues.add_items(queue.id, calls(self.many // 4), added_by="ann")
+        ended: list[int] = []
+        followers: list[list[Transition]] = [[] for _ in range(2)]
+
+        def write(number: int) -> None:
+            try:
+                while claim := real_queues.claim(queue.id, f"ann-{number}"):
+                    assert isinstance(claim, Claim)
+                    real_queues.complete(claim, number)
+                    real_queues.complete(claim, [number])
+            finally:
+                ended.append(number)
+
+        def follow(seen: list[Transition]) -> None:
+            cursor = None
+            while True:
+                is_last = len(ended) == THREADS // 2
+                page = real_queues.changes(queue.id, after=cursor, limit=7)
+                seen += page.transitions
+                cursor = page.cursor
+                if is_last and not page.transitions:
+                    return
+
+        at_once(
+            [
+                *(partial(write, number) for number in range(THREADS // 2)),
+                *(partial(follow, seen) for seen in followers),
+            ]
+        )
+        log = real_queues.changes(queue.id, limit=100_000).transitions
+        assert len(log) == 3 * (self.many // 4)
+        assert [tuple(seen) for seen in followers] == [log] * 2
+        for item in real_queues.iter_items(queue.id):
+            history = tuple(each for each in log if each.item_id == item.id)
+            assert history == real_queues.history(item.id)
+            assert [each.to_state for each in history] == [IN_PROGRESS, COMPLETED, COMPLETED]
 
     def test_reads_while_others_write_see_whole_changes(self, real_queues: AnnotationQueues) -> None:
         queue = real_queues.create("queue", created_by="ann")
