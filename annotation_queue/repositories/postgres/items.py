@@ -119,7 +119,7 @@ def refresh(session: Session, before: StoredQueue, after: StoredQueue) -> None:
     """
     num, was = before.num, before.queue
     counts: Counter[tuple[str | None, str]] = Counter()
-    for completed, skipped, n, first, last in session.rows("kinds_without_hold", (num,)):
+    for completed, skipped, n, first, last in session.rows("kinds_without_hold", {"queue": num}):
         new = refreshed(completed, skipped, was, after.queue)
         if new is not None:
             # However many there are, no statement takes long.
@@ -127,7 +127,7 @@ def refresh(session: Session, before: StoredQueue, after: StoredQueue) -> None:
                 alike = {"queue": num, "completed": completed, "skipped": skipped, "claimable_at": new.claimable_at}
                 session.rows("refresh_kind", {**alike, "first": start, "behind": start + _UPDATED_AT_ONCE})
             counts[None, FINISHED] += n * new.finished
-    held = [item for (item,) in session.rows("held_nums", (num,))]
+    held = [item for (item,) in session.rows("held_nums", {"queue": num})]
     for span in spans([1] * len(held)):
         writes = []
         for record in session.records_of(before, session.live_rows(before, held[span]).values()).values():

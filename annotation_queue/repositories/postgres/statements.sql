@@ -417,14 +417,17 @@ SELECT min(p.lease_expires_at)
 FROM work AS w JOIN progresses AS p ON p.queue = w.queue AND p.item = w.num AND p.annotator = :annotator
 WHERE w.queue = :queue AND w.claimable_at = -62135596800000000 AND @from_place@ AND p.state = 1
 
--- Policies. An item that nobody touched keeps its standing under any of them.
+-- Policies. An item that nobody touched keeps its standing under any of them. Who holds something is found first: looked up for
+-- each item, or joined, the server may read all that is held for each of them.
+
+-- name: held --
+(SELECT p.item FROM progresses AS p WHERE p.queue = :queue AND p.state = 1)
 
 -- Groups the touched items of a queue that nobody holds by how many completed and skipped them.
 
 -- name: kinds_without_hold --
 SELECT w.completed, w.skipped, count(*), min(w.num), max(w.num) FROM work AS w
-WHERE w.queue = ? AND w.revision > 0
-    AND NOT EXISTS (SELECT FROM progresses AS p WHERE p.queue = w.queue AND p.item = w.num AND p.state = 1)
+WHERE w.queue = :queue AND w.revision > 0 AND w.num NOT IN @held@
 GROUP BY w.completed, w.skipped
 
 -- Gives the items of such a group that have certain numbers another standing.
@@ -432,12 +435,9 @@ GROUP BY w.completed, w.skipped
 -- name: refresh_kind --
 UPDATE work AS w SET claimable_at = :claimable_at, revision = revision + 1
 WHERE w.queue = :queue AND w.num >= :first AND w.num < :behind AND w.completed = :completed AND w.skipped = :skipped
-    AND w.revision > 0
-    AND NOT EXISTS (SELECT FROM progresses AS p WHERE p.queue = w.queue AND p.item = w.num AND p.state = 1)
+    AND w.revision > 0 AND w.num NOT IN @held@
 
 -- Lists the items of a queue that somebody holds.
 
 -- name: held_nums --
-SELECT w.num FROM work AS w
-WHERE w.queue = ? AND w.revision > 0
-    AND EXISTS (SELECT FROM progresses AS p WHERE p.queue = w.queue AND p.item = w.num AND p.state = 1)
+SELECT w.num FROM work AS w WHERE w.queue = :queue AND w.revision > 0 AND w.num IN @held@

@@ -31,6 +31,11 @@ CALLS: dict[str, Callable[[AnnotationQueues, Scene], object]] = {
     "complete many": lambda queues, it: queues.complete_batch(
         [(claim, 1) for claim in queues.claim_batch(it.queue_id, "eve", 500)]
     ),
+    "change the policies beside many holds": lambda queues, it: (
+        queues.claim_batch(it.queue_id, "bob", 400),
+        queues.complete_batch([(claim, 1) for claim in queues.claim_batch(it.queue_id, "eve", 400)]),
+        queues.update(it.queue_id, annotations_per_item=1),
+    ),
     "labels": lambda queues, it: [
         queues.labels(it.queue_id, LabelQuery(limit=20, annotator_id=who, newest_first=newest))
         for who in (None, "hal")
