@@ -440,4 +440,5 @@ WHERE w.queue = :queue AND w.num >= :first AND w.num < :behind AND w.completed =
 -- Lists the items of a queue that somebody holds.
 
 -- name: held_nums --
-SELECT w.num FROM work AS w WHERE w.queue = :queue AND w.revision > 0 AND w.num IN @held@
+SELECT DISTINCT w.num
+FROM @held@ AS h JOIN LATERAL (SELECT o.num FROM work AS o WHERE o.queue = :queue AND o.num = h.item OFFSET 0) AS w ON TRUE
