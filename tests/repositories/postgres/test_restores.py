@@ -16,6 +16,7 @@ from annotation_queue import (
     QueueNotFound,
     SchemaVersionUnknown,
     SkipPolicy,
+    StorageBusy,
     StorageError,
 )
 from annotation_queue.moves import advance
@@ -183,6 +184,52 @@ def test_an_annotator_whose_labels_were_undone_is_served_the_items_again(
     before.put_back()
     queues.add_items(queue.id, [NewItem(call_id="second", priority=1)], added_by="ann")
     assert settle("alice", 2) == ["second", "0"]
+
+
+def test_as_many_openings_as_before_are_not_taken_for_the_same_ones(
+    repository: PostgresRepository, backup: Callable[[], Backup]
+) -> None:
+    queues = service(repository, Clock(), "id")
+    queue = queues.create("queue", created_by="ann", annotations_per_item=3)
+    queues.add_items(queue.id, [NewItem(call_id=str(number)) for number in range(3)], added_by="ann")
+    for claim in queues.claim_batch(queue.id, "alice", 2):
+        queues.complete(claim, 1)
+    before = backup()
+    queues.add_items(queue.id, [NewItem(call_id="last", priority=-1)], added_by="ann")
+    assert [claim.item.call_id for claim in queues.claim_batch(queue.id, "alice", 1)] == ["2"]
+    before.put_back()
+    queues.add_items(queue.id, [NewItem(call_id="first", priority=1)], added_by="ann")
+    assert [claim.item.call_id for claim in queues.claim_batch(queue.id, "alice", 1)] == ["first"]
+
+
+def test_a_queue_is_locked_by_the_number_that_it_has_by_now(
+    make_repository: Callable[..., PostgresRepository],
+    repository: PostgresRepository,
+    backup: Callable[[], Backup],
+) -> None:
+    empty = backup()
+    hasty = make_repository(timeout=0.3)
+    queues, others = service(hasty, Clock(), "id"), service(repository, Clock(), "id")
+    queue = queues.create("queue", created_by="ann")
+    assert queues.get(queue.id) == queue
+    remembered = hasty._cache.versions[queue.id]
+    empty.put_back()
+    service(repository, Clock(), "another").create("another", created_by="ann")
+    assert others.create("queue", created_by="ann").id == queue.id
+    with repository._reading() as session:
+        num = session.queue("project", queue.id).num
+    assert num != remembered.num
+    with repository._writing(alone=num):
+        for call in (
+            lambda: queues.add_items(queue.id, [NewItem(call_id="a")], added_by="ann"),
+            lambda: queues.remove_items(queue.id, ["a"]),
+            lambda: queues.update(queue.id, annotations_per_item=2),
+            lambda: queues.claim(queue.id, "bob"),
+        ):
+            hasty._cache.versions[queue.id] = remembered
+            with pytest.raises(StorageBusy):
+                call()
+    assert len(queues.add_items(queue.id, [NewItem(call_id="a")], added_by="ann").added) == 1
 
 
 def test_a_version_of_a_queue_is_not_mistaken_for_another_one_of_the_same_time(
