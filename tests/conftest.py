@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from annotation_queue.batch.labelers import Labeler
 
 _SLOW_MACHINE = (HealthCheck.too_slow, HealthCheck.data_too_large)
-settings.register_profile("default", deadline=None, suppress_health_check=_SLOW_MACHINE, max_examples=60)
+# The fast run tries a third of the examples that every change is tried with before it lands.
+settings.register_profile("default", deadline=None, suppress_health_check=_SLOW_MACHINE, max_examples=20)
 settings.register_profile(
     "ci", deadline=None, suppress_health_check=_SLOW_MACHINE, max_examples=60, derandomize=True, print_blob=True
 )

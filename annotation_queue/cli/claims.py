@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import suppress
-from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,8 +25,8 @@ from annotation_queue.cli.common import (
     say,
 )
 from annotation_queue.cli.jsonl import kind_of, parse_json
-from annotation_queue.errors import ClaimLost, InvalidValue, ItemNotFound
-from annotation_queue.items import Claim, UnavailableReason
+from annotation_queue.errors import ClaimLost, InvalidValue
+from annotation_queue.items import Claim, ClaimRef, UnavailableReason
 from annotation_queue.json_values import check_json
 from annotation_queue.values import check_id, check_integer, check_text, utc_now
 
@@ -81,21 +80,17 @@ class Held:
             fail(f"{self.where}: there is no label: give LABEL, or a field 'annotation' in the line")
         return self.line["annotation"]
 
-    def to_claim(self, queues: AnnotationQueues) -> Claim:
-        """Make the claim; what the storage knows of the item is read there.
+    def ref_for(self, queues: AnnotationQueues) -> ClaimRef:
+        """Give the claim's reference; the service must be that of its project, and its queue must be there.
 
         Raises:
-            ClaimLost: The item was removed.
+            QueueNotFound: It is not.
         """
         known = self.claim
         if known["project_id"] != queues.project_id:
             fail(f"{self.where}: the claim is of project {known['project_id']!r}; give it as --project")
-        try:
-            item = queues.get_item(known["item_id"], queue_id=known["queue_id"])
-        except ItemNotFound as error:
-            raise ClaimLost(known["item_id"], known["annotator_id"], known["token"]) from error
-        end = datetime.max.replace(tzinfo=UTC)  # the storage knows when it ends; nobody asks the claim
-        return Claim(item=item, annotator_id=known["annotator_id"], token=known["token"], expires_at=end)
+        queues.get(known["queue_id"])
+        return ClaimRef(item_id=known["item_id"], annotator_id=known["annotator_id"], token=known["token"])
 
 
 def _print_claim(claim: Claim) -> None:
@@ -277,10 +272,10 @@ Examples:
 def complete(*, label: str | None, db: Path, project: str, given: str | None, text: bool) -> int:
     """Store LABEL, any JSON value, for what is claimed; without it, the field annotation of each line.
 
-    All labels are stored together. The same label again for the same claim changes nothing and succeeds. A line is printed
-    for each label that is stored; if a claim is lost, its label is not stored and the exit code is 1.
+    All labels are stored together. The same label again for the same claim changes nothing and succeeds; another label corrects
+    it. A line is printed for each label that is stored; if a claim is lost, its label is not stored and the exit code is 1.
     """
-    annotation = None
+    annotation: Any = None
     if label is not None:
         annotation = label if text else _parse_label(label)
     elif text:
@@ -289,20 +284,13 @@ def complete(*, label: str | None, db: Path, project: str, given: str | None, te
     labels = [each.annotation if label is None else annotation for each in held]
     lost: list[str] = []
     with open_queues(db, project) as queues:
-        ready: list[tuple[Held, Claim]] = []
-        results: list[tuple[Claim, Any]] = []
-        for each, one in zip(held, labels, strict=True):
-            try:
-                results.append((each.to_claim(queues), one))
-                ready.append((each, results[-1][0]))
-            except ClaimLost as error:
-                lost.append(f"{each.where}: {error}")
-        done = queues.complete_batch(results)
-    for (each, claimed), result in zip(ready, done, strict=True):
+        refs = [each.ref_for(queues) for each in held]
+        done = queues.complete_batch(zip(refs, labels, strict=True))
+    for each, ref, result in zip(held, refs, done, strict=True):
         if isinstance(result, ClaimLost):
             lost.append(f"{each.where}: {result}")
         else:
-            _print_settled(result, claimed.annotator_id)
+            _print_settled(result, ref.annotator_id)
     for line in lost:
         say(line)
     return FAILURES if lost else 0
@@ -324,7 +312,7 @@ def skip(*, db: Path, project: str, given: str | None, reason: str | None) -> in
     """Finish what is claimed without a label. Again with the same claim it changes nothing and succeeds."""
 
     def act(queues: AnnotationQueues, held: Held) -> None:
-        item = queues.skip(held.to_claim(queues), held.reason if reason is None else reason)
+        item = queues.skip(held.ref_for(queues), held.reason if reason is None else reason)
         _print_settled(item, held.claim["annotator_id"])
 
     return _settle(db, project, given, act)
@@ -339,7 +327,7 @@ def release(*, db: Path, project: str, given: str | None, reason: str | None) ->
     """Give back what is claimed; it can be claimed again at once. Again with the same claim: exit code 1."""
 
     def act(queues: AnnotationQueues, held: Held) -> None:
-        item = queues.release(held.to_claim(queues), held.reason if reason is None else reason)
+        item = queues.release(held.ref_for(queues), held.reason if reason is None else reason)
         _print_settled(item, held.claim["annotator_id"])
 
     return _settle(db, project, given, act)
@@ -353,5 +341,5 @@ def release(*, db: Path, project: str, given: str | None, reason: str | None) ->
 def heartbeat(*, db: Path, project: str, given: str | None, lease: timedelta | None) -> int:
     """Prolong what is claimed, and print the claim with its new end. The line of before is as good."""
     return _settle(
-        db, project, given, lambda queues, held: _print_claim(queues.heartbeat(held.to_claim(queues), lease=lease))
+        db, project, given, lambda queues, held: _print_claim(queues.heartbeat(held.ref_for(queues), lease=lease))
     )

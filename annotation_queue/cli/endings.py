@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from annotation_queue.batch.work import is_failure
 from annotation_queue.cli.common import say
 from annotation_queue.cli.views import done_by
-from annotation_queue.errors import ItemNotFound
 from annotation_queue.items import UnavailableReason
-from annotation_queue.query import ItemFilter, ItemQuery
+from annotation_queue.labels import LabelQuery
 from annotation_queue.states import SKIPPED
 
 if TYPE_CHECKING:
@@ -45,12 +43,5 @@ def say_why_nothing(queue: AnnotationQueue, stats: QueueStats, annotator: str, r
 
 def count_failed(queues: AnnotationQueues, queue_id: str, annotator: str) -> int:
     """Count the items that an annotator skipped because they failed; the cost is linear in what the annotator skipped."""
-    query = ItemQuery(filter=ItemFilter(annotation_states={SKIPPED}), annotator_id=annotator)
-    count = 0
-    for item in queues.iter_items(queue_id, query):
-        with suppress(ItemNotFound):  # it was removed meanwhile
-            count += any(
-                each.annotator_id == annotator and each.state is SKIPPED and is_failure(each.reason)
-                for each in queues.progress(item.id)
-            )
-    return count
+    query = LabelQuery(annotator_id=annotator, states=frozenset({SKIPPED}))
+    return sum(is_failure(label.progress.reason) for label in queues.iter_labels(queue_id, query))

@@ -251,10 +251,18 @@ Examples:
     help="The form of the lines.  [default: csv for a file named .csv, else jsonl]",
 )
 @click.option(
-    "--history", "content", flag_value=Content.HISTORY, help="Add to each line its annotator's changes of the item."
+    "--history",
+    "content",
+    type=Content,
+    flag_value=Content.HISTORY,
+    help="Add to each line its annotator's changes of the item.",
 )
 @click.option(
-    "--revisions", "content", flag_value=Content.REVISIONS, help="Write every label that ever stood, with its actor_id."
+    "--revisions",
+    "content",
+    type=Content,
+    flag_value=Content.REVISIONS,
+    help="Write every label that ever stood, with its actor_id.",
 )
 @click.argument("target", metavar="[OUT]", default=STDOUT)
 def export(

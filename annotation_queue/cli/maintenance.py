@@ -59,7 +59,9 @@ def remove(
     with open_queues(db, project) as queues:
         queue = choose_queue(queues, queue_name)
         for call_id in dict.fromkeys(call_ids):
-            found = queues.query_items(queue.id, ItemQuery(filter=ItemFilter(call_id=call_id))).items
+            found = queues.query_items(
+                queue.id, ItemQuery(filter=ItemFilter(call_id=call_id), include_payload=False)
+            ).items
             missing += not found
             ids.update(dict.fromkeys(item.id for item in found))
         removed = queues.remove_items(queue.id, ids)

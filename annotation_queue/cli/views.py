@@ -187,6 +187,7 @@ def items(
         include_position=position,
         include_total=not as_json,
         annotator_id=annotator,
+        include_payload=as_json,
     )
     with open_queues(db, project) as queues:
         queue = choose_queue(queues, queue_name)

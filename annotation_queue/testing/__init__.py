@@ -35,11 +35,11 @@ repository that ``make_repository`` gives must be empty and is closed after its 
 fixture of the class with ``autouse=True`` put it on ``self``. If the repository has a method ``check``, it must return an
 empty tuple, and is called all the time.
 
-- One class for each thing that a repository does: `QueuesContract`, `ItemsContract`, `ProgressContract`, `ClaimsContract`,
-  `FencingContract`, `BatchesContract`, `QueriesContract`, `PositionsContract`, `CursorsContract`, `StatisticsContract`,
-  `HistoryContract`, `RevisionsContract`, `LabelsContract`, `ChangesContract`, `HoldsContract`, `IsolationContract`,
-  `HostileInputContract`, `AliasingContract`, `ThreadsContract`, `StoringContract` and `AgreementContract`. Each has all that
-  it needs, so that a repository can grow through them one by one.
+- One class for each thing that a repository does: `QueuesContract`, `RepeatingContract`, `ItemsContract`, `ProgressContract`,
+  `ClaimsContract`, `FencingContract`, `BatchesContract`, `QueriesContract`, `PositionsContract`, `CursorsContract`,
+  `StatisticsContract`, `HistoryContract`, `RevisionsContract`, `OverridesContract`, `LabelsContract`, `ChangesContract`,
+  `HoldsContract`, `IsolationContract`, `HostileInputContract`, `AliasingContract`, `ThreadsContract`, `StoringContract` and
+  `AgreementContract`. Each has all that it needs, so that a repository can grow through them one by one.
 - `repository_state_machine` gives the state machine of `AgreementContract`, with its ``TestCase``. The hypothesis profile
   says how many histories it tries.
 - `strategies` makes items, queries, JSON and what must be refused: ``new_items()``, ``item_queries()``, ``json_values()``,
@@ -77,10 +77,12 @@ from annotation_queue.testing.contracts import (
     IsolationContract,
     ItemsContract,
     LabelsContract,
+    OverridesContract,
     PositionsContract,
     ProgressContract,
     QueriesContract,
     QueuesContract,
+    RepeatingContract,
     RepositoryContract,
     RevisionsContract,
     StatisticsContract,
@@ -115,10 +117,12 @@ __all__ = [
     "ItemsContract",
     "LabelsContract",
     "Model",
+    "OverridesContract",
     "PositionsContract",
     "ProgressContract",
     "QueriesContract",
     "QueuesContract",
+    "RepeatingContract",
     "RepositoryContract",
     "RevisionsContract",
     "StatisticsContract",

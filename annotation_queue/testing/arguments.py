@@ -52,7 +52,7 @@ ARGUMENTS: Final[Mapping[str, Mapping[str, Sequence[Any]]]] = {
         "aim": _AIM,
         "changed": ("nothing", "nothing", "the name", "the schema", "the id"),
     },
-    "get_or_create": {"project": PROJECTS, "name": TEXTS, "needed": (1, 2)},
+    "get_or_create": {"project": PROJECTS, "name": TEXTS[:3], "needed": (1, 2)},
     "prescribe": {"queue": _QUEUE, "aim": _AIM, "schema": (None, None, None, None, *SCHEMAS)},
     "query": {
         "project": PROJECTS,
@@ -181,8 +181,8 @@ ARGUMENTS: Final[Mapping[str, Mapping[str, Sequence[Any]]]] = {
     "labels": {
         "queue": _QUEUE,
         "aim": _AIM,
-        "item_filter": FILTERS,
-        "annotator": (None, None, *ANNOTATORS),
+        "item_filter": (*FILTERS[:1] * len(FILTERS), *FILTERS),
+        "annotator": (*(None,) * len(ANNOTATORS), *ANNOTATORS),
         "states": _LABEL_STATES,
         "newest_first": (False, True),
         "limit": _LIMIT,

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from annotation_queue.items import Claim, ClaimRef, NewItem
+from annotation_queue.items import NewItem
 from annotation_queue.labels import LabelQuery
 from annotation_queue.query import ItemQuery, QueueQuery
-from annotation_queue.testing.arguments import CALL_IDS, OLD_CLAIMS, OLD_WALKS, RIGHT, STRANGER, UNKNOWN
-from annotation_queue.testing.comparison import PROJECTS, Bench, Interrupted, Walk
-from annotation_queue.testing.examples import FILTERS, QUEUE_SORTS, SCHEMAS, SHAPES, SORTS, STEPS
+from annotation_queue.testing.arguments import CALL_IDS, RIGHT
+from annotation_queue.testing.claim_calls import ClaimCalls
+from annotation_queue.testing.comparison import PROJECTS, Interrupted, Walk
+from annotation_queue.testing.examples import FILTERS, QUEUE_SORTS, SCHEMAS, SHAPES, SORTS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
-    from datetime import datetime
+    from datetime import timedelta
 
     from annotation_queue.json_values import JsonValue
     from annotation_queue.query import ItemFilter
-    from annotation_queue.repository import Repository
     from annotation_queue.sorting import SortBy
     from annotation_queue.states import AnnotationState, SkipPolicy
 
@@ -38,13 +37,8 @@ _CHANGES: Final[dict[str, dict[str, Any]]] = {
 _MADE_BY_THE_SERVICE: Final = frozenset({"id", "project_id", "created_at", "updated_at", "deleted_at"})
 
 
-class Calls(Bench):
+class Calls(ClaimCalls):
     """A bench whose calls choose ids, claims and cursors by index. Each method raises `Disagreement` as `Bench.ask`."""
-
-    def __init__(self, repositories: Mapping[str, Repository]) -> None:
-        super().__init__(repositories)
-        self.claims: list[Claim] = []
-        self.walks: list[Walk] = []
 
     # Queues
 
@@ -305,82 +299,6 @@ class Calls(Bench):
             project,
         )
 
-    # Claims
-
-    def claim(self, queue: int, aim: str, annotator: str, lease: timedelta | None, *, resume: bool = False) -> None:
-        """Claim an item."""
-        project, queue_id = self._queue(queue, aim)
-        claim = self.ask(lambda service: service.claim(queue_id, annotator, lease=lease, resume=resume), project)
-        self._keep((claim,))
-
-    def claim_batch(self, queue: int, aim: str, annotator: str, limit: int, lease: timedelta | None) -> None:
-        """Claim some items."""
-        project, queue_id = self._queue(queue, aim)
-        claims = self.ask(lambda service: service.claim_batch(queue_id, annotator, limit, lease=lease), project)
-        self._keep(claims if isinstance(claims, tuple) else ())
-
-    def holds(self, queue: int, aim: str, annotator: str) -> None:
-        """Read what somebody holds."""
-        project, queue_id = self._queue(queue, aim)
-        claims = self.ask(lambda service: service.holds(queue_id, annotator), project)
-        self._keep(claims if isinstance(claims, tuple) else ())
-
-    def heartbeat(self, claim: int, aim: str, lease: timedelta | None, *, by_ref: bool = False) -> None:
-        """Prolong a claim, alive or not."""
-        for project, held in self._claims(claim, aim, by_ref=by_ref):
-            self.ask(lambda service, held=held: service.heartbeat(held, lease=lease), project)  # type: ignore[misc]  # a default binds it now
-
-    def heartbeat_batch(
-        self, claim: int, aim: str, count: int, lease: timedelta | None, *, by_ref: bool = False
-    ) -> None:
-        """Prolong some claims, alive or not."""
-        chosen = self._claims(claim, aim, count, by_ref=by_ref)
-        if chosen:
-            self.ask(lambda service: service.heartbeat_batch((held for _, held in chosen), lease=lease), chosen[0][0])
-
-    def save_draft(
-        self,
-        claim: int,
-        aim: str,
-        workflow: str,
-        annotation: JsonValue,
-        lease: timedelta | None,
-        *,
-        by_ref: bool = False,
-    ) -> None:
-        """Store a draft under a claim, alive or not."""
-        for project, held in self._claims(claim, aim, by_ref=by_ref):
-            self.ask(
-                lambda service, held=held: service.save_draft(held, annotation, lease=lease),  # type: ignore[misc]  # as above
-                project,
-                workflow,
-            )
-
-    def complete(self, claim: int, aim: str, workflow: str, annotation: JsonValue, *, by_ref: bool = False) -> None:
-        """Finish a claim, alive or not."""
-        for project, held in self._claims(claim, aim, by_ref=by_ref):
-            self.ask(lambda service, held=held: service.complete(held, annotation), project, workflow)  # type: ignore[misc]  # as above
-
-    def complete_batch(
-        self, claim: int, aim: str, count: int, workflow: str, annotation: JsonValue, *, by_ref: bool = False
-    ) -> None:
-        """Finish some claims, alive or not."""
-        chosen = self._claims(claim, aim, count, by_ref=by_ref)
-        if chosen:
-            self.ask(
-                lambda service: service.complete_batch((held, annotation) for _, held in chosen), chosen[0][0], workflow
-            )
-
-    def skip(self, claim: int, aim: str, workflow: str, reason: str | None, *, by_ref: bool = False) -> None:
-        """Skip a claim, alive or not."""
-        for project, held in self._claims(claim, aim, by_ref=by_ref):
-            self.ask(lambda service, held=held: service.skip(held, reason), project, workflow)  # type: ignore[misc]  # as above
-
-    def release(self, claim: int, aim: str, workflow: str, reason: str | None, *, by_ref: bool = False) -> None:
-        """Release a claim, alive or not."""
-        for project, held in self._claims(claim, aim, by_ref=by_ref):
-            self.ask(lambda service, held=held: service.release(held, reason), project, workflow)  # type: ignore[misc]  # as above
-
     # Labels and the log
 
     def labels(
@@ -420,81 +338,3 @@ class Calls(Bench):
         """Read how fast a queue is being worked on."""
         project, queue_id = self._queue(queue, aim)
         self.ask(lambda service: service.throughput(queue_id, window=window), project)
-
-    # Time
-
-    def wait(self, step: str) -> None:
-        """Move the clock; no side is asked."""
-        if step in STEPS:
-            self.clock.now += STEPS[step]
-        elif ending := self._ending():
-            self.clock.now = ending[0] - timedelta(microseconds=step == "to just before it")
-
-    def take_over(self, annotator: str, lease: timedelta | None) -> None:
-        """Wait to the end of a lease, and claim in its queue at that very instant."""
-        if ending := self._ending():
-            self.clock.now, queue = ending
-            claim = self.ask(lambda service: service.claim(queue["id"], annotator, lease=lease), queue["project_id"])
-            self._keep((claim,))
-
-    def _ending(self) -> tuple[datetime, dict[str, Any]] | None:
-        """Find the lease that ends next, and its queue."""
-        ends = [
-            (own["lease_expires_at"], item["queue_id"])
-            for item in self.live_items()
-            for own in self.tables.progresses[item["id"]].values()
-            if own["lease_expires_at"] is not None and own["lease_expires_at"] > self.clock.now
-        ]
-        if not ends:
-            return None
-        instant, queue_id = min(ends)
-        return instant, self.tables.queues[queue_id]
-
-    # How indexes become things
-
-    def live_queues(self) -> list[dict[str, Any]]:
-        """List the fields of the queues that are not deleted, in the order of creation."""
-        return [row for row in self.tables.queues.values() if row["deleted_at"] is None]
-
-    def live_items(self) -> list[dict[str, Any]]:
-        """List the fields of the items that can be reached, in the order of adding."""
-        return [row for row in self.tables.items.values() if self.tables.queues[row["queue_id"]]["deleted_at"] is None]
-
-    def _queue(self, index: int, aim: str) -> tuple[str, str]:
-        deleted = [row for row in self.tables.queues.values() if row["deleted_at"] is not None]
-        return self._aim([*self.live_queues(), *deleted[-1:]], index, aim)
-
-    def _item(self, index: int, aim: str) -> tuple[str, str]:
-        items = self.tables.items.values()
-        in_deleted = [row for row in items if self.tables.queues[row["queue_id"]]["deleted_at"] is not None]
-        gone = [*[*self.tables.removed.values()][-2:], *in_deleted[-1:]]
-        return self._aim([*self.live_items(), *gone], index, aim)
-
-    def _aim(self, rows: list[dict[str, Any]], index: int, aim: str) -> tuple[str, str]:
-        if not rows or aim == UNKNOWN:
-            return PROJECTS[index % 2], "missing"
-        row = rows[index % len(rows)]
-        return self._project(row["project_id"], aim), row["id"]
-
-    def _claims(self, index: int, aim: str, count: int = 1, *, by_ref: bool) -> list[tuple[str, Claim | ClaimRef]]:
-        """Choose claims, or their references, all of one queue, each with the project to use it in."""
-        if not self.claims:
-            return []
-        first = self.claims[index % len(self.claims)]
-        claims = [each for each in self.claims if each.item.queue_id == first.item.queue_id]
-        chosen: list[tuple[str, Claim | ClaimRef]] = []
-        for claim in (first, *claims)[:count]:
-            aimed = attrs.evolve(claim, token=claim.token + 1) if aim == UNKNOWN else claim
-            chosen.append((self._project(claim.item.project_id, aim), aimed.ref if by_ref else aimed))
-        return chosen
-
-    def _project(self, owner: str, aim: str) -> str:
-        return PROJECTS[owner == PROJECTS[0]] if aim == STRANGER else owner
-
-    def _keep(self, claims: tuple[object, ...]) -> None:
-        self.claims = [*(claim for claim in claims if isinstance(claim, Claim)), *self.claims][:OLD_CLAIMS]
-
-    def _remember(self, project: str, queue_id: str | None, query: ItemQuery | QueueQuery | LabelQuery | None) -> None:
-        cursors = {side.name: side.cursor for side in self.sides}
-        if None not in cursors.values():
-            self.walks = [Walk(project, queue_id, query, cursors), *self.walks][:OLD_WALKS]

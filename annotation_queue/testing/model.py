@@ -9,36 +9,29 @@ linear in all that is stored, or worse, so keep it small.
 from __future__ import annotations
 
 import copy
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from annotation_queue.errors import (
-    AnnotationQueueError,
-    ClaimLost,
     Conflict,
-    ItemNotFound,
 )
 from annotation_queue.items import (
     AddedItems,
     AnnotationQueue,
-    Claim,
-    ClaimRef,
     QueueItem,
     QueueStats,
-    Unavailable,
-    UnavailableReason,
 )
 from annotation_queue.labels import Label, LabelPage, LabelQuery
 from annotation_queue.query import ItemFilter, ItemPage, ItemQuery, QueuePage, QueueQuery
 from annotation_queue.states import AnnotationState, Progress
 from annotation_queue.testing import log
-from annotation_queue.testing.tables import Tables, folded, is_live, matches, named, sort_rows
+from annotation_queue.testing.model_claims import ModelOfClaims
+from annotation_queue.testing.tables import folded, is_live, matches, named, sort_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-    from datetime import datetime, timedelta
+    from collections.abc import Iterable, Iterator
+    from datetime import timedelta
 
     from annotation_queue.changes import ChangePage, Throughput
     from annotation_queue.items import NewItem
@@ -47,7 +40,7 @@ if TYPE_CHECKING:
     from annotation_queue.testing.tables import Row
 
 
-class Model:
+class Model(ModelOfClaims):
     """The model of one project. Methods take, return and raise what those of `AnnotationQueues` do.
 
     It trusts its arguments: only what depends on what is stored is refused.
@@ -59,21 +52,6 @@ class Model:
         clock: Tells the time.
         new_id: Makes ids.
     """
-
-    def __init__(
-        self,
-        tables: Tables,
-        project_id: str,
-        *,
-        workflow: str = "standard",
-        clock: Callable[[], datetime],
-        new_id: Callable[[], str],
-    ) -> None:
-        self._tables = tables
-        self._project_id = project_id
-        self._workflow = workflow
-        self._clock = clock
-        self._new_id = new_id
 
     # Queues
 
@@ -312,155 +290,3 @@ class Model:
     def throughput(self, queue_id: str, *, window: timedelta) -> Throughput:
         """Tell how fast a queue is being worked on."""
         return log.throughput(self._tables, self._queue(queue_id), window, self._clock())
-
-    # Claims
-
-    def claim(
-        self, queue_id: str, annotator_id: str, *, lease: timedelta | None = None, resume: bool = False
-    ) -> Claim | Unavailable:
-        """Hand out the first item that is held if that is asked for, else the first claimable one."""
-        at, queue = self._clock(), self._queue(queue_id)
-        if resume and (held := self.holds(queue_id, annotator_id)):
-            return self.heartbeat(held[0], lease=lease)
-        for item in self._tables.in_queue_order(queue):
-            if self._tables.is_claimable(queue, item, annotator_id, at):
-                return self._grant(queue, item, annotator_id, at, lease)
-        return self._explain(queue, annotator_id, at)
-
-    def holds(self, queue_id: str, annotator_id: str) -> tuple[Claim, ...]:
-        """List what an annotator holds, expired or not."""
-        in_order = self._tables.in_queue_order(self._queue(queue_id))
-        mine = [(item, self._tables.progresses[item["id"]].get(annotator_id)) for item in in_order]
-        return tuple(self._claim(item, own) for item, own in mine if own is not None and own["state"] == "in_progress")
-
-    def claim_batch(
-        self, queue_id: str, annotator_id: str, limit: int, *, lease: timedelta | None = None
-    ) -> tuple[Claim, ...]:
-        """Hand out one item after the other."""
-        self._queue(queue_id)
-        claims: list[Claim] = []
-        while len(claims) < limit and (claim := self.claim(queue_id, annotator_id, lease=lease)):
-            claims.append(claim)
-        return tuple(claims)
-
-    def heartbeat(self, claim: Claim | ClaimRef, *, lease: timedelta | None = None) -> Claim:
-        """Prolong a claim."""
-        return self.save_draft(claim, None, lease=lease)
-
-    def save_draft(self, claim: Claim | ClaimRef, annotation: JsonValue, *, lease: timedelta | None = None) -> Claim:
-        """Store a draft, if there is one, and prolong the claim."""
-        at, item = self._clock(), self._claimed(claim, "in_progress")
-        if annotation is not None:
-            self._move(item, claim.annotator_id, AnnotationState.IN_PROGRESS, at=at, annotation=annotation)
-        own = self._tables.progresses[item["id"]][claim.annotator_id]
-        own["lease_expires_at"] = at + (self._queue(item["queue_id"])["lease"] if lease is None else lease)
-        return self._claim(item, own)
-
-    def complete(self, claim: Claim | ClaimRef, annotation: JsonValue = None) -> QueueItem:
-        """Finish a claim with a label, or revise it."""
-        return self._finish(claim, AnnotationState.COMPLETED, annotation=annotation)
-
-    def skip(self, claim: Claim | ClaimRef, reason: str | None = None) -> QueueItem:
-        """Finish a claim without a label, or revise the reason."""
-        return self._finish(claim, AnnotationState.SKIPPED, reason=reason)
-
-    def release(self, claim: Claim | ClaimRef, reason: str | None = None) -> QueueItem:
-        """Give a claim back."""
-        return self._finish(claim, AnnotationState.UNSTARTED, reason=reason)
-
-    def heartbeat_batch(
-        self, claims: Iterable[Claim | ClaimRef], *, lease: timedelta | None = None
-    ) -> tuple[Claim | ClaimLost, ...]:
-        """Prolong several claims."""
-        return self._in_steps([(claim, partial(self.heartbeat, claim, lease=lease)) for claim in claims])
-
-    def complete_batch(
-        self, results: Iterable[tuple[Claim | ClaimRef, JsonValue]]
-    ) -> tuple[QueueItem | ClaimLost, ...]:
-        """Finish several claims."""
-        return self._in_steps([(claim, partial(self.complete, claim, label)) for claim, label in results])
-
-    def _in_steps(self, wanted: list[tuple[Claim | ClaimRef, Callable[[], Any]]]) -> tuple[Any, ...]:
-        """Act on several claims: a step takes one of each item, and takes effect whole or not at all."""
-        outcomes: dict[int, object] = {}
-        while len(outcomes) < len(wanted):
-            before, items = self._tables.kept(), set[str]()
-            for index, (claim, act) in enumerate(wanted):
-                item_id, _ = _aimed(claim)
-                if index in outcomes or item_id in items:
-                    continue
-                items.add(item_id)
-                try:
-                    outcomes[index] = act()
-                except ClaimLost as lost:
-                    outcomes[index] = lost
-                except AnnotationQueueError:
-                    self._tables.restore(before)
-                    raise
-        return tuple(outcomes[index] for index in range(len(wanted)))
-
-    def _finish(self, claim: Claim | ClaimRef, state: AnnotationState, **given: Any) -> QueueItem:  # noqa: ANN401 - passed on
-        at = self._clock()
-        item = self._claimed(claim, "in_progress", "in_progress" if state == "unstarted" else state)
-        self._move(item, claim.annotator_id, state, at=at, actor_id=claim.annotator_id, **given)
-        return self._tables.show(item, claim.annotator_id)
-
-    def _claimed(self, claim: Claim | ClaimRef, *states: str) -> Row:
-        """Find the item of a claim whose progress still carries the token and is in one of the states."""
-        lost = ClaimLost(_aimed(claim)[0], claim.annotator_id, claim.token)
-        try:
-            item = self._item(*_aimed(claim))
-        except ItemNotFound:
-            raise lost from None
-        own = self._tables.progresses[item["id"]].get(claim.annotator_id)
-        if own is None or own["token"] != claim.token or own["state"] not in states:
-            raise lost
-        return item
-
-    def _claim(self, item: Row, own: Row) -> Claim:
-        return Claim(
-            item=self._tables.show(item, own["annotator_id"]),
-            annotator_id=own["annotator_id"],
-            token=own["token"],
-            expires_at=own["lease_expires_at"],
-        )
-
-    def _grant(self, queue: Row, item: Row, annotator_id: str, at: datetime, lease: timedelta | None) -> Claim:
-        progresses = self._tables.progresses[item["id"]]
-        for who in sorted(progresses):
-            if progresses[who]["state"] == "in_progress" and progresses[who]["lease_expires_at"] <= at:
-                self._move(item, who, AnnotationState.UNSTARTED, at=at, reason="lease expired")
-        ends = at + (queue["lease"] if lease is None else lease)
-        self._move(item, annotator_id, AnnotationState.IN_PROGRESS, at=at, ends=ends, actor_id=annotator_id)
-        return self._claim(item, progresses[annotator_id])
-
-    def _explain(self, queue: Row, annotator_id: str, at: datetime) -> Unavailable:
-        items = self._tables.live_items(queue)
-        if not items:
-            return Unavailable(reason=UnavailableReason.EMPTY)
-        if all(self._tables.is_finished(queue, item) for item in items):
-            return Unavailable(reason=UnavailableReason.FINISHED)
-        instants = sorted(
-            own["lease_expires_at"]
-            for item in items
-            for own in self._tables.progresses[item["id"]].values()
-            if own["state"] == "in_progress" and own["lease_expires_at"] > at
-        )
-        for instant in instants:
-            if any(self._tables.is_claimable(queue, item, annotator_id, instant) for item in items):
-                return Unavailable(reason=UnavailableReason.LEASED, retry_at=instant)
-        return Unavailable(reason=UnavailableReason.SEEN)
-
-    def _queue(self, queue_id: str) -> Row:
-        return self._tables.queue(self._project_id, queue_id)
-
-    def _item(self, item_id: str, queue_id: str | None = None) -> Row:
-        return self._tables.item(self._project_id, item_id, queue_id)
-
-    def _move(self, item: Row, annotator_id: str, to_state: AnnotationState, **given: Any) -> None:  # noqa: ANN401 - passed on
-        self._tables.move(item, annotator_id, to_state, self._workflow, **given)
-
-
-def _aimed(claim: Claim | ClaimRef) -> tuple[str, str | None]:
-    """Give the item of a claim, and the queue that it has to be in."""
-    return (claim.item_id, None) if isinstance(claim, ClaimRef) else (claim.item.id, claim.item.queue_id)

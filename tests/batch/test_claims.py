@@ -96,6 +96,7 @@ def test_what_others_hold_is_not_waited_for(queues: AnnotationQueues) -> None:
     assert (report.unavailable.reason, report.unavailable.retry_at) == (UnavailableReason.LEASED, held.expires_at)
 
 
+@pytest.mark.slow
 def test_an_item_granted_again_after_its_lease_is_labelled_by_the_newer_claim(
     queues: AnnotationQueues,
     clock: Clock,

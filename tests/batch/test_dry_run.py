@@ -127,6 +127,7 @@ def test_the_slowest_items_are_named(queues: AnnotationQueues) -> None:
     assert report.slowest[0].seconds >= 0.05
 
 
+@pytest.mark.slow
 def test_attempts_of_an_item_count_together_as_its_time(queues: AnnotationQueues) -> None:
     queue_id = fill(queues, 1)
     calls: list[str] = []

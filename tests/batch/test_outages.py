@@ -107,6 +107,7 @@ def picky(item: QueueItem) -> object:
     return label_number(item)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("error", "after"),
     [
@@ -265,6 +266,7 @@ def test_heartbeats_that_never_work_stop_the_run_in_the_end() -> None:
     assert (report.stop_reason, report.expired, report.completed) == (StopReason.FAILURES, 3, 0)
 
 
+@pytest.mark.slow
 def test_heartbeats_that_fail_for_less_than_the_lease_cost_nothing() -> None:
     queues = Flaky(lambda: StorageBusy("locked"), times=2)
     queues.failing = {"heartbeat"}

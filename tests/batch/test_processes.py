@@ -107,6 +107,7 @@ def test_a_run_goes_on_when_there_is_room_on_the_disk_again(job: Job) -> None:
     job.check(300)
 
 
+@pytest.mark.slow
 def test_a_run_that_ran_out_of_disk_is_resumed_without_a_loss(job: Job) -> None:
     job.add(300)
     assert job.run("full") == "full\n"

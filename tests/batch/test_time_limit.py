@@ -42,6 +42,7 @@ def reason_of(queues: AnnotationQueues, queue_id: str, number: int) -> str | Non
     return queues.progress(list(queues.iter_items(queue_id))[number].id)[0].reason
 
 
+@pytest.mark.slow
 def test_a_function_that_hangs_costs_its_item_and_no_worker(queues: AnnotationQueues, over: threading.Event) -> None:
     queue_id = fill(queues, 6)
     calls: list[str] = []
@@ -143,6 +144,7 @@ def test_a_coroutine_that_ignores_its_cancellation_is_left_alone(queues: Annotat
     assert states(queues, queue_id) == ["skipped", "completed", "completed"]
 
 
+@pytest.mark.slow
 def test_a_coroutine_that_blocks_the_loop_costs_its_item_only(queues: AnnotationQueues, over: threading.Event) -> None:
     queue_id = fill(queues, 6)
     calls: list[str] = []
@@ -239,6 +241,7 @@ def test_no_attempt_begins_when_the_time_is_over(queues: AnnotationQueues, is_as
     assert (report.failed, report.timed_out) == (1, 1)
 
 
+@pytest.mark.slow
 def test_a_time_limit_can_end_the_run(queues: AnnotationQueues, over: threading.Event) -> None:
     queue_id = fill(queues, 3)
 

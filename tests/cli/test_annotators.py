@@ -37,8 +37,8 @@ def test_each_annotator_labels_every_item_with_a_labeler_of_its_own(shell: Shell
     shell.records(20)
     err = label(shell, "third", "half", "later", more=("--workers", "2"))
     lines = shell.lines("export")
-    assert [(line["call_id"], line["annotator_id"]) for line in lines] == [
-        (str(n), annotator) for n in range(20) for annotator in ("half", "later", "third")
+    assert sorted((int(line["call_id"]), line["annotator_id"]) for line in lines) == [
+        (n, annotator) for n in range(20) for annotator in ("half", "later", "third")
     ]
     for line in lines:
         n = int(line["call_id"])
@@ -115,7 +115,7 @@ def test_a_dry_run_prints_what_would_be_exported_and_makes_no_file(shell: Shell)
     shell.records(5)
     out, err = shell.label("items.jsonl", "--dry-run", "--limit", "2", "--annotator", "a", "--annotator", "b")
     lines = [json.loads(line) for line in out.splitlines()]
-    assert [(line["call_id"], line["annotator_id"], line["annotation"]) for line in lines] == [
+    assert sorted((line["call_id"], line["annotator_id"], line["annotation"]) for line in lines) == [
         ("0", "a", {"size": 0}),
         ("0", "b", {"size": 0}),
         ("1", "a", {"size": 1}),
@@ -147,9 +147,10 @@ def test_agreement_of_two_lists_where_they_differ(shell: Shell) -> None:
     out, err = shell.run("agreement", "--field", "label.kind", *DB)
     # 0 and 1 of every six are the same: a, b; of the others c is never, and 4 (b, a) and 3 (a, b) are crossed.
     table = [line.split() for line in out.splitlines() if line]
-    assert table[0] == ["annotators", "items", "agreed", "share", "kappa"]
-    assert table[2] == ["half,", "third", "12", "4", "33.3%", "0.000"]
-    assert [row for row in table[5:] if row] == [
+    assert table[0] == ["annotators", "items", "agreed", "share", "kappa", "alpha"]
+    # By hand: 16 of 24 pairs of labels differ; by chance 10 * 10 * 2 + 10 * 4 * 4 = 360 of 24 * 23 would: 1 - 23 * 16 / 360.
+    assert table[2] == ["half,", "third", "12", "4", "33.3%", "0.000", "-0.022"]
+    assert sorted((row for row in table[5:] if row), key=lambda row: int(row[0])) == [
         [str(n), f'"{"ab"[n % 2]}"', f'"{"abc"[n % 3]}"'] for n in range(12) if n % 6 > 1
     ]
     assert err == ""
@@ -157,8 +158,9 @@ def test_agreement_of_two_lists_where_they_differ(shell: Shell) -> None:
     assert err == "1 of 8 items on which they differ; see --limit\n"
     (found,) = shell.lines("agreement", "--field", "label.kind", "--json")
     assert (found["items"], found["agreed"], found["categories"]) == (12, 4, {'"a"': 10, '"b"': 10, '"c"': 4})
-    assert found["differing"][0]["labels"] == {"half": "a", "third": "c"}
-    assert [each["call_id"] for each in found["differing"]] == [str(n) for n in range(12) if n % 6 > 1]
+    differing = {int(each["call_id"]): each["labels"] for each in found["differing"]}
+    assert differing[2] == {"half": "a", "third": "c"}
+    assert sorted(differing) == [n for n in range(12) if n % 6 > 1]
 
 
 def test_agreement_of_three_shows_fleiss_kappa_and_every_pair(shell: Shell) -> None:
@@ -169,13 +171,14 @@ def test_agreement_of_three_shows_fleiss_kappa_and_every_pair(shell: Shell) -> N
     assert rows == [
         # By hand: the shares of a, b, c are 14, 14, 8 of 36; the mean agreement is (4 + 8 / 3) / 12 = 0.5556;
         # by chance it would be (14² + 14² + 8²) / 36² = 0.3519; kappa is (0.5556 - 0.3519) / (1 - 0.3519).
-        ["half,", "later,", "third", "12", "4", "33.3%", "0.314"],
+        # For alpha chance is without replacement: (14 * 13 * 2 + 8 * 7) / (36 * 35) = 0.3333.
+        ["half,", "later,", "third", "12", "4", "33.3%", "0.314", "0.333"],
         ["half,", "later", "12", "4", "33.3%", "0.000"],
         ["half,", "third", "12", "4", "33.3%", "0.000"],
         ["later,", "third", "12", "12", "100.0%", "1.000"],
     ]
     out, _ = shell.run("agreement", "--field", "label.kind", "--annotator", "third", "--annotator", "later", *DB)
-    assert out.splitlines()[2].split() == ["later,", "third", "12", "12", "100.0%", "1.000"]
+    assert out.splitlines()[2].split() == ["later,", "third", "12", "12", "100.0%", "1.000", "1.000"]
 
 
 def test_agreement_over_whole_labels_and_without_values(shell: Shell) -> None:
@@ -190,7 +193,8 @@ def test_agreement_over_whole_labels_and_without_values(shell: Shell) -> None:
     assert out.splitlines()[2].split() == ["text,", "unsure", "0", "0"]
     shell.label("items.jsonl", "--annotations-per-item", "3", "--annotator", "texter", "--exec", TEXTER)
     out, _ = shell.run("agreement", "--annotator", "text", "--annotator", "texter", *DB)
-    assert out.splitlines()[2].split() == ["text,", "texter", "4", "2", "50.0%", "0.000"]
+    # Six times a, once b and once c: by chance 1 - 30 / 56 differ, and a half does.
+    assert out.splitlines()[2].split() == ["text,", "texter", "4", "2", "50.0%", "0.000", "-0.077"]
 
 
 TEXTER = "sed -u 's/.*/\"a\"/'"

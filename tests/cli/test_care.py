@@ -74,7 +74,8 @@ def test_an_export_may_carry_the_history_of_each_label(labelled: Shell) -> None:
             if move["annotator_id"] == line["annotator_id"]
         ]
         assert line["history"] == [
-            {name: move[name] for name in ("from_state", "to_state", "at", "reason")} for move in moves
+            {name: move[name] for name in ("from_state", "to_state", "at", "reason", "annotation", "actor_id")}
+            for move in moves
         ]
         assert [move["to_state"] for move in line["history"]] == ["in_progress", line["state"]]
     out, _ = labelled.run("export", "--history", "--format", "csv", *DB)
@@ -106,7 +107,7 @@ def test_a_whole_file_has_nothing_to_report(labelled: Shell) -> None:
 
 def test_what_is_wrong_with_a_file_is_named_with_exit_code_1(labelled: Shell) -> None:
     with sqlite3.connect(labelled.folder / "labels.db") as connection:
-        connection.execute("DELETE FROM transitions")
+        connection.execute("DELETE FROM log")
     connection.close()
     out, err = labelled.run("check", *DB, code=1)
     assert all(any(item["id"] in line for line in out.splitlines()) for item in labelled.lines("items", "--json"))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from helpers.shells import Shell
 
 
+@pytest.mark.slow
 def test_a_job_killed_half_way_is_completed_by_running_it_again(shell: Shell) -> None:
     shell.records(400)
     command = ("items.jsonl", "--lease", "2", "--workers", "2")
@@ -43,6 +44,7 @@ def test_a_job_killed_half_way_is_completed_by_running_it_again(shell: Shell) ->
     assert not done & set((shell.folder / "progress").read_text().splitlines())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_job_releases_its_items_and_says_so(shell: Shell, number: signal.Signals) -> None:
     shell.records(1_000)

@@ -142,6 +142,7 @@ for _, n in items():
     assert len(started(shell.folder)) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("misdeed", "reason"),
     [
@@ -227,6 +228,7 @@ while True:
     assert err.count("y") + err.count("z") + err.count("w") > 9 * 300_000
 
 
+@pytest.mark.slow
 def test_a_program_that_reads_nothing_and_speaks_without_end_is_stopped_at_the_time_limit(shell: Shell) -> None:
     shell.write("items.jsonl", [{"id": 0, "text": "x" * 900_000}])
     program = write(shell, "while True: sys.stderr.write('y' * 1_000 + '\\n')")
@@ -235,6 +237,7 @@ def test_a_program_that_reads_nothing_and_speaks_without_end_is_stopped_at_the_t
     assert not is_alive(started(shell.folder)[0])
 
 
+@pytest.mark.slow
 def test_what_a_program_started_ends_with_it(shell: Shell) -> None:
     shell.records(2)
     program = write(

@@ -65,6 +65,7 @@ def test_the_bar_shows_pace_share_and_failures_and_leaves_room_for_ctrl_c(shell:
     assert any(line.startswith("38 labelled, 2 skipped") for line in lines)
 
 
+@pytest.mark.slow
 def test_a_narrow_terminal_shows_the_numbers_whole(shell: Shell) -> None:
     shell.records(40)
     lines = show(shell, 50, *shell.label_command("items.jsonl"))
@@ -100,6 +101,7 @@ def test_every_annotator_has_a_bar_and_80_columns_are_enough(shell: Shell) -> No
     assert [line.split(";")[0] for line in lines if " labelled; " in line] == [f"{name}: 40 labelled" for name in names]
 
 
+@pytest.mark.slow
 def test_tables_fit_80_columns(shell: Shell) -> None:
     shell.records(12)
     shell.label("items.jsonl", "--annotator", "gpt-a", "--annotator", "gpt-b", labeler="plain")
@@ -119,6 +121,7 @@ def test_help_fits_80_columns(shell: Shell, monkeypatch: pytest.MonkeyPatch, com
     assert [line for line in out.splitlines() if len(line) > 80] == []
 
 
+@pytest.mark.slow
 def test_a_wait_for_another_run_says_until_when_and_ends_as_soon_as_it_can(shell: Shell) -> None:
     shell.records(3)
     shell.label("items.jsonl", "--limit", "0")
@@ -169,6 +172,7 @@ def test_without_a_terminal_a_run_is_shown_in_plain_lines(
     ]
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_the_run_and_not_the_programs_that_label(shell: Shell) -> None:
     shell.records(2_000)
     # Ctrl-C in a terminal goes to every process of the job; a program that noticed would end without an answer.
@@ -200,6 +204,7 @@ def test_a_second_ctrl_c_stops_at_once(shell: Shell) -> None:
     assert finish(process, code=130)[-1] == "annotation-queue: interrupted"
 
 
+@pytest.mark.slow
 def test_an_interrupt_says_that_the_run_is_stopping(shell: Shell) -> None:
     shell.records(2_000)
     process = start(shell, 100, *shell.label_command("items.jsonl", labeler="slow"))
@@ -237,6 +242,7 @@ def test_several_annotators_without_a_terminal_are_told_apart(
     ]
 
 
+@pytest.mark.slow
 def test_a_long_addition_is_shown_and_the_bar_goes_when_it_is_done(shell: Shell) -> None:
     shell.records(3_000)
     lines = show(shell, 80, "add", "items.jsonl", "--db", "labels.db")

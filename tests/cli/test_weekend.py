@@ -171,6 +171,7 @@ def test_records_without_room_are_exit_code_3_and_running_again_adds_them(shell:
     check_sizes(shell)
 
 
+@pytest.mark.slow
 def test_labels_without_room_wait_until_there_is_some(shell: Shell) -> None:
     shell.write("items.jsonl", ({"id": n, "text": "x" * 200} for n in range(500)))
     shell.run("add", "items.jsonl", "--db", "labels.db")
@@ -208,6 +209,7 @@ def test_an_export_without_room_leaves_the_file_of_before(shell: Shell) -> None:
     assert {path.name for path in shell.folder.iterdir() if path.suffix == ".tmp"} == set()
 
 
+@pytest.mark.slow
 def test_an_addition_killed_half_way_is_completed_by_running_it_again(shell: Shell) -> None:
     shell.records(3_000)
     pipe = shell.folder / "pipe.jsonl"

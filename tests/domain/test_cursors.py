@@ -21,6 +21,7 @@ CURSOR = encode_cursor([0, 1_767_268_800_000_000, "id-000001"], BINDING)
 LETTERS = string.ascii_letters + string.digits + "-_"
 
 
+@pytest.mark.slow
 @settings(max_examples=3_000)
 @given(
     place=st.integers(0, len(CURSOR)),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import re
 import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
@@ -32,6 +31,8 @@ if TYPE_CHECKING:
 
 NIGHTLY: Final = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
 """Whether there is time for the long form of a test."""
+FAST: Final = "HYPOTHESIS_PROFILE" not in os.environ
+"""Whether this is the fast run, which tries fewer examples than every change is tried with before it lands."""
 
 LEASE: Final = timedelta(seconds=60)
 IN_PROGRESS, COMPLETED = AnnotationState.IN_PROGRESS, AnnotationState.COMPLETED
@@ -151,13 +152,16 @@ def plain(value: Any) -> Any:  # noqa: ANN401 - whatever the service answers
     return value if value is None or isinstance(value, bool | int | float) else str(value)
 
 
-_SALT: Final = re.compile(r'^(INSERT INTO "epochs" VALUES\(\d+),-?\d+')
-
-
 def rows_of(path: Path) -> list[str]:
-    """Read all that a SQLite file stores, deleted things and counters too, as SQL, but for what is drawn by lot."""
+    """Read all that a SQLite file stores but what is drawn by lot: its schema, and each row with its table."""
     with closing(sqlite3.connect(path)) as connection:
-        return [_SALT.sub(r"\1", line) for line in connection.iterdump()]
+        execute = connection.cursor().execute  # a fault strikes the calls of the connection only
+        schema = execute("SELECT type, name, sql FROM sqlite_schema ORDER BY type, name").fetchall()
+        shown = {"epochs": "num"}
+        rows = [
+            f"{table}: {row}" for table in tables for row in execute(f'SELECT {shown.get(table, "*")} FROM "{table}"')
+        ]
+        return [*map(str, schema), *rows]
 
 
 class Fault:

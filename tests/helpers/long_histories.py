@@ -43,7 +43,7 @@ _ANSWERS: Final = {
 _WEIGHTS: Final = {
     "create": 0.1,
     "create_again": 0.3,
-    "get_or_create": 0.3,
+    "get_or_create": 0.5,
     "prescribe": 1,
     "query": 2,
     "update": 2,
@@ -52,7 +52,7 @@ _WEIGHTS: Final = {
     "get_item": 4,
     "query_items": 8,
     "go_on": 6,
-    "update_progress": 16,
+    "update_progress": 26,
     "reset": 1,
     "claim": 20,
     "claim_batch": 3,

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["pytester"]
 
+QUIETLY = ("-q", "-p", "no:cacheprovider", "-p", "no:schemathesis", "-m", "")
+"""How pytest runs inside a test: any test, without the plugin that takes longer to import than all else."""
+
 TESTS = Path(__file__).parents[1]
 PROJECT = TESTS.parent / "pyproject.toml"
 FORKS = str(TESTS / "repositories" / "sqlite" / "test_processes.py")
@@ -27,6 +30,8 @@ SUITE = """
 from testing.broken import BROKEN
 
 class TestBroken(BROKEN[{name!r}].contract):
+    many = 40
+
     def make_repository(self):
         from pathlib import Path
         return BROKEN[{name!r}].make(Path({folder!r}))
@@ -41,7 +46,7 @@ def test_a_fault_turns_the_suite_red(
     broken.spoil(monkeypatch)
     path = pytester.makepyfile(SUITE.format(name=name, folder=str(tmp_path)))
 
-    outcome = pytester.inline_run(path, "-x", "-q", "-p", "no:cacheprovider")
+    outcome = pytester.inline_run(path, "-x", "--assert=plain", *QUIETLY)
 
     failures = [report for report in outcome.getreports("pytest_runtest_logreport") if report.failed]
     assert broken.hits is None or broken.hits, "the repository has no such statement any more"
@@ -49,6 +54,7 @@ def test_a_fault_turns_the_suite_red(
     assert not [report for report in failures if "syntax error" in report.longreprtext], "the fault is no SQL"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_repository_that_goes_on_with_its_parents_connections_loses_what_a_forked_child_writes(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
@@ -56,7 +62,7 @@ def test_a_repository_that_goes_on_with_its_parents_connections_loses_what_a_for
     for name in ("hold", "let_go", "begin_in_child"):
         monkeypatch.setattr(Connections, name, lambda *_: None)
 
-    outcome = pytester.inline_run(FORKS, "-q", "-p", "no:cacheprovider", "-c", str(PROJECT))
+    outcome = pytester.inline_run(FORKS, *QUIETLY, "-c", str(PROJECT))
 
     _, _, failed = outcome.listoutcomes()
     assert len(failed) == 1
@@ -76,7 +82,7 @@ def test_a_repository_that_repeats_a_write_whose_commit_failed_is_found_by_the_t
     monkeypatch.setattr(SQLiteRepository, "add_queue", add_twice)
 
     outcome = pytester.inline_run(
-        *[f"{FAILING}[create-{how}]" for how in ("before", "after")], "-q", "-p", "no:cacheprovider", "-c", str(PROJECT)
+        *[f"{FAILING}[create-{how}]" for how in ("before", "after")], *QUIETLY, "-c", str(PROJECT)
     )
 
     _, _, failed = outcome.listoutcomes()

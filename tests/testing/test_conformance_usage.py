@@ -15,6 +15,9 @@ from testing.broken_dictionaries import ForgetsReleasesInHistories
 
 pytest_plugins = ["pytester"]
 
+QUIETLY = ("-q", "-p", "no:cacheprovider", "-p", "no:schemathesis", "-m", "")
+"""How pytest runs inside a test: any test, without the plugin that takes longer to import than all else."""
+
 README = Path(__file__).parents[2] / "README.md"
 STORAGE = Path(dictionary.__file__)
 MOST_LINES = 370
@@ -36,12 +39,11 @@ def test_the_readme_and_the_docstring_tell_the_same() -> None:
     assert told_by_the_readme() == told_by_the_docstring()
 
 
-@pytest.mark.slow
 def test_a_strangers_repository_passes_the_whole_suite_by_the_text_that_is_told(pytester: pytest.Pytester) -> None:
     assert len(STORAGE.read_text(encoding="utf-8").splitlines()) <= MOST_LINES
     pytester.makepyfile(my_storage=STORAGE.read_text(encoding="utf-8"), test_my_repository=told_by_the_docstring())
 
-    outcome = pytester.inline_run("-q", "-p", "no:cacheprovider")
+    outcome = pytester.inline_run(*QUIETLY)
 
     passed, skipped, failed = outcome.listoutcomes()
     assert (skipped, failed) == ([], [])

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 # What the client's code warns about, on Pythons newer than it, is not ours.
-pytestmark = pytest.mark.filterwarnings("default")
+pytestmark = [pytest.mark.network, pytest.mark.filterwarnings("default")]
 
 STARTED = datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=UTC)
 

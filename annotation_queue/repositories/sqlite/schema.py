@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from annotation_queue.errors import SchemaVersionUnknown, StorageCorrupt
 from annotation_queue.repositories.sql.files import load_migrations
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from annotation_queue.repositories.sqlite.connections import Connections
 
@@ -65,8 +66,9 @@ def schema_of(execute: Callable[[str], sqlite3.Cursor]) -> dict[tuple[str, str],
     return {(kind, name): sql for kind, name, sql in rows}
 
 
-def newest_schema() -> dict[tuple[str, str], str | None]:
-    """Make our newest schema in memory, and read it as `schema_of` does."""
+@cache
+def newest_schema() -> Mapping[tuple[str, str], str | None]:
+    """Make our newest schema in memory, once in a process, and read it as `schema_of` does."""
     with closing(sqlite3.connect(":memory:")) as connection:
         for statements in MIGRATIONS:
             for statement in statements:

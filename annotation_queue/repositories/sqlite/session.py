@@ -58,7 +58,6 @@ if TYPE_CHECKING:
 
 _NOBODY: Final = "[]"
 """A JSON list of no annotators."""
-_NO_COUNTS: Final = dict.fromkeys(KIND_NAMES, 0)
 
 
 class _RecordRow(NamedTuple):
@@ -89,6 +88,10 @@ class LogEnd(NamedTuple):
 
     entries: int
     latest: int
+
+
+_NO_ENTRIES: Final = LogEnd(0, -NEVER_MICROS)
+_NO_COUNTS: Final = {**dict.fromkeys(KIND_NAMES, 0), **_NO_ENTRIES._asdict()}
 
 
 class Session(Interned):
@@ -202,8 +205,6 @@ class Session(Interned):
         labels_of: Collection[str] | None = (),
     ) -> dict[str, ItemRecord]:
         """Read what decisions rest on; arguments, result and errors are those of `Repository.get_records`."""
-        if queue_id is not None:
-            self.queue(project_id, queue_id)
         found: dict[_RecordRow, list[Sequence[Any]]] = {}
         labels = _NOBODY if labels_of == () else self._numbers(labels_of)
         statement = SQL["records" if queue_id is None else "records_in_queue"]
@@ -216,12 +217,16 @@ class Session(Interned):
         for head, rows in found.items():
             queue = self.queue_by_key(head.queue, head.queue_revision)
             if queue.queue.project_id != project_id:
+                if queue_id is not None:
+                    raise QueueNotFound(queue_id)
                 continue
             if queue.queue.deleted_at is not None:
                 raise QueueNotFound(queue.queue.id)
             # An item that was deleted is looked at for its queue's sake alone.
             if head.item is not None:
                 records[head.item_id] = self._record(head, queue, rows)
+        if queue_id is not None and not found:
+            self.queue(project_id, queue_id)
         return self._with_items(records) if with_items else records
 
     def _numbers(self, annotators: Iterable[str] | None) -> str | None:
@@ -324,9 +329,7 @@ class Session(Interned):
         for queue, places in moved.items():
             count_moved(self, queue, places)
         for queue, sums in counts.items():
-            self.count(queue, sums)
-            if entries:
-                self.execute(SQL["set_log_end"], {"queue": queue, **self.log_end(queue)._asdict()})
+            self.count(queue, sums, self.log_end(queue) if entries else _NO_ENTRIES)
 
     def _entries_of(self, record: ItemRecord, change: Change) -> list[dict[str, object]]:
         """Give the rows that a change appends to the log of its queue."""
@@ -351,17 +354,20 @@ class Session(Interned):
         if queue not in self._log_ends:
             row = self.execute(SQL["log_end"], (queue,)).fetchone()
             # Without a row nothing was ever added.
-            self._log_ends[queue] = LogEnd(0, -NEVER_MICROS) if row is None else LogEnd._make(row)
+            self._log_ends[queue] = _NO_ENTRIES if row is None else LogEnd._make(row)
         return self._log_ends[queue]
 
-    def count(self, queue: int, counts: Mapping[tuple[str | None, str], int]) -> None:
+    def count(self, queue: int, counts: Mapping[tuple[str | None, str], int], log_end: LogEnd = _NO_ENTRIES) -> None:
         """Add to the counters of a queue.
 
         Args:
             queue: Its number.
             counts: As `counters.counts_of` keys them.
+            log_end: Where its log ends now; `_NO_ENTRIES` if it ends where it did.
         """
         rows: dict[str | None, dict[str, int]] = {}
+        if log_end is not _NO_ENTRIES:
+            rows[None] = {**_NO_COUNTS, "queue": queue, "annotator": 0, **log_end._asdict()}
         for (annotator_id, kind), n in counts.items():
             row = rows.get(annotator_id)
             if row is None:

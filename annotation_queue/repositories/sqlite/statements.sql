@@ -269,11 +269,6 @@ ON CONFLICT (item, annotator) DO UPDATE SET entry = coalesce(:entry, entry), ste
 -- name: log_end --
 SELECT entries, latest FROM counters WHERE queue = ? AND annotator = 0
 
--- Notes where it ends now.
-
--- name: set_log_end --
-UPDATE counters SET entries = :entries, latest = :latest WHERE queue = :queue AND annotator = 0
-
 -- Reads an item's history, oldest first, from its last entry back.
 
 -- name: history --
@@ -367,14 +362,15 @@ SELECT a, b, id, n, unstarted, in_progress, completed, skipped FROM blocks WHERE
 
 -- Counters
 
--- Adds to what is counted of an annotator, or with annotator 0 of the queue.
+-- Adds to what is counted of an annotator, or with annotator 0 of the queue, and notes where its log ends now.
 
 -- name: count --
-INSERT INTO counters (queue, annotator, unstarted, in_progress, completed, skipped, settled, finished)
-VALUES (:queue, :annotator, :unstarted, :in_progress, :completed, :skipped, :settled, :finished)
+INSERT INTO counters (queue, annotator, unstarted, in_progress, completed, skipped, settled, finished, entries, latest)
+VALUES (:queue, :annotator, :unstarted, :in_progress, :completed, :skipped, :settled, :finished, :entries, :latest)
 ON CONFLICT (queue, annotator) DO UPDATE SET unstarted = unstarted + excluded.unstarted,
     in_progress = in_progress + excluded.in_progress, completed = completed + excluded.completed,
-    skipped = skipped + excluded.skipped, settled = settled + excluded.settled, finished = finished + excluded.finished
+    skipped = skipped + excluded.skipped, settled = settled + excluded.settled, finished = finished + excluded.finished,
+    entries = max(entries, excluded.entries), latest = max(latest, excluded.latest)
 
 -- Reads all that is counted of a queue.
 

@@ -14,10 +14,12 @@ from annotation_queue.testing.contracts.hostile_input import HostileInputContrac
 from annotation_queue.testing.contracts.isolation import IsolationContract
 from annotation_queue.testing.contracts.items import ItemsContract
 from annotation_queue.testing.contracts.labels import LabelsContract
+from annotation_queue.testing.contracts.overrides import OverridesContract
 from annotation_queue.testing.contracts.positions import PositionsContract
 from annotation_queue.testing.contracts.progress import ProgressContract
 from annotation_queue.testing.contracts.queries import QueriesContract
 from annotation_queue.testing.contracts.queues import QueuesContract
+from annotation_queue.testing.contracts.repeating import RepeatingContract
 from annotation_queue.testing.contracts.revisions import RevisionsContract
 from annotation_queue.testing.contracts.statistics import StatisticsContract
 from annotation_queue.testing.contracts.storing import StoringContract
@@ -38,10 +40,12 @@ __all__ = [
     "IsolationContract",
     "ItemsContract",
     "LabelsContract",
+    "OverridesContract",
     "PositionsContract",
     "ProgressContract",
     "QueriesContract",
     "QueuesContract",
+    "RepeatingContract",
     "RepositoryContract",
     "RevisionsContract",
     "StatisticsContract",
@@ -52,6 +56,7 @@ __all__ = [
 
 class RepositoryContract(
     QueuesContract,
+    RepeatingContract,
     ItemsContract,
     ProgressContract,
     ClaimsContract,
@@ -63,6 +68,7 @@ class RepositoryContract(
     StatisticsContract,
     HistoryContract,
     RevisionsContract,
+    OverridesContract,
     LabelsContract,
     ChangesContract,
     HoldsContract,

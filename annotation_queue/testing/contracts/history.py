@@ -9,7 +9,7 @@ import pytest
 
 from annotation_queue.errors import ClaimLost, InvalidTransition, ItemNotFound
 from annotation_queue.items import AnnotationQueue, Claim, NewItem, QueueItem
-from annotation_queue.states import REOPENABLE, AnnotationState, Transition, fold
+from annotation_queue.states import REOPENABLE, AnnotationState, Transition, fold, fold_labels
 from annotation_queue.testing.contracts.base import Contract
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class HistoryContract(Contract):
         assert len(before) == 2
 
     @pytest.mark.parametrize("seed", range(8))
-    def test_folding_the_history_gives_the_states_of_the_progresses(
+    def test_folding_the_history_gives_the_states_and_the_labels_and_no_label_that_was_acknowledged_is_missing(
         self, make_queues: Callable[..., AnnotationQueues], clock: Clock, seed: int
     ) -> None:
         chance = random.Random(seed)  # noqa: S311 - a reproducible choice, no secret
@@ -96,7 +96,8 @@ class HistoryContract(Contract):
         queue = queues.create("queue", created_by="ann", annotations_per_item=2)
         added = queues.add_items(queue.id, (NewItem(call_id=call) for call in "abc"), added_by="ann").added
         claims: list[Claim] = []
-        for _ in range(120):
+        acknowledged: set[tuple[str, str, str]] = set()
+        for turn in range(120):
             clock.move(chance.choice([0, 0, 1, 100, 400]))
             who = chance.choice(["bob", "eve", "é"])
             try:
@@ -104,20 +105,26 @@ class HistoryContract(Contract):
                     case 0 if claim := queues.claim(queue.id, who):
                         claims.append(claim)
                     case 1 if claims:
-                        acts: list[Callable[[Claim], object]] = [
-                            queues.complete,
-                            queues.skip,
-                            queues.release,
-                            queues.heartbeat,
-                        ]
-                        chance.choice(acts)(chance.choice(claims))
+                        claim = chance.choice(claims)
+                        if chance.randrange(2):
+                            queues.complete(claim, f"label {turn}")
+                            acknowledged.add((claim.item.id, claim.annotator_id, f"label {turn}"))
+                        else:
+                            acts: list[Callable[[Claim], object]] = [queues.skip, queues.release, queues.heartbeat]
+                            chance.choice(acts)(claim)
                     case _:
-                        queues.update_progress(chance.choice(added).id, who, chance.choice(list(AnnotationState)))
+                        item_id, state = chance.choice(added).id, chance.choice(list(AnnotationState))
+                        label = None if state is UNSTARTED else f"label {turn}"
+                        queues.update_progress(item_id, who, state, annotation=label)
+                        if state is COMPLETED:
+                            acknowledged.add((item_id, who, f"label {turn}"))
             except (ClaimLost, InvalidTransition):
                 pass
             for item in added:
                 history, progresses = queues.history(item.id), queues.progress(item.id)
                 assert fold(history) == {each.annotator_id: each.state for each in progresses}
+                labels = {each.annotator_id: each.annotation for each in progresses if each.state is COMPLETED}
+                assert fold_labels(history) == labels
                 starts = [
                     each.annotator_id
                     for each in history
@@ -126,6 +133,9 @@ class HistoryContract(Contract):
                 assert all(each.token == starts.count(each.annotator_id) for each in progresses)
                 last = max((each.at for each in history), default=item.created_at)
                 assert queues.get_item(item.id).updated_at == last
+        told = {(each.item_id, each.annotator_id, each.annotation) for each in queues.changes(queue.id).transitions}
+        assert acknowledged <= told
+        assert len(acknowledged) > 5
         assert sum(len(queues.history(item.id)) for item in added) > 30
 
     def test_the_history_of_a_removed_item_is_gone_and_that_of_its_successor_starts_anew(

@@ -18,20 +18,24 @@ from annotation_queue.testing import (
     PositionsContract,
     RepositoryContract,
 )
+from helpers.faults import FAST
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+MANY = 500 if FAST else 5_000
+"""How many items the threads share."""
+
 
 class TestMemoryRepository(RepositoryContract):
-    many = 5_000
+    many = MANY
 
     def make_repository(self) -> MemoryRepository:
         return MemoryRepository()
 
 
 class TestSQLiteRepository(RepositoryContract):
-    many = 5_000
+    many = MANY
 
     @pytest.fixture(autouse=True)
     def _folder(self, tmp_path: Path) -> None:

@@ -69,6 +69,7 @@ def _assert_page(queues: AnnotationQueues, queue_id: str, query: ItemQuery, all_
     assert walked == (matching[query.offset :] if query.limit else walked)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_pages_show_what_sorting_and_filtering_all_items_shows(
     seed: int, repository: MemoryRepository, clock: Clock

@@ -43,6 +43,7 @@ def template(make_repository: Callable[..., PostgresRepository], clock: Clock) -
     contents.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "how"), CASES)
 def test_when_the_kth_statement_of_a_mutation_fails_it_took_effect_whole_or_not_at_all(  # noqa: PLR0917 - pytest gives them by name
     database: Database,

@@ -93,6 +93,7 @@ def test_a_connection_lost_before_a_commit_wrote_nothing(
         assert stats.by_state[AnnotationState.UNSTARTED] == 50
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("hears", "error"), [(b"WITH changed", StorageError), (_COMMIT, OutcomeUnknown)])
 def test_a_server_that_falls_silent_is_given_up_in_bounded_time(
     proxy: Callable[..., tuple[Proxy, PostgresRepository]],
@@ -143,6 +144,7 @@ def test_connections_that_the_server_terminated_are_replaced_unnoticed(
             assert isinstance(queues.claim(queue_id, "bob"), Claim)
 
 
+@pytest.mark.slow
 def test_a_server_stopped_at_once_loses_nothing_acknowledged_and_is_used_again_when_it_is_back(server: Server) -> None:
     repository = PostgresRepository(server.dsn, timeout=2, max_connections=4)
     with repository, filled(repository) as (queues, queue_id):
@@ -180,6 +182,7 @@ def test_a_server_stopped_at_once_loses_nothing_acknowledged_and_is_used_again_w
         assert set(acknowledged) <= completed
 
 
+@pytest.mark.slow
 def test_a_server_that_is_not_there_is_an_error_in_bounded_time(server: Server) -> None:
     server.stop()
     with pytest.raises(StorageError):

@@ -186,6 +186,7 @@ def test_of_many_processes_that_open_a_schema_at_once_one_migrates_it(
     assert described(admin, "migrated") == described(admin, "fresh")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("broken", range(len(NEXT) + 1))
 def test_a_migration_that_fails_leaves_the_schema_and_what_it_holds_as_they_were(
     database: Database, admin: psycopg.Connection[Any], broken: int

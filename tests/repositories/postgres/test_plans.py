@@ -369,6 +369,7 @@ def test_claiming_completing_and_looking_at_an_item_cost_the_same_in_any_queue(
         assert reads(call) < FEW
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_analyzed", [False, True])
 def test_plans_that_were_kept_from_when_the_tables_were_small_are_still_good(
     reads: Callable[[Callable[[], object]], int],

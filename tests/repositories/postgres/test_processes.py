@@ -165,6 +165,7 @@ def test_who_finds_only_items_that_are_locked_looks_again_until_they_are_free(
     assert isinstance(queues.claim(queue.id, "eve"), Unavailable)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("needed", "count"), [(1, 400), (3, 120)])
 def test_threads_claim_and_complete_every_item_as_often_as_it_is_needed(
     make_repository: Callable[..., PostgresRepository], needed: int, count: int

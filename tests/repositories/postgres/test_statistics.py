@@ -56,6 +56,7 @@ CALLS: dict[str, Callable[[AnnotationQueues, Scene], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CALLS)
 def test_no_call_reads_a_queue_for_each_of_its_items(
     make_repository: Callable[..., PostgresRepository], clock: Clock, monkeypatch: pytest.MonkeyPatch, name: str

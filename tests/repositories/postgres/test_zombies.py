@@ -51,6 +51,7 @@ with PostgresRepository(dsn, schema=schema, max_connections=1) as repository:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fate", FATES)
 def test_a_holder_that_wakes_up_late_writes_nothing_stale(
     make_repository: Callable[..., PostgresRepository], fate: str
@@ -61,6 +62,7 @@ def test_a_holder_that_wakes_up_late_writes_nothing_stale(
     assert ours.check() == ()
 
 
+@pytest.mark.slow
 def test_a_process_that_was_stopped_past_its_lease_writes_nothing_stale(
     database: Database, make_repository: Callable[..., PostgresRepository]
 ) -> None:

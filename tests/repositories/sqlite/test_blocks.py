@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import contextmanager
 from datetime import timedelta
 from itertools import count, product
 from typing import TYPE_CHECKING
@@ -53,17 +54,34 @@ FILTERS = [
 ]
 
 
-@pytest.fixture(params=[1, 2_000], ids=["ranks looked up", "gaps counted"])
-def pair(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
-) -> Iterator[tuple[AnnotationQueues, AnnotationQueues]]:
+NEAR = {"ranks looked up": 1, "gaps counted": 2_000}
+
+
+@contextmanager
+def small_blocks(near: int) -> Iterator[None]:
+    """Put two items into each block, and look near for so many."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sqlite_blocks, "SIZE", 2)
+        patch.setattr(sqlite_ranks, "_NEAR", near)
+        # Otherwise so few items would be sorted, not walked along.
+        patch.setattr(sqlite_filters, "FEW", 0)
+        yield
+
+
+@pytest.fixture(params=NEAR.values(), ids=NEAR)
+def pair(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[AnnotationQueues, AnnotationQueues]]:
     """Make the same project on SQLite, with blocks of two items, and in memory."""
-    monkeypatch.setattr(sqlite_blocks, "SIZE", 2)
-    monkeypatch.setattr(sqlite_ranks, "_NEAR", request.param)
-    # Otherwise so few items would be sorted, not walked along.
-    monkeypatch.setattr(sqlite_filters, "FEW", 0)
-    with stored_and_remembered(tmp_path / "queues.db") as made:
+    with small_blocks(request.param), stored_and_remembered(tmp_path / "queues.db") as made:
         yield made
+
+
+@pytest.fixture(scope="module", params=NEAR.values(), ids=NEAR)
+def walked(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[AnnotationQueues]:
+    """Make a project with one queue on SQLite, with blocks of two items, once for all who only read it."""
+    path = tmp_path_factory.mktemp("walked") / "queues.db"
+    with small_blocks(request.param), stored_and_remembered(path) as (queues, _):
+        work(queues, 5, [])
+        yield queues
 
 
 def work(queues: AnnotationQueues, seed: int, queue_ids: list[str]) -> str:
@@ -94,6 +112,7 @@ def work(queues: AnnotationQueues, seed: int, queue_ids: list[str]) -> str:
     return queue_id
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_every_order_gives_the_same_pages_and_positions_as_memory(
     pair: tuple[AnnotationQueues, AnnotationQueues], seed: int
@@ -119,19 +138,18 @@ def test_every_order_gives_the_same_pages_and_positions_as_memory(
 
 @pytest.mark.parametrize("sort_by", ORDERS, ids=str)
 def test_a_walk_by_cursor_with_positions_counts_from_one_to_the_last(
-    pair: tuple[AnnotationQueues, AnnotationQueues], sort_by: tuple[SortBy, ...]
+    walked: AnnotationQueues, sort_by: tuple[SortBy, ...]
 ) -> None:
-    queues = pair[0]
-    queue_id = work(queues, 5, [])
+    (queue,) = walked.query().queues
     query = ItemQuery(sort_by=sort_by, limit=4, include_position=True)
     positions = []
     while True:
-        page = queues.query_items(queue_id, query)
+        page = walked.query_items(queue.id, query)
         positions += [item.position_in_queue for item in page.items]
         if page.next_cursor is None:
             break
         query = ItemQuery(sort_by=sort_by, limit=4, include_position=True, cursor=page.next_cursor)
-    assert positions == list(range(1, queues.stats([queue_id])[0].total_items + 1))
+    assert positions == list(range(1, walked.stats([queue.id])[0].total_items + 1))
 
 
 def test_an_emptied_queue_keeps_no_blocks_but_the_first_of_each_lane(

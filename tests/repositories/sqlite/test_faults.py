@@ -119,6 +119,7 @@ print(history.steps)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no limits on the size of files")
 def test_a_file_that_may_not_grow_is_full_and_works_again_when_it_may(path: Path) -> None:
     tests = str(Path(__file__).parents[2])

@@ -255,6 +255,7 @@ def test_a_copy_made_by_backup_is_whole(ours: Path, tmp_path: Path) -> None:
         assert len(AnnotationQueues(repository, "project").query().queues) == 1
 
 
+@pytest.mark.slow
 def test_ids_that_are_together_longer_than_sqlite_takes_are_no_trouble(
     ours: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

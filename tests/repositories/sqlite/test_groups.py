@@ -67,6 +67,7 @@ MIXED = [AnnotationState.IN_PROGRESS, AnnotationState.COMPLETED, AnnotationState
 ALIKE = [AnnotationState.COMPLETED]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("few", [0, 5_000], ids=["walked", "sorted where they are few"])
 @pytest.mark.parametrize("states", [MIXED, ALIKE], ids=["mixed", "alike"])
 @pytest.mark.parametrize("limit", [1, 5, 18, None])

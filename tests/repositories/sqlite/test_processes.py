@@ -67,6 +67,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "qu%eue's #1 é.db"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("needed", "count"), [(1, 1_500), (2, 300)])
 def test_8_processes_claim_and_complete_every_item_none_twice_and_none_lost(
     path: Path, needed: int, count: int

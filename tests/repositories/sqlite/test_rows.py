@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -42,7 +42,9 @@ def test_a_row_has_the_columns_of_its_statement(
     with closing(sqlite3.connect(path)) as connection:
         names = [column[0] for column in connection.execute(SQL[statement], values).description]
     # What comes before it is read on its own. An expression has no name of its own.
-    named = [(RENAMED.get(found, found), field) for found, field in zip(names[-len(row._fields) :], row._fields, strict=True)]
+    named = [
+        (RENAMED.get(found, found), field) for found, field in zip(names[-len(row._fields) :], row._fields, strict=True)
+    ]
     assert [(found, field) for found, field in named if found != field and "CASE" not in found] == []
 
 

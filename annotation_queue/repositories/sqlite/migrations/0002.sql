@@ -28,7 +28,7 @@ INSERT INTO epochs (salt) VALUES (random());
 -- greatest `at` up to here. A step to completed has the label. A step from another state to completed or skipped has the time
 -- when the annotator had last entered in_progress. Nobody is the actor of what nobody did.
 CREATE TABLE log (
-    queue INTEGER NOT NULL REFERENCES queues,
+    queue INTEGER NOT NULL,
     num INTEGER NOT NULL,
     item INTEGER NOT NULL REFERENCES items,
     step INTEGER NOT NULL,
@@ -76,7 +76,7 @@ ALTER TABLE progresses RENAME TO progresses_1;
 CREATE TABLE progresses (
     item INTEGER NOT NULL REFERENCES items,
     annotator INTEGER NOT NULL REFERENCES texts,
-    queue INTEGER NOT NULL REFERENCES queues,
+    queue INTEGER NOT NULL,
     entry INTEGER NOT NULL,
     step INTEGER NOT NULL,
     state INTEGER NOT NULL,
