@@ -138,7 +138,7 @@ class Contents:
         """Read everything, sorted.
 
         Numbers that the server gives out are given as their ranks: one that is given out is gone, whatever fails then. What
-        is counted is given as its sums.
+        is counted is given as its sums. What is drawn by lot, and the numbers of transactions, are left out.
         """
         tables = {table: self._connection.execute(f"TABLE {table}") for table in self._columns}
         read = {
@@ -157,10 +157,13 @@ class Contents:
                 ):
                     if column in row:
                         row[column] = names[row[column]]
+                for drawn in ("tx", *(["revision"] if table == "queues" else [])):
+                    row.pop(drawn, None)
                 if table != "counters":
                     lines.append(f"{table} {row}")
         counted: Counter[tuple[str, str, str]] = Counter()
         for row in read["counters"]:
             for kind in row.keys() - {"queue", "annotator", "shard"}:
-                counted[row["queue"], row["annotator"], kind] += row[kind]
+                key = (row["queue"], row["annotator"], kind)
+                counted[key] = max(counted[key], row[kind] > 0) if kind == "openings" else counted[key] + row[kind]
         return sorted([*lines, *(f"counted {key} {n}" for key, n in counted.items() if n)])

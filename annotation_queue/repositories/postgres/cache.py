@@ -2,57 +2,124 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from annotation_queue.items import AnnotationQueue
 
-QueueKey: TypeAlias = tuple[int, int, str]
-"""What sorts in queue order: ``priority_down``, ``created_at`` and the key of ``id``."""
-Version: TypeAlias = tuple[int, int, int]
-"""A queue as it was once: its number, revision and time of update in microseconds."""
-Revision: TypeAlias = tuple[int, int, int, int]
-"""What `ItemRecord.revision` is here: number and revision of the queue, number and revision of the item."""
-FIRST_PLACE: Final[QueueKey] = (-(1 << 63), -(1 << 63), "")
-_LONGEST_ID: Final = 1_024
-_LONGEST_KEPT: Final = 16_384
-_MOST_KEPT: Final = 4_096
-_MOST_MARKS: Final = 65_536
+
+class QueueKey(NamedTuple):
+    """What sorts in queue order: ``priority_down``, ``created_at`` and the key of ``id``."""
+
+    priority_down: int
+    created_at: int
+    id: str
+
+
+class Version(NamedTuple):
+    """A queue as it was once: the columns of ``queue_version``."""
+
+    num: int
+    revision: int
+
+
+class Revision(NamedTuple):
+    """What `ItemRecord.revision` is here: number and revision of the queue, number and revision of the item."""
+
+    queue: int
+    queue_revision: int
+    num: int
+    revision: int
+
+
+class Entry(NamedTuple):
+    """What an entry of a queue's log is known by."""
+
+    tx: int
+    seq: int
+    at: int
+
+
+class Mark(NamedTuple):
+    """A place before which an annotator has settled every open item of a queue.
+
+    Args:
+        openings: What the queue's openings came to when it was found; it is good as long as they come to the same.
+        newest: The newest entry of what the annotator had settled by then, None if there was none; it is good as long as the
+            log has that entry.
+        place: The place.
+    """
+
+    openings: int
+    newest: Entry | None
+    place: QueueKey
+
+
+FIRST_PLACE: Final = QueueKey(-(1 << 63), -(1 << 63), "")
+_MOST_BYTES: Final = 16 << 20
+_MOST_OF_ONE: Final = _MOST_BYTES >> 8
+"""A queue with more than this is read again each time."""
+_OVERHEAD: Final = 512
+"""What anything that is kept takes beside its texts."""
 
 
 class Cache:
     """Queues by their versions, the newest version seen of each, and low-water marks.
 
-    A version never means another queue once it is committed, and the number in it never changes. A mark is a place before
-    which an annotator has settled every open item of a queue; it is good as long as the count that stands beside it is what
-    the transaction reads. It is bounded: long texts are not kept, and everything is dropped when there is too much. Safe to
-    share between threads.
+    A revision is drawn by lot, so that a version never means another queue, not even if the schema is restored to an earlier
+    time; the number of a queue may be another one then, and whoever locks by it looks again. It is bounded in bytes:
+    everything is dropped when there is too much. Safe to share between threads, without a lock that a fork could leave locked.
+
+    Args:
+        most_bytes: How much is kept of queues, and how much of marks.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most_bytes: int = _MOST_BYTES) -> None:
+        self.most_bytes = most_bytes
         self.versions: dict[str, Version] = {}
         self.queues: dict[Version, AnnotationQueue] = {}
-        self.low_water_marks: dict[tuple[int, str], tuple[int, QueueKey]] = {}
+        self.low_water_marks: dict[tuple[int, str], Mark] = {}
+        self._bytes_of_queues = self._bytes_of_marks = 0
+        self._sizes: dict[str, int] = {}
 
-    def keep(self, version: Version, queue: AnnotationQueue) -> None:
-        """Keep a queue that is committed."""
-        if len(self.versions) >= _MOST_KEPT:
+    def keep(self, version: Version, queue: AnnotationQueue, *, size: int) -> None:
+        """Keep a queue that is committed, in place of its earlier versions.
+
+        Args:
+            version: Its version.
+            queue: The queue.
+            size: How many characters its texts have.
+        """
+        self.forget(queue.id)
+        if size > _MOST_OF_ONE:
+            return
+        if self._bytes_of_queues > self.most_bytes:
             self.versions.clear()
             self.queues.clear()
-        texts = (queue.id, queue.project_id, queue.name, queue.description, queue.created_by, *queue.scorer_refs)
-        if len(queue.id) <= _LONGEST_ID:
-            self.queues.pop(self.versions.get(queue.id, version), None)
-            self.versions[queue.id] = version
-            if sum(map(len, texts)) <= _LONGEST_KEPT:
-                self.queues[version] = queue
+            self._sizes.clear()
+            self._bytes_of_queues = 0
+        self._sizes[queue.id] = _OVERHEAD + size
+        self._bytes_of_queues += _OVERHEAD + size
+        self.versions[queue.id] = version
+        self.queues[version] = queue
+
+    def forget(self, queue_id: str) -> None:
+        """Keep nothing of a queue."""
+        version = self.versions.pop(queue_id, None)
+        if version is not None:
+            self.queues.pop(version, None)
+            self._bytes_of_queues -= self._sizes.pop(queue_id, 0)
 
     def newest(self, queue_id: str) -> AnnotationQueue | None:
         """Give a queue as it was when it was seen last; None if that is not kept."""
         version = self.versions.get(queue_id)
         return None if version is None else self.queues.get(version)
 
-    def set_low_water_mark(self, queue: int, annotator: str, openings: int, place: QueueKey) -> None:
-        """Keep a mark, and how often items of the queue had become open when it was found."""
-        if len(self.low_water_marks) >= _MOST_MARKS:
+    def set_low_water_mark(self, queue: int, annotator: str, mark: Mark) -> None:
+        """Keep a mark of an annotator in a queue."""
+        if self._bytes_of_marks > self.most_bytes:
             self.low_water_marks.clear()
-        self.low_water_marks[queue, annotator] = openings, place
+            self._bytes_of_marks = 0
+        if (queue, annotator) not in self.low_water_marks:
+            self._bytes_of_marks += _OVERHEAD + len(annotator)
+        self.low_water_marks[queue, annotator] = mark

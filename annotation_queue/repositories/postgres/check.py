@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Final, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 from annotation_queue.counters import counts_of
 from annotation_queue.query import search_text
 from annotation_queue.records import standing
 from annotation_queue.repositories.history_check import history_problems
-from annotation_queue.repositories.postgres.statements import integers
+from annotation_queue.repositories.postgres.rows import integers
 from annotation_queue.repositories.sql.chunks import spans
 from annotation_queue.repositories.sql.files import load_statements
-from annotation_queue.repositories.sql.rows import STATES, micros_or_none, queue_of
-from annotation_queue.states import make_transition
-from annotation_queue.values import from_micros
+from annotation_queue.repositories.sql.rows import STATES, StoredQueue, history_of, micros_or_none, queue_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from datetime import datetime
 
-    from annotation_queue.records import ItemRecord
-    from annotation_queue.repositories.postgres.cache import Revision
-    from annotation_queue.repositories.postgres.session import LiveQueue, Session
+    from annotation_queue.repositories.postgres.session import Session
 
-_SQL: Final = load_statements("postgres/check")
+_SQL: Final = load_statements("sql/queues", "postgres/check")
 
 
 def problems(session: Session) -> Iterator[str]:
@@ -47,12 +42,18 @@ def problems(session: Session) -> Iterator[str]:
         yield f"item number {num} has another call, or none, in calls"
     for (num,) in session.composed(_SQL["strays"], ()):
         yield f"a progress or transition refers to item number {num}, which has no such thing"
+    for (num,) in session.composed(_SQL["out_of_order"], ()):
+        yield f"the log of item number {num} has a gap, or entries that are not in the order of their steps"
+    for (num,) in session.composed(_SQL["unlike_log"], ()):
+        yield f"item number {num} counts other entries than the log has, or names another transaction"
+    for (num,) in session.composed(_SQL["misplaced_labels"], ()):
+        yield f"item number {num} has a label beside the entry of the log that left it"
     for num, revision in session.rows("all_queues", ()):
         (columns,) = session.rows("queue_by_num", (num,))
-        yield from _of_queue(session, (num, revision, queue_of(columns)))
+        yield from _of_queue(session, StoredQueue(num, revision, queue_of(columns)))
 
 
-def _of_queue(session: Session, queue: LiveQueue) -> Iterator[str]:
+def _of_queue(session: Session, queue: StoredQueue) -> Iterator[str]:
     num, _, entity = queue
     ((searched,),) = session.composed(_SQL["search_name"], (num,))
     if searched != search_text(entity.name):
@@ -67,48 +68,27 @@ def _of_queue(session: Session, queue: LiveQueue) -> Iterator[str]:
 
 
 def _of_items(
-    session: Session, queue: LiveQueue, nums: Sequence[int], counted: Counter[tuple[str | None, str]]
+    session: Session, queue: StoredQueue, nums: Sequence[int], counted: Counter[tuple[str | None, str]]
 ) -> Iterator[str]:
     """Find what is wrong with live items, and count them."""
-    given = (queue[0], integers(nums))
+    given = (queue.num, integers(nums))
     rows = session.live_rows(queue, nums)
-    records = session.records_of(queue, rows.values())
-    steps: dict[int, list[tuple[Any, ...]]] = {}
-    for item, *step in session.composed(_SQL["steps"], given):
-        steps.setdefault(item, []).append(tuple(step))
+    records = session.records_of(queue, rows.values(), labels_of=None)
+    entries: dict[int, list[Sequence[Any]]] = {}
+    for item, *entry in session.composed(_SQL["entries"], given):
+        entries.setdefault(item, []).append(entry)
     for num, state, annotator, *counts in session.composed(_SQL["kept_standing"], given):
         record = records[num]
-        derived = standing(record.progresses, queue[2])
+        derived = standing(record.progresses, queue.queue)
         counted.update(counts_of(derived, record.progresses))
-        kept = (STATES[state], None if annotator is None else session.text(queue[0], annotator), *counts)
+        kept = (STATES[state], None if annotator is None else session.text(queue.num, annotator), *counts)
         claimable_at = micros_or_none(derived.claimable_at)
         if kept != (derived.state, derived.annotator_id, derived.completed, derived.skipped, claimable_at):
             yield f"item {record.item_id!r} keeps a standing that its progresses do not give: {kept}, not {derived}"
-        created_at = session.item_of(rows[num], queue).created_at
-        yield from _of_history(session, queue, record, steps.get(num, []), created_at)
-
-
-def _of_history(
-    session: Session, queue: LiveQueue, record: ItemRecord, steps: Sequence[tuple[Any, ...]], created_at: datetime
-) -> Iterator[str]:
-    history = [
-        make_transition(
-            item_id=record.item_id,
-            annotator_id=session.text(queue[0], annotator),
-            from_state=STATES[before],
-            to_state=STATES[after],
-            at=from_micros(at),
-            reason=reason,
+        yield from history_problems(
+            record.item_id,
+            history_of(record.item_id, entries.get(num, ()), partial(session.text, queue.num)),
+            record.progresses,
+            created_at=session.item_of(rows[num], queue).created_at,
+            updated_at=record.updated_at,
         )
-        for annotator, before, after, at, reason, _, _ in steps
-    ]
-    item_id, revision = record.item_id, cast("Revision", record.revision)[3]
-    yield from history_problems(
-        item_id, history, record.progresses, created_at=created_at, updated_at=record.updated_at
-    )
-    numbers = [(0, 0), *((step[5], step[6]) for step in steps)]
-    for before, after in pairwise(numbers):
-        if after != (before[0], before[1] + 1) and (after[0] <= before[0] or after[1] != 0):
-            yield f"the history of item {item_id!r} has step {after} after {before}"
-    if numbers[-1][0] > revision:
-        yield f"the history of item {item_id!r} is ahead of the item"

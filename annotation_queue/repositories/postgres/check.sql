@@ -23,19 +23,44 @@ FROM (SELECT * FROM items WHERE deleted_at IS NULL) AS i
     FULL JOIN calls AS c ON c.queue = i.queue AND c.num = i.num AND c.call_id = i.call_id
 WHERE i.num IS NULL OR c.num IS NULL
 
+-- Entries of an item's log that are not numbered without a gap, or that come before an earlier one of the item.
+
+-- name: out_of_order --
+SELECT l.item FROM (
+    SELECT item, step, tx, seq, row_number() OVER item_order AS place, lag(tx) OVER item_order AS tx_before,
+        lag(seq) OVER item_order AS seq_before
+    FROM log WINDOW item_order AS (PARTITION BY queue, item ORDER BY step)
+) AS l
+WHERE l.step <> l.place OR (l.tx_before, l.seq_before) >= (l.tx, l.seq)
+
+-- Live items whose number of entries, or whose last transaction, is not what the log says.
+
+-- name: unlike_log --
+SELECT w.num FROM work AS w
+WHERE (w.steps, w.tx) <> (
+    SELECT coalesce(max(l.step), 0), coalesce(max(l.tx), 0) FROM log AS l WHERE l.queue = w.queue AND l.item = w.num
+)
+
+-- Labels that stand where none belong: in an entry that led to another state, or on a completed progress, whose label the log has.
+
+-- name: misplaced_labels --
+SELECT item FROM log WHERE to_state <> 2 AND annotation IS NOT NULL
+UNION
+SELECT item FROM progresses WHERE state = 2 AND annotation IS NOT NULL
+
 -- name: live_nums --
 SELECT num FROM work WHERE queue = ? ORDER BY num
 
 -- name: kept_standing --
 SELECT num, state, annotator, completed, skipped, claimable_at FROM work WHERE queue = ? AND num = ANY(?::bigint[])
 
--- name: steps --
-SELECT item, annotator, from_state, to_state, at, reason, revision, step
-FROM transitions WHERE queue = ? AND item = ANY(?::bigint[]) ORDER BY item, revision, step
+-- name: entries --
+SELECT item, @transition_columns@
+FROM log WHERE queue = ? AND item = ANY(?::bigint[]) ORDER BY item, step
 
 -- name: strays --
 SELECT item FROM progresses AS p
 WHERE NOT EXISTS (SELECT FROM items AS i WHERE i.queue = p.queue AND i.num = p.item)
 UNION
-SELECT item FROM transitions AS t
+SELECT item FROM log AS t
 WHERE NOT EXISTS (SELECT FROM progresses AS p WHERE p.queue = t.queue AND p.item = t.item AND p.annotator = t.annotator)

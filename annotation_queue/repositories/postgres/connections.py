@@ -16,6 +16,7 @@ from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout, TooManyRequest
 
 from annotation_queue.errors import (
     OutcomeUnknown,
+    SchemaVersionUnknown,
     StorageBusy,
     StorageCorrupt,
     StorageError,
@@ -51,6 +52,9 @@ _PLANS: Final = {
     custom: f"SET LOCAL plan_cache_mode = force_{kind}_plan; SET LOCAL enable_seqscan = off"
     for custom, kind in ((False, "generic"), (True, "custom"))
 }
+
+
+_VERSION: Final = "SELECT version FROM annotation_queue_schema"
 
 
 class SilentServer(psycopg.OperationalError):
@@ -115,7 +119,7 @@ class Connections:
     Nothing is set on a connection for longer than a transaction, so that a pooler such as PgBouncer may stand in between.
 
     Args:
-        conninfo: Where the server is, as for libpq; used where there is no ``pool``.
+        conninfo: Where the server is, as for libpq; not used with a ``pool``.
         schema: The schema that everything is in.
         pool: A pool that the caller keeps and closes; None to make one.
         max_connections: How many connections to open at most.
@@ -149,6 +153,8 @@ class Connections:
         # By process: a fork may catch one that another thread holds.
         self._locks: dict[int, threading.Lock] = {}
         self._closed = False
+        self.version: int | None = None
+        """The schema version that was found when it was opened; whoever writes looks whether it still is the same."""
         # Connections that the caller wants without autocommit, while they are lent.
         self._switched: set[psycopg.Connection[Any]] = set()
         if pool is None:
@@ -164,15 +170,18 @@ class Connections:
         )
         self._idle = f"SET LOCAL idle_in_transaction_session_timeout = {milliseconds}"
 
-    def reading(self, *, custom: bool = False) -> Transaction:
+    def reading(self, *, custom: bool = False, ordered: bool = False) -> Transaction:
         """Lend a connection inside a read transaction: every statement sees the same instant.
 
         Args:
             custom: Whether the best plan of a statement depends on its values and on how much is stored. Else it is planned
                 once for a connection: to plan it takes the server longer than to look up a key.
+            ordered: Whether it reads the beginning of an order that an index has. Of a table that the server has not looked at
+                yet it believes that all of it is sorted as soon.
         """
         begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-        return Transaction(self, f"{begin}; {self._settings}; {self._idle}; {_PLANS[custom]}")
+        sorts = "; SET LOCAL enable_sort = off" if ordered else ""
+        return Transaction(self, f"{begin}; {self._settings}; {self._idle}; {_PLANS[custom]}{sorts}")
 
     def writing(
         self,
@@ -180,6 +189,7 @@ class Connections:
         *,
         alone: int | None = None,
         adding: int | None = None,
+        naming: str | None = None,
         custom: bool = False,
         waits: bool = False,
     ) -> Transaction:
@@ -192,14 +202,18 @@ class Connections:
             shared: Numbers of queues that change only after it.
             alone: Number of a queue that nobody else works on.
             adding: Number of a queue that nobody else adds to.
+            naming: What nobody else looks for, to make it if it is not there.
             custom: As for `reading`.
             waits: Whether the caller's own code runs inside it, which may take any time.
         """
         parts = ["BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", self._settings, _PLANS[custom]]
         parts += [] if waits else [self._idle]
+        # A migration waits for all who have looked, and who looks after it sees what it made.
+        parts += [_VERSION]
         parts += [_SHARED.format(self._space, _lock_key(queue)) for queue in sorted(set(shared))]
         parts += [] if alone is None else [_ALONE.format(self._space, _lock_key(alone))]
         parts += [] if adding is None else [_ALONE.format(self._space | _ADDING, _lock_key(adding))]
+        parts += [] if naming is None else [_ALONE.format(~self._space, crc32(naming.encode()) >> 1)]
         return Transaction(self, "; ".join(parts), writes=True)
 
     def migrating(self) -> Transaction:
@@ -213,7 +227,7 @@ class Connections:
     def take(self, begin: str, *, patient: bool) -> psycopg.Connection[Any]:
         """Lend a connection with a transaction begun.
 
-        A connection that the server has closed meanwhile is found out here, where nothing was done yet, and replaced.
+        A connection that the server has closed meanwhile is noticed here, before anything was done, and replaced.
         """
         if self._pid != os.getpid():
             self._begin_in_child()
@@ -223,13 +237,7 @@ class Connections:
         while True:
             connection: psycopg.Connection[Any] = self._pool.getconn(timeout=max(0.01, deadline - time.monotonic()))
             try:
-                self._check_encoding(connection)
-                if not connection.autocommit:
-                    connection.autocommit = True
-                    self._switched.add(connection)
-                if isinstance(connection, BoundedConnection):
-                    connection.patience = None if patient else self.timeout + _GRACE_SECONDS
-                connection.execute(begin, prepare=False)
+                self._begin(connection, begin, patient=patient)
             except BaseException as error:
                 broken = connection.broken or connection.closed
                 self.give_back(connection)
@@ -239,6 +247,18 @@ class Connections:
             else:
                 return connection
 
+    def _begin(self, connection: psycopg.Connection[Any], begin: str, *, patient: bool) -> None:
+        if not connection.autocommit:
+            connection.autocommit = True
+            self._switched.add(connection)
+        if isinstance(connection, BoundedConnection):
+            connection.patience = None if patient else self.timeout + _GRACE_SECONDS
+        if not self._is_ours:
+            self._check_encoding(connection)
+        answers = psycopg.Cursor(connection, row_factory=tuple_row).execute(begin, prepare=False)
+        if _VERSION in begin:
+            self._check_version(answers)
+
     def _check_encoding(self, connection: psycopg.Connection[Any]) -> None:
         """Refuse a connection of the caller's pool that cannot carry every text."""
         encoding = connection.info.parameter_status("client_encoding")
@@ -247,6 +267,27 @@ class Connections:
                 f"a connection to {self.name} is encoded in {encoding}, which cannot carry every text; make the pool with "
                 "kwargs={'client_encoding': 'utf8'}"
             )
+
+    def _check_version(self, answers: psycopg.Cursor[TupleRow]) -> None:
+        """Look at the schema version that a transaction has found as it began.
+
+        Raises:
+            SchemaVersionUnknown: A newer version of this library has migrated the schema meanwhile.
+            StorageError: The schema was replaced by an older one.
+        """
+        # What sets something answers with no row.
+        while answers.pgresult is not None and not answers.pgresult.ntuples and answers.nextset():
+            pass
+        row = answers.fetchone()
+        found = None if row is None else row[0]
+        if self.version is None or found == self.version:
+            return
+        if found is not None and found > self.version:
+            raise SchemaVersionUnknown(self.name, found, self.version)
+        raise StorageError(
+            f"{self.name} has version {found} and had version {self.version} when it was opened: it was replaced; nothing was "
+            "written, make a new repository"
+        )
 
     def give_back(self, connection: psycopg.Connection[Any]) -> None:
         """Take a connection back, without its transaction if that is still open."""
@@ -321,14 +362,14 @@ class Transaction:
     """A lent connection for the length of one transaction. The driver's errors leave it translated.
 
     Args:
-        pool: The pool.
+        connections: Where the connection comes from.
         begin: The statements that begin it.
         writes: Whether it writes.
         patient: Whether its statements may take any time.
     """
 
-    def __init__(self, pool: Connections, begin: str, *, writes: bool = False, patient: bool = False) -> None:
-        self._pool = pool
+    def __init__(self, connections: Connections, begin: str, *, writes: bool = False, patient: bool = False) -> None:
+        self._connections = connections
         self._begin = begin
         self._writes = writes
         self._patient = patient
@@ -336,15 +377,15 @@ class Transaction:
 
     def __enter__(self) -> psycopg.Cursor[TupleRow]:
         try:
-            self._connection = connection = self._pool.take(self._begin, patient=self._patient)
+            self._connection = connection = self._connections.take(self._begin, patient=self._patient)
         except psycopg.Error as error:
-            raise translate(error, self._pool.name) from error
+            raise translate(error, self._connections.name) from error
         return psycopg.Cursor(connection, row_factory=tuple_row)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        name = self._pool.name
+        name = self._connections.name
         try:
             if error is None and self._connection is not None:
                 self._commit(self._connection)
@@ -359,7 +400,7 @@ class Transaction:
         self.end()
 
     def _commit(self, connection: psycopg.Connection[Any]) -> None:
-        name = self._pool.name
+        name = self._connections.name
         try:
             done = connection.execute("COMMIT", prepare=False).statusmessage
         except psycopg.Error as error:
@@ -374,4 +415,4 @@ class Transaction:
         """Give the connection back; a second time does nothing."""
         connection, self._connection = getattr(self, "_connection", None), None
         if connection is not None:
-            self._pool.give_back(connection)
+            self._connections.give_back(connection)

@@ -11,12 +11,11 @@ from psycopg.errors import UniqueViolation
 
 from annotation_queue.counters import FINISHED, counts_of
 from annotation_queue.errors import Conflict
-from annotation_queue.items import AddedItems
 from annotation_queue.records import NEW, Change, standing
-from annotation_queue.repositories.postgres.statements import integers
+from annotation_queue.repositories.postgres.rows import ITEMS, NewItemRow, integers
 from annotation_queue.repositories.postgres.texts import key_of
-from annotation_queue.repositories.sql.chunks import make_new, spans
-from annotation_queue.repositories.sql.rows import json_or_none, micros_or_none, settled_by
+from annotation_queue.repositories.sql.chunks import in_chunks, make_new, spans
+from annotation_queue.repositories.sql.rows import json_or_none, micros_or_none, refreshed
 from annotation_queue.values import to_micros
 
 if TYPE_CHECKING:
@@ -25,29 +24,25 @@ if TYPE_CHECKING:
 
     from annotation_queue.items import AnnotationQueue, NewItem, QueueItem
     from annotation_queue.repositories.postgres.cache import Revision
-    from annotation_queue.repositories.postgres.session import LiveQueue, Session
+    from annotation_queue.repositories.postgres.session import Session
+    from annotation_queue.repositories.sql.rows import StoredQueue
 
 _UPDATED_AT_ONCE: Final = 20_000
 
 
 def add_items(
-    session: Session,
-    queue: LiveQueue,
-    chunks: Iterable[Sequence[NewItem]],
-    make: Callable[[NewItem, AnnotationQueue], QueueItem],
-) -> AddedItems:
-    """Add items chunk by chunk; what is added and returned is as for `Repository.add_items`.
+    session: Session, queue: StoredQueue, new: Sequence[NewItem], make: Callable[[NewItem, AnnotationQueue], QueueItem]
+) -> list[QueueItem]:
+    """Add items of which no two have the same call, if their calls are not taken; nobody else may add to the queue meanwhile.
 
-    Nobody else may add to the queue meanwhile.
+    Returns:
+        What was added, in order.
     """
     added: list[QueueItem] = []
-    given = 0
-    for chunk in chunks:
-        given += len(chunk)
-        # Earlier chunks are in the table by now, so this finds what they repeated too.
-        keys = {key_of(new.call_id): new.call_id for new in chunk}
-        found = session.rows("taken_calls", ([*keys], queue[0]))
-        made = make_new(chunk, [keys[key] for (key,) in found], make, queue[2])
+    for chunk in in_chunks(new):
+        keys = {key_of(each.call_id): each.call_id for each in chunk}
+        found = session.rows("taken_calls", {"call_ids": [*keys], "queue": queue.num})
+        made = make_new(chunk, {keys[key] for (key,) in found}, make, queue.queue)
         ids = [key_of(item.id) for item in made]
         taken = session.row("taken_ids", (ids,))
         if taken is not None or len(set(ids)) < len(ids):
@@ -57,58 +52,64 @@ def add_items(
             for span in spans(
                 len(payload or "") + len(item.call_id) for payload, item in zip(payloads, made, strict=True)
             ):
-                _insert(session, queue[0], made[span], payloads[span])
+                _insert(session, queue.num, made[span], payloads[span])
         except UniqueViolation as error:
             # Somebody who adds to another queue was faster; the calls of this one are ours alone.
             raise Conflict("an item's id is taken") from error
         added += made
-    session.count(queue[0], {key: n * len(added) for key, n in counts_of(NEW, ()).items()}, opened=bool(added))
-    return AddedItems(added=tuple(added), duplicates=given - len(added))
+    session.count(queue.num, {key: n * len(added) for key, n in counts_of(NEW, ()).items()}, opened=bool(added))
+    return added
 
 
 def _insert(session: Session, queue: int, items: Sequence[QueueItem], payloads: Sequence[str | None]) -> None:
-    texts = [
-        (item.id, item.call_id, item.call_op_name, item.call_trace_id, item.added_by or item.created_by)
-        for item in items
+    rows = [
+        NewItemRow(
+            id=item.id,
+            call_id=item.call_id,
+            call_started_at=to_micros(item.call_started_at),
+            call_ended_at=micros_or_none(item.call_ended_at),
+            call_op_name=item.call_op_name,
+            call_trace_id=item.call_trace_id,
+            display_fields=json.dumps(item.display_fields, ensure_ascii=False),
+            added_by=item.added_by or item.created_by,
+            created_at=to_micros(item.created_at),
+            updated_at=to_micros(item.updated_at),
+            priority_down=~item.priority,
+            payload=payload,
+        )
+        for item, payload in zip(items, payloads, strict=True)
     ]
-    session.long_keys((queue, text) for row in texts for text in row)
-    columns = [[*map(key_of, column)] for column in zip(*texts, strict=True)]
-    session.rows(
-        "add_items",
-        (
-            integers(~item.priority for item in items),
-            integers(to_micros(item.created_at) for item in items),
-            integers(to_micros(item.call_started_at) for item in items),
-            integers(micros_or_none(item.call_ended_at) for item in items),
-            integers(to_micros(item.updated_at) for item in items),
-            *columns,
-            [json.dumps(item.display_fields, ensure_ascii=False) for item in items],
-            [*payloads],
-            queue,
-            queue,
-            queue,
-            queue,
-        ),
+    session.long_keys(
+        (queue, text)
+        for row in rows
+        for text in (row.id, row.call_id, row.call_op_name, row.call_trace_id, row.added_by)
+    )
+    session.rows("add_items", {"queue": queue, **ITEMS.values([_keyed(row) for row in rows])})
+
+
+def _keyed(row: NewItemRow) -> NewItemRow:
+    return row._replace(
+        id=key_of(row.id),
+        call_id=key_of(row.call_id),
+        call_op_name=key_of(row.call_op_name),
+        call_trace_id=key_of(row.call_trace_id),
+        added_by=key_of(row.added_by),
     )
 
 
-def remove_items(session: Session, queue: LiveQueue, item_ids: Iterable[str], at: datetime) -> int:
+def remove_items(session: Session, queue: StoredQueue, item_ids: Iterable[str], at: datetime) -> int:
     """Delete items softly; what is deleted is as for `Repository.remove_items`."""
-    nums = [num for (num,) in session.rows("lock_by_id", (sorted({*map(key_of, item_ids)}), queue[0]))]
-    counts: Counter[tuple[str | None, str]] = Counter()
+    wanted = {"ids": sorted({*map(key_of, item_ids)}), "queue": queue.num}
+    nums = [num for (num,) in session.rows("lock_by_id", wanted)]
     for span in spans([1] * len(nums)):
-        for record in session.records_of(queue, session.live_rows(queue, nums[span]).values()).values():
-            counts.subtract(counts_of(standing(record.progresses, queue[2]), record.progresses))
-    removed = integers(nums)
-    session.rows("delete_items", (queue[0], removed, to_micros(at), queue[0], removed))
-    session.count(queue[0], counts)
+        session.rows("delete_items", {"queue": queue.num, "nums": integers(nums[span]), "at": to_micros(at)})
     return len(nums)
 
 
-def refresh(session: Session, before: LiveQueue, after: AnnotationQueue) -> None:
+def refresh(session: Session, before: StoredQueue, after: StoredQueue) -> None:
     """Derive the standing of every touched item of a queue again, because its policies changed.
 
-    Items that nobody holds are alike where as many completed and skipped them, and change together; the others in lists.
+    Items that nobody holds change together if as many annotators completed and skipped them; the others change in lists.
     Nobody else may change items of the queue meanwhile.
 
     Args:
@@ -116,25 +117,24 @@ def refresh(session: Session, before: LiveQueue, after: AnnotationQueue) -> None
         before: The queue as it was.
         after: The queue as it is stored by now.
     """
-    num, revision, was = before
+    num, was = before.num, before.queue
     counts: Counter[tuple[str | None, str]] = Counter()
-    for completed, skipped, n, first, last in session.rows("kinds_without_hold", (num,)):
-        alike = settled_by(completed, skipped, was.created_at)
-        old, new = standing(alike, was), standing(alike, after)
-        if new != old:
+    for completed, skipped, n, first, last in session.rows("kinds_without_hold", {"queue": num}):
+        new = refreshed(completed, skipped, was, after.queue)
+        if new is not None:
             # However many there are, no statement takes long.
             for start in range(first, last + 1, _UPDATED_AT_ONCE):
-                changed = (micros_or_none(new.claimable_at), num, start, start + _UPDATED_AT_ONCE, completed, skipped)
-                session.rows("refresh_kind", changed)
-            counts[None, FINISHED] += n * (new.finished - old.finished)
-    held = [item for (item,) in session.rows("held_nums", (num,))]
+                alike = {"queue": num, "completed": completed, "skipped": skipped, "claimable_at": new.claimable_at}
+                session.rows("refresh_kind", {**alike, "first": start, "behind": start + _UPDATED_AT_ONCE})
+            counts[None, FINISHED] += n * new.finished
+    held = [item for (item,) in session.rows("held_nums", {"queue": num})]
     for span in spans([1] * len(held)):
         writes = []
         for record in session.records_of(before, session.live_rows(before, held[span]).values()).values():
-            old, new = standing(record.progresses, was), standing(record.progresses, after)
-            if new != old:
-                now = (num, revision + 1, *cast("Revision", record.revision)[2:])
-                writes.append((attrs.evolve(record, revision=now), Change((), (), old, new, record.updated_at)))
+            old, current = standing(record.progresses, was), standing(record.progresses, after.queue)
+            if current != old:
+                now = cast("Revision", record.revision)._replace(queue_revision=after.revision)
+                writes.append((attrs.evolve(record, revision=now), Change((), (), old, current, record.updated_at)))
         if writes:
             session.store(writes)
     session.count(num, counts, opened=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from annotation_queue.query import until_full
 from annotation_queue.records import view
 from annotation_queue.repositories.postgres.columns import plan_of
-from annotation_queue.repositories.postgres.statements import integers
+from annotation_queue.repositories.postgres.rows import integers
 from annotation_queue.repositories.postgres.texts import key_of
 from annotation_queue.repositories.sql.orders import beyond, order_by, values_of
 from annotation_queue.repositories.sql.rows import RANKS, STATES
@@ -63,7 +63,7 @@ class Selection:
         after = query.after(self._entity)
         if query.filter.annotation_states == frozenset():
             return query.page(self._entity, (), 0 if query.include_total else None)
-        conditions = self._conditions(self._plan.table)
+        conditions = self.conditions(self._plan.table)
         nums = self._nums(conditions, after)
         items = self._items(nums if query.limit is None else nums[: query.limit])
         has_more = len(nums) > len(items)
@@ -77,7 +77,7 @@ class Selection:
             self._entity, items, self._total(conditions) if query.include_total else None, has_more=has_more
         )
 
-    def _conditions(self, table: str) -> list[Fragment]:
+    def conditions(self, table: str) -> list[Fragment]:
         """Write the conditions that the wanted items fulfil."""
         chosen = self._query.filter
         conditions: list[Fragment] = []

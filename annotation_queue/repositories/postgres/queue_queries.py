@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from annotation_queue.query import search_text
-from annotation_queue.repositories.postgres.statements import integers
+from annotation_queue.repositories.postgres.rows import integers
 from annotation_queue.repositories.sql.queue_pages import QueueSource, index_of
 from annotation_queue.repositories.sql.rows import queue_of
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import random
 import time
 from contextlib import suppress
-from itertools import chain
-from typing import TYPE_CHECKING, Any, Final, Self, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast
+
+from psycopg_pool import ConnectionPool
 
 from annotation_queue.counters import stats_of
-from annotation_queue.errors import Conflict, StorageBusy, StorageError
+from annotation_queue.errors import Conflict, QueueNotFound, StorageBusy, StorageError
+from annotation_queue.items import copy_queue
 from annotation_queue.repositories.postgres import claims as postgres_claims
+from annotation_queue.repositories.postgres import log
 from annotation_queue.repositories.postgres.cache import Cache
 from annotation_queue.repositories.postgres.check import problems
 from annotation_queue.repositories.postgres.connections import Connections
@@ -18,25 +22,25 @@ from annotation_queue.repositories.postgres.items import add_items, refresh, rem
 from annotation_queue.repositories.postgres.queries import query_items
 from annotation_queue.repositories.postgres.queue_queries import query_queues
 from annotation_queue.repositories.postgres.schema import prepare
-from annotation_queue.repositories.postgres.session import Session
-from annotation_queue.repositories.sql.chunks import CHUNK, CallerError, in_chunks
-from annotation_queue.repositories.sql.rows import STATES, queue_row
-from annotation_queue.states import make_transition
-from annotation_queue.values import check_text, from_micros, refuse
+from annotation_queue.repositories.postgres.session import Renumbered, Session
+from annotation_queue.repositories.sql.chunks import CHUNK, add_each_call
+from annotation_queue.repositories.sql.rows import StoredQueue, history_of, queue_of
+from annotation_queue.values import check_text, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
     from datetime import datetime, timedelta
     from types import TracebackType
 
-    from psycopg_pool import ConnectionPool
-
+    from annotation_queue.changes import ChangePage, Settlement
     from annotation_queue.items import AddedItems, AnnotationQueue, Claim, NewItem, QueueItem, QueueStats, Unavailable
+    from annotation_queue.labels import LabelPage, LabelQuery
     from annotation_queue.query import ItemPage, ItemQuery, QueuePage, QueueQuery
     from annotation_queue.records import Change, ItemRecord
     from annotation_queue.repositories.postgres.cache import Revision
     from annotation_queue.states import Transition
 
+_Answer = TypeVar("_Answer")
 _LONGEST_SCHEMA: Final = 63
 _LONGEST_TIMEOUT: Final = 1_000_000
 _MANY: Final = CHUNK
@@ -51,7 +55,7 @@ class PostgresRepository:
     The methods are those of `Repository`, and their contract is there. An acknowledged write is as durable as the server's
     ``synchronous_commit`` and replication make it. Nothing outside the schema is touched, and nothing is set on a connection
     for longer than a transaction, so that a pooler such as PgBouncer in transaction mode may stand in between. A process may
-    fork: both sides go on with connections of their own, except where the pool is the caller's.
+    fork: both sides go on with connections of their own, unless the pool is the caller's.
 
     Args:
         conninfo: Where the server is, as libpq takes it: ``host=... dbname=...`` or ``postgresql://...``; empty for what the
@@ -68,7 +72,7 @@ class PostgresRepository:
         StorageCorrupt: The schema holds another application's tables; it is left as it is.
         SchemaVersionUnknown: It was written by a newer version of this library; it is left as it is.
         StorageBusy: No connection was to be had in time.
-        StorageError: The server refused what is needed.
+        StorageError: The server refused what is needed, or the pool's connections cannot carry every text.
     """
 
     def __init__(
@@ -88,7 +92,9 @@ class PostgresRepository:
             raise refuse("max_connections", max_connections, "an int of at least 1")
         if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout <= _LONGEST_TIMEOUT:
             raise refuse("timeout", timeout, f"a number of seconds, above 0 and at most {_LONGEST_TIMEOUT:,}")
-        self._pool = Connections(
+        if pool is not None and not isinstance(pool, ConnectionPool):
+            raise refuse("pool", pool, "a psycopg_pool.ConnectionPool or None")
+        self._connections = Connections(
             conninfo,
             schema,
             pool,
@@ -98,21 +104,29 @@ class PostgresRepository:
         )
         self._cache = Cache()
         try:
-            prepare(self._pool)
+            prepare(self._connections)
         except BaseException:
-            self._pool.close()
+            self._connections.close()
             raise
 
     def add_queue(self, queue: AnnotationQueue) -> None:
         """See `Repository.add_queue`. Cost: constant."""
         with self._writing() as session:
-            if session.row("add_queue", queue_row(queue)) is None:
-                raise Conflict(f"the queue id {queue.id!r} is taken")
+            session.add_queue(queue)
+
+    def get_or_create_queue(self, queue: AnnotationQueue) -> AnnotationQueue:
+        """See `Repository.get_or_create_queue`. Cost: constant. Who wants a queue of the same name waits."""
+        with self._writing(naming=f"{queue.project_id} {queue.name}") as session:
+            found = session.row("oldest_of_name", {"project_id": queue.project_id, "name": queue.name})
+            if found is not None:
+                return queue_of(found)
+            session.add_queue(queue)
+        return copy_queue(queue)
 
     def get_queue(self, project_id: str, queue_id: str) -> AnnotationQueue:
         """See `Repository.get_queue`. Cost: constant."""
         with self._reading() as session:
-            return session.queue(project_id, queue_id)[2]
+            return copy_queue(session.queue(project_id, queue_id).queue)
 
     def query_queues(self, project_id: str, query: QueueQuery) -> QueuePage:
         """See `Repository.query_queues`.
@@ -125,19 +139,21 @@ class PostgresRepository:
             return query_queues(session, project_id, query)
 
     def replace_queue(self, before: AnnotationQueue, after: AnnotationQueue) -> None:
-        """See `Repository.replace_queue`. Cost: constant; linear in the items where a policy changes.
+        """See `Repository.replace_queue`. Cost: constant; linear in the queue's items if a policy changes.
 
         It waits for the changes of the queue's items that are under way, and these then wait for it.
         """
-        with self._writing(alone=self._num(before.id), custom=True) as session:
-            num, revision, stored = session.queue(before.project_id, before.id)
-            if stored != before:
-                raise Conflict(f"queue {before.id!r} changed meanwhile")
-            row = queue_row(after)
-            # Id, project and creation stay.
-            session.rows("replace_queue", (*row[2:9], *row[11:], num))
-            if before.policies != after.policies:
-                refresh(session, (num, revision, before), after)
+
+        def replace(num: int) -> None:
+            with self._writing(alone=num, custom=True) as session:
+                stored = session.locked_queue(num, before.project_id, before.id)
+                if stored.queue != before:
+                    raise Conflict(f"queue {before.id!r} changed meanwhile")
+                revision = session.change_queue(num, after)
+                if before.policies != after.policies:
+                    refresh(session, stored, StoredQueue(num, revision, after))
+
+        self._with_num(before.id, replace)
 
     def add_items(
         self,
@@ -148,26 +164,23 @@ class PostgresRepository:
     ) -> AddedItems:
         """See `Repository.add_items`. Cost: linear in what is added.
 
-        Who adds to the same queue meanwhile waits; claims do not. The first chunk is read before the queue is locked; an
-        iterable that gives more is read while it is.
+        The iterable is read before the queue is locked. Who adds to the same queue meanwhile waits; claims do not.
         """
         self.get_queue(project_id, queue_id)
-        num = self._num(queue_id)
-        chunks = in_chunks(items)
-        try:
-            first = next(chunks, [])
-            with self._writing([num], adding=num, waits=True) as session:
-                added = add_items(session, session.queue(project_id, queue_id), chain([first], chunks), make)
-        except CallerError as carrier:
-            error = cast("Exception", carrier.__cause__)
-        else:
-            if len(added.added) >= _MANY:
-                # Else plans would rest on what the tables were until the server looks at them by itself.
-                with suppress(StorageError), self._writing() as session:
-                    session.analyze()
-            return added
-        # Out here, so that it keeps the cause that its raiser gave it.
-        raise error
+
+        def add(new: Sequence[NewItem]) -> list[QueueItem]:
+            def add_by(num: int) -> list[QueueItem]:
+                with self._writing([num], adding=num, waits=True) as session:
+                    return add_items(session, session.locked_queue(num, project_id, queue_id), new, make)
+
+            return self._with_num(queue_id, add_by)
+
+        added = add_each_call(items, add)
+        if len(added.added) >= _MANY:
+            # Else plans would rest on what the tables were until the server looks at them by itself.
+            with suppress(StorageError), self._writing() as session:
+                session.analyze()
+        return added
 
     def get_item(self, project_id: str, item_id: str, queue_id: str | None = None) -> QueueItem:
         """See `Repository.get_item`. Cost: that of the payload."""
@@ -193,14 +206,14 @@ class PostgresRepository:
         All of it is one statement, which has to end within the timeout: at its default that is some 100,000 items.
         """
         if writes:
-            queues = [cast("Revision", record.revision)[0] for record, _ in writes]
+            queues = [cast("Revision", record.revision).queue for record, _ in writes]
             with self._writing(queues) as session:
                 session.store(writes)
 
     def query_items(self, project_id: str, queue_id: str, query: ItemQuery) -> ItemPage:
         """See `Repository.query_items`. Cost: that of the page, plus what is passed or counted before it in an index.
 
-        So it is linear in the offset, and in the positions where they do not follow from it, at a few million a second.
+        So it is linear in the offset, and in the positions if they do not follow from it, at a few million a second.
         Orders without an index, and queues that hold texts of 255 characters or more in a sorted field, are sorted.
         """
         with self._reading(custom=True) as session:
@@ -209,8 +222,12 @@ class PostgresRepository:
     def remove_items(self, project_id: str, queue_id: str, item_ids: Iterable[str], at: datetime) -> int:
         """See `Repository.remove_items`. Cost: linear in the ids."""
         wanted = list(item_ids)
-        with self._writing([self._num(queue_id)], custom=True) as session:
-            return remove_items(session, session.queue(project_id, queue_id), wanted, at)
+
+        def remove(num: int) -> int:
+            with self._writing([num], custom=True) as session:
+                return remove_items(session, session.locked_queue(num, project_id, queue_id), wanted, at)
+
+        return self._with_num(queue_id, remove)
 
     def claim(
         self,
@@ -225,17 +242,20 @@ class PostgresRepository:
         """See `Repository.claim`. Cost: constant for each claim, which needs one commit for all.
 
         Nobody waits for anybody else: an item that somebody else is changing at this moment is passed over for the next one in
-        queue order. Only where there is nothing left but such items, it looks again until they are claimed or free. How many
+        queue order. Only if nothing but such items is left, it looks again until they are claimed or free. How many
         there can be at once is limited as for `save`. Otherwise as for `SQLiteRepository.claim`.
         """
-        num = self._num(queue_id)
-        deadline = time.monotonic() + self._pool.timeout
+
+        def grant(num: int) -> tuple[Claim, ...]:
+            with self._writing([num], custom=True) as session:
+                return postgres_claims.claim(
+                    session, num, project_id, queue_id, annotator_id, limit=limit, at=at, lease=lease
+                )
+
+        deadline = time.monotonic() + self._connections.timeout
         wait = _SHORTEST_WAIT
         while True:
-            with self._writing([num], custom=True) as session:
-                claims = postgres_claims.claim(
-                    session, project_id, queue_id, annotator_id, limit=limit, at=at, lease=lease
-                )
+            claims = self._with_num(queue_id, grant)
             if claims:
                 return claims
             with self._reading(custom=True) as session:
@@ -251,39 +271,58 @@ class PostgresRepository:
     def history(self, project_id: str, item_id: str) -> tuple[Transition, ...]:
         """See `Repository.history`. Cost: linear in the history."""
         with self._reading() as session:
-            queue, _, item, _ = cast("Revision", session.record(project_id, item_id, None).revision)
-            return tuple(
-                make_transition(
-                    item_id=item_id,
-                    annotator_id=session.text(queue, annotator),
-                    from_state=STATES[before],
-                    to_state=STATES[after],
-                    at=from_micros(at),
-                    reason=reason,
-                )
-                for annotator, before, after, at, reason in session.rows("transitions", (queue, item))
-            )
+            found = cast("Revision", session.record(project_id, item_id, None).revision)
+            rows = session.rows("history", (found.queue, found.num))
+            return history_of(item_id, rows, partial(session.text, found.queue))
+
+    def holds(self, project_id: str, queue_id: str, annotator_id: str) -> tuple[Claim, ...]:
+        """See `Repository.holds`. Cost: linear in the holds."""
+        with self._reading(custom=True) as session:
+            return postgres_claims.holds(session, session.queue(project_id, queue_id), annotator_id)
+
+    def labels(self, project_id: str, queue_id: str, query: LabelQuery) -> LabelPage:
+        """See `Repository.labels`. Cost: that of the page, plus what is passed over in the log before it is full.
+
+        What is passed over are entries of progresses that changed again, or that the query does not want; a page of one
+        annotator's completed and skipped progresses passes over those of nobody else. If the filter names an item, a call or a
+        trace, it is linear in the progresses on these items instead.
+        """
+        with self._reading(custom=True, ordered=True) as session:
+            return log.labels(session, session.queue(project_id, queue_id), query)
+
+    def changes(self, project_id: str, queue_id: str, after: str | None, limit: int) -> ChangePage:
+        """See `Repository.changes`. Cost: that of the page.
+
+        Nothing is shown that is younger than the oldest transaction under way on the server, in any of its databases.
+        """
+        with self._reading(custom=True, ordered=True) as session:
+            return log.changes(session, session.queue(project_id, queue_id), after, limit)
+
+    def settled_since(self, project_id: str, queue_id: str, since: datetime) -> tuple[Settlement, ...]:
+        """See `Repository.settled_since`. Cost: linear in what is found."""
+        with self._reading(custom=True) as session:
+            return log.settled_since(session, session.queue(project_id, queue_id), since)
 
     def stats(self, project_id: str, queue_ids: Sequence[str]) -> tuple[QueueStats, ...]:
         """See `Repository.stats`. Cost: linear in the queues' annotators."""
         with self._reading() as session:
             found = {queue_id: session.queue(project_id, queue_id) for queue_id in dict.fromkeys(queue_ids)}
-            counts = session.counts(queue[0] for queue in found.values())
-            stats = {queue_id: stats_of(queue_id, counts.get(queue[0], {})) for queue_id, queue in found.items()}
+            counts = session.counts(queue.num for queue in found.values())
+            stats = {queue_id: stats_of(queue_id, counts.get(queue.num, {})) for queue_id, queue in found.items()}
             return tuple(stats[queue_id] for queue_id in queue_ids)
 
     def check(self) -> tuple[str, ...]:
         """Recount everything that is kept beside what it is derived from.
 
         Returns:
-            What is wrong, a sentence each; nothing where all is well. Cost: linear in all that is stored.
+            What is wrong, a sentence each; nothing if all is well. Cost: linear in all that is stored.
         """
         with self._reading(custom=True) as session:
             return tuple(problems(session))
 
     def close(self) -> None:
         """Close the connections, except a pool of the caller's; a second time does nothing."""
-        self._pool.close()
+        self._connections.close()
 
     def __enter__(self) -> Self:
         return self
@@ -293,8 +332,8 @@ class PostgresRepository:
     ) -> None:
         self.close()
 
-    def _reading(self, *, custom: bool = False) -> Session:
-        return Session(self._pool.reading(custom=custom), self._cache)
+    def _reading(self, *, custom: bool = False, ordered: bool = False) -> Session:
+        return Session(self._connections.reading(custom=custom, ordered=ordered), self._cache)
 
     def _writing(
         self,
@@ -302,20 +341,36 @@ class PostgresRepository:
         *,
         alone: int | None = None,
         adding: int | None = None,
+        naming: str | None = None,
         custom: bool = False,
         waits: bool = False,
     ) -> Session:
-        begun = self._pool.writing(shared, alone=alone, adding=adding, custom=custom, waits=waits)
+        begun = self._connections.writing(shared, alone=alone, adding=adding, naming=naming, custom=custom, waits=waits)
         return Session(begun, self._cache)
+
+    def _with_num(self, queue_id: str, call: Callable[[int], _Answer]) -> _Answer:
+        """Call something with the number of a queue; again if the number that is remembered is not the queue's any more.
+
+        Raises:
+            QueueNotFound: There is no such queue.
+        """
+        try:
+            return call(self._num(queue_id))
+        except Renumbered:
+            self._cache.forget(queue_id)
+        try:
+            return call(self._num(queue_id))
+        except Renumbered:
+            raise QueueNotFound(queue_id) from None
 
     def _num(self, queue_id: str) -> int:
         """Find the number of a queue of any project, which is what it is locked by.
 
         Raises:
-            QueueNotFound: There is none; whether it is live, and of which project, is looked at when it is locked.
+            QueueNotFound: There is no such queue. Whether it is live, and of which project, is looked at when it is locked.
         """
         newest = self._cache.versions.get(queue_id)
         if newest is not None:
-            return newest[0]
+            return newest.num
         with self._reading() as session:
             return session.num(queue_id)

@@ -19,6 +19,13 @@ MIGRATIONS: Final = load_migrations("postgres")
 """For each version the statements that lead to it."""
 SCHEMA_VERSION: Final = len(MIGRATIONS)
 """The newest schema version, the one that this library reads and writes."""
+_MAY_ASK: Final = "SELECT has_function_privilege('pg_control_system()', 'EXECUTE') AND NOT pg_is_in_recovery()"
+_HERE: Final = (
+    "SELECT system_identifier::text || ' ' || left(pg_walfile_name(pg_current_wal_lsn()), 8) FROM pg_control_system()"
+)
+"""Which cluster this is, and on which timeline it is."""
+_ERA: Final = 1 << 48
+"""How far eras are apart: no cluster has had as many transactions."""
 _TABLES: Final = """
 SELECT n.oid IS NOT NULL, count(c.oid), count(c.oid) FILTER (WHERE c.relname = 'annotation_queue_schema')
 FROM (SELECT %s AS name) AS wanted LEFT JOIN pg_namespace AS n ON n.nspname = wanted.name
@@ -27,11 +34,11 @@ GROUP BY n.oid
 """
 
 
-def prepare(pool: Connections, migrations: Sequence[Iterable[str]] = MIGRATIONS) -> None:
+def prepare(connections: Connections, migrations: Sequence[Iterable[str]] = MIGRATIONS) -> None:
     """Make sure that the schema has our newest version; nothing outside it is touched.
 
     Args:
-        pool: The connections.
+        connections: The connections.
         migrations: What leads from each version to the next; all that a schema lacks run in one transaction.
 
     Raises:
@@ -41,19 +48,24 @@ def prepare(pool: Connections, migrations: Sequence[Iterable[str]] = MIGRATIONS)
         StorageError: The server cannot be reached, or the user may not make what is missing.
     """
     newest = len(migrations)
-    with pool.reading() as cursor:
+    with connections.reading() as cursor:
         (encoding,) = _one(cursor, "SHOW server_encoding")
         if encoding != "UTF8":
             raise StorageError(f"the database is encoded in {encoding}, which cannot hold every text; use one in UTF8")
-        if _our_version(cursor, pool, newest) == newest:
+        if _our_version(cursor, connections, newest) == newest and _is_known_here(cursor):
+            connections.version = newest
             return
-    with pool.migrating() as cursor:
+    with connections.migrating() as cursor:
         # Another process may have been faster while we had no lock.
-        version = _our_version(cursor, pool, newest)
-        if version == newest:
+        version = _our_version(cursor, connections, newest)
+        if version == newest and _is_known_here(cursor):
+            connections.version = newest
             return
+        if version > 0:
+            # Whoever writes has looked at it, and is waited for.
+            cursor.execute("LOCK TABLE annotation_queue_schema IN ACCESS EXCLUSIVE MODE")
         if version < 0:
-            cursor.execute(f"CREATE SCHEMA {quoted(pool.schema)}")
+            cursor.execute(f"CREATE SCHEMA {quoted(connections.schema)}")
         if version <= 0:
             cursor.execute("CREATE TABLE annotation_queue_schema (version bigint NOT NULL)")
             cursor.execute("INSERT INTO annotation_queue_schema VALUES (0)")
@@ -61,24 +73,42 @@ def prepare(pool: Connections, migrations: Sequence[Iterable[str]] = MIGRATIONS)
             for statement in statements:
                 cursor.execute(statement)
         cursor.execute("UPDATE annotation_queue_schema SET version = %s", (newest,))
+        if not _is_known_here(cursor):
+            (here,) = _one(cursor, _HERE)
+            cursor.execute(
+                "UPDATE annotation_queue_schema SET era = era + CASE WHEN cluster IS NULL THEN 0 ELSE %s END, cluster = %s",
+                (_ERA, here),
+            )
+    connections.version = newest
 
 
-def _our_version(cursor: psycopg.Cursor[Any], pool: Connections, newest: int) -> int:
+def _is_known_here(cursor: psycopg.Cursor[Any]) -> bool:
+    """Tell whether the schema was opened before in this cluster, on this timeline; True if that cannot be told."""
+    # Version 1 did not keep it.
+    kept = "SELECT to_jsonb(s) ? 'cluster', to_jsonb(s) ->> 'cluster' FROM annotation_queue_schema AS s"
+    keeps, known = _one(cursor, kept)
+    (may_ask,) = _one(cursor, _MAY_ASK)
+    return not (keeps and may_ask) or _one(cursor, _HERE) == (known,)
+
+
+def _our_version(cursor: psycopg.Cursor[Any], connections: Connections, newest: int) -> int:
     """Read the schema version; 0 for a schema that holds nothing yet, -1 for none."""
-    exists, tables, ours = _one(cursor, _TABLES, (pool.schema,))
+    exists, tables, ours = _one(cursor, _TABLES, (connections.schema,))
     if not exists:
         return -1
     if not tables:
         return 0
     if not ours:
         raise StorageCorrupt(
-            f"{pool.name} holds tables of another application; it was left as it is, name another schema"
+            f"{connections.name} holds tables of another application; it was left as it is, name another schema"
         )
     (version,) = _one(cursor, "SELECT version FROM annotation_queue_schema")
     if version > newest:
-        raise SchemaVersionUnknown(pool.name, version, newest)
+        raise SchemaVersionUnknown(connections.name, version, newest)
     if version < 1:
-        raise StorageCorrupt(f"{pool.name} has schema version {version}, which nothing wrote; restore it from a backup")
+        raise StorageCorrupt(
+            f"{connections.name} has schema version {version}, which nothing wrote; restore it from a backup"
+        )
     return int(version)
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
 from collections import Counter
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, cast
 
@@ -12,23 +12,42 @@ import attrs
 
 from annotation_queue.counters import changes
 from annotation_queue.errors import Conflict, ItemNotFound, QueueNotFound
-from annotation_queue.items import make_item
-from annotation_queue.records import ItemRecord, make_record
-from annotation_queue.repositories.postgres.statements import SQL, integers, placed
+from annotation_queue.records import item_of as item_in
+from annotation_queue.records import make_record
+from annotation_queue.repositories.postgres.cache import Revision, Version
+from annotation_queue.repositories.postgres.rows import (
+    COUNTS,
+    ENTRIES,
+    LONG_TEXTS,
+    PROGRESSES,
+    STANDINGS,
+    CounterRow,
+    EntryKey,
+    FoundRow,
+    ItemKey,
+    LongTextRow,
+    StandingRow,
+    integers,
+    split,
+)
+from annotation_queue.repositories.postgres.statements import SQL, placed
 from annotation_queue.repositories.postgres.texts import is_long, key_of
 from annotation_queue.repositories.sql.rows import (
     KIND_NAMES,
     RANKS,
-    STATES,
+    ItemRow,
+    ProgressRow,
+    StoredQueue,
+    Texts,
+    item_of,
     micros_or_none,
     progress_row,
     progresses_of,
     queue_of,
+    queue_values,
     reads_rows,
-    time_or_none,
-    value_or_none,
+    transition_row,
 )
-from annotation_queue.states import UNREAD, with_annotation
 from annotation_queue.values import from_micros, to_micros
 
 if TYPE_CHECKING:
@@ -39,19 +58,26 @@ if TYPE_CHECKING:
     from psycopg.rows import TupleRow
 
     from annotation_queue.items import AnnotationQueue, QueueItem
-    from annotation_queue.records import Change
-    from annotation_queue.repositories.postgres.cache import Cache, Revision
+    from annotation_queue.records import Change, ItemRecord
+    from annotation_queue.repositories.postgres.cache import Cache
     from annotation_queue.repositories.postgres.connections import Transaction
-    from annotation_queue.states import Progress
+    from annotation_queue.repositories.sql.rows import TransitionRow
 
 OPENINGS: Final = "openings"
-"""Counts how often items became open or work was reopened, beside what `counters.counts_of` counts."""
+"""Grows whenever items become open or work is reopened, beside what `counters.counts_of` counts. By how much is drawn by
+lot: in a schema that was restored to an earlier time it comes to another sum than before."""
+
 _COUNTED: Final = (*KIND_NAMES, OPENINGS)
 
 Counts: TypeAlias = "Mapping[tuple[str | None, str], int]"
 """As `counters.counts_of` keys them."""
-LiveQueue: TypeAlias = "tuple[int, int, AnnotationQueue]"
-"""Number, revision and entity of a queue."""
+Values: TypeAlias = "Sequence[object] | Mapping[str, object]"
+"""What a statement's placeholders stand for, by place or by name."""
+LiveQueue: TypeAlias = StoredQueue
+
+
+class Renumbered(Exception):
+    """A queue has another number than the one that is remembered: the schema was restored to an earlier time meanwhile."""
 
 
 class Session:
@@ -66,6 +92,7 @@ class Session:
         self.cache = cache
         self._transaction = transaction
         self._texts: dict[tuple[int, str], str] = {}
+        self._told = 0
         self._cursor: Cursor[TupleRow]
 
     def __enter__(self) -> Self:
@@ -77,17 +104,17 @@ class Session:
     ) -> None:
         self._transaction.__exit__(kind, error, traceback)
 
-    def rows(self, statement: str, values: Sequence[object]) -> list[TupleRow]:
+    def rows(self, statement: str, values: Values) -> list[TupleRow]:
         """Execute a statement of `SQL`, and read all that it gives."""
         cursor = self._cursor.execute(SQL[statement], values)
         # Its description would be made anew, a column at a time.
         return cursor.fetchall() if cursor.pgresult and cursor.pgresult.nfields else []
 
-    def row(self, statement: str, values: Sequence[object]) -> TupleRow | None:
+    def row(self, statement: str, values: Values) -> TupleRow | None:
         """Execute a statement of `SQL`, and read the only row that it gives, or None."""
         return next(iter(self.rows(statement, values)), None)
 
-    def value(self, statement: str, values: Sequence[object]) -> Any:  # noqa: ANN401 - a column of any type
+    def value(self, statement: str, values: Values) -> Any:  # noqa: ANN401 - a column of any type
         """Execute a statement of `SQL` that gives one row of one column, and read it."""
         ((found,),) = self.rows(statement, values)
         return found
@@ -99,11 +126,10 @@ class Session:
     def long_keys(self, texts: Iterable[tuple[int, str]]) -> None:
         """Store what the keys of long texts of queues stand for; only inside a write transaction."""
         # In one order, since who adds the same text waits for the other transaction to end.
-        long = sorted({(queue, key_of(text)): text for queue, text in texts if is_long(key_of(text))}.items())
-        if long:
-            columns = zip(*((*key, text) for key, text in long), strict=True)
-            queues, keys, told = map(list, columns)
-            self.rows("add_long_texts", (integers(queues), keys, told))
+        keyed = {(queue, key_of(text)): text for queue, text in texts if is_long(key_of(text))}
+        if keyed:
+            long = [LongTextRow(queue, key, text) for (queue, key), text in sorted(keyed.items())]
+            self.rows("add_long_texts", LONG_TEXTS.values(long))
 
     def text(self, queue: int, key: str) -> str:
         """Read what a key stands for."""
@@ -119,167 +145,179 @@ class Session:
 
     # Records
 
-    def queue(self, project_id: str, queue_id: str) -> LiveQueue:
-        """Read a live queue of a project, with its number and revision.
+    def queue(self, project_id: str, queue_id: str) -> StoredQueue:
+        """Read a live queue of a project.
 
         Raises:
-            QueueNotFound: There is none.
+            QueueNotFound: The project has no such live queue.
         """
-        return self.live_queue(self.row("queue_by_id", (queue_id,)), project_id, queue_id)
+        return self.live_queue(self._version_of(queue_id), project_id, queue_id)
 
-    def live_queue(self, version: Sequence[Any] | None, project_id: str, queue_id: str) -> LiveQueue:
-        """Give a queue from the columns of ``queue_version``; None for one that is not there.
+    def live_queue(self, version: Version | None, project_id: str, queue_id: str) -> StoredQueue:
+        """Give the queue of a version; None for one that is not there.
 
         Raises:
             QueueNotFound: It is no live queue of the project.
         """
-        queue = None if version is None else self._queue_of(version)
-        if queue is None or (queue[2].id, queue[2].project_id) != (queue_id, project_id) or queue[2].deleted_at:
+        stored = None if version is None else self._queue_of(version)
+        queue = None if stored is None else stored.queue
+        if queue is None or (queue.id, queue.project_id) != (queue_id, project_id) or queue.deleted_at is not None:
             raise QueueNotFound(queue_id)
+        return cast("StoredQueue", stored)
+
+    def locked_version(self, version: Version | None, project_id: str, queue_id: str) -> StoredQueue:
+        """Give the queue of a version that was found by a number that is remembered; None if no queue has that number.
+
+        Raises:
+            QueueNotFound: It is no live queue of the project.
+            Renumbered: The queue has another number by now, or there is none of that id.
+        """
+        if version is None or self._queue_of(version).queue.id != queue_id:
+            raise Renumbered(queue_id)
+        return self.live_queue(version, project_id, queue_id)
+
+    def locked_queue(self, num: int, project_id: str, queue_id: str) -> StoredQueue:
+        """Read a live queue of a project that was locked by a number that is remembered.
+
+        Raises:
+            QueueNotFound: The project has no such live queue.
+            Renumbered: The queue has another number by now.
+        """
+        queue = self.queue(project_id, queue_id)
+        if queue.num != num:
+            raise Renumbered(queue_id)
         return queue
 
     def num(self, queue_id: str) -> int:
         """Find the number of a queue of any project.
 
         Raises:
-            QueueNotFound: There is none; whether it is live, and of which project, is not looked at.
+            QueueNotFound: There is no such queue. Whether it is live, and of which project, is not looked at.
         """
-        newest = self.cache.versions.get(queue_id)
-        if newest is not None:
-            return newest[0]
-        version = self.row("queue_by_id", (queue_id,))
+        version = self.cache.versions.get(queue_id) or self._version_of(queue_id)
         if version is None:
             raise QueueNotFound(queue_id)
-        return self._queue_of(version)[0]
+        return self._queue_of(version).num
 
-    def _queue_of(self, version: Sequence[Any]) -> LiveQueue:
-        num, revision, updated_at = version
-        queue = self.cache.queues.get((num, revision, updated_at))
+    def _version_of(self, queue_id: str) -> Version | None:
+        row = self.row("queue_by_id", (queue_id,))
+        return None if row is None else Version(*row)
+
+    def add_queue(self, queue: AnnotationQueue) -> None:
+        """Store a new queue.
+
+        Raises:
+            Conflict: The id is taken.
+        """
+        if self.row("store_queue", {**queue_values(queue), "revision": _new_revision()}) is None:
+            raise Conflict(f"the queue id {queue.id!r} is taken")
+
+    def change_queue(self, num: int, queue: AnnotationQueue) -> int:
+        """Store a queue in place of its earlier version, and give its new revision."""
+        revision = _new_revision()
+        self.rows("change_queue", {**queue_values(queue), "num": num, "revision": revision})
+        return revision
+
+    def _queue_of(self, version: Version) -> StoredQueue:
+        queue = self.cache.queues.get(version)
         if queue is None:
-            (columns,) = self.rows("queue_by_num", (num,))
+            (columns,) = self.rows("queue_by_num", (version.num,))
             queue = queue_of(columns)
-            self.cache.keep((num, revision, updated_at), queue)
-        return num, revision, queue
+            self.cache.keep(version, queue, size=sum(len(column) for column in columns if isinstance(column, str)))
+        return StoredQueue(version.num, version.revision, queue)
 
     def records(
         self,
         project_id: str,
-        item_ids: Iterable[str],
+        item_ids: Sequence[str],
         queue_id: str | None,
         *,
         with_items: bool,
         labels_of: Collection[str] | None,
     ) -> dict[str, ItemRecord]:
         """Read what decisions rest on; arguments, result and errors are those of `Repository.get_records`."""
-        if queue_id is not None:
+        if queue_id is not None and not item_ids:
             self.queue(project_id, queue_id)
+        asked = {key_of(item_id): item_id for item_id in item_ids}
+        kinds = (Version, FoundRow, ProgressRow, *[ItemRow] * with_items)
+        values = {"ids": [*asked], "queue_id": queue_id, **_labels(labels_of)}
+        found: dict[str, tuple[Version, FoundRow, list[ProgressRow]]] = {}
+        items: dict[str, ItemRow] = {}
+        for row in self.rows("records_with_items" if with_items else "records", values):
+            version, each, progress, *item = split(row, *kinds)
+            _, _, progresses = found.setdefault(each.key, (version, each, []))
+            if each.place is not None:
+                progresses.append(progress)
+            if with_items and each.place in {None, 1}:
+                items[each.key] = item[0]
         records: dict[str, ItemRecord] = {}
-        for item_id in item_ids:
-            with suppress(ItemNotFound):
-                record = self.record(project_id, item_id, queue_id)
-                item = self.item(project_id, item_id, queue_id) if with_items else None
-                shown = (
-                    each if labels_of is None or each.annotator_id in labels_of else with_annotation(each, UNREAD)
-                    for each in record.progresses
-                )
-                records[item_id] = attrs.evolve(record, item=item, progresses=tuple(shown))
+        for key, (version, each, progresses) in found.items():
+            queue = self._owner(version, project_id, queue_id)
+            if queue is not None and each.num is not None:
+                item_id = asked[key]
+                records[item_id] = self._record(queue, item_id, each, progresses)
+                if with_items:
+                    records[item_id] = attrs.evolve(records[item_id], item=self.item_of(items[key], queue))
         return records
 
-    def record(self, project_id: str, item_id: str, queue_id: str | None) -> ItemRecord:
-        """Read what a decision rests on; arguments, result and errors are those of `Repository.get_item`."""
-        queue, rows = self._found("live_record", project_id, item_id, queue_id)
-        item, revision, updated_at = rows[0][:3]
-        progresses = self._progresses(queue[0], item_id, [row[3:] for row in rows if row[3] is not None])
-        return make_record(item_id, queue[2], from_micros(updated_at), progresses, (*queue[:2], item, revision), None)
+    def record(self, project_id: str, item_id: str, queue_id: str | None, *, with_item: bool = False) -> ItemRecord:
+        """Read what a decision about one item rests on, without labels; errors are those of `Repository.get_item`."""
+        records = self.records(project_id, (item_id,), queue_id, with_items=with_item, labels_of=())
+        if item_id not in records:
+            raise ItemNotFound(item_id)
+        return records[item_id]
 
     def item(self, project_id: str, item_id: str, queue_id: str | None) -> QueueItem:
         """Read an item; arguments, result and errors are those of `Repository.get_item`."""
-        queue, (row,) = self._found("live_item", project_id, item_id, queue_id)
-        return self.item_of(row, queue)
+        return item_in(self.record(project_id, item_id, queue_id, with_item=True))
 
-    def _found(
-        self, statement: str, project_id: str, item_id: str, queue_id: str | None
-    ) -> tuple[LiveQueue, list[TupleRow]]:
-        """Read what is stored of an item and the version of its queue; give the queue, and the rows without that."""
-        key = key_of(item_id)
-        rows = self.rows(statement, (key, None if queue_id is None else self.num(queue_id), key))
+    def _owner(self, version: Version, project_id: str, queue_id: str | None) -> StoredQueue | None:
+        """Give the queue of an item that was asked for; None if there is no such item in the project.
+
+        Raises:
+            QueueNotFound: As for `Repository.get_records`.
+        """
+        there = None if version.num is None else version
         if queue_id is None:
-            owner = self._queue_of(rows[0][:3])[2] if rows else None
-            if owner is None or owner.project_id != project_id:
-                raise ItemNotFound(item_id)
-            queue_id = owner.id
-        queue = self.live_queue(rows[0][:3] if rows else None, project_id, queue_id)
-        if rows[0][3] is None:
-            raise ItemNotFound(item_id)
-        return queue, [row[3:] for row in rows]
+            queue = None if there is None else self._queue_of(there).queue
+            if queue is None or queue.project_id != project_id:
+                return None
+            queue_id = queue.id
+        return self.live_queue(there, project_id, queue_id)
 
-    def live_rows(self, queue: LiveQueue, nums: Iterable[int], *, with_payload: bool = True) -> dict[int, TupleRow]:
-        """Read the columns of ``live_item`` of items by their numbers, in no order; NULL for a payload that is not wanted."""
+    def _record(
+        self, queue: StoredQueue, item_id: str, item: FoundRow | ItemRow, progresses: Iterable[ProgressRow]
+    ) -> ItemRecord:
+        told = progresses_of(item_id, progresses, partial(self.text, queue.num))
+        rests_on = Revision(queue.num, queue.revision, cast("int", item.num), item.revision)
+        return make_record(item_id, queue.queue, from_micros(item.updated_at), told, rests_on, steps=item.steps)
+
+    def live_rows(self, queue: StoredQueue, nums: Iterable[int], *, with_payload: bool = True) -> dict[int, ItemRow]:
+        """Read live items by their numbers, in no order; without their payloads if these are not wanted."""
         statement = "live_items_by_num" if with_payload else "live_items_by_num_without_payload"
-        return {row[0]: row for row in self.rows(statement, (queue[0], integers(nums)))}
+        rows = self.rows(statement, {"queue": queue.num, "nums": integers(nums)})
+        return {row.num: row for row in map(ItemRow._make, rows)}
 
-    def records_of(self, queue: LiveQueue, rows: Iterable[TupleRow]) -> dict[int, ItemRecord]:
-        """Build the records of items from the columns of ``live_item``, by their numbers."""
+    def records_of(
+        self, queue: StoredQueue, rows: Iterable[ItemRow], *, labels_of: Collection[str] | None = ()
+    ) -> dict[int, ItemRecord]:
+        """Build the records of items, by their numbers; ``labels_of`` is as for `Repository.get_records`."""
         given = list(rows)
         # An item of revision 0 was never touched.
-        touched = [row[0] for row in given if row[1]]
-        found: dict[int, list[TupleRow]] = {}
+        touched = [row.num for row in given if row.revision]
+        found: dict[int, list[ProgressRow]] = {}
         if touched:
-            for num, *row in self.rows("progresses_by_num", (queue[0], integers(touched))):
-                found.setdefault(num, []).append(tuple(row))
-        records: dict[int, ItemRecord] = {}
-        for columns in given:
-            num, item_id = columns[0], self.text(queue[0], columns[2])
-            progresses = self._progresses(queue[0], item_id, found.get(num, ()))
-            revision: Revision = (*queue[:2], num, columns[1])
-            records[num] = make_record(item_id, queue[2], from_micros(columns[13]), progresses, revision, None)
-        return records
+            values = {"queue": queue.num, "nums": integers(touched), **_labels(labels_of)}
+            for num, *progress in self.rows("progresses_by_num", values):
+                found.setdefault(num, []).append(ProgressRow(*progress))
+        return {
+            row.num: self._record(queue, self.text(queue.num, row.id), row, found.get(row.num, ())) for row in given
+        }
 
-    @reads_rows
-    def item_of(self, row: Sequence[Any], queue: LiveQueue) -> QueueItem:
-        """Build an item in the aggregate view from the columns of ``live_item``."""
-        (
-            _,
-            _,
-            item_id,
-            call_id,
-            started,
-            ended,
-            op_name,
-            trace_id,
-            fields,
-            by,
-            state,
-            annotator,
-            created,
-            updated,
-            priority_down,
-            payload,
-        ) = row[:16]
-        num = queue[0]
-        added_by = self.text(num, by)
-        return make_item(
-            id=self.text(num, item_id),
-            project_id=queue[2].project_id,
-            queue_id=queue[2].id,
-            call_id=self.text(num, call_id),
-            call_started_at=from_micros(started),
-            call_ended_at=time_or_none(ended),
-            call_op_name=self.text(num, op_name),
-            call_trace_id=self.text(num, trace_id),
-            display_fields=tuple(json.loads(fields)),
-            added_by=added_by,
-            annotation_state=STATES[state],
-            annotator_user_id=None if annotator is None else self.text(num, annotator),
-            created_at=from_micros(created),
-            created_by=added_by,
-            updated_at=from_micros(updated),
-            priority=~priority_down,
-            payload=value_or_none(payload),
-        )
-
-    def _progresses(self, queue: int, item_id: str, rows: Iterable[Sequence[Any]]) -> tuple[Progress, ...]:
-        return progresses_of(item_id, rows, partial(self.text, queue))
+    def item_of(self, row: ItemRow, queue: StoredQueue) -> QueueItem:
+        """Build an item in the aggregate view."""
+        text = partial(self.text, queue.num)
+        return item_of(row, queue.queue, Texts(text, text, text, _fields_of))
 
     # Changes
 
@@ -289,54 +327,61 @@ class Session:
         Raises:
             Conflict: Something has.
         """
-        work: list[tuple[object, ...]] = []
-        progresses: list[tuple[object, ...]] = []
-        transitions: list[tuple[object, ...]] = []
+        standings: list[StandingRow] = []
+        progress_keys: list[ItemKey] = []
+        progresses: list[ProgressRow] = []
+        entry_keys: list[EntryKey] = []
+        entries: list[TransitionRow] = []
         counts: Counter[tuple[int, str, str]] = Counter()
         self.long_keys(
-            (cast("Revision", record.revision)[0], each.annotator_id)
+            (cast("Revision", record.revision).queue, who)
             for record, change in writes
-            for each in change.progresses
+            for who in (
+                *(each.annotator_id for each in change.progresses),
+                *(each.actor_id for each in change.transitions if each.actor_id is not None),
+            )
         )
         for record, change in writes:
-            queue, queue_revision, item, revision = cast("Revision", record.revision)
-            after = change.standing
-            work.append(
-                (
-                    queue,
-                    queue_revision,
-                    item,
-                    revision,
-                    RANKS[after.state],
-                    after.completed,
-                    after.skipped,
-                    micros_or_none(after.claimable_at),
-                    to_micros(change.updated_at),
-                    None if after.annotator_id is None else key_of(after.annotator_id),
+            rests_on = cast("Revision", record.revision)
+            queue, num, after = rests_on.queue, rests_on.num, change.standing
+            standings.append(
+                StandingRow(
+                    *rests_on,
+                    id=key_of(record.item_id),
+                    state=RANKS[after.state],
+                    annotator=None if after.annotator_id is None else key_of(after.annotator_id),
+                    completed=after.completed,
+                    skipped=after.skipped,
+                    claimable_at=micros_or_none(after.claimable_at),
+                    updated_at=to_micros(change.updated_at),
+                    told=len(change.transitions),
                 )
             )
-            for each in change.progresses:
-                state, token, lease, annotation, reason, created_at, updated_at = progress_row(each)
-                times = (lease, created_at, updated_at)
-                progresses.append((queue, item, state, token, *times, key_of(each.annotator_id), annotation, reason))
-            for step, each_step in enumerate(change.transitions):
-                moved = (to_micros(each_step.at), RANKS[each_step.from_state], RANKS[each_step.to_state])
-                who = key_of(each_step.annotator_id)
-                transitions.append((queue, item, revision + 1, step, *moved, who, each_step.reason))
+            progress_keys += [ItemKey(queue, num)] * len(change.progresses)
+            progresses += [progress_row(each, key_of(each.annotator_id)) for each in change.progresses]
+            for step, each_step in enumerate(change.transitions, record.steps + 1):
+                self._told += 1
+                entry_keys.append(EntryKey(queue, num, step, self._told))
+                actor = None if each_step.actor_id is None else key_of(each_step.actor_id)
+                entries.append(transition_row(each_step, key_of(each_step.annotator_id), actor))
             for (annotator_id, kind), n in changes(record, change).items():
                 counts[queue, key_of(annotator_id or ""), kind] += n
-            counts[queue, "", OPENINGS] += change.opens
-        locked = (integers(row[0] for row in work), integers(row[2] for row in work))  # type: ignore[misc]
-        n = len(work)
-        values = [*locked, *_arrays(work, 10, 9), *_arrays(progresses, 10, 7), n, *_arrays(transitions, 9, 7), n]
-        if self.value("store", (*values, *_arrays(_rows_of(counts), 9, 8), n)) != n:
+            counts[queue, "", OPENINGS] += _drawn() if change.opens else 0
+        values = {
+            **STANDINGS.values(standings),
+            **PROGRESSES.values(progress_keys, progresses),
+            **ENTRIES.values(entry_keys, entries),
+            **COUNTS.values(_counter_rows(counts)),
+            "n": len(standings),
+        }
+        if self.value("store", values) != len(standings):
             raise Conflict(f"item {writes[0][0].item_id!r} or another one changed meanwhile")
 
     def count(self, queue: int, counts: Counts, *, opened: bool = False) -> None:
         """Add to the counters of a queue; the last that a transaction writes."""
         summed = Counter({(queue, key_of(annotator_id or ""), kind): n for (annotator_id, kind), n in counts.items()})
-        summed[queue, "", OPENINGS] += opened
-        self.rows("count", _arrays(_rows_of(summed), 9, 8))
+        summed[queue, "", OPENINGS] += _drawn() if opened else 0
+        self.rows("count", COUNTS.values(_counter_rows(summed)))
 
     @reads_rows
     def counts(self, queues: Iterable[int]) -> dict[int, dict[tuple[str | None, str], int]]:
@@ -349,13 +394,27 @@ class Session:
         return found
 
 
-def _rows_of(counts: Counter[tuple[int, str, str]]) -> list[tuple[object, ...]]:
+def _fields_of(text: str) -> tuple[str, ...]:
+    return tuple(json.loads(text))
+
+
+def _new_revision() -> int:
+    return random.getrandbits(62)
+
+
+def _drawn() -> int:
+    return random.getrandbits(32) + 1
+
+
+def _labels(labels_of: Collection[str] | None) -> dict[str, object]:
+    """Say to a statement whose labels are read; None for everybody's."""
+    return {"all_labels": labels_of is None, "labels_of": [*map(key_of, labels_of or ())]}
+
+
+def _counter_rows(counts: Counter[tuple[int, str, str]]) -> list[CounterRow]:
     """Turn counts into rows of ``counters``, in the one order in which every transaction locks them."""
-    rows = sorted({key[:2] for key, n in counts.items() if n})
-    return [(queue, *(counts[queue, name, kind] for kind in _COUNTED), name) for queue, name in rows]
-
-
-def _arrays(rows: Sequence[Sequence[Any]], width: int, numbers: int) -> list[object]:
-    """Turn rows into an array for each column; so many first columns are integers, the others text."""
-    columns = list(zip(*rows, strict=True)) or [()] * width
-    return [*map(integers, columns[:numbers]), *map(list, columns[numbers:])]
+    rows: dict[tuple[int, str], dict[str, int]] = {}
+    for (queue, annotator, kind), n in counts.items():
+        if n:
+            rows.setdefault((queue, annotator), dict.fromkeys(_COUNTED, 0))[kind] = n
+    return [CounterRow(queue, annotator, **rows[queue, annotator]) for queue, annotator in sorted(rows)]

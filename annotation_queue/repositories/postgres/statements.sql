@@ -1,31 +1,75 @@
--- Every statement but those that queries.py and queue_queries.py compose. -62135596800000000 is "always", see
+-- Every statement but those that queries.py, queue_queries.py and log.py compose. -62135596800000000 is "always", see
 -- migrations/0001.sql.
--- Lists are given as arrays.
+-- Lists are given as arrays. {name} is a table t of rows that the statement is given, see rows.py.
 
 -- Columns
 
 -- name: live_item_columns_without_payload --
-w.num, w.revision, w.id, i.call_id, i.call_started_at, i.call_ended_at, i.call_op_name, i.call_trace_id, i.display_fields,
+w.num, w.revision, w.steps, w.id, i.call_id, i.call_started_at, i.call_ended_at, i.call_op_name, i.call_trace_id,
+    i.display_fields,
     i.added_by, w.state, w.annotator, w.created_at, w.updated_at, w.priority_down
 
 -- name: live_item_columns --
 @live_item_columns_without_payload@, i.payload
 
+-- The label of a progress, which stands in the log if the progress is completed, or the draft.
+
+-- name: label --
+CASE p.state WHEN 2
+    THEN (SELECT l.annotation FROM log AS l WHERE l.queue = p.queue AND l.item = p.item AND l.step = p.step)
+    ELSE p.annotation END
+
+-- The columns of a progress, with '' instead of the label unless the label of this annotator, or everybody's, is asked for.
+
+-- name: seen_progress_columns --
+p.annotator, p.state, p.token, p.lease_expires_at,
+    CASE WHEN :all_labels OR p.annotator = ANY(:labels_of::text[]) THEN @label@ ELSE '' END,
+    p.reason, p.created_at, p.updated_at, p.started_at, p.step
+
 -- What tells apart how a queue was at different times; its other columns are kept by the reader.
 
 -- name: queue_version --
-q.num, q.revision, q.updated_at
+q.num, q.revision
 
 -- Queues
 
+-- Finds a queue by its id.
+
 -- name: queue_by_id --
 SELECT @queue_version@ FROM queues AS q WHERE q.id = ?
+
+-- Stores a new queue; gives nothing if the id is taken.
+
+-- name: store_queue --
+INSERT INTO queues (id, project_id, name, search_name, description, scorer_refs, annotations_per_item, skip_policy, lease,
+    label_schema, created_at, created_by, updated_at, deleted_at, revision)
+VALUES (:id, :project_id, :name, :search_name, :description, :scorer_refs, :annotations_per_item, :skip_policy, :lease,
+    :label_schema, :created_at, :created_by, :updated_at, :deleted_at, :revision)
+ON CONFLICT DO NOTHING RETURNING num
+
+-- Changes a queue; its id, project and creation stay.
+
+-- name: change_queue --
+UPDATE queues SET name = :name, search_name = :search_name, description = :description, scorer_refs = :scorer_refs,
+    annotations_per_item = :annotations_per_item, skip_policy = :skip_policy, lease = :lease, label_schema = :label_schema,
+    updated_at = :updated_at, deleted_at = :deleted_at, revision = :revision
+WHERE num = :num
+
+-- Finds the oldest live queue of a name, in the words of an index.
+
+-- name: oldest_of_name --
+SELECT @queue_columns@ FROM queues
+WHERE left(project_id, 160) || ' by name' = left(:project_id, 160) || ' by name' AND left(name, 160) = left(:name, 160)
+    AND project_id = :project_id AND name = :name AND deleted_at IS NULL
+ORDER BY created_at, id LIMIT 1
+
+-- Reads queues by their numbers.
 
 -- name: queues_by_num --
 SELECT num, @queue_columns@
 FROM queues WHERE num = ANY(?::bigint[])
 
--- Whether ids and names of a project's queues are longer than what the indexes hold of them.
+-- Tells whether ids and names of a project's queues are longer than what the indexes hold of them.
 
 -- name: has_long_queue_texts --
 SELECT EXISTS (SELECT FROM queues WHERE left(project_id, 160) || ' with long ids' = left(?, 160) || ' with long ids'
@@ -35,108 +79,143 @@ SELECT EXISTS (SELECT FROM queues WHERE left(project_id, 160) || ' with long ids
 
 -- Long texts
 
+-- Reads what a key stands for.
+
 -- name: long_text --
 SELECT text FROM long_texts WHERE queue = ? AND key = ?
 
+-- Stores what keys stand for.
+
 -- name: add_long_texts --
-INSERT INTO long_texts (queue, key, text)
-SELECT * FROM unnest(?::bigint[], ?::text[], ?::text[]) ON CONFLICT DO NOTHING
+INSERT INTO long_texts (queue, key, text) SELECT t.queue, t.key, t.text FROM {long_texts} ON CONFLICT DO NOTHING
+
+-- Tells whether a queue has any, and so holds keys that do not sort like the texts.
 
 -- name: has_long_texts --
 SELECT EXISTS (SELECT FROM long_texts WHERE queue = ?)
 
 -- Items
 
+-- Finds those of some calls that live items of a queue have.
+
 -- name: taken_calls --
-SELECT t.call_id FROM unnest(?::text[]) AS t(call_id)
-WHERE (SELECT TRUE FROM calls AS c WHERE c.queue = ? AND c.call_id = t.call_id)
+SELECT t.call_id FROM unnest(:call_ids::text[]) AS t(call_id)
+WHERE (SELECT TRUE FROM calls AS c WHERE c.queue = :queue AND c.call_id = t.call_id)
+
+-- Finds one of some item ids that any item has.
 
 -- name: taken_ids --
 SELECT t.id FROM unnest(?::text[]) AS t(id) WHERE (SELECT TRUE FROM item_ids AS k WHERE k.id = t.id) LIMIT 1
 
+-- Adds items to a queue.
+
 -- name: add_items --
 WITH new AS MATERIALIZED (
-    SELECT nextval('item_nums') AS num, t.*
-    FROM unnest(?::bigint[], ?::bigint[], ?::bigint[], ?::bigint[], ?::bigint[], ?::text[], ?::text[], ?::text[], ?::text[],
-        ?::text[], ?::text[], ?::text[])
-        AS t(priority_down, created_at, call_started_at, call_ended_at, updated_at, id, call_id, call_op_name, call_trace_id,
-            added_by, display_fields, payload)
+    SELECT nextval('item_nums') AS num, t.* FROM {items}
 ), ids AS (
-    INSERT INTO item_ids (id, queue, num) SELECT id, ?, num FROM new ORDER BY id
+    INSERT INTO item_ids (id, queue, num) SELECT n.id, :queue, n.num FROM new AS n ORDER BY n.id
 ), given AS (
-    INSERT INTO calls (queue, num, call_id) SELECT ?, num, call_id FROM new
+    INSERT INTO calls (queue, num, call_id) SELECT :queue, n.num, n.call_id FROM new AS n
 ), lists AS (
     INSERT INTO items (queue, num, priority_down, created_at, call_started_at, call_ended_at, id, call_id, call_op_name,
         call_trace_id, added_by, display_fields, payload)
-    SELECT ?, num, priority_down, created_at, call_started_at, call_ended_at, id, call_id, call_op_name, call_trace_id,
-        added_by, display_fields, payload
-    FROM new
+    SELECT :queue, n.num, n.priority_down, n.created_at, n.call_started_at, n.call_ended_at, n.id, n.call_id, n.call_op_name,
+        n.call_trace_id, n.added_by, n.display_fields, n.payload
+    FROM new AS n
 )
 INSERT INTO work (queue, num, priority_down, created_at, updated_at, id)
-SELECT ?, num, priority_down, created_at, updated_at, id FROM new
+SELECT :queue, n.num, n.priority_down, n.created_at, n.updated_at, n.id FROM new AS n
 
--- An item in a queue, or without a number of a queue in the one it is in; a row without an item where there is only the queue.
+-- Items in a queue, or without the id of a queue each in the one it is in; a row for each progress on an item, or one without.
+-- An item that is not there has a row of NULLs, with its queue if that is there.
 -- OFFSET 0 keeps the order of the joins, one key after the other: a plan that is kept from when the tables were small would
 -- otherwise be free to begin with all items of the queue.
 
--- name: item_in_queue --
-FROM queues AS q
-    LEFT JOIN LATERAL (SELECT o.num FROM item_ids AS o WHERE o.id = ? AND o.queue = q.num OFFSET 0) AS k ON TRUE
+-- name: items_by_id --
+FROM unnest(:ids::text[]) AS t(id)
+    LEFT JOIN LATERAL (SELECT o.queue, o.num FROM item_ids AS o WHERE o.id = t.id OFFSET 0) AS k ON TRUE
+    LEFT JOIN LATERAL (
+        SELECT * FROM queues AS o
+        WHERE o.num = CASE WHEN :queue_id::text IS NULL THEN k.queue ELSE (SELECT s.num FROM queues AS s WHERE s.id = :queue_id) END
+        OFFSET 0
+    ) AS q ON TRUE
     LEFT JOIN LATERAL (SELECT * FROM work AS o WHERE o.queue = q.num AND o.num = k.num OFFSET 0) AS w ON TRUE
+    LEFT JOIN LATERAL (
+        SELECT *, row_number() OVER () AS place FROM progresses AS o WHERE o.queue = q.num AND o.item = w.num OFFSET 0
+    ) AS p ON TRUE
 
--- name: live_item --
-SELECT @queue_version@, @live_item_columns@
-@item_in_queue@ LEFT JOIN LATERAL (SELECT * FROM items AS o WHERE o.queue = q.num AND o.num = w.num OFFSET 0) AS i ON TRUE
-WHERE q.num = coalesce(?::bigint, (SELECT o.queue FROM item_ids AS o WHERE o.id = ?))
+-- name: found_columns --
+@queue_version@, t.id, w.num, w.revision, w.steps, w.updated_at, p.place, @seen_progress_columns@
 
--- The same; a row for each progress, or one without.
+-- Reads what decisions about items rest on.
 
--- name: live_record --
-SELECT @queue_version@, w.num, w.revision, w.updated_at, @progress_columns@
-@item_in_queue@ LEFT JOIN LATERAL (SELECT * FROM progresses AS o WHERE o.queue = q.num AND o.item = w.num OFFSET 0) AS p ON TRUE
-WHERE q.num = coalesce(?::bigint, (SELECT o.queue FROM item_ids AS o WHERE o.id = ?))
+-- name: records --
+SELECT @found_columns@ @items_by_id@
+
+-- The same with the items, which stand in the first row of each.
+
+-- name: records_with_items --
+SELECT @found_columns@, @live_item_columns@
+@items_by_id@
+    LEFT JOIN LATERAL (
+        SELECT * FROM items AS o WHERE o.queue = q.num AND o.num = w.num AND coalesce(p.place, 1) = 1 OFFSET 0
+    ) AS i ON TRUE
+
+-- Reads live items of a queue by their numbers.
 
 -- name: live_items_by_num --
-WITH w AS MATERIALIZED (SELECT * FROM work WHERE queue = ? AND num = ANY(?::bigint[]))
+WITH w AS MATERIALIZED (SELECT * FROM work WHERE queue = :queue AND num = ANY(:nums::bigint[]))
 SELECT @live_item_columns@
 FROM w JOIN items AS i ON i.queue = w.queue AND i.num = w.num
 
 -- name: live_items_by_num_without_payload --
-WITH w AS MATERIALIZED (SELECT * FROM work WHERE queue = ? AND num = ANY(?::bigint[]))
+WITH w AS MATERIALIZED (SELECT * FROM work WHERE queue = :queue AND num = ANY(:nums::bigint[]))
 SELECT @live_item_columns_without_payload@, NULL::text
 FROM w JOIN items AS i ON i.queue = w.queue AND i.num = w.num
 
--- The server knows the size of a text without reading it.
+-- Reads how many bytes the payloads of items have. The server knows the size of a text without reading it.
 
 -- name: payload_sizes --
 SELECT i.num, coalesce(octet_length(i.payload), 0) FROM items AS i WHERE i.queue = ? AND i.num = ANY(?::bigint[])
 
+-- Reads the progresses on items of a queue.
+
 -- name: progresses_by_num --
-SELECT p.item, @progress_columns@
-FROM progresses AS p WHERE p.queue = ? AND p.item = ANY(?::bigint[])
+SELECT p.item, @seen_progress_columns@
+FROM progresses AS p WHERE p.queue = :queue AND p.item = ANY(:nums::bigint[])
+
+-- Reads progresses on items of queues.
+
+-- name: progresses_by_key --
+SELECT p.item, @seen_progress_columns@
+FROM {label_keys} JOIN progresses AS p ON p.queue = t.queue AND p.item = t.item AND p.annotator = t.annotator
+
+-- Reads in which states an annotator's progresses on items are.
 
 -- name: own_states --
 SELECT p.item, p.state FROM progresses AS p WHERE p.queue = ? AND p.annotator = ? AND p.item = ANY(?::bigint[])
 
+-- Locks those of some items that are live items of a queue, in one order.
+
 -- name: lock_by_id --
-WITH k AS MATERIALIZED (SELECT queue, num FROM item_ids WHERE id = ANY(?::text[]) AND queue = ?)
+WITH k AS MATERIALIZED (SELECT queue, num FROM item_ids WHERE id = ANY(:ids::text[]) AND queue = :queue)
 SELECT w.num FROM k JOIN work AS w ON w.queue = k.queue AND w.num = k.num ORDER BY w.num FOR UPDATE OF w
 
--- name: delete_items --
-WITH gone AS (
-    DELETE FROM work WHERE queue = ? AND num = ANY(?::bigint[])
-), deleted AS (
-    UPDATE items SET deleted_at = ? WHERE queue = ? AND num = ANY(?::bigint[]) RETURNING queue, call_id
-)
-DELETE FROM calls AS c USING deleted AS d WHERE c.queue = d.queue AND c.call_id = d.call_id
+-- The number of this transaction in the log; the second one is NULL in a transaction that has changed and locked nothing.
+
+-- name: tx --
+((SELECT s.era FROM annotation_queue_schema AS s) + pg_current_xact_id()::text::bigint)
+
+-- name: own_tx --
+((SELECT s.era FROM annotation_queue_schema AS s) + pg_current_xact_id_if_assigned()::text::bigint)
 
 -- Counts come by queue and annotator, and are added to what the server's process has counted so far.
 
 -- name: counts --
-INSERT INTO counters AS c (queue, unstarted, in_progress, completed, skipped, settled, finished, openings, annotator, shard)
-SELECT t.*, pg_backend_pid() % 64
-FROM unnest(?::bigint[], ?::bigint[], ?::bigint[], ?::bigint[], ?::bigint[], ?::bigint[], ?::bigint[], ?::bigint[],
-    ?::text[]) AS t
+INSERT INTO counters AS c (queue, annotator, unstarted, in_progress, completed, skipped, settled, finished, openings, shard)
+SELECT t.queue, t.annotator, t.unstarted, t.in_progress, t.completed, t.skipped, t.settled, t.finished, t.openings,
+    pg_backend_pid() % 64
+FROM {counts}
 
 -- name: summed --
 ON CONFLICT (queue, annotator, shard) DO UPDATE SET unstarted = c.unstarted + excluded.unstarted,
@@ -144,130 +223,222 @@ ON CONFLICT (queue, annotator, shard) DO UPDATE SET unstarted = c.unstarted + ex
     skipped = c.skipped + excluded.skipped, settled = c.settled + excluded.settled,
     finished = c.finished + excluded.finished, openings = c.openings + excluded.openings
 
--- Changes. The items are locked in one order, whatever the plan; what changed meanwhile is left alone; and nothing else is
--- written unless every item was.
+-- Deletes items softly, and takes what they and the progresses on them counted for from the counters.
+
+-- name: delete_items --
+WITH gone AS (
+    DELETE FROM work WHERE queue = :queue AND num = ANY(:nums::bigint[]) RETURNING num, state, completed, skipped, claimable_at
+), deleted AS (
+    UPDATE items SET deleted_at = :at WHERE queue = :queue AND num = ANY(:nums::bigint[]) RETURNING queue, call_id
+), free AS (
+    DELETE FROM calls AS c USING deleted AS d WHERE c.queue = d.queue AND c.call_id = d.call_id
+), counted AS (
+    SELECT '' AS annotator, g.state, count(*) AS n, count(*) FILTER (WHERE g.completed + g.skipped > 0) AS settled,
+        count(*) FILTER (WHERE g.claimable_at IS NULL) AS finished
+    FROM gone AS g GROUP BY g.state
+    UNION ALL
+    SELECT p.annotator, p.state, count(*), 0, 0
+    FROM progresses AS p
+    WHERE p.queue = :queue AND p.item = ANY(:nums::bigint[]) AND p.state > 0 GROUP BY p.annotator, p.state
+)
+INSERT INTO counters AS c (queue, annotator, unstarted, in_progress, completed, skipped, settled, finished, openings, shard)
+SELECT :queue, t.annotator, -coalesce(sum(t.n) FILTER (WHERE t.state = 0), 0), -coalesce(sum(t.n) FILTER (WHERE t.state = 1), 0),
+    -coalesce(sum(t.n) FILTER (WHERE t.state = 2), 0), -coalesce(sum(t.n) FILTER (WHERE t.state = 3), 0), -sum(t.settled),
+    -sum(t.finished), 0, pg_backend_pid() % 64
+FROM counted AS t GROUP BY t.annotator ORDER BY t.annotator
+@summed@
+
+-- Stores changes. The items are locked in one order, whatever the plan; what changed meanwhile is left alone; and nothing else
+-- is written unless every item was.
 
 -- name: store --
-WITH locked AS MATERIALIZED (
+WITH changed AS MATERIALIZED (
+    SELECT t.*, @tx@ AS tx FROM {standings}
+), locked AS MATERIALIZED (
     SELECT w.queue, w.num
-    FROM unnest(?::bigint[], ?::bigint[]) AS t(queue, num) JOIN work AS w ON w.queue = t.queue AND w.num = t.num
+    FROM changed AS t JOIN work AS w ON w.queue = t.queue AND w.num = t.num
     ORDER BY w.queue, w.num FOR UPDATE OF w
 ), stored AS (
     UPDATE work AS w SET state = t.state, annotator = t.annotator, completed = t.completed, skipped = t.skipped,
-        claimable_at = t.claimable_at, updated_at = t.updated_at, revision = w.revision + 1
-    FROM unnest(?::bigint[], ?::bigint[], ?::bigint[], ?::bigint[], ?::bigint[], ?::bigint[], ?::bigint[], ?::bigint[],
-        ?::bigint[], ?::text[])
-        AS t(queue, queue_revision, num, revision, state, completed, skipped, claimable_at, updated_at, annotator)
+        claimable_at = t.claimable_at, updated_at = t.updated_at, revision = w.revision + 1, steps = w.steps + t.told,
+        tx = CASE t.told WHEN 0 THEN w.tx ELSE t.tx END
+    FROM changed AS t
     WHERE (SELECT count(*) FROM locked) > 0 AND w.queue = t.queue AND w.num = t.num AND w.revision = t.revision
-        AND (SELECT q.revision FROM queues AS q WHERE q.num = t.queue) = t.queue_revision
+        AND w.id = t.id AND (SELECT q.revision FROM queues AS q WHERE q.num = t.queue) = t.queue_revision
     RETURNING w.num
 ), written AS (
-    INSERT INTO progresses (queue, item, state, token, lease_expires_at, created_at, updated_at, annotator, annotation, reason)
-    SELECT *
-    FROM unnest(?::bigint[], ?::bigint[], ?::bigint[], ?::bigint[], ?::bigint[], ?::bigint[], ?::bigint[], ?::text[],
-        ?::text[], ?::text[])
-    WHERE (SELECT count(*) FROM stored) = ?
+    INSERT INTO progresses (queue, item, annotator, state, token, lease_expires_at, annotation, reason, created_at, updated_at,
+        started_at, step)
+    SELECT t.queue, t.item, t.annotator, t.state, t.token, t.lease_expires_at, t.annotation, t.reason, t.created_at, t.updated_at,
+        t.started_at, t.step
+    FROM {progresses}
+    WHERE (SELECT count(*) FROM stored) = :n
     ON CONFLICT (queue, item, annotator) DO UPDATE SET state = excluded.state, token = excluded.token,
         lease_expires_at = excluded.lease_expires_at, reason = excluded.reason,
         annotation = CASE excluded.annotation WHEN '' THEN progresses.annotation ELSE excluded.annotation END,
-        updated_at = excluded.updated_at
+        updated_at = excluded.updated_at, started_at = excluded.started_at, step = excluded.step
 ), told AS (
-    INSERT INTO transitions (queue, item, revision, step, at, from_state, to_state, annotator, reason)
-    SELECT *
-    FROM unnest(?::bigint[], ?::bigint[], ?::bigint[], ?::bigint[], ?::bigint[], ?::bigint[], ?::bigint[], ?::text[],
-        ?::text[])
-    WHERE (SELECT count(*) FROM stored) = ?
+    INSERT INTO log (queue, item, step, tx, seq, annotator, from_state, to_state, at, reason, annotation, actor)
+    SELECT t.queue, t.item, t.step, (SELECT c.tx FROM changed AS c LIMIT 1), t.seq, t.annotator, t.from_state, t.to_state, t.at, t.reason, t.annotation, t.actor
+    FROM {entries}
+    WHERE (SELECT count(*) FROM stored) = :n
 ), counted AS (
     @counts@
-    WHERE (SELECT count(*) FROM stored) = ?
+    WHERE (SELECT count(*) FROM stored) = :n
     @summed@
 )
 SELECT count(*) FROM stored
 
--- name: transitions --
-SELECT annotator, from_state, to_state, at, reason FROM transitions WHERE queue = ? AND item = ? ORDER BY revision, step
+-- The log
+
+-- Reads the history of an item.
+
+-- name: history --
+SELECT @transition_columns@ FROM log WHERE queue = ? AND item = ? ORDER BY step
+
+-- Reads the log of a queue behind a place, up to the oldest transaction that may still add to it.
+
+-- name: changes --
+SELECT l.tx, l.seq, (SELECT i.id FROM items AS i WHERE i.queue = l.queue AND i.num = l.item), @transition_columns@
+FROM log AS l
+WHERE l.queue = :queue AND (l.tx, l.seq) > (:tx, :seq)
+    AND l.tx < (SELECT s.era FROM annotation_queue_schema AS s) + pg_snapshot_xmin(pg_current_snapshot())::text::bigint
+ORDER BY l.tx, l.seq LIMIT :limit
+
+-- Reads which steps to completed or skipped the log has after a time, and when each had been started.
+
+-- name: settled_since --
+SELECT (SELECT i.id FROM items AS i WHERE i.queue = l.queue AND i.num = l.item),
+    (SELECT s.at FROM log AS s
+    WHERE s.queue = l.queue AND s.item = l.item AND s.annotator = l.annotator AND s.to_state = 1 AND s.step < l.step
+    ORDER BY s.step DESC LIMIT 1),
+    @transition_columns@
+FROM log AS l
+WHERE l.queue = :queue AND l.at > :since AND l.to_state >= 2 AND l.from_state <> l.to_state
+ORDER BY l.tx, l.seq
+
+-- Finds what an annotator holds, in queue order.
+
+-- name: held_by --
+SELECT w.num, p.token, p.lease_expires_at
+FROM progresses AS p JOIN work AS w ON w.queue = p.queue AND w.num = p.item
+WHERE p.queue = :queue AND p.annotator = :annotator AND p.state = 1
+ORDER BY w.priority_down, w.created_at, w.id
 
 -- Counters
 
+-- Adds to counters.
+
 -- name: count --
 @counts@ @summed@
+
+-- Reads the counters of queues.
 
 -- name: counters --
 SELECT queue, annotator, sum(unstarted)::bigint, sum(in_progress)::bigint, sum(completed)::bigint, sum(skipped)::bigint,
     sum(settled)::bigint, sum(finished)::bigint
 FROM counters WHERE queue = ANY(?::bigint[]) GROUP BY queue, annotator
 
--- name: openings --
-SELECT coalesce(sum(openings), 0)::bigint FROM counters WHERE queue = ? AND annotator = ''
+-- Reads what a low-water mark rests on: what the queue's openings come to, whether its log has a certain entry of an annotator, and
+-- which entry is the newest of what the annotator settled.
+
+-- name: mark_evidence --
+SELECT o.openings, EXISTS (SELECT FROM log AS l WHERE l.queue = :queue AND l.tx = :tx AND l.seq = :seq
+        AND l.at = :at AND l.annotator = :annotator), n.tx, n.seq, n.at
+FROM (SELECT coalesce(sum(openings), 0)::bigint AS openings FROM counters WHERE queue = :queue AND annotator = '') AS o
+    LEFT JOIN LATERAL (
+        SELECT l.tx, l.seq, l.at FROM log AS l WHERE l.queue = :queue AND l.annotator = :annotator AND l.to_state >= 2
+        ORDER BY l.tx DESC, l.seq DESC LIMIT 1
+    ) AS n ON TRUE
 
 -- Claims. An annotator is kept from an item by having settled it, or by a live hold of their own.
 
 -- name: is_kept --
-coalesce((SELECT p.state >= 2 OR p.lease_expires_at > ?
-    FROM progresses AS p WHERE p.queue = w.queue AND p.item = w.num AND p.annotator = ?), FALSE)
+coalesce((SELECT p.state >= 2 OR p.lease_expires_at > :at
+    FROM progresses AS p WHERE p.queue = w.queue AND p.item = w.num AND p.annotator = :annotator), FALSE)
+
+-- name: from_place --
+(w.priority_down, w.created_at, w.id) >= (:priority_down, :created_at, :id)
 
 -- name: open_items --
 SELECT w.* FROM work AS w
-WHERE w.queue = ? AND w.claimable_at = -62135596800000000 AND (w.priority_down, w.created_at, w.id) >= (?, ?, ?)
-    AND NOT @is_kept@
-ORDER BY w.priority_down, w.created_at, w.id LIMIT ?
+WHERE w.queue = :queue AND w.claimable_at = -62135596800000000 AND @from_place@ AND NOT @is_kept@
+ORDER BY w.priority_down, w.created_at, w.id LIMIT :limit
 
 -- name: expired_items --
 SELECT w.* FROM work AS w
-WHERE w.queue = ? AND w.claimable_at > -62135596800000000 AND w.claimable_at <= ? AND NOT @is_kept@
-ORDER BY w.priority_down, w.created_at, w.id LIMIT ?
+WHERE w.queue = :queue AND w.claimable_at > -62135596800000000 AND w.claimable_at <= :at AND NOT @is_kept@
+ORDER BY w.priority_down, w.created_at, w.id LIMIT :limit
 
--- The rows of work are as they are since they are locked. A row without an item where there is none. What follows in the
--- transaction has one good plan, whatever its values are.
+-- Chooses and locks items for claims. The rows of work are as they are since they are locked; there is a row without an item if
+-- there is none. An item that a transaction younger than this one changed meanwhile is left alone: an entry of this one would
+-- come before that one's in the log. What follows in the transaction has one good plan, whatever its values are.
 
 -- name: lock_claimable --
 WITH open AS MATERIALIZED (@open_items@ FOR UPDATE OF w SKIP LOCKED),
     expired AS MATERIALIZED (@expired_items@ FOR UPDATE OF w SKIP LOCKED)
 SELECT @queue_version@, @live_item_columns@, (SELECT set_config('plan_cache_mode', 'force_generic_plan', TRUE))
 FROM queues AS q LEFT JOIN ((SELECT * FROM open UNION ALL SELECT * FROM expired) AS w
-    JOIN items AS i ON i.queue = w.queue AND i.num = w.num) ON w.queue = q.num
-WHERE q.num = ?
+    JOIN items AS i ON i.queue = w.queue AND i.num = w.num) ON w.queue = q.num AND w.tx <= @own_tx@
+WHERE q.num = :queue
+
+-- Tells whether there is something that can be claimed.
 
 -- name: is_claimable --
-SELECT EXISTS (@open_items@), EXISTS (@expired_items@)
+SELECT EXISTS (@open_items@) OR EXISTS (@expired_items@)
+
+-- Finds the first open item from a place on that an annotator has not settled.
 
 -- name: first_unsettled --
 SELECT w.priority_down, w.created_at, w.id FROM work AS w
-WHERE w.queue = ? AND w.claimable_at = -62135596800000000 AND (w.priority_down, w.created_at, w.id) >= (?, ?, ?)
+WHERE w.queue = :queue AND w.claimable_at = -62135596800000000 AND @from_place@
     AND NOT coalesce((SELECT p.state >= 2 FROM progresses AS p
-        WHERE p.queue = w.queue AND p.item = w.num AND p.annotator = ?), FALSE)
+        WHERE p.queue = w.queue AND p.item = w.num AND p.annotator = :annotator), FALSE)
 ORDER BY w.priority_down, w.created_at, w.id LIMIT 1
+
+-- Finds the last open item of a queue.
 
 -- name: last_open --
 SELECT w.priority_down, w.created_at, w.id FROM work AS w
 WHERE w.queue = ? AND w.claimable_at = -62135596800000000
 ORDER BY w.priority_down DESC, w.created_at DESC, w.id DESC LIMIT 1
 
+-- Finds when the first lease ends that keeps an item from an annotator who has not settled the item.
+
 -- name: retry_at --
 SELECT min(greatest(w.claimable_at, coalesce(p.lease_expires_at, w.claimable_at)))
-FROM work AS w LEFT JOIN progresses AS p ON p.queue = w.queue AND p.item = w.num AND p.annotator = ?
-WHERE w.queue = ? AND w.claimable_at > -62135596800000000 AND (p.state IS NULL OR p.state < 2)
+FROM work AS w LEFT JOIN progresses AS p ON p.queue = w.queue AND p.item = w.num AND p.annotator = :annotator
+WHERE w.queue = :queue AND w.claimable_at > -62135596800000000 AND (p.state IS NULL OR p.state < 2)
+
+-- Finds when the first lease of an annotator's own ends on an item that others could claim.
 
 -- name: own_retry_at --
 SELECT min(p.lease_expires_at)
-FROM work AS w JOIN progresses AS p ON p.queue = w.queue AND p.item = w.num AND p.annotator = ?
-WHERE w.queue = ? AND w.claimable_at = -62135596800000000 AND (w.priority_down, w.created_at, w.id) >= (?, ?, ?)
-    AND p.state = 1
+FROM work AS w JOIN progresses AS p ON p.queue = w.queue AND p.item = w.num AND p.annotator = :annotator
+WHERE w.queue = :queue AND w.claimable_at = -62135596800000000 AND @from_place@ AND p.state = 1
 
--- Policies. An item that nobody touched keeps its standing under any of them.
+-- Policies. An item that nobody touched keeps its standing under any of them. Who holds something is found first: looked up for
+-- each item, or joined, the server may read all that is held for each of them.
+
+-- name: held --
+(SELECT p.item FROM progresses AS p WHERE p.queue = :queue AND p.state = 1)
+
+-- Groups the touched items of a queue that nobody holds by how many completed and skipped them.
 
 -- name: kinds_without_hold --
 SELECT w.completed, w.skipped, count(*), min(w.num), max(w.num) FROM work AS w
-WHERE w.queue = ? AND w.revision > 0
-    AND NOT EXISTS (SELECT FROM progresses AS p WHERE p.queue = w.queue AND p.item = w.num AND p.state = 1)
+WHERE w.queue = :queue AND w.revision > 0 AND w.num NOT IN @held@
 GROUP BY w.completed, w.skipped
 
+-- Gives the items of such a group that have certain numbers another standing.
+
 -- name: refresh_kind --
-UPDATE work AS w SET claimable_at = ?, revision = revision + 1
-WHERE w.queue = ? AND w.num >= ? AND w.num < ? AND w.completed = ? AND w.skipped = ? AND w.revision > 0
-    AND NOT EXISTS (SELECT FROM progresses AS p WHERE p.queue = w.queue AND p.item = w.num AND p.state = 1)
+UPDATE work AS w SET claimable_at = :claimable_at, revision = revision + 1
+WHERE w.queue = :queue AND w.num >= :first AND w.num < :behind AND w.completed = :completed AND w.skipped = :skipped
+    AND w.revision > 0 AND w.num NOT IN @held@
+
+-- Lists the items of a queue that somebody holds.
 
 -- name: held_nums --
-SELECT w.num FROM work AS w
-WHERE w.queue = ? AND w.revision > 0
-    AND EXISTS (SELECT FROM progresses AS p WHERE p.queue = w.queue AND p.item = w.num AND p.state = 1)
+SELECT DISTINCT w.num
+FROM @held@ AS h JOIN LATERAL (SELECT o.num FROM work AS o WHERE o.queue = :queue AND o.num = h.item OFFSET 0) AS w ON TRUE

@@ -6,12 +6,12 @@ from hashlib import sha256
 from typing import Final
 
 KEY_LENGTH: Final = 255
-"""How many characters the key of a long text has. A text is its own key where it has fewer."""
+"""How many characters the key of a long text has. A shorter text is its own key."""
 _PREFIX: Final = KEY_LENGTH - 64
 
 
 def key_of(text: str) -> str:
-    """Give what stands for a text in columns that are indexed: equal exactly where the texts are.
+    """Give what stands for a text in columns that are indexed: two keys are equal exactly if the texts are.
 
     >>> key_of("short"), len(key_of("long" * 100_000))
     ('short', 255)

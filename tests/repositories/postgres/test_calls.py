@@ -35,9 +35,9 @@ def template(make_repository: Callable[..., PostgresRepository], clock: Clock) -
     """A schema with a scene in it, the scene, and what the schema holds; Bob's lease has run out."""
     with make_repository() as repository:
         scene = set_up(service(repository, clock, "scene"), needed=2)
-        schema = repository._pool.schema
+        schema = repository._connections.schema
     clock.move(61)
-    contents = Contents(repository._pool._conninfo, schema)
+    contents = Contents(repository._connections._conninfo, schema)
     contents.keep()
     yield schema, scene, contents
     contents.close()

@@ -85,7 +85,7 @@ def test_a_connection_lost_before_a_commit_wrote_nothing(
 ) -> None:
     through, repository = proxy()
     with filled(repository) as (queues, queue_id):
-        through.does, through.hears = "hang up", b"WITH locked"
+        through.does, through.hears = "hang up", b"WITH changed"
         with pytest.raises(StorageError) as caught:
             queues.claim(queue_id, "bob")
         assert not isinstance(caught.value, OutcomeUnknown)
@@ -94,7 +94,7 @@ def test_a_connection_lost_before_a_commit_wrote_nothing(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("hears", "error"), [(b"WITH locked", StorageError), (_COMMIT, OutcomeUnknown)])
+@pytest.mark.parametrize(("hears", "error"), [(b"WITH changed", StorageError), (_COMMIT, OutcomeUnknown)])
 def test_a_server_that_falls_silent_is_given_up_in_bounded_time(
     proxy: Callable[..., tuple[Proxy, PostgresRepository]],
     monkeypatch: pytest.MonkeyPatch,
@@ -106,14 +106,14 @@ def test_a_server_that_falls_silent_is_given_up_in_bounded_time(
     queues = AnnotationQueues(repository, "project")
     queue = queues.create("queue", created_by="ann")
     queues.add_items(queue.id, [NewItem(call_id="a")], added_by="ann")
-    repository._pool.timeout = 0.5
-    save = repository._pool.writing
+    repository._connections.timeout = 0.5
+    save = repository._connections.writing
 
     def fall_silent(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - as what it stands for
         through.does, through.hears = "fall silent", hears
         return save(*arguments, **options)
 
-    repository._pool.writing = fall_silent  # type: ignore[method-assign]
+    repository._connections.writing = fall_silent  # type: ignore[method-assign]
     outcomes: list[Exception] = []
 
     def claim() -> None:
@@ -205,7 +205,7 @@ def test_who_waits_too_long_for_a_lock_is_told_that_it_is_busy(
         claim = queues.claim(queue_id, "bob")
         assert isinstance(claim, Claim)
         impatient = AnnotationQueues(make_repository(timeout=0.3), "project")
-        with repository._pool.writing() as cursor:
+        with repository._connections.writing() as cursor:
             cursor.execute("SELECT FROM work FOR UPDATE")
             with pytest.raises(StorageBusy, match="try again"):
                 impatient.complete(claim)
@@ -220,7 +220,7 @@ def test_a_transaction_that_stands_still_is_ended_by_the_server(
     repository = make_repository()
     with filled(repository) as (queues, queue_id):
         stopped = make_repository(timeout=0.2)
-        with pytest.raises(StorageError), stopped._pool.writing() as cursor:  # noqa: PT012 - it fails after another call
+        with pytest.raises(StorageError), stopped._connections.writing() as cursor:  # noqa: PT012 - it fails after another call
             cursor.execute("SELECT FROM work FOR UPDATE")
             assert isinstance(queues.claim(queue_id, "bob"), Claim)
             cursor.execute("SELECT 1")
@@ -230,8 +230,8 @@ def test_every_connection_taken_for_too_long_is_told_as_busy(
     make_repository: Callable[..., PostgresRepository],
 ) -> None:
     repository = make_repository(max_connections=1)
-    repository._pool.timeout = 0.2
-    with repository._pool.reading(), pytest.raises(StorageBusy):
+    repository._connections.timeout = 0.2
+    with repository._connections.reading(), pytest.raises(StorageBusy):
         repository.get_queue("project", "unknown")
 
 

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import psycopg
 import pytest
 
-from annotation_queue.errors import StorageError
+from annotation_queue.errors import SchemaVersionUnknown, StorageError
 from annotation_queue.repositories.postgres.connections import Connections
 from annotation_queue.repositories.postgres.schema import MIGRATIONS, SCHEMA_VERSION, prepare
+from annotation_queue.states import IN_PROGRESS, fold_labels
+from annotation_queue.values import from_micros
 from helpers.clocks import Clock, wait_until
 from helpers.faults import OPERATIONS, service, set_up
+from repositories.postgres.migrations.write import files_of, restore
+from repositories.sqlite.migrations.write import answers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -198,3 +205,104 @@ def test_a_migration_that_fails_leaves_the_schema_and_what_it_holds_as_they_were
     migrate(database, "migrated", NEXT)
     migrate(database, "fresh", NEXT)
     assert described(admin, "migrated") == described(admin, "fresh")
+
+
+NEWER = {
+    "AnnotationQueue": {"label_schema"},
+    "Progress": {"started_at", "step", "token"},
+    "Transition": {"annotation", "actor_id"},
+}
+"""What version 1 did not keep, or counted in another way."""
+
+
+def as_version_1(answer: Any) -> Any:  # noqa: ANN401 - JSON
+    """Leave out of an answer what version 1 did not know."""
+    if not isinstance(answer, list):
+        return answer
+    if answer and isinstance(answer[0], str) and answer[0] in NEWER:
+        return [answer[0], *(as_version_1(each) for each in answer[1:] if each[0] not in NEWER[answer[0]])]
+    return [as_version_1(each) for each in answer]
+
+
+@pytest.mark.usefixtures("admin")
+def test_what_version_1_left_has_the_same_answers_and_its_labels_in_the_log(database: Database) -> None:
+    restore(1, database.dsn, "migrated")
+    with database.repository("migrated") as repository:
+        assert repository.check() == ()
+        told = json.loads(files_of(1)[1].read_text(encoding="utf-8"))
+        found = json.loads(json.dumps(answers(repository)))
+        assert found.keys() == told.keys()
+        for project in told:
+            assert as_version_1(found[project]) == as_version_1(told[project])
+        for project in told:
+            queues = service(repository, Clock(), "unused", project)
+            for queue in queues.query().queues:
+                log = queues.changes(queue.id).transitions
+                assert all(each.actor_id in {each.annotator_id, None} for each in log)
+                for label in queues.labels(queue.id).labels:
+                    history = queues.history(label.item.id)
+                    assert [each for each in log if each.item_id == label.item.id] == [*history]
+                    assert fold_labels(history).get(label.progress.annotator_id) == (
+                        label.progress.annotation if label.progress.state == "completed" else None
+                    )
+        # It goes on with what it has.
+        queues = service(repository, Clock(), "new", "project of claim")
+        (queue, *_) = queues.query().queues
+        for claim in queues.claim_batch(queue.id, "zoe", 3):
+            queues.complete(claim, "new")
+        assert repository.check() == ()
+
+
+def test_a_migrated_history_goes_by_what_was_stored_last_and_not_by_clocks(
+    database: Database, admin: psycopg.Connection[Any]
+) -> None:
+    connections = Connections(database.dsn, "migrated", None, max_connections=1, timeout=20, prepare_threshold=None)
+    prepare(connections, MIGRATIONS[:1])
+    connections.close()
+    admin.execute("SET search_path TO migrated")
+    # Alice completed the item; then Bob, whose clock was behind, skipped it without a claim and took it up again.
+    rows = {
+        "queues": "1, 'queue', 'project', 'q', 'q', '', '[]', 2, 'requeue', 60000000, 0, 'ann', 0, NULL, 0",
+        "item_ids": "'item', 1, 1",
+        "calls": "1, 1, 'call'",
+        "items": "1, 1, -1, 0, DEFAULT, 0, NULL, NULL, 'item', 'call', '', '', 'ann', '[]', NULL",
+        "work": "1, 1, -1, 0, 60, 70, 3, 1, 0, 2, 'item', 'alice'",
+        "progresses": "1, 1, 0, NULL, 100, 100, 2, 'alice', '\"label\"', NULL), (1, 1, 1, 70, 50, 60, 1, 'bob', NULL, NULL",
+        "transitions": (
+            "1, 1, 1, 0, 100, 0, 2, 'alice', NULL), (1, 1, 2, 0, 50, 0, 3, 'bob', NULL), (1, 1, 3, 0, 60, 3, 1, 'bob', NULL"
+        ),
+        "counters": "1, 7, 0, 0, 1, 0, 1, 0, 1, ''), (1, 7, 0, 0, 1, 0, 0, 0, 0, 'alice'), (1, 7, 0, 1, 0, 0, 0, 0, 0, 'bob'",
+    }
+    for table, values in rows.items():
+        admin.execute(f"INSERT INTO {table} OVERRIDING SYSTEM VALUE VALUES ({values})".encode())  # noqa: S608 - rows of our own
+    with database.repository("migrated") as repository:
+        assert repository.check() == ()
+        queues = service(repository, Clock(), "unused")
+        item = queues.get_item("item")
+        assert (item.annotation_state, item.annotator_user_id, item.updated_at) == (
+            "in_progress",
+            "bob",
+            from_micros(100),
+        )
+        alice, bob = queues.progress("item")
+        assert (alice.step, alice.annotation, alice.started_at, alice.token) == (1, "label", None, 1)
+        assert (bob.step, bob.annotation, bob.started_at, bob.token) == (3, None, from_micros(60), 2)
+        told = [(each.annotator_id, each.to_state.value, each.annotation) for each in queues.history("item")]
+        assert told == [("alice", "completed", "label"), ("bob", "skipped", None), ("bob", "in_progress", None)]
+        assert queues.changes("queue").transitions == queues.history("item")
+        assert queues.stats(["queue"])[0].by_state[IN_PROGRESS] == 1
+
+
+def test_a_migration_waits_for_whoever_is_writing(database: Database, admin: psycopg.Connection[Any]) -> None:
+    with database.repository("migrated") as repository, ThreadPoolExecutor(1) as threads:
+        queues = service(repository, Clock(), "id")
+        with repository._writing() as session:
+            session.add_queue(attrs.evolve(queues.create("queue", created_by="ann"), id="late"))
+            migrating = threads.submit(migrate, database, "migrated", NEXT)
+            waits = "SELECT FROM pg_locks WHERE NOT granted AND relation = 'migrated.annotation_queue_schema'::regclass"
+            wait_until(lambda: bool(admin.execute(waits).fetchall()))
+            assert not migrating.done()
+        migrating.result(60)
+        assert queues.get("late").name == "queue"
+        with pytest.raises(SchemaVersionUnknown):
+            queues.create("another", created_by="ann")

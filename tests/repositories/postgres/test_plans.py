@@ -10,10 +10,11 @@ from datetime import UTC, datetime, timedelta
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import psycopg
 import pytest
 
-from annotation_queue import AnnotationQueues, ItemFilter, ItemQuery, NewItem, QueueQuery, SortBy
+from annotation_queue import AnnotationQueues, ItemFilter, ItemQuery, LabelQuery, NewItem, QueueQuery, SortBy
 from annotation_queue.repositories.postgres.session import Session
 from annotation_queue.repositories.postgres.statements import SQL, placed
 from helpers.faults import NIGHTLY
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 ITEMS = 1_000_000 if NIGHTLY else 12_000
 FEW = 1_000
 """How many rows and entries of indexes a call may read whose cost is that of its page."""
-GROWING = {"items", "work", "progresses", "transitions", "item_ids", "calls"}
+GROWING = {"items", "work", "progresses", "log", "item_ids", "calls"}
 QUEUES = 5_000
 DIRECTIONS = ("asc", "desc")
 FIELDS: list[tuple[str, ...]] = [("created_at",), ("call_started_at",), ("call_op_name",), ("id",), ("updated_at",)]
@@ -217,6 +218,67 @@ def test_an_order_that_an_index_has_is_read_without_a_sort(
         assert [scan for scan in found if scan[0] == "Sort"] == []
 
 
+LABELLED = 3_000
+LABEL_PAGES = {
+    "oldest first": LabelQuery(limit=20),
+    "newest first": LabelQuery(limit=20, newest_first=True),
+    "of one annotator": LabelQuery(limit=20, annotator_id="ann-1"),
+    "of one who labelled little": LabelQuery(limit=20, annotator_id="eve", newest_first=True),
+    "of one trace": LabelQuery(limit=20, filter=ItemFilter(call_trace_id="trace-100")),
+    "of one call": LabelQuery(limit=20, filter=ItemFilter(call_id="call-100"), newest_first=True),
+}
+ON_PAGE = {"of one who labelled little": 5, "of one trace": 6, "of one call": 2}
+"""How many labels there are, where that is fewer than a page holds."""
+
+
+@pytest.fixture(scope="module")
+def labelled(database: Database) -> Iterator[tuple[AnnotationQueues, str]]:
+    """A queue in which a third was labelled twice and a third once."""
+    schema = database.fresh()
+    with database.repository(schema, timeout=600) as repository:
+        queues = AnnotationQueues(repository, "project")
+        queue_id = queues.create("queue", created_by="ann", annotations_per_item=2).id
+        news = [NewItem(call_id=f"call-{n}", call_trace_id=f"trace-{n // 3}") for n in range(LABELLED)]
+        queues.add_items(queue_id, news, added_by="ann")
+        for number in range(3):
+            for _ in range(5):
+                claims = queues.claim_batch(queue_id, f"ann-{number}", LABELLED // 15)
+                queues.complete_batch([(claim, number) for claim in claims])
+        queues.complete_batch([(claim, "eve") for claim in queues.claim_batch(queue_id, "eve", 5)])
+        queues.claim_batch(queue_id, "ann-1", 3)
+        yield queues, queue_id
+    with psycopg.connect(database.dsn, autocommit=True) as connection:
+        connection.execute(f"DROP SCHEMA {schema} CASCADE")
+
+
+@pytest.mark.parametrize("name", LABEL_PAGES)
+def test_a_page_of_labels_costs_what_is_on_it(
+    reads: Callable[[Callable[[], object]], int], labelled: tuple[AnnotationQueues, str], name: str
+) -> None:
+    queues, queue_id = labelled
+    query = LABEL_PAGES[name]
+    for _ in range(3):
+        page = queues.labels(queue_id, query)
+        assert len(page.labels) == ON_PAGE.get(name, 20)
+        assert reads(lambda query=query: queues.labels(queue_id, query)) < FEW  # type: ignore[misc]
+        if page.next_cursor is None:
+            break
+        query = attrs.evolve(query, cursor=page.next_cursor)
+
+
+def test_what_follows_a_log_or_asks_for_holds_reads_no_more_than_it_gives(
+    reads: Callable[[Callable[[], object]], int], labelled: tuple[AnnotationQueues, str]
+) -> None:
+    queues, queue_id = labelled
+    page = queues.changes(queue_id, limit=LABELLED)
+    assert len(page.transitions) == LABELLED
+    assert reads(lambda: queues.changes(queue_id, after=page.cursor, limit=20)) < FEW
+    assert len(queues.holds(queue_id, "ann-1")) == 3
+    assert reads(lambda: queues.holds(queue_id, "ann-1")) < FEW
+    assert queues.throughput(queue_id).settled == LABELLED + 5
+    assert reads(lambda: queues.throughput(queue_id, window=timedelta(microseconds=1))) < FEW
+
+
 def test_claiming_completing_and_counting_read_no_growing_table_from_end_to_end(
     scans: Callable[[Callable[[], object]], list[tuple[str, str]]], filled: tuple[AnnotationQueues, str]
 ) -> None:
@@ -346,7 +408,7 @@ def test_plans_that_were_kept_from_when_the_tables_were_small_are_still_good(
             more = (NewItem(call_id=f"more {number} {n}", payload={"n": n}) for n in range(1_000))
             others.add_items(queue_id, more, added_by="ann")
         assert reads(work) < FEW
-        with repository._pool.reading() as cursor:
+        with repository._connections.reading() as cursor:
             kept = cursor.execute("SELECT count(*) FROM pg_prepared_statements WHERE generic_plans > 1").fetchall()
         assert kept[0][0] >= 5
         assert repository.check() == ()

@@ -49,6 +49,40 @@ with PostgresRepository(dsn, schema=schema, max_connections=1) as repository:
         os.write(acknowledged, f"{claim.item.id} {os.getpid()}\\n".encode())
 """
 
+MAKER = """
+import os, sys, time
+from annotation_queue import AnnotationQueues
+from annotation_queue.repositories.postgres import PostgresRepository
+
+dsn, schema, go_on = sys.argv[1:]
+with PostgresRepository(dsn, schema=schema, max_connections=1) as repository:
+    queues = AnnotationQueues(repository, "project")
+    print("ready", flush=True)
+    while not os.path.exists(go_on):
+        time.sleep(0.0005)
+    for number in range(10):
+        print(queues.get_or_create(f"queue {number}", created_by="ann").id, flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_of_many_processes_that_want_a_queue_of_a_name_one_makes_it(
+    database: Database, make_repository: Callable[..., PostgresRepository], tmp_path: Path
+) -> None:
+    repository = make_repository()
+    go_on = tmp_path / "go on"
+    command = [sys.executable, "-c", MAKER, database.dsn, repository._connections.schema, str(go_on)]
+    makers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(PROCESSES)]
+    for maker in makers:
+        assert maker.stdout is not None
+        assert maker.stdout.readline() == "ready\n"
+    go_on.touch()
+    answers = [maker.communicate(timeout=60)[0].split() for maker in makers]
+    assert [maker.returncode for maker in makers] == [0] * PROCESSES
+    made = {queue.name: queue.id for queue in AnnotationQueues(repository, "project").query().queues}
+    assert answers == [[made[f"queue {number}"] for number in range(10)]] * PROCESSES
+    assert len(made) == 10
+
 
 @pytest.mark.slow
 def test_killed_processes_complete_every_item_none_twice_and_none_lost(
@@ -67,7 +101,7 @@ def test_killed_processes_complete_every_item_none_twice_and_none_lost(
         return stats.total_items - stats.finished_items
 
     def start(number: int) -> subprocess.Popen[bytes]:
-        arguments = [database.dsn, repository._pool.schema, queue.id, f"ann-{number}", str(log), str(end)]
+        arguments = [database.dsn, repository._connections.schema, queue.id, f"ann-{number}", str(log), str(end)]
         return subprocess.Popen([sys.executable, "-c", WORKER, *arguments])
 
     def prepare() -> None:
@@ -105,7 +139,7 @@ def test_a_claim_in_flight_keeps_only_its_own_item_from_others(
     queues = AnnotationQueues(repository, "project")
     queue = queues.create("queue", created_by="ann")
     first, second = queues.add_items(queue.id, [NewItem(call_id="a"), NewItem(call_id="b")], added_by="ann").added
-    with repository._pool.writing() as cursor:
+    with repository._connections.writing() as cursor:
         cursor.execute("SELECT FROM work ORDER BY priority_down, created_at, id LIMIT 1 FOR UPDATE")
         claim = queues.claim(queue.id, "bob")
     assert isinstance(claim, Claim)
@@ -122,7 +156,7 @@ def test_who_finds_only_items_that_are_locked_looks_again_until_they_are_free(
     queue = queues.create("queue", created_by="ann")
     queues.add_items(queue.id, [NewItem(call_id="a")], added_by="ann")
     with ThreadPoolExecutor(1) as pool:
-        with repository._pool.writing() as cursor:
+        with repository._connections.writing() as cursor:
             cursor.execute("SELECT FROM work FOR UPDATE")
             claiming = pool.submit(queues.claim, queue.id, "bob")
             with pytest.raises(TimeoutError):

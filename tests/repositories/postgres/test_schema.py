@@ -72,6 +72,39 @@ def test_a_connection_of_the_callers_pool_is_given_back_as_it_was(database: Data
     database.give_back([schema])
 
 
+@pytest.mark.parametrize("when", ["before it is opened", "later"])
+def test_a_pool_whose_connections_cannot_carry_every_text_is_refused(database: Database, when: str) -> None:
+    schema = database.take()
+    database.repository(schema).close()
+    encodings = ["LATIN1"] if when == "before it is opened" else ["UTF8", "LATIN1"]
+
+    def configure(connection: psycopg.Connection[Any]) -> None:
+        connection.execute(f"SET client_encoding TO {encodings.pop(0) if len(encodings) > 1 else encodings[0]}")
+        connection.commit()
+
+    with ConnectionPool(database.dsn, min_size=1, max_size=2, configure=configure, open=True) as pool:
+        pool.wait()
+        if when == "later":
+            with PostgresRepository(schema=schema, pool=pool) as repository, pool.connection():
+                # The first connection is lent.
+                queues = AnnotationQueues(repository, "project")
+                with pytest.raises(StorageError, match=r"LATIN1.*client_encoding"):
+                    queues.create("\N{SNOWMAN}", created_by="ann")
+        else:
+            with pytest.raises(StorageError, match=r"LATIN1.*client_encoding") as caught:
+                PostgresRepository(schema=schema, pool=pool)
+            assert not isinstance(caught.value, StorageCorrupt)
+        # It is given back as it was.
+        with pool.connection() as connection:
+            assert connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+    database.give_back([schema])
+
+
+def test_a_pool_of_another_kind_is_refused(database: Database) -> None:
+    with pytest.raises(InvalidValue, match="ConnectionPool"):
+        PostgresRepository(schema="never", pool=database)  # type: ignore[arg-type]
+
+
 def test_another_applications_schema_is_left_as_it_is(database: Database, admin: psycopg.Connection[Any]) -> None:
     admin.execute("CREATE SCHEMA theirs")
     admin.execute("CREATE TABLE theirs.things (id text)")

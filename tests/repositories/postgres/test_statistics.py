@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from annotation_queue import ItemFilter, ItemQuery, NewItem
+from annotation_queue import ItemFilter, ItemQuery, LabelQuery, NewItem
 from annotation_queue.repositories.postgres.connections import Transaction
 from helpers.faults import OPERATIONS, service, set_up
 
@@ -31,6 +31,20 @@ CALLS: dict[str, Callable[[AnnotationQueues, Scene], object]] = {
     "complete many": lambda queues, it: queues.complete_batch(
         [(claim, 1) for claim in queues.claim_batch(it.queue_id, "eve", 500)]
     ),
+    "change the policies beside many holds": lambda queues, it: (
+        queues.claim_batch(it.queue_id, "bob", 400),
+        queues.complete_batch([(claim, 1) for claim in queues.claim_batch(it.queue_id, "eve", 400)]),
+        queues.update(it.queue_id, annotations_per_item=1),
+    ),
+    "labels": lambda queues, it: [
+        queues.labels(it.queue_id, LabelQuery(limit=20, annotator_id=who, newest_first=newest))
+        for who in (None, "hal")
+        for newest in (False, True)
+    ],
+    "labels of an item": lambda queues, it: queues.labels(it.queue_id, LabelQuery(filter=ItemFilter(call_id="y"))),
+    "changes": lambda queues, it: queues.changes(it.queue_id),
+    "holds": lambda queues, it: queues.holds(it.queue_id, "bob"),
+    "throughput": lambda queues, it: queues.throughput(it.queue_id),
     "walk": lambda queues, it: sum(1 for _ in queues.iter_items(it.queue_id)),
     "query": lambda queues, it: queues.query_items(
         it.queue_id, ItemQuery(limit=50, offset=700, annotator_id="bob", include_position=True, include_total=True)
@@ -49,9 +63,9 @@ def test_no_call_reads_a_queue_for_each_of_its_items(
 ) -> None:
     repository = make_repository()
     set_up(service(repository, clock, "known"), needed=2)
-    with psycopg.connect(repository._pool._conninfo, autocommit=True) as connection:
-        connection.execute(f"SET search_path TO {repository._pool.schema}")
-        connection.execute("VACUUM (ANALYZE) queues, item_ids, calls, items, work, progresses, transitions, counters")
+    with psycopg.connect(repository._connections._conninfo, autocommit=True) as connection:
+        connection.execute(f"SET search_path TO {repository._connections.schema}")
+        connection.execute("VACUUM (ANALYZE) queues, item_ids, calls, items, work, progresses, log, counters")
     queues = service(repository, clock, "new")
     scene = set_up(queues, needed=2)
     for first in range(0, ITEMS, 500):

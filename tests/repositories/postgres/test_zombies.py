@@ -70,7 +70,7 @@ def test_a_process_that_was_stopped_past_its_lease_writes_nothing_stale(
     queues = AnnotationQueues(repository, "project")
     queue = queues.create("queue", created_by="ann")
     (item,) = queues.add_items(queue.id, [NewItem(call_id="a")], added_by="ann").added
-    arguments = [database.dsn, repository._pool.schema, queue.id]
+    arguments = [database.dsn, repository._connections.schema, queue.id]
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLDER, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )

@@ -23,3 +23,101 @@ CREATE INDEX queues_with_long_ids ON queues ((left(project_id, 160) || ' with lo
     WHERE deleted_at IS NULL AND length(id) > 160;
 CREATE INDEX queues_with_long_names ON queues ((left(project_id, 160) || ' with long names'))
     WHERE deleted_at IS NULL AND length(name) > 160;
+--
+-- The history of an item is part of the log of its queue, which keeps every label that was ever completed, and who did it. The label
+-- of a completed progress stands in its entry of the log and not on the progress as well.
+--
+-- `tx` is the number of the transaction that stored an entry, counted on from `era`; `seq` counts within it. Numbers of
+-- transactions tell who began to write first, and not who committed first: so whoever follows the log never passes the oldest
+-- transaction that is still under way. What a claim or a decision changes is locked, so those of one item ascend with its steps.
+-- `era` is raised by 2^48 when the schema is found in another cluster or on another timeline than before, where the numbers of
+-- transactions may be lower: `cluster` says where it was.
+
+ALTER TABLE annotation_queue_schema
+    ADD COLUMN era bigint NOT NULL DEFAULT 0,
+    ADD COLUMN cluster text COLLATE "C";
+
+-- A revision is drawn by lot: what is remembered of a queue is never mistaken for another one, not even in a schema that was
+-- restored to an earlier time.
+ALTER TABLE queues
+    ADD COLUMN label_schema text COLLATE "C",
+    ALTER COLUMN revision DROP DEFAULT;
+UPDATE queues SET revision = ('x' || substr(md5(gen_random_uuid()::text), 1, 16))::bit(64)::bigint & 4611686018427387903;
+
+-- `tx` is that of the item's last entry in the log, `steps` how many there are.
+ALTER TABLE work
+    ADD COLUMN tx bigint NOT NULL DEFAULT 0,
+    ADD COLUMN steps bigint NOT NULL DEFAULT 0;
+
+-- `step` is that of the entry that changed the progress last.
+ALTER TABLE progresses
+    ADD COLUMN started_at bigint,
+    ADD COLUMN step bigint NOT NULL DEFAULT 0;
+
+-- `step` counts within the item, from 1 on.
+CREATE TABLE log (
+    queue bigint NOT NULL,
+    item bigint NOT NULL,
+    step bigint NOT NULL,
+    tx bigint NOT NULL,
+    seq bigint NOT NULL,
+    at bigint NOT NULL,
+    from_state bigint NOT NULL,
+    to_state bigint NOT NULL,
+    annotator text COLLATE "C" NOT NULL,
+    actor text COLLATE "C",
+    reason text COLLATE "C",
+    annotation text COLLATE "C"
+);
+
+-- Earlier versions did not keep in which order entries of different items were stored. They count as stored at their times, but
+-- those of an item in their order, whatever the clocks said.
+INSERT INTO log (queue, item, step, tx, seq, at, from_state, to_state, annotator, actor, reason)
+SELECT n.queue, n.item, n.step, 0, row_number() OVER (PARTITION BY n.queue ORDER BY n.latest, n.item, n.step), n.at, n.from_state,
+    n.to_state, n.annotator, CASE WHEN n.reason = 'lease expired' AND n.from_state = 1 AND n.to_state = 0 THEN NULL ELSE n.annotator END,
+    n.reason
+FROM (
+    SELECT t.*, row_number() OVER item_order AS step, max(t.at) OVER item_order AS latest
+    FROM (SELECT queue, item, revision, step AS place, at, from_state, to_state, annotator, reason FROM transitions) AS t
+    WINDOW item_order AS (PARTITION BY t.queue, t.item ORDER BY t.revision, t.place)
+) AS n;
+ALTER TABLE log ADD PRIMARY KEY (queue, item, step);
+DROP TABLE transitions;
+
+-- A token counts the steps without a claim too.
+UPDATE progresses AS p SET step = n.step, started_at = n.started_at, token = n.token
+FROM (
+    SELECT l.queue, l.item, l.annotator, max(l.step) AS step, (max(ARRAY[l.step, l.at]) FILTER (WHERE l.to_state = 1))[2] AS started_at,
+        count(*) FILTER (WHERE l.to_state = 1 OR (l.from_state = 0 AND l.to_state >= 2)) AS token
+    FROM log AS l GROUP BY l.queue, l.item, l.annotator
+) AS n
+WHERE p.queue = n.queue AND p.item = n.item AND p.annotator = n.annotator;
+UPDATE log AS l SET annotation = p.annotation
+FROM progresses AS p
+WHERE p.queue = l.queue AND p.item = l.item AND p.annotator = l.annotator AND p.step = l.step AND p.state = 2;
+UPDATE progresses SET annotation = NULL WHERE state = 2;
+
+-- Which progress changed last is what the log says, and an item's time never goes back.
+UPDATE work AS w SET steps = n.steps, updated_at = greatest(w.created_at, n.latest), state = coalesce(p.state, 0), annotator = p.annotator
+FROM (SELECT l.queue, l.item, max(l.step) AS steps, max(l.at) AS latest FROM log AS l GROUP BY l.queue, l.item) AS n
+    LEFT JOIN LATERAL (
+        SELECT o.state, o.annotator FROM progresses AS o
+        WHERE o.queue = n.queue AND o.item = n.item AND o.state > 0 ORDER BY o.step DESC LIMIT 1
+    ) AS p ON TRUE
+WHERE w.queue = n.queue AND w.num = n.item;
+DELETE FROM counters;
+INSERT INTO counters (queue, shard, unstarted, in_progress, completed, skipped, settled, finished, openings, annotator)
+SELECT w.queue, 0, count(*) FILTER (WHERE w.state = 0), count(*) FILTER (WHERE w.state = 1), count(*) FILTER (WHERE w.state = 2),
+    count(*) FILTER (WHERE w.state = 3), count(*) FILTER (WHERE w.completed + w.skipped > 0),
+    count(*) FILTER (WHERE w.claimable_at IS NULL), 0, ''
+FROM work AS w GROUP BY w.queue
+UNION ALL
+SELECT p.queue, 0, 0, count(*) FILTER (WHERE p.state = 1), count(*) FILTER (WHERE p.state = 2), count(*) FILTER (WHERE p.state = 3),
+    0, 0, 0, p.annotator
+FROM progresses AS p JOIN work AS w ON w.queue = p.queue AND w.num = p.item
+WHERE p.state > 0 GROUP BY p.queue, p.annotator;
+
+CREATE INDEX log_in_order ON log (queue, tx, seq);
+CREATE INDEX log_by_annotator ON log (queue, annotator, tx, seq) WHERE to_state >= 2;
+CREATE INDEX log_settled ON log (queue, at) WHERE to_state >= 2 AND from_state <> to_state;
+CREATE INDEX progresses_held ON progresses (queue, annotator, item) WHERE state = 1;

@@ -1,0 +1,188 @@
+"""Rows that only this storage has, and how many rows go to the server at once: as an array for each column."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import attrs
+
+from annotation_queue.repositories.sql.rows import ProgressRow, TransitionRow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+
+class NewItemRow(NamedTuple):
+    """What is stored of an item when it is added."""
+
+    id: str
+    call_id: str
+    call_started_at: int
+    call_ended_at: int | None
+    call_op_name: str
+    call_trace_id: str
+    display_fields: str
+    added_by: str
+    created_at: int
+    updated_at: int
+    priority_down: int
+    payload: str | None
+
+
+class StandingRow(NamedTuple):
+    """What a change does to an item, and what of the item and its queue must not have changed before it."""
+
+    queue: int
+    queue_revision: int
+    num: int
+    revision: int
+    id: str
+    state: int
+    annotator: str | None
+    completed: int
+    skipped: int
+    claimable_at: int | None
+    updated_at: int
+    told: int
+    """How many entries the log gets."""
+
+
+class ItemKey(NamedTuple):
+    """The item that a row belongs to."""
+
+    queue: int
+    item: int
+
+
+class EntryKey(NamedTuple):
+    """Where an entry of the log stands: in the history of its item, and among those of its transaction."""
+
+    queue: int
+    item: int
+    step: int
+    seq: int
+
+
+class LabelKey(NamedTuple):
+    """The progress that a label belongs to."""
+
+    queue: int
+    item: int
+    annotator: str
+
+
+class CounterRow(NamedTuple):
+    """What is added to the counters of a queue, or of an annotator in it."""
+
+    queue: int
+    annotator: str
+    unstarted: int
+    in_progress: int
+    completed: int
+    skipped: int
+    settled: int
+    finished: int
+    openings: int
+
+
+class LongTextRow(NamedTuple):
+    """A long text of a queue, and the key that stands for it."""
+
+    queue: int
+    key: str
+    text: str
+
+
+class HeldRow(NamedTuple):
+    """What an annotator holds: an item by its number, with the claim."""
+
+    num: int
+    token: int
+    lease_expires_at: int
+
+
+class FoundRow(NamedTuple):
+    """What is read of an item beside a progress on it: the columns of ``found_columns`` between version and progress.
+
+    Args:
+        key: The key of the id that was asked for.
+        num: The item's number; None if there is no such live item.
+        revision: The item's revision.
+        steps: How many transitions the item's history has.
+        updated_at: The item's ``updated_at``.
+        place: Counts the progresses on it from 1 on; None if there are none.
+    """
+
+    key: str
+    num: int | None
+    revision: int
+    steps: int
+    updated_at: int
+    place: int | None
+
+
+@attrs.frozen
+class RowSet:
+    """Rows that a statement takes as an array for each column.
+
+    Args:
+        name: What a statement calls it: ``{name}``. Its parameters begin with the first letter: the driver remembers only of
+            statements of at most 4,096 characters how they are to be sent.
+        kinds: Whose fields, one kind after the other, are its columns.
+    """
+
+    name: str
+    kinds: tuple[type[tuple[Any, ...]], ...]
+    _parameters: tuple[tuple[tuple[str, bool], ...], ...] = attrs.field(init=False)
+    """For each kind, the name of the parameter of each field, and whether it is text."""
+
+    @_parameters.default
+    def _list_parameters(self) -> tuple[tuple[tuple[str, bool], ...], ...]:
+        # What may be text is text here.
+        return tuple(
+            tuple((f"{self.name[0]}_{field}", "str" in str(kind)) for field, kind in each.__annotations__.items())
+            for each in self.kinds
+        )
+
+    @property
+    def text(self) -> str:
+        """What a statement reads the rows from: a table with these columns."""
+        parameters = [each for of_kind in self._parameters for each in of_kind]
+        arrays = ",".join(f":{name}::{'text' if is_text else 'int8'}[]" for name, is_text in parameters)
+        columns = ",".join(name.removeprefix(f"{self.name[0]}_") for name, _ in parameters)
+        return f"unnest({arrays}) AS t({columns})"
+
+    def values(self, *parts: Sequence[tuple[Any, ...]]) -> dict[str, object]:
+        """Give the parameters for rows, of which each part lists the fields of one kind."""
+        values: dict[str, object] = {}
+        for parameters, rows in zip(self._parameters, parts, strict=True):
+            columns = zip(*rows, strict=True) if rows else ((),) * len(parameters)
+            for (name, is_text), column in zip(parameters, columns, strict=True):
+                values[name] = list(column) if is_text else integers(column)
+        return values
+
+
+def integers(values: Iterable[int | None]) -> str:
+    """Write an array of integers: as text, since the driver would give each range of values another type."""
+    # A list is made faster than a generator is read, and this is done for every column of everything that is stored.
+    return "{" + ",".join(["NULL" if value is None else str(value) for value in values]) + "}"
+
+
+def split(row: Sequence[Any], *kinds: Any) -> Iterator[Any]:  # noqa: ANN401 - classes of NamedTuples
+    """Cut a row into named ones: its first fields are those of the first kind, and so on."""
+    start = 0
+    for kind in kinds:
+        end = start + len(kind._fields)
+        yield kind(*row[start:end])
+        start = end
+
+
+ITEMS: Final = RowSet("items", (NewItemRow,))
+STANDINGS: Final = RowSet("standings", (StandingRow,))
+PROGRESSES: Final = RowSet("progresses", (ItemKey, ProgressRow))
+ENTRIES: Final = RowSet("entries", (EntryKey, TransitionRow))
+LABEL_KEYS: Final = RowSet("label_keys", (LabelKey,))
+COUNTS: Final = RowSet("counts", (CounterRow,))
+LONG_TEXTS: Final = RowSet("long_texts", (LongTextRow,))
+ROW_SETS: Final = (ITEMS, STANDINGS, PROGRESSES, ENTRIES, LABEL_KEYS, COUNTS, LONG_TEXTS)
+"""All that statements take."""

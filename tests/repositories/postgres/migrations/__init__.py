@@ -1,0 +1,1 @@
+"""What earlier versions left in a schema of PostgreSQL."""

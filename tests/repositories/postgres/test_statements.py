@@ -1,0 +1,151 @@
+"""How many statements a call sends to the server: each is a round trip."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+
+from annotation_queue import AnnotationQueues, AnnotationState, Claim, NewItem, QueueItem
+from annotation_queue.repositories.postgres.statements import SQL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from annotation_queue.repositories.postgres import PostgresRepository
+
+MANY = 64
+IN_PROGRESS, COMPLETED = AnnotationState.IN_PROGRESS, AnnotationState.COMPLETED
+
+
+@pytest.fixture
+def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every statement that is executed from now on, but not what begins and ends a transaction."""
+    executed: list[str] = []
+    execute = psycopg.Cursor.execute
+
+    def see(cursor: psycopg.Cursor[Any], statement: Any, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - as what it wraps
+        if not statement.startswith(("BEGIN", "COMMIT")):
+            executed.append(statement)
+        return execute(cursor, statement, *args, **options)
+
+    monkeypatch.setattr(psycopg.Cursor, "execute", see)
+    return executed
+
+
+def claims_on(queues: AnnotationQueues, n: int) -> tuple[str, tuple[Claim, ...]]:
+    queue = queues.create("queue", created_by="ann")
+    queues.add_items(queue.id, [NewItem(call_id=str(n), payload={"n": n}) for n in range(n)], added_by="ann")
+    return queue.id, queues.claim_batch(queue.id, "bob", n)
+
+
+def test_a_completion_is_one_read_and_one_write(queues: AnnotationQueues, statements: list[str]) -> None:
+    _, claims = claims_on(queues, 2)
+    for claim in claims:
+        statements.clear()
+        assert queues.complete(claim, {"label": 1}).annotation_state == "completed"
+        assert len(statements) == 2
+
+
+def test_a_direct_update_is_one_read_and_one_write(queues: AnnotationQueues, statements: list[str]) -> None:
+    _, (claim,) = claims_on(queues, 1)
+    statements.clear()
+    assert queues.update_progress(claim.item.id, "bob", COMPLETED, annotation=1).payload == {"n": 0}
+    assert len(statements) == 2
+
+
+def test_completing_many_claims_takes_no_more_statements_than_completing_one(
+    queues: AnnotationQueues, statements: list[str]
+) -> None:
+    _, claims = claims_on(queues, MANY)
+    statements.clear()
+    done = queues.complete_batch([(claim, {"label": 1}) for claim in claims])
+    assert all(isinstance(item, QueueItem) for item in done)
+    assert len(statements) == 2
+
+
+def test_reading_items_and_records_is_one_statement(
+    queues: AnnotationQueues, repository: PostgresRepository, statements: list[str]
+) -> None:
+    queue_id, claims = claims_on(queues, MANY)
+    queues.complete_batch([(claim, {"label": claim.item.call_id}) for claim in claims])
+    ids = [claim.item.id for claim in claims]
+    for queue in (queue_id, None):
+        statements.clear()
+        records = repository.get_records("project", [*ids, "none"], queue, with_items=True, labels_of=None)
+        assert len(statements) == 1
+        assert records.keys() == {*ids}
+        for claim in claims:
+            record = records[claim.item.id]
+            assert record.item is not None
+            assert record.item.payload == claim.item.payload
+            assert [each.annotation for each in record.progresses] == [{"label": claim.item.call_id}]
+        statements.clear()
+        assert queues.get_item(ids[0], queue_id=queue).id == ids[0]
+        assert len(statements) == 1
+
+
+def test_a_claim_is_one_read_and_one_write(queues: AnnotationQueues, statements: list[str]) -> None:
+    queue_id, _ = claims_on(queues, 1)
+    queues.add_items(queue_id, [NewItem(call_id=f"more {n}") for n in range(2)], added_by="ann")
+    for _ in range(2):
+        statements.clear()
+        assert queues.claim(queue_id, "bob")
+        assert len(statements) == 2
+
+
+def test_items_are_removed_by_the_thousand_in_one_statement(queues: AnnotationQueues, statements: list[str]) -> None:
+    queue = queues.create("queue", created_by="ann", annotations_per_item=2)
+    queues.add_items(queue.id, [NewItem(call_id=str(number)) for number in range(2_100)], added_by="ann")
+    for annotator_id, n in (("bob", 9), ("eve", 5)):
+        for claim in queues.claim_batch(queue.id, annotator_id, n)[::2]:
+            queues.complete(claim, 1)
+    ids = [item.id for item in queues.query_items(queue.id).items]
+    before = queues.stats([queue.id])[0]
+    statements.clear()
+    assert queues.remove_items(queue.id, ids[3:]) == 2_097
+    # The queue, the items to be locked, and two lists of them.
+    assert len(statements) <= 5
+    left = queues.stats([queue.id])[0]
+    assert (left.total_items, left.finished_items) == (3, 2)
+    assert before.by_annotator["bob"] == {COMPLETED: 5, IN_PROGRESS: 4}
+    assert left.by_annotator["bob"] == {COMPLETED: 2, IN_PROGRESS: 1}
+
+
+def test_a_policy_change_costs_as_many_statements_with_many_holds_as_with_few(
+    queues: AnnotationQueues, statements: list[str]
+) -> None:
+    counts = []
+    for n in (3, 300):
+        queue = queues.create("queue", created_by="ann", annotations_per_item=1)
+        queues.add_items(queue.id, [NewItem(call_id=str(number)) for number in range(n)], added_by="ann")
+        queues.claim_batch(queue.id, "bob", n)
+        statements.clear()
+        queues.update(queue.id, annotations_per_item=2)
+        counts.append(len(statements))
+        assert len(queues.claim_batch(queue.id, "eve", 1_000)) == n
+    assert counts[0] == counts[1] <= 10
+
+
+def test_who_adds_slowly_keeps_nobody_from_adding(queues: AnnotationQueues) -> None:
+    queue = queues.create("queue", created_by="ann")
+
+    def slowly() -> Iterator[NewItem]:
+        for number in range(2_500):
+            yield NewItem(call_id=str(number))
+            if number == 2_200:
+                # More than one list of items was read by now.
+                assert len(queues.add_items(queue.id, [NewItem(call_id="meanwhile")], added_by="eve").added) == 1
+                assert queues.update(queue.id, annotations_per_item=2).annotations_per_item == 2
+                assert queues.claim(queue.id, "bob")
+
+    assert len(queues.add_items(queue.id, slowly(), added_by="ann").added) == 2_500
+
+
+@pytest.mark.parametrize("name", SQL)
+def test_the_driver_remembers_how_a_statement_is_sent(name: str) -> None:
+    # Else it would read the statement anew for each call.
+    assert len(SQL[name].encode()) <= 4_096
+    assert len(set(re.findall(r"%\((\w+)\)s", SQL[name]))) + SQL[name].count("%s") <= 50
