@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from annotation_queue import AnnotationQueue, InvalidCursor, ItemQuery
 from annotation_queue.cursors import decode_cursor, encode_cursor, seal
 from annotation_queue.testing.contracts.cursors import FORGED
+from helpers.faults import FAST
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 QUEUE = AnnotationQueue(id="q", project_id="p", name="Triage", created_at=NOON, created_by="ann", updated_at=NOON)
@@ -21,8 +22,7 @@ CURSOR = encode_cursor([0, 1_767_268_800_000_000, "id-000001"], BINDING)
 LETTERS = string.ascii_letters + string.digits + "-_"
 
 
-@pytest.mark.slow
-@settings(max_examples=3_000)
+@settings(max_examples=200 if FAST else 3_000)
 @given(
     place=st.integers(0, len(CURSOR)),
     cut=st.integers(0, 8),

@@ -54,7 +54,6 @@ def test_a_fault_turns_the_suite_red(
     assert not [report for report in failures if "syntax error" in report.longreprtext], "the fault is no SQL"
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_repository_that_goes_on_with_its_parents_connections_loses_what_a_forked_child_writes(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch

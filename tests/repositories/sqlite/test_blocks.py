@@ -68,14 +68,14 @@ def small_blocks(near: int) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(params=NEAR.values(), ids=NEAR)
+@pytest.fixture(params=NEAR.values(), ids=[*NEAR])
 def pair(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[AnnotationQueues, AnnotationQueues]]:
     """Make the same project on SQLite, with blocks of two items, and in memory."""
     with small_blocks(request.param), stored_and_remembered(tmp_path / "queues.db") as made:
         yield made
 
 
-@pytest.fixture(scope="module", params=NEAR.values(), ids=NEAR)
+@pytest.fixture(scope="module", params=NEAR.values(), ids=[*NEAR])
 def walked(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[AnnotationQueues]:
     """Make a project with one queue on SQLite, with blocks of two items, once for all who only read it."""
     path = tmp_path_factory.mktemp("walked") / "queues.db"
