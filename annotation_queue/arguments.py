@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 _Query = TypeVar("_Query", ItemQuery, QueueQuery, LabelQuery)
 
 
+def check_flag(name: str, value: object) -> bool:
+    """Accept True or False; a text that says so, as a form may send it, is neither."""
+    if not isinstance(value, bool):
+        raise refuse(name, value, "True or False")
+    return value
+
+
 def optional_id(name: str, value: str | None) -> str | None:
     """Accept an identifier or None."""
     return None if value is None else check_id(name, value)
@@ -34,7 +41,7 @@ def optional_reason(reason: str | None) -> str | None:
 
 def actor_of(actor_id: str | None, *, override: bool) -> str | None:
     """Accept who does something; an override has to say."""
-    if override and actor_id is None:
+    if check_flag("override", override) and actor_id is None:
         raise InvalidValue("actor_id", "None", "the id of whoever overrides")
     return optional_id("actor_id", actor_id)
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from datetime import datetime, timedelta
 from statistics import median
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from annotation_queue.cursors import decode_cursor, encode_cursor
-from annotation_queue.errors import InvalidCursor
+from annotation_queue.cursors import decode_place, encode_cursor
 from annotation_queue.states import COMPLETED, SETTLING, Transition
 
 if TYPE_CHECKING:
@@ -53,10 +53,7 @@ def place_of_cursor(queue: AnnotationQueue, cursor: str) -> tuple[int, ...]:
     Raises:
         InvalidCursor: It is no cursor of this queue's log.
     """
-    values = decode_cursor(cursor, ("changes", queue.project_id, queue.id), name="after")
-    if not values or any(type(value) is not int for value in values):
-        raise InvalidCursor("after", "one of another kind", "a cursor of this queue's changes")
-    return tuple(values)  # type: ignore[arg-type]  # that is what was checked
+    return decode_place(cursor, ("changes", queue.project_id, queue.id), name="after")
 
 
 @attrs.frozen
@@ -86,7 +83,7 @@ class Throughput:
     """
 
     settled: int
-    by_annotator: Mapping[str, int]
+    by_annotator: Mapping[str, int] = attrs.field(hash=False)
     per_hour: float
     median_seconds: float | None
     left: int
@@ -127,10 +124,12 @@ def throughput_of(
 def _time_for(needed: int, settled: int, window: timedelta) -> timedelta | None:
     if not settled:
         return None
-    try:
+    with suppress(OverflowError):
         return window * needed / settled
-    except OverflowError:
-        return timedelta.max
+    # Too much in between is not yet too much in the end.
+    with suppress(OverflowError):
+        return window * (needed / settled)
+    return timedelta.max
 
 
 def is_settlement(transition: Transition) -> bool:

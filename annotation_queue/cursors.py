@@ -9,6 +9,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import TYPE_CHECKING, Final
 
 from annotation_queue.errors import InvalidCursor
+from annotation_queue.values import MAX_INTEGER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,6 +68,18 @@ def decode_cursor(cursor: str, binding: Sequence[object], *, name: str = "cursor
     if not isinstance(values, list):
         raise InvalidCursor(name, "a forged cursor", _EXPECTED)
     return values
+
+
+def decode_place(cursor: str, binding: Sequence[object], *, name: str = "cursor") -> tuple[int, ...]:
+    """Read a cursor that carries a place in a log: integers that a storage counts with, at least 0 and within 64 bits.
+
+    Arguments and errors are those of `decode_cursor`.
+    """
+    values = decode_cursor(cursor, binding, name=name)
+    place = tuple(value for value in values if type(value) is int and 0 <= value <= MAX_INTEGER)
+    if not place or len(place) < len(values):
+        raise InvalidCursor(name, "a forged cursor", _EXPECTED)
+    return place
 
 
 _EXPECTED: Final = "a cursor that this queue gave for this sort and perspective"

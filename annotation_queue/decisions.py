@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import attrs
 
-from annotation_queue.errors import ClaimLost, Conflict, ItemNotFound
-from annotation_queue.items import Claim, ClaimRef, ref_of
+from annotation_queue.errors import ClaimLost, Conflict, ItemNotFound, QueueNotFound
+from annotation_queue.items import Claim, ClaimRef, ref_of, same_queue
 from annotation_queue.moves import advance, reset
 from annotation_queue.records import change_of, own_progress
 from annotation_queue.schemas import check_label
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
     from datetime import datetime, timedelta
 
+    from annotation_queue.items import AnnotationQueue
     from annotation_queue.json_values import JsonValue
     from annotation_queue.records import Change, ItemRecord
     from annotation_queue.repository import Repository
@@ -176,7 +177,8 @@ def put_back(
 
 
 def _carried(record: ItemRecord, own: Progress, wish: Wish) -> Decision:
-    ends = lease_end(wish.at, record.queue.lease) if wish.to_state is IN_PROGRESS else None
+    starts = wish.to_state is IN_PROGRESS is not own.state
+    ends = lease_end(wish.at, record.queue.lease) if starts else None
     progress, transition = _advanced(own, wish, lease_expires_at=ends, step=record.steps + 1)
     if progress is own:
         return Decision(record, (own,), None)
@@ -228,6 +230,79 @@ class Decisions:
 
     repository: Repository
     project_id: str
+
+    def add_queue(self, queue: AnnotationQueue, *, repeats: bool) -> AnnotationQueue:
+        """Store a new queue.
+
+        Args:
+            queue: The queue.
+            repeats: Whether a queue that is there, and differs in nothing but its times, is the one that the same call made.
+
+        Returns:
+            The queue, or the one that is there.
+
+        Raises:
+            Conflict: The id is taken by another queue.
+        """
+        try:
+            self.repository.add_queue(queue)
+        except Conflict as error:
+            try:
+                stored = self.repository.get_queue(self.project_id, queue.id)
+            except QueueNotFound:
+                raise error from None
+            timed = attrs.evolve(queue, created_at=stored.created_at, updated_at=stored.updated_at)
+            if not (repeats and same_queue(stored, timed)):
+                raise
+            return stored
+        return queue
+
+    def replace_queue(self, queue_id: str, change: Callable[[AnnotationQueue], AnnotationQueue]) -> AnnotationQueue:
+        """Change a queue.
+
+        Args:
+            queue_id: The queue.
+            change: Makes the queue as it shall be out of the one that is there; it may be asked again.
+
+        Returns:
+            The queue as it is now; if nothing differs nothing is written.
+
+        Raises:
+            QueueNotFound: There is no such live queue in the project.
+            Conflict: The queue kept changing.
+        """
+        for _ in range(MOST_ATTEMPTS):
+            before = self.repository.get_queue(self.project_id, queue_id)
+            after = change(before)
+            if same_queue(before, after):
+                return before
+            try:
+                self.repository.replace_queue(before, after)
+            except Conflict:
+                continue
+            return after
+        raise Conflict(f"queue {queue_id!r} kept changing")
+
+    def record(
+        self,
+        item_id: str,
+        queue_id: str | None = None,
+        *,
+        with_items: bool = False,
+        labels_of: Collection[str] | None = (),
+    ) -> ItemRecord:
+        """Read the record of one item. Arguments are those of `Repository.get_records`.
+
+        Raises:
+            QueueNotFound: As for `Repository.get_records`.
+            ItemNotFound: There is no such live item in the project, or in the queue.
+        """
+        records = self.repository.get_records(
+            self.project_id, (item_id,), queue_id, with_items=with_items, labels_of=labels_of
+        )
+        if item_id not in records:
+            raise ItemNotFound(item_id)
+        return records[item_id]
 
     def carry_out(
         self,

@@ -181,4 +181,7 @@ class SchemaVersionUnknown(StorageError):
 
 
 class OutcomeUnknown(StorageError, ConnectionError):
-    """The connection died during a commit, so the write may or may not be there; repeating the call is safe."""
+    """The connection died during a commit, so the write may or may not be there.
+
+    The docstring of each method of `AnnotationQueues` says what to do then: nearly all may be repeated as they were.
+    """

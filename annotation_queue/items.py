@@ -258,6 +258,11 @@ def copy_queue(queue: AnnotationQueue) -> AnnotationQueue:
     return copied
 
 
+def same_queue(first: AnnotationQueue, second: AnnotationQueue) -> bool:
+    """Tell whether two queues are equal, with their schemas to the byte: 1, 1.0 and true are three constants."""
+    return first == second and write_json(first.label_schema) == write_json(second.label_schema)
+
+
 def admit(new: NewItem, *, item_id: str, queue: AnnotationQueue, added_by: str, at: datetime) -> QueueItem:
     """Turn what a caller adds into an item of the queue.
 
@@ -340,7 +345,7 @@ class ClaimRef:
         """Read what ``str`` gave.
 
         Args:
-            text: The text: letters, digits, ``-`` and ``_``.
+            text: The text: letters, digits, ``-`` and ``_``, at most 17 MiB.
 
         Returns:
             The reference.
@@ -348,7 +353,12 @@ class ClaimRef:
         Raises:
             InvalidValue: It is no such text.
         """
-        text = check_id("claim", text)
+        if not isinstance(text, str):
+            raise refuse("claim", text, _REF_TEXT)
+        if len(text) > _LONGEST_REF:
+            raise InvalidValue(
+                "claim", f"{len(text):,} characters", f"{_REF_TEXT}, at most {_LONGEST_REF:,} characters"
+            )
         try:
             values = json.loads(urlsafe_b64decode(text + "=" * (-len(text) % 4)))
             item_id, annotator_id, token = values
@@ -357,10 +367,13 @@ class ClaimRef:
             ref = None
         # Decoding passes over foreign characters and spare bits; only the text that was given out may pass.
         if ref is None or str(ref) != text:
-            raise InvalidValue("claim", "another text", "the text of a ClaimRef")
+            raise InvalidValue("claim", "another text", _REF_TEXT)
         return ref
 
 
+_REF_TEXT: Final = "the text that str() of a ClaimRef gave"
+_LONGEST_REF: Final = 17 << 20
+"""Most characters of the text of a reference: that of two ids of 1 MiB each, with every character escaped."""
 _REF_CHECKS: Final[dict[str, Check]] = {
     "item_id": check_id,
     "annotator_id": check_id,
@@ -477,7 +490,7 @@ class QueueStats:
 
     queue_id: str
     total_items: int
-    by_state: Mapping[AnnotationState, int]
+    by_state: Mapping[AnnotationState, int] = field(hash=False)
     settled_items: int
     finished_items: int
-    by_annotator: Mapping[str, Mapping[AnnotationState, int]]
+    by_annotator: Mapping[str, Mapping[AnnotationState, int]] = field(hash=False)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from annotation_queue.errors import InvalidValue
 from annotation_queue.values import MAX_INTEGER, MAX_TEXT_BYTES, MIN_INTEGER, check_integer, check_text, refuse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 """What JSON can say. Objects keep the order of their keys."""
@@ -115,6 +118,18 @@ def same_json(first: object, second: object) -> bool:
 _Place: TypeAlias = "tuple[_Place | None, str | int]"
 _NESTING: Final = (dict, list)
 _LONGEST_STEP: Final = 80
+
+
+def path_of(root: str, steps: Iterable[str | int]) -> str:
+    """Write where a nested value stands, in one line, however odd and long its keys are.
+
+    >>> path_of("annotation", ["boxes", 3, "x"])
+    'annotation.boxes[3].x'
+    """
+    place: _Place = (None, root)
+    for step in steps:
+        place = place, step
+    return _path(place)
 
 
 def _path(place: _Place) -> str:

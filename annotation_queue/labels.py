@@ -10,8 +10,8 @@ import attrs
 from attrs import field
 
 from annotation_queue.construction import optional, run_checks
-from annotation_queue.cursors import decode_cursor, encode_cursor
-from annotation_queue.errors import InvalidCursor, InvalidQuery
+from annotation_queue.cursors import decode_place, encode_cursor
+from annotation_queue.errors import InvalidQuery
 from annotation_queue.query import ItemFilter, check_cursor, check_filter, check_flag
 from annotation_queue.states import SETTLING, AnnotationState, Progress
 from annotation_queue.values import check_id, check_integer, check_member, refuse
@@ -76,10 +76,7 @@ class LabelQuery:
         """
         if self.cursor is None:
             return None
-        values = decode_cursor(self.cursor, self._binding(queue))
-        if not values or any(type(value) is not int for value in values):
-            raise InvalidCursor("cursor", "one of another kind", "a cursor of labels")
-        return tuple(values)  # type: ignore[arg-type]  # that is what was checked
+        return decode_place(self.cursor, self._binding(queue))
 
     def page(self, queue: AnnotationQueue, found: Sequence[Label], places: Sequence[Sequence[int]]) -> LabelPage:
         """Make the page.

@@ -14,6 +14,7 @@ from annotation_queue import decisions
 from annotation_queue.answers import claimed_item, in_perspective, prolonged, raised
 from annotation_queue.arguments import (
     actor_of,
+    check_flag,
     check_query,
     ids,
     new_items,
@@ -23,7 +24,7 @@ from annotation_queue.arguments import (
 )
 from annotation_queue.changes import throughput_of
 from annotation_queue.decisions import Decisions, Wish
-from annotation_queue.errors import ClaimLost, Conflict, InvalidQuery, ItemNotFound, QueueNotFound
+from annotation_queue.errors import ClaimLost, InvalidQuery, ItemNotFound
 from annotation_queue.ids import uuid7
 from annotation_queue.items import (
     DEFAULT_LEASE,
@@ -36,6 +37,7 @@ from annotation_queue.items import (
     admit,
     check_claim,
     ref_of,
+    same_queue,
 )
 from annotation_queue.json_values import check_json, check_texts
 from annotation_queue.labels import LabelQuery
@@ -83,8 +85,12 @@ class AnnotationQueues:
     """The annotation queues of one project.
 
     Cheap to make, holds no state of its own, safe to share between threads. Besides the errors that its methods name, each
-    raises `InvalidValue` for an argument it refuses, before anything is stored, and `StorageError` where the storage fails.
+    raises `InvalidValue` for an argument it refuses, before anything is stored, and `StorageError` if the storage fails.
     A deleted queue, or one of another project, is `QueueNotFound` for every method; an item likewise `ItemNotFound`.
+
+    `OutcomeUnknown` is a `StorageError` that leaves open whether the call took effect. What only reads may be repeated; for
+    what writes, the docstring of the method says what to do. "It may be repeated" means: if the first call took effect, the
+    same call again changes nothing and succeeds.
 
     Args:
         repository: Where everything is stored.
@@ -150,7 +156,8 @@ class AnnotationQueues:
             lease: How long a claim lasts without a heartbeat, at most 36,500 days.
             label_schema: A JSON Schema, draft 2020-12, that every label has to satisfy; None for any label.
             queue_id: Its id; None for one of the id factory's. With an id of yours the call may be repeated, after
-                `OutcomeUnknown` too: it returns the queue that is there. Without one a repetition makes another queue.
+                `OutcomeUnknown` too: it returns the queue that is there. Without one a repetition makes another queue, so
+                look for the first one by its name with `query`.
 
         Returns:
             The new queue, or with ``queue_id`` the one that an equal call made.
@@ -169,17 +176,7 @@ class AnnotationQueues:
             lease=lease,
             label_schema=label_schema,
         )
-        try:
-            self._repository.add_queue(queue)
-        except Conflict:
-            stored = None if queue_id is None else self._stored(queue.id)
-            if (
-                stored is None
-                or attrs.evolve(stored, created_at=queue.created_at, updated_at=queue.updated_at) != queue
-            ):
-                raise
-            return stored
-        return queue
+        return self._decisions.add_queue(queue, repeats=queue_id is not None)
 
     def get_or_create(
         self,
@@ -252,13 +249,13 @@ class AnnotationQueues:
         lease: timedelta | _Unchanged = NOTHING,
         label_schema: dict[str, JsonValue] | _Unchanged | None = NOTHING,
     ) -> AnnotationQueue:
-        """Change a queue; what is not given stays. Arguments are those of `create`.
+        """Change a queue; what is not given stays. Arguments are those of `create`. It may be repeated.
 
         A new ``annotations_per_item`` or ``skip_policy`` holds for the items that are there too: finished ones open again and
         open ones finish, at a cost linear in the items.
 
         Returns:
-            The queue as it is now; where nothing differs it is unchanged, its ``updated_at`` too.
+            The queue as it is now; if nothing differs it is unchanged, its ``updated_at`` too.
 
         Raises:
             QueueNotFound: There is no such live queue in the project.
@@ -277,12 +274,14 @@ class AnnotationQueues:
 
         def change(before: AnnotationQueue) -> AnnotationQueue:
             after: AnnotationQueue = attrs.evolve(before, **changes)
-            return after if after == before else attrs.evolve(after, updated_at=at)
+            return after if same_queue(after, before) else attrs.evolve(after, updated_at=at)
 
-        return self._replace(queue_id, change)
+        return self._decisions.replace_queue(check_id("queue_id", queue_id), change)
 
     def delete(self, queue_id: str) -> AnnotationQueue:
         """Delete a queue softly, with all that is in it.
+
+        Repeated it is `QueueNotFound`, which after `OutcomeUnknown` means that the queue is deleted.
 
         Args:
             queue_id: Its id.
@@ -294,7 +293,9 @@ class AnnotationQueues:
             QueueNotFound: There is no such live queue in the project; it may have been deleted before.
         """
         at = self._now()
-        return self._replace(queue_id, lambda before: attrs.evolve(before, deleted_at=at, updated_at=at))
+        return self._decisions.replace_queue(
+            check_id("queue_id", queue_id), lambda before: attrs.evolve(before, deleted_at=at, updated_at=at)
+        )
 
     def stats(self, queue_ids: Iterable[str]) -> tuple[QueueStats, ...]:
         """Count what queues hold, all at one instant.
@@ -314,6 +315,9 @@ class AnnotationQueues:
 
     def add_items(self, queue_id: str, items: Iterable[NewItem], *, added_by: str) -> AddedItems:
         """Add items to a queue, each call once: all of them or, on any error, none.
+
+        After `OutcomeUnknown` repeat it: what was added counts as a duplicate then. Read the ids of those with
+        ``query_items(queue_id, ItemQuery(filter=ItemFilter(call_id={...})))``.
 
         Args:
             queue_id: The queue.
@@ -361,7 +365,7 @@ class AnnotationQueues:
         item_id, queue_id = check_id("item_id", item_id), optional_id("queue_id", queue_id)
         annotator_id = optional_id("annotator_id", annotator_id)
         if include_position:
-            queue_id = queue_id or self._queue_id_of(item_id)
+            queue_id = queue_id or self._decisions.record(item_id).queue.id
             query = ItemQuery(filter=ItemFilter(id=item_id), include_position=True, annotator_id=annotator_id)
             found = self._repository.query_items(self._project_id, queue_id, query).items
             if not found:
@@ -369,17 +373,9 @@ class AnnotationQueues:
             return found[0]
         if annotator_id is None:
             return self._repository.get_item(self._project_id, item_id, queue_id)
-        records = self._repository.get_records(self._project_id, (item_id,), queue_id, with_items=True)
-        if item_id not in records:
-            raise ItemNotFound(item_id)
-        own = own_progress(records[item_id], annotator_id)
-        return view(item_of(records[item_id]), aggregate(() if own is None else (own,)))
-
-    def _queue_id_of(self, item_id: str) -> str:
-        records = self._repository.get_records(self._project_id, (item_id,), with_items=False)
-        if item_id not in records:
-            raise ItemNotFound(item_id)
-        return records[item_id].queue.id
+        record = self._decisions.record(item_id, queue_id, with_items=True)
+        own = own_progress(record, annotator_id)
+        return view(item_of(record), aggregate(() if own is None else (own,)))
 
     def query_items(self, queue_id: str, query: ItemQuery = ItemQuery()) -> ItemPage:  # noqa: B008 - a frozen value
         """Read items of a queue, a page at a time.
@@ -424,7 +420,7 @@ class AnnotationQueues:
         return walk(read, check_query(query, ItemQuery))
 
     def remove_items(self, queue_id: str, item_ids: Iterable[str]) -> int:
-        """Delete items softly.
+        """Delete items softly. It may be repeated, and then counts those only that were still there.
 
         Args:
             queue_id: The queue.
@@ -462,7 +458,7 @@ class AnnotationQueues:
             QueueNotFound: There is no such live queue in the project.
             InvalidTransition: The workflow has no move from unstarted to in_progress.
         """
-        if resume:
+        if check_flag("resume", resume):
             for held in self.holds(queue_id, annotator_id):
                 with suppress(ClaimLost):
                     return self.heartbeat(held, lease=lease)
@@ -489,6 +485,8 @@ class AnnotationQueues:
         self, queue_id: str, annotator_id: str, limit: int, *, lease: timedelta | None = None
     ) -> tuple[Claim, ...]:
         """Hand out several items in one atomic step.
+
+        After `OutcomeUnknown` ask `holds` first: what was granted is among them. Repeated without that, it hands out others.
 
         Args:
             queue_id: The queue.
@@ -528,7 +526,7 @@ class AnnotationQueues:
     def heartbeat_batch(
         self, claims: Iterable[Claim | ClaimRef], *, lease: timedelta | None = None
     ) -> tuple[Claim | ClaimLost, ...]:
-        """Prolong several claims with one commit instead of one for each.
+        """Prolong several claims with one commit instead of one for each. It may be repeated.
 
         Args:
             claims: The claims, or their references; those on the same item take a commit of their own each.
@@ -667,7 +665,8 @@ class AnnotationQueues:
             reason: Why.
             actor_id: Who does it; None for the annotator.
             override: Whether this is done whatever the workflow, as supervisors and repairs do; it needs an ``actor_id``. An
-                override to unstarted clears the label and the reason, which stay in the history, and ends the hold.
+                override to unstarted clears the label and the reason, which stay in the history, and ends the hold; it takes
+                no label, and changes nothing if the progress is unstarted already.
 
         Returns:
             The item in the annotator's perspective. In that state already, without a label or with an equal one and likewise
@@ -678,6 +677,7 @@ class AnnotationQueues:
             QueueNotFound: ``queue_id`` is no live queue of the project, or without it the item's queue is deleted.
             ItemNotFound: There is no such live item in the project, or in the queue.
             InvalidTransition: The workflow has no such move.
+            InvalidLabel: The label does not satisfy the queue's schema.
         """
         item_id, annotator_id = check_id("item_id", item_id), check_id("annotator_id", annotator_id)
         queue_id, to_state = optional_id("queue_id", queue_id), check_state("state", state)
@@ -708,7 +708,8 @@ class AnnotationQueues:
     ) -> int:
         """Put progresses back to unstarted, whatever the workflow, in one atomic step. It may be repeated.
 
-        Their labels, drafts and reasons are cleared and stay in the history; holds end with their tokens.
+        Their labels, drafts and reasons are cleared; completed labels and the reasons of moves stay in the history. Holds end
+        with their tokens. Repeated, it counts those only that were not put back yet.
 
         Args:
             queue_id: The queue.
@@ -747,11 +748,7 @@ class AnnotationQueues:
             QueueNotFound: The item's queue is deleted.
             ItemNotFound: There is no such live item in the project.
         """
-        item_id = check_id("item_id", item_id)
-        records = self._repository.get_records(self._project_id, (item_id,), with_items=False, labels_of=None)
-        if item_id not in records:
-            raise ItemNotFound(item_id)
-        return records[item_id].progresses
+        return self._decisions.record(check_id("item_id", item_id), labels_of=None).progresses
 
     def history(self, item_id: str) -> tuple[Transition, ...]:
         """Read every change of every progress on an item.
@@ -885,7 +882,7 @@ class AnnotationQueues:
 
     def _chosen(self, queue_id: str, which: Iterable[str] | ItemFilter) -> Iterable[str]:
         if isinstance(which, ItemFilter):
-            return (item.id for item in self.iter_items(queue_id, ItemQuery(filter=which)))
+            return [item.id for item in self.iter_items(queue_id, ItemQuery(filter=which, include_payload=False))]
         return ids("which", which)
 
     def _new_queue(self, name: str, *, queue_id: str | None = None, **settings: Any) -> AnnotationQueue:  # noqa: ANN401 - checked there
@@ -898,22 +895,3 @@ class AnnotationQueues:
             updated_at=at,
             **settings,
         )
-
-    def _stored(self, queue_id: str) -> AnnotationQueue | None:
-        try:
-            return self.get(queue_id)
-        except QueueNotFound:
-            return None
-
-    def _replace(self, queue_id: str, change: Callable[[AnnotationQueue], AnnotationQueue]) -> AnnotationQueue:
-        for _ in range(decisions.MOST_ATTEMPTS):
-            before = self.get(queue_id)
-            after = change(before)
-            if after == before:
-                return before
-            try:
-                self._repository.replace_queue(before, after)
-            except Conflict:
-                continue
-            return after
-        raise Conflict(f"queue {queue_id!r} kept changing")

@@ -152,8 +152,9 @@ class Change:
 
     @property
     def opens(self) -> bool:
-        """Whether somebody who could not claim the item at any time may do so now: a slot was freed, or work reopened."""
-        opened = self.standing.claimable_at == ALWAYS != self.before.claimable_at
+        """Whether somebody may claim the item who could not: a slot was freed, or what was settled or finished opened again."""
+        now, before = self.standing.claimable_at, self.before.claimable_at
+        opened = now is not None and (before is None or now == ALWAYS != before)
         return opened or any(each.from_state in SETTLING and each.to_state not in SETTLING for each in self.transitions)
 
 

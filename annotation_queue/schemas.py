@@ -6,17 +6,20 @@ dependencies, and has wheels for every platform of this library.
 
 from __future__ import annotations
 
-from functools import lru_cache
+import threading
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from annotation_queue.errors import InvalidLabel, InvalidValue
-from annotation_queue.json_values import copy_json, write_json
+from annotation_queue.json_values import copy_json, load_json, path_of, write_json
 from annotation_queue.values import refuse
 
 if TYPE_CHECKING:
     from annotation_queue.json_values import JsonValue
 
 _LONGEST_MESSAGE: Final = 300
+_MOST_KEPT: Final = 1 << 22
+"""Most characters of the schemas that stay compiled."""
 
 
 def check_schema(field: str, value: object) -> dict[str, JsonValue] | None:
@@ -38,7 +41,7 @@ def check_schema(field: str, value: object) -> dict[str, JsonValue] | None:
     if not isinstance(value, dict):
         raise refuse(field, value, "a JSON Schema (an object) or None")
     schema: dict[str, JsonValue] = copy_json(field, value)
-    _validator(field, write_json(schema))
+    _VALIDATORS.of(write_json(schema), field)
     return schema
 
 
@@ -50,20 +53,52 @@ def check_label(schema: dict[str, JsonValue] | None, label: JsonValue) -> None:
         label: A checked JSON value.
 
     Raises:
-        InvalidLabel: It does not fit; the error says where in the label and why. Cost: that of the label; a schema is compiled
-            once for as long as it is among the 128 that were used last.
+        InvalidLabel: It does not fit; the error says where in the label and why. The cost is linear in the label and in the
+            schema; a schema is compiled once for as long as those that were used after it fill less than 4 MiB.
         ModuleNotFoundError: The extra ``schema`` is not installed.
     """
     if schema is None:
         return
-    error = next(_validator("label_schema", write_json(schema)).iter_errors(label), None)
+    validator = _VALIDATORS.of(write_json(schema), "label_schema")
+    try:
+        error = next(validator.iter_errors(label), None)
+    except ValueError:
+        # A subclass of a text or a number, which the library does not take: JSON has what it stands for.
+        error = next(validator.iter_errors(load_json(write_json(label))), None)
     if error is not None:
-        place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.instance_path)
-        raise InvalidLabel(f"annotation{place}", _shortened(error.message), "a label that satisfies the queue's schema")
+        place = path_of("annotation", error.instance_path)
+        raise InvalidLabel(place, _shortened(error.message), "a label that satisfies the queue's schema")
 
 
-@lru_cache(maxsize=128)
-def _validator(field: str, text: str) -> Any:  # noqa: ANN401 - the library's class has no type of its own
+class _Validators:
+    """The compiled schemas that were used last, by their text; bounded by what they hold and not by their number."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[str, Any] = OrderedDict()
+        self._held = 0
+
+    def of(self, text: str, field: str) -> Any:  # noqa: ANN401 - the library's class has no type of its own
+        """Give the compiled schema; errors name the field."""
+        with self._lock:
+            if text in self._kept:
+                self._kept.move_to_end(text)
+                return self._kept[text]
+        made = _compiled(field, text)
+        with self._lock:
+            if text not in self._kept:
+                self._kept[text] = made
+                self._held += len(text)
+            while self._held > _MOST_KEPT and len(self._kept) > 1:
+                oldest, _ = self._kept.popitem(last=False)
+                self._held -= len(oldest)
+        return made
+
+
+_VALIDATORS: Final = _Validators()
+
+
+def _compiled(field: str, text: str) -> Any:  # noqa: ANN401 - the library's class has no type of its own
     try:
         import jsonschema_rs  # noqa: PLC0415 - optional
     except ModuleNotFoundError as error:

@@ -13,12 +13,17 @@ from annotation_queue import (
     AddedItems,
     AnnotationQueue,
     AnnotationState,
+    ChangePage,
     Claim,
+    ClaimRef,
     Direction,
     InvalidQuery,
     InvalidValue,
     ItemFilter,
     ItemQuery,
+    Label,
+    LabelPage,
+    LabelQuery,
     NewItem,
     Progress,
     QueueItem,
@@ -26,6 +31,7 @@ from annotation_queue import (
     QueueStats,
     SkipPolicy,
     SortBy,
+    Throughput,
     Transition,
     Unavailable,
     UnavailableReason,
@@ -71,6 +77,12 @@ ENTITIES: list[Any] = [
     PROGRESS,
     TRANSITION,
     CLAIM,
+    CLAIM.ref,
+    Label(item=ITEM, progress=PROGRESS),
+    LabelPage(labels=(), next_cursor=None),
+    LabelQuery(annotator_id="ann"),
+    ChangePage(transitions=(TRANSITION,), cursor="x"),
+    Throughput(settled=1, by_annotator={"ann": 1}, per_hour=1.0, median_seconds=None, left=0, eta=None),
     AddedItems(added=(ITEM,), duplicates=0),
     Unavailable(reason=UnavailableReason.EMPTY),
     QueueStats(queue_id="q", total_items=0, by_state={}, settled_items=0, finished_items=0, by_annotator={}),
@@ -100,6 +112,13 @@ def test_an_entity_is_equal_by_field_and_survives_pickling(entity: Any) -> None:
     assert again is not entity
     assert attrs.evolve(entity) == entity
     assert entity != object()
+
+
+@each_entity
+def test_an_entity_that_holds_no_json_is_hashable_and_equal_ones_have_one_hash(entity: Any) -> None:  # noqa: ANN401 - any of the entities
+    plain = attrs.evolve(PROGRESS, annotation=None)
+    bare = {Progress: plain, Label: Label(item=ITEM, progress=plain)}.get(type(entity), entity)
+    assert {bare: 1}[pickle.loads(pickle.dumps(bare))] == 1  # noqa: S301 - our own bytes
 
 
 @pytest.mark.parametrize("made", [QueueItem, AnnotationQueue, NewItem, Progress, Transition, Claim])
@@ -169,6 +188,7 @@ REFUSED: list[tuple[Any, str, list[object]]] = [
     (QUEUE, "annotations_per_item", [*INTEGER, 0, -1]),
     (QUEUE, "skip_policy", ["never", None, 1]),
     (QUEUE, "lease", [timedelta(), timedelta(seconds=-1), timedelta.max, 300, None]),
+    (QUEUE, "label_schema", [*JSON, [], "x", True, {"type": "nope"}]),
     (QUEUE, "created_at", [*TIME, None]),
     (QUEUE, "created_by", ID),
     (QUEUE, "updated_at", [*TIME, None]),
@@ -209,12 +229,19 @@ REFUSED: list[tuple[Any, str, list[object]]] = [
     (PROGRESS, "reason", [1, b"a", "\0", "\ud800"]),
     (PROGRESS, "created_at", [*TIME, None]),
     (PROGRESS, "updated_at", [*TIME, None]),
+    (PROGRESS, "started_at", TIME),
+    (PROGRESS, "step", [*INTEGER, -1]),
     (TRANSITION, "item_id", ID),
     (TRANSITION, "annotator_id", ID),
     (TRANSITION, "from_state", STATE),
     (TRANSITION, "to_state", STATE),
     (TRANSITION, "at", [*TIME, None]),
     (TRANSITION, "reason", [1, "\0"]),
+    (TRANSITION, "annotation", JSON),
+    (TRANSITION, "actor_id", [1, "", "\0"]),
+    (CLAIM.ref, "item_id", ID),
+    (CLAIM.ref, "annotator_id", ID),
+    (CLAIM.ref, "token", [*INTEGER, -1]),
 ]
 
 
@@ -234,7 +261,7 @@ def test_every_field_is_checked_when_an_entity_is_made_and_named_in_the_error(
 
 def test_every_field_of_the_stored_entities_is_in_the_list_of_refusals() -> None:
     listed = {(type(entity), name) for entity, name, _ in REFUSED}
-    stored = (AnnotationQueue, NewItem, QueueItem, Progress, Transition)
+    stored = (AnnotationQueue, NewItem, QueueItem, Progress, Transition, ClaimRef)
     assert listed == {(made, field.name) for made in stored for field in attrs.fields(made)}
 
 

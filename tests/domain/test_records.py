@@ -103,6 +103,9 @@ def test_an_item_that_nobody_touched_stands_where_one_does_that_everybody_releas
         (3, {"ann": IN_PROGRESS, "bob": IN_PROGRESS}, {"cy": COMPLETED}, False),
         (2, {"ann": IN_PROGRESS, "bob": IN_PROGRESS}, {"bob": UNSTARTED}, True),
         (1, {"ann": IN_PROGRESS, "bob": IN_PROGRESS}, {"bob": UNSTARTED}, False),
+        # What was finished is not any more, once a lease ends.
+        (1, {"ann": IN_PROGRESS, "bob": COMPLETED}, {"bob": UNSTARTED}, True),
+        (1, {"bob": COMPLETED}, {"bob": SKIPPED}, False),
         # Whoever was done with it may be served it again.
         (1, {"bob": COMPLETED}, {"bob": IN_PROGRESS}, True),
         (1, {"bob": COMPLETED}, {"bob": UNSTARTED}, True),
@@ -122,6 +125,20 @@ def test_a_change_opens_an_item_where_somebody_may_claim_it_who_could_not(
 
 def _copy(value: Any) -> Any:  # noqa: ANN401 - anything
     return pickle.loads(pickle.dumps(value))  # noqa: S301 - our own bytes
+
+
+@pytest.mark.parametrize("others", [{}, {"ann": IN_PROGRESS}])
+def test_a_skip_that_does_not_count_opens_what_a_completion_had_finished(others: dict[str, AnnotationState]) -> None:
+    of = queue(1, SkipPolicy.REQUEUE)
+    assert moved(of, {**others, "bob": COMPLETED}, {"bob": SKIPPED}).opens
+    assert not moved(of, {**others, "bob": SKIPPED}, {"bob": COMPLETED}).opens
+
+
+def test_an_item_never_goes_back_in_time_where_a_clock_does() -> None:
+    early = Transition(
+        item_id="item", annotator_id="ann", from_state=UNSTARTED, to_state=SKIPPED, at=START - timedelta(days=1)
+    )
+    assert change_of(record(queue(), []), (progress("ann", SKIPPED),), (early,)).updated_at == START
 
 
 def test_a_change_without_a_transition_opens_nothing() -> None:
@@ -171,7 +188,7 @@ def test_an_item_counts_once_for_itself_and_once_for_everybody_who_touched_it(
 @pytest.mark.parametrize("who", ["ann", "bob", "cy", "dee"])
 def test_a_grant_finds_the_annotators_own_progress_by_what_their_id_says(who: str) -> None:
     stored = tuple(progress(each, UNSTARTED) for each in ("ann", "bob", "cy"))
-    changed, transitions = grant(stored, "item", _copy(who), at=START, expires_at=LATER)
+    changed, transitions = grant(stored, "item", _copy(who), at=START, expires_at=LATER, steps=0)
     assert [(each.annotator_id, each.token, each.state) for each in changed] == [
         (who, 1 if who == "dee" else 2, IN_PROGRESS)
     ]
