@@ -145,6 +145,8 @@ def test_what_is_left_out_has_its_default() -> None:
     assert (query.filter, query.sort_by, query.limit, query.offset, query.cursor) == (ItemFilter(), (), None, 0, None)
     assert (query.include_position, query.include_total, query.annotator_id) == (False, False, None)
     assert (TRANSITION.reason, SortBy("id").direction) == (None, Direction.ASC)
+    assert (TRANSITION.annotation, TRANSITION.actor_id, QUEUE.label_schema) == (None, None, None)
+    assert (PROGRESS.started_at, PROGRESS.step) == (None, 0)
 
 
 def test_the_values_of_the_enums_are_their_lower_case_names() -> None:
@@ -173,6 +175,7 @@ REFUSED: list[tuple[Any, str, list[object]]] = [
     (QUEUE, "created_by", ID),
     (QUEUE, "updated_at", [*TIME, None]),
     (QUEUE, "deleted_at", TIME),
+    (QUEUE, "label_schema", [*JSON, [], "x", True, {"type": "text"}, {"pattern": "("}, {"$ref": "https://example.com/x"}]),
     (NEW_ITEM, "call_id", ID),
     (NEW_ITEM, "call_started_at", TIME),
     (NEW_ITEM, "call_ended_at", TIME),
@@ -209,12 +212,16 @@ REFUSED: list[tuple[Any, str, list[object]]] = [
     (PROGRESS, "reason", [1, b"a", "\0", "\ud800"]),
     (PROGRESS, "created_at", [*TIME, None]),
     (PROGRESS, "updated_at", [*TIME, None]),
+    (PROGRESS, "started_at", TIME),
+    (PROGRESS, "step", [*INTEGER, -1]),
     (TRANSITION, "item_id", ID),
     (TRANSITION, "annotator_id", ID),
     (TRANSITION, "from_state", STATE),
     (TRANSITION, "to_state", STATE),
     (TRANSITION, "at", [*TIME, None]),
     (TRANSITION, "reason", [1, "\0"]),
+    (TRANSITION, "annotation", JSON),
+    (TRANSITION, "actor_id", [1, "", "\0"]),
 ]
 
 

@@ -171,11 +171,12 @@ def test_an_item_counts_once_for_itself_and_once_for_everybody_who_touched_it(
 @pytest.mark.parametrize("who", ["ann", "bob", "cy", "dee"])
 def test_a_grant_finds_the_annotators_own_progress_by_what_their_id_says(who: str) -> None:
     stored = tuple(progress(each, UNSTARTED) for each in ("ann", "bob", "cy"))
-    changed, transitions = grant(stored, "item", _copy(who), at=START, expires_at=LATER)
+    changed, transitions = grant(stored, "item", _copy(who), at=START, expires_at=LATER, steps=3)
     assert [(each.annotator_id, each.token, each.state) for each in changed] == [
         (who, 1 if who == "dee" else 2, IN_PROGRESS)
     ]
     assert [each.annotator_id for each in transitions] == [who]
+    assert [each.step for each in changed] == [4]
 
 
 @pytest.mark.parametrize("name", ["id", "call_id", "call_op_name", "call_trace_id", "added_by"])

@@ -210,8 +210,9 @@ def test_a_claim_holds_its_item_however_often_the_annotator_started_it(clock: Cl
     # As it comes back from elsewhere: equal to what was handed out, and no part of it the same object.
     claim = pickle.loads(pickle.dumps(claim))  # noqa: S301 - our own bytes
     assert queues.complete(queues.heartbeat(claim), "label").annotation_state is COMPLETED
-    assert queues.complete(claim, "again").annotation_state is COMPLETED
+    assert queues.complete(claim, "label").annotation_state is COMPLETED
     assert [each.annotation for each in queues.progress(claim.item.id)] == ["label"]
+    assert len(queues.history(claim.item.id)) == 602
 
 
 class Copying:
@@ -288,14 +289,14 @@ BY_NAME: list[tuple[Callable[..., object], str, str]] = [
     (
         AnnotationQueues.create,
         "self name",
-        "created_by description scorer_refs annotations_per_item skip_policy lease",
+        "created_by description scorer_refs annotations_per_item skip_policy lease label_schema queue_id",
     ),
     (AnnotationQueues.get, "self queue_id", ""),
     (AnnotationQueues.query, "self query", ""),
     (
         AnnotationQueues.update,
         "self queue_id",
-        "name description scorer_refs annotations_per_item skip_policy lease",
+        "name description scorer_refs annotations_per_item skip_policy lease label_schema",
     ),
     (AnnotationQueues.delete, "self queue_id", ""),
     (AnnotationQueues.stats, "self queue_ids", ""),
@@ -304,19 +305,27 @@ BY_NAME: list[tuple[Callable[..., object], str, str]] = [
     (AnnotationQueues.query_items, "self queue_id query", ""),
     (AnnotationQueues.iter_items, "self queue_id query", ""),
     (AnnotationQueues.remove_items, "self queue_id item_ids", ""),
-    (AnnotationQueues.claim, "self queue_id annotator_id", "lease"),
+    (AnnotationQueues.claim, "self queue_id annotator_id", "lease resume"),
+    (AnnotationQueues.holds, "self queue_id annotator_id", ""),
+    (AnnotationQueues.save_draft, "self claim annotation", "lease"),
+    (AnnotationQueues.reset, "self queue_id which", "actor_id annotator_id reason"),
+    (AnnotationQueues.labels, "self queue_id query", ""),
+    (AnnotationQueues.iter_labels, "self queue_id query", ""),
+    (AnnotationQueues.changes, "self queue_id", "after limit"),
+    (AnnotationQueues.throughput, "self queue_id", "window"),
+    (AnnotationQueues.using, "self repository", ""),
     (AnnotationQueues.claim_batch, "self queue_id annotator_id limit", "lease"),
     (AnnotationQueues.heartbeat, "self claim", "lease"),
     (AnnotationQueues.complete, "self claim annotation", ""),
     (AnnotationQueues.complete_batch, "self results", ""),
     (AnnotationQueues.skip, "self claim reason", ""),
     (AnnotationQueues.release, "self claim reason", ""),
-    (AnnotationQueues.update_progress, "self item_id annotator_id state", "queue_id annotation reason"),
+    (AnnotationQueues.update_progress, "self item_id annotator_id state", "queue_id annotation reason actor_id override"),
     (AnnotationQueues.progress, "self item_id", ""),
     (AnnotationQueues.history, "self item_id", ""),
     (MemoryRepository.claim, "self project_id queue_id annotator_id", "limit at lease"),
-    (advance, "progress to_state", "at workflow lease_expires_at annotation reason"),
-    (grant, "progresses item_id annotator_id", "at expires_at"),
+    (advance, "progress to_state", "at workflow lease_expires_at annotation reason actor_id override step"),
+    (grant, "progresses item_id annotator_id", "at expires_at steps"),
     (ItemPage, "", "items next_cursor total"),
     (QueuePage, "", "queues next_cursor"),
 ]

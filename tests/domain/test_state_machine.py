@@ -40,26 +40,28 @@ from annotation_queue.states import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from annotation_queue.json_values import JsonValue
+
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 ANNOTATORS: Final = ("Bob", "ann", "é", "\N{GRINNING FACE}")
 ALLOWED: Final = {
     STANDARD: {
         "unstarted": {"in_progress", "completed", "skipped"},
-        "in_progress": {"unstarted", "completed", "skipped"},
-        "completed": set(),
-        "skipped": set(),
+        "in_progress": {"unstarted", "in_progress", "completed", "skipped"},
+        "completed": {"completed"},
+        "skipped": {"skipped"},
     },
     STRICT: {
         "unstarted": {"in_progress"},
-        "in_progress": {"unstarted", "completed", "skipped"},
+        "in_progress": {"unstarted", "in_progress", "completed", "skipped"},
         "completed": set(),
         "skipped": set(),
     },
     REOPENABLE: {
         "unstarted": {"in_progress", "completed", "skipped"},
-        "in_progress": {"unstarted", "completed", "skipped"},
-        "completed": {"in_progress"},
-        "skipped": {"in_progress"},
+        "in_progress": {"unstarted", "in_progress", "completed", "skipped"},
+        "completed": {"completed", "in_progress"},
+        "skipped": {"skipped", "in_progress"},
     },
 }
 WORKFLOWS: Final = tuple(ALLOWED)
@@ -75,7 +77,7 @@ def at(seconds: int) -> datetime:
     return START + timedelta(seconds=seconds)
 
 
-def progress(annotator_id: str, state: AnnotationState, changed: int = 0, ends: int = 0) -> Progress:
+def progress(annotator_id: str, state: AnnotationState, changed: int = 0, ends: int = 0, step: int = 0) -> Progress:
     return Progress(
         item_id="item",
         annotator_id=annotator_id,
@@ -86,6 +88,7 @@ def progress(annotator_id: str, state: AnnotationState, changed: int = 0, ends: 
         reason=None,
         created_at=START,
         updated_at=at(changed),
+        step=step,
     )
 
 
@@ -93,7 +96,11 @@ def progress(annotator_id: str, state: AnnotationState, changed: int = 0, ends: 
 def items(draw: st.DrawFn) -> tuple[Progress, ...]:
     """The progresses on an item, by annotator id."""
     chosen = draw(st.lists(st.sampled_from(ANNOTATORS), unique=True))
-    return tuple(progress(each, draw(states), draw(offsets), draw(offsets)) for each in sorted(chosen))
+    steps = draw(st.permutations(range(1, len(chosen) + 1)))
+    return tuple(
+        progress(each, draw(states), draw(offsets), draw(offsets), step)
+        for each, step in zip(sorted(chosen), steps, strict=True)
+    )
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda workflow: workflow.name)
@@ -107,8 +114,9 @@ def test_every_path_of_five_steps_goes_where_the_table_says(workflow: Workflow) 
                 assert advance(before, state, at=at(second), workflow=workflow) == (before, None)
             elif state in ALLOWED[workflow][before.state]:
                 current, transition = advance(before, state, at=at(second), workflow=workflow, reason="why")
-                entered += state == "in_progress"
+                entered += state == "in_progress" or before.state == "unstarted"
                 assert (current.state, current.token, current.updated_at) == (state, entered, at(second))
+                assert current.step == before.step + 1
                 assert transition == Transition(
                     item_id="item",
                     annotator_id="ann",
@@ -116,6 +124,7 @@ def test_every_path_of_five_steps_goes_where_the_table_says(workflow: Workflow) 
                     to_state=state,
                     at=at(second),
                     reason="why",
+                    actor_id="ann",
                 )
             else:
                 with pytest.raises(InvalidTransition) as refused:
@@ -124,16 +133,26 @@ def test_every_path_of_five_steps_goes_where_the_table_says(workflow: Workflow) 
                 assert refused.value.workflow == workflow.name
 
 
-@given(workflows, states, states)
-def test_the_same_state_again_changes_nothing(
-    workflow: Workflow, state: AnnotationState, other: AnnotationState
+@given(workflows, states, st.sampled_from((None, {"a": 1, "b": [2]})), st.sampled_from((None, "first")), st.booleans())
+def test_the_same_state_again_with_nothing_new_changes_nothing(
+    workflow: Workflow, state: AnnotationState, annotation: JsonValue, reason: str | None, override: bool
 ) -> None:
-    before = attrs.evolve(progress("ann", state), annotation={"label": other}, reason="first")
-    after, transition = advance(
-        before, state, at=at(9), workflow=workflow, lease_expires_at=at(10), annotation="new", reason="second"
+    before = attrs.evolve(progress("ann", state), annotation={"b": [2], "a": 1}, reason="first")
+    if override and state is UNSTARTED:
+        annotation = None
+    again = advance(
+        before,
+        state,
+        at=at(9),
+        workflow=workflow,
+        lease_expires_at=at(10),
+        annotation=annotation,
+        reason=reason,
+        actor_id="boss",
+        override=override,
     )
-    assert after is before
-    assert transition is None
+    assert again[0] is before
+    assert again[1] is None
 
 
 @given(st.data(), workflows)
@@ -162,7 +181,9 @@ def test_folding_a_history_with_a_gap_raises() -> None:
 def test_a_move_keeps_a_draft_and_its_creation_and_drops_lease_and_reason(state: AnnotationState) -> None:
     before = attrs.evolve(progress("ann", IN_PROGRESS, ends=5), annotation={"draft": 1}, reason="old")
     after, _ = advance(before, state, at=at(3), lease_expires_at=at(9))
-    assert after == attrs.evolve(before, state=state, lease_expires_at=None, reason=None, updated_at=at(3))
+    assert after == attrs.evolve(
+        before, state=state, lease_expires_at=None, reason=None, updated_at=at(3), step=before.step + 1
+    )
     labelled, _ = advance(before, state, at=at(3), annotation=False)
     assert labelled.annotation is False
 
@@ -171,8 +192,8 @@ def brute_aggregate(progresses: Iterable[Progress]) -> tuple[AnnotationState, st
     touched = [each for each in progresses if each.state != "unstarted"]
     if not touched:
         return UNSTARTED, None
-    newest = max(each.updated_at for each in touched)
-    last = max(each.annotator_id for each in touched if each.updated_at == newest)
+    newest = max(each.step for each in touched)
+    last = max(each.annotator_id for each in touched if each.step == newest)
     (state,) = (each.state for each in touched if each.annotator_id == last)
     return state, last
 
@@ -186,7 +207,7 @@ def test_the_aggregate_is_the_last_change_in_whatever_order_rows_are_read(
     assert aggregate(shuffled) == aggregate(progresses) == aggregate(started) == brute_aggregate(progresses)
 
 
-def test_changes_at_the_same_instant_show_the_greater_annotator() -> None:
+def test_progresses_that_no_history_tells_apart_show_the_greater_annotator() -> None:
     assert aggregate([progress("b", SKIPPED), progress("a", COMPLETED)]) == (SKIPPED, "b")
 
 
@@ -248,7 +269,7 @@ def test_a_grant_releases_every_expired_hold_in_order_and_leaves_live_ones_alone
     own = next((each for each in progresses if each.annotator_id == annotator_id), None)
     expired = [each for each in progresses if each.state is IN_PROGRESS and each.lease_expires_at <= now]  # type: ignore[operator]  # in progress there is a lease
 
-    changed, transitions = grant(progresses, "item", annotator_id, at=now, expires_at=ends)
+    changed, transitions = grant(progresses, "item", annotator_id, at=now, expires_at=ends, steps=7)
 
     moves = [(each.annotator_id, each.from_state, each.to_state, each.reason) for each in transitions]
     assert moves == [
@@ -256,7 +277,11 @@ def test_a_grant_releases_every_expired_hold_in_order_and_leaves_live_ones_alone
         (annotator_id, UNSTARTED, IN_PROGRESS, None),
     ]
     assert {each.at for each in transitions} == {now}
+    assert [each.actor_id for each in transitions] == [*(None for _ in expired), annotator_id]
     *released, holder = changed
+    assert holder.step == 7 + len(transitions)
+    assert {each.step for each in released} <= set(range(8, holder.step))
+    assert holder.started_at == now
     assert [each.annotator_id for each in released] == [
         each.annotator_id for each in expired if each.annotator_id != annotator_id
     ]
