@@ -348,7 +348,8 @@ class ClaimRef:
         Raises:
             InvalidValue: It is no such text.
         """
-        text = check_id("claim", text)
+        if not isinstance(text, str):
+            raise refuse("claim", text, "the text of a ClaimRef")
         try:
             values = json.loads(urlsafe_b64decode(text + "=" * (-len(text) % 4)))
             item_id, annotator_id, token = values

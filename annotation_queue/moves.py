@@ -54,7 +54,8 @@ def advance(
         annotation: The label; None keeps the one that is there.
         reason: Why. In the same state None keeps the reason that is there.
         actor_id: Who does it; None for the annotator.
-        override: Whether this is done whatever the workflow. An override to unstarted clears the label and the reason.
+        override: Whether this is done whatever the workflow. An override to unstarted clears the label and the reason; of what is
+            unstarted already it changes nothing, whatever its reason, so that it may be repeated.
         step: The number that the transition will have in the item's history, counted from 1; None for the next one of this
             progress.
 
@@ -77,14 +78,15 @@ def advance(
     >>> advance(done, AnnotationState.COMPLETED, at=before.updated_at, annotation="bad")[1].annotation
     'bad'
     """
-    if override and to_state is UNSTARTED and annotation is not None:
+    clears = override and to_state is UNSTARTED
+    if clears and annotation is not None:
         raise InvalidValue("annotation", type(annotation).__name__, "no label: an override to unstarted clears it")
     is_revision = to_state is progress.state
-    if is_revision and not _differs(progress, annotation, reason):
+    if is_revision and (clears or not _differs(progress, annotation, reason)):
         return progress, None
     if not override:
         check_move(workflow, progress.state, to_state)
-    if annotation is None and not (override and to_state is UNSTARTED):
+    if annotation is None and not clears:
         annotation = progress.annotation
     if is_revision:
         reason = progress.reason if reason is None else reason
@@ -102,7 +104,7 @@ def advance(
         reason=reason,
         actor_id=progress.annotator_id if actor_id is None else actor_id,
     )
-    if override and to_state is UNSTARTED:
+    if clears:
         moved = _with_draft(moved, None, None)
     return moved, transition
 

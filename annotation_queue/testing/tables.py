@@ -192,7 +192,7 @@ class Tables:
         before = self.progresses[item["id"]].get(annotator_id) or untouched(item["id"], annotator_id, at)
         from_state = before["state"]
         is_revision = from_state == to_state
-        if is_revision and not says_more(before, annotation, reason):
+        if is_revision and (clears or not says_more(before, annotation, reason)):
             return
         if not override and to_state not in MOVES[workflow][from_state]:
             raise InvalidTransition(from_state, to_state, workflow)
