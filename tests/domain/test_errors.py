@@ -13,6 +13,7 @@ from annotation_queue import (
     ClaimLost,
     Conflict,
     InvalidCursor,
+    InvalidLabel,
     InvalidQuery,
     InvalidTransition,
     InvalidValue,
@@ -33,6 +34,12 @@ EVERY_ERROR: list[tuple[AnnotationQueueError, dict[str, object], str, tuple[type
         {"field": "priority", "kind": "bool True", "expected": "an integer"},
         "priority: expected an integer, got bool True",
         (ValueError,),
+    ),
+    (
+        InvalidLabel("annotation.grade", "7 is greater than 5", "a label that satisfies the queue's schema"),
+        {"field": "annotation.grade", "kind": "7 is greater than 5"},
+        "annotation.grade: expected a label that satisfies the queue's schema, got 7 is greater than 5",
+        (InvalidValue, ValueError),
     ),
     (
         InvalidQuery("limit", "int -1", "an integer from 0"),

@@ -187,4 +187,4 @@ def unpacked(progress: Progress) -> Progress:
 
 def deleted(item: QueueItem, at: datetime) -> QueueItem:
     """Show an item as deleted at a time, UTC."""
-    return attrs.evolve(item, deleted_at=at, updated_at=at)
+    return attrs.evolve(item, deleted_at=at, updated_at=max(item.updated_at, at))
