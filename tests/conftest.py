@@ -64,7 +64,7 @@ def repository(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Repos
     """A fresh repository, one after the other of each kind; whole when the test is over."""
     with REPOSITORIES[request.param](tmp_path) as made:
         yield made
-        assert made.check() == ()  # type: ignore[attr-defined]  # our own repositories check themselves
+        assert made.check() == ()
 
 
 @pytest.fixture

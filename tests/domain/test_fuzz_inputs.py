@@ -139,7 +139,7 @@ def test_a_random_line_is_a_record_that_every_repository_stores_as_it_is_or_is_r
     both: list[tuple[AnnotationQueues, Scene]], line: bytes
 ) -> None:
     try:
-        new = parse_record(line, Shape("id"))
+        new = parse_record(1, line, Shape("id")).item
     except BadLine as refused:
         message = str(refused)
         assert message
