@@ -55,14 +55,17 @@ FACTS = {
         "queues.revision",
         "work.revision",
     ),
-    "counters.openings",
+    "counters.reopenings",
+    "label_schema",
+    "log.actor",
+    *("epochs.num", "epochs.salt"),
 }
 """Columns, or columns of one table, that stand for nothing but themselves."""
 SOMETIMES = {
     # Where a block begins may differ, as long as the same items stand in it.
     *("blocks.a", "blocks.b", "blocks.id"),
     *("created_at", "updated_at", "at", "reason", "revision", "lease_expires_at", "num", "op", "annotation"),
-    *("counters.annotator", "counters.next_expiry"),
+    *("counters.annotator", "counters.next_expiry", "counters.entries", "counters.latest"),
 }
 """Those that are compared with something else in some rows only."""
 INDEXES = {1, 2}

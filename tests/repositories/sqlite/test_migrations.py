@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 VERSIONS = range(1, SCHEMA_VERSION + 1)
 PROCESSES = 8
+UNTOUCHED = ("texts: ", "op_names: ", "items: ")
+"""Tables whose rows no migration changes."""
 NEXT = (
     "CREATE TABLE further (num INTEGER PRIMARY KEY, text TEXT NOT NULL) STRICT",
     "INSERT INTO further (text) VALUES ('migrated')",
@@ -205,7 +207,10 @@ def test_of_many_processes_that_open_a_file_at_once_one_migrates_it(
     assert len({pid for _, pid in begun}) == 1
     assert schema(path) == schema(opened(tmp_path / "fresh.db", (*MIGRATIONS, NEXT)))
     if version:
-        assert set(rows) <= set(rows_of(path))
+        # What a migration writes anew is told by what the library answers, in a test above.
+        kept = rows if version == SCHEMA_VERSION else [row for row in rows if row.startswith(UNTOUCHED)]
+        assert kept
+        assert set(kept) <= set(rows_of(path))
 
 
 @pytest.mark.parametrize("broken", range(len(NEXT) + 1))
