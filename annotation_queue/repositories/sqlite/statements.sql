@@ -269,13 +269,13 @@ ON CONFLICT (item, annotator) DO UPDATE SET entry = coalesce(:entry, entry), ste
 -- name: log_end --
 SELECT entries, latest FROM counters WHERE queue = ? AND annotator = 0
 
--- Reads an item's history, oldest first, from its last entry back.
+-- Reads an item's history, oldest first, from its last entry back. In a damaged file it ends as well.
 
 -- name: history --
 WITH RECURSIVE entry AS (
     SELECT * FROM log WHERE queue = :queue AND num = :last_entry
     UNION ALL
-    SELECT l.* FROM entry CROSS JOIN log AS l ON l.queue = :queue AND l.num = entry.before
+    SELECT l.* FROM entry CROSS JOIN log AS l ON l.queue = :queue AND l.num = entry.before AND l.num < entry.num
 )
 SELECT @transition_columns@ FROM entry ORDER BY num
 

@@ -57,7 +57,7 @@ FACTS = {
     ),
     "counters.reopenings",
     "label_schema",
-    "log.actor",
+    *("log.actor", "progresses.annotation"),
     *("epochs.num", "epochs.salt"),
 }
 """Columns, or columns of one table, that stand for nothing but themselves."""
