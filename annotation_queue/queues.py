@@ -23,7 +23,7 @@ from annotation_queue.arguments import (
     optional_reason,
 )
 from annotation_queue.changes import throughput_of
-from annotation_queue.decisions import Decisions, Wish
+from annotation_queue.decisions import Decisions, make_wish
 from annotation_queue.errors import ClaimLost, InvalidQuery, ItemNotFound
 from annotation_queue.ids import uuid7
 from annotation_queue.items import (
@@ -521,7 +521,9 @@ class AnnotationQueues:
             ClaimLost: The claim no longer holds its item, or the item was removed.
             QueueNotFound: The queue was deleted.
         """
-        return raised(self.heartbeat_batch([claim], lease=lease)[0])
+        ref = ref_of(check_claim(claim))
+        decide = partial(decisions.prolong, claim=ref, at=self._now(), lease=optional_lease(lease))
+        return prolonged(claim, self._decisions.carry_out_claim(claim, decide))
 
     def heartbeat_batch(
         self, claims: Iterable[Claim | ClaimRef], *, lease: timedelta | None = None
@@ -540,7 +542,10 @@ class AnnotationQueues:
         """
         prolong = partial(decisions.prolong, at=self._now(), lease=optional_lease(lease))
         wanted = [(check_claim(claim), partial(prolong, claim=ref_of(claim))) for claim in claims]
-        return tuple(prolonged(claim, decision) for claim, decision in self._decisions.carry_out_claims(wanted))
+        return tuple(
+            decision if isinstance(decision, ClaimLost) else prolonged(claim, decision)
+            for claim, decision in self._decisions.carry_out_claims(wanted)
+        )
 
     def save_draft(self, claim: Claim | ClaimRef, annotation: JsonValue, *, lease: timedelta | None = None) -> Claim:
         """Store a draft under a claim, and prolong the claim. It may be repeated.
@@ -560,10 +565,9 @@ class AnnotationQueues:
         """
         check_json("annotation", annotation)
         at, ref = self._now(), ref_of(check_claim(claim))
-        draft = Wish(to_state=IN_PROGRESS, at=at, workflow=self._workflow, annotation=annotation)
+        draft = make_wish(to_state=IN_PROGRESS, at=at, workflow=self._workflow, annotation=annotation)
         decide = partial(decisions.prolong, claim=ref, at=at, lease=optional_lease(lease), draft=draft)
-        ((_, decision),) = self._decisions.carry_out_claims([(claim, decide)], labels_of=(ref.annotator_id,))
-        return raised(prolonged(claim, decision))
+        return prolonged(claim, self._decisions.carry_out_claim(claim, decide, labels_of=(ref.annotator_id,)))
 
     def complete(self, claim: Claim | ClaimRef, annotation: JsonValue = None) -> QueueItem:
         """Finish a claim with a label, or correct the label that it was finished with. It may be repeated.
@@ -604,11 +608,11 @@ class AnnotationQueues:
             QueueNotFound: A queue was deleted; nothing of the step was written.
             InvalidTransition: The workflow has no such move; nothing of the step was written.
         """
-        wish = Wish(to_state=COMPLETED, at=self._now(), workflow=self._workflow)
+        at = self._now()
         wanted: list[tuple[Claim | ClaimRef, Decide]] = []
         for index, (claim, annotation) in enumerate(results):
             check_json(f"results[{index}].annotation", annotation)
-            done = attrs.evolve(wish, annotation=annotation)
+            done = make_wish(to_state=COMPLETED, at=at, workflow=self._workflow, annotation=annotation)
             wanted.append((claim, partial(decisions.finish, claim=ref_of(check_claim(claim)), wish=done)))
         annotators = {ref_of(claim).annotator_id for claim, _ in wanted}
         return tuple(
@@ -682,7 +686,7 @@ class AnnotationQueues:
         item_id, annotator_id = check_id("item_id", item_id), check_id("annotator_id", annotator_id)
         queue_id, to_state = optional_id("queue_id", queue_id), check_state("state", state)
         check_json("annotation", annotation)
-        wish = Wish(
+        wish = make_wish(
             to_state=to_state,
             at=self._now(),
             workflow=self._workflow,
@@ -692,9 +696,9 @@ class AnnotationQueues:
             override=override,
         )
         decide = partial(decisions.move, item_id=item_id, annotator_id=annotator_id, wish=wish)
-        decides: dict[str | None, dict[str, Decide]] = {queue_id: {item_id: decide}}
-        made = self._decisions.carry_out(decides, with_items=True, labels_of=(annotator_id,))
-        decision = raised(made[item_id])
+        decision = self._decisions.carry_out_one(
+            item_id, decide, queue_id=queue_id, with_item=True, labels_of=(annotator_id,)
+        )
         return in_perspective(item_of(decision.record), decision)
 
     def reset(
@@ -875,10 +879,9 @@ class AnnotationQueues:
 
     def _finish(self, claim: Claim | ClaimRef, to_state: AnnotationState, **wanted: Any) -> QueueItem:  # noqa: ANN401 - of a Wish
         ref = ref_of(check_claim(claim))
-        wish = Wish(to_state=to_state, at=self._now(), workflow=self._workflow, **wanted)
+        wish = make_wish(to_state=to_state, at=self._now(), workflow=self._workflow, **wanted)
         decide = partial(decisions.finish, claim=ref, wish=wish)
-        ((_, decision),) = self._decisions.carry_out_claims([(claim, decide)], labels_of=(ref.annotator_id,))
-        return claimed_item(claim, raised(decision))
+        return claimed_item(claim, self._decisions.carry_out_claim(claim, decide, labels_of=(ref.annotator_id,)))
 
     def _chosen(self, queue_id: str, which: Iterable[str] | ItemFilter) -> Iterable[str]:
         if isinstance(which, ItemFilter):
