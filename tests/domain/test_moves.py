@@ -74,9 +74,7 @@ def test_every_sequence_of_moves_is_told_by_its_history(
         history.append(transition)
         assert after.step == len(history)
         assert after.token - before.token in {0, 1}
-        if to_state is IN_PROGRESS or (
-            to_state in {COMPLETED, SKIPPED} and (override or before.state is UNSTARTED)
-        ):
+        if to_state is IN_PROGRESS or (to_state in {COMPLETED, SKIPPED} and (override or before.state is UNSTARTED)):
             assert after.token == before.token + 1
         if to_state is COMPLETED:
             ever.append(after.annotation)

@@ -14,7 +14,7 @@ from annotation_queue.states import UNREAD, UNSTARTED, Transition, aggregate, wi
 from annotation_queue.values import to_micros
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from datetime import datetime
 
     from annotation_queue.items import AnnotationQueue, QueueItem
@@ -161,7 +161,7 @@ def packed(change: Change) -> tuple[tuple[Progress, ...], tuple[Transition, ...]
     return kept, tuple(_packed_transition(each, labels) for each in change.transitions)
 
 
-def _packed_transition(transition: Transition, labels: dict[int, object]) -> Transition:
+def _packed_transition(transition: Transition, labels: Mapping[int, object]) -> Transition:
     if not isinstance(transition.annotation, _NESTING):
         return transition
     label = labels.get(id(transition.annotation))

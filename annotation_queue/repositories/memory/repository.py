@@ -344,9 +344,7 @@ class MemoryRepository:
             raise ItemNotFound(item_id)
         return found
 
-    def _found(
-        self, project_id: str, item_id: str, queue_id: str | None
-    ) -> tuple[StoredQueue, StoredItem] | None:
+    def _found(self, project_id: str, item_id: str, queue_id: str | None) -> tuple[StoredQueue, StoredItem] | None:
         """Give what `_item` gives, or None if there is no such item."""
         self._check_open()
         stored = self._items.get(item_id)
