@@ -350,16 +350,16 @@ class Decisions:
     def carry_out_claim(
         self,
         claim: Claim | ClaimRef,
-        decide: Callable[[ItemRecord | None], Decision],
+        decide: Callable[[ItemRecord | None, ClaimRef], Decision],
         *,
-        labels_of: Collection[str] = (),
+        with_label: bool = False,
     ) -> Decision:
         """Carry out a decision about one claim, as `carry_out_one` does.
 
         Args:
             claim: The claim.
-            decide: What decides about its item.
-            labels_of: The annotators whose labels are read.
+            decide: What decides about its item, given its reference.
+            with_label: Whether the annotator's label is read.
 
         Returns:
             The decision; its record carries the item if the claim does not.
@@ -368,9 +368,14 @@ class Decisions:
             ClaimLost: The claim does not hold its item any more.
             QueueNotFound: The queue of the claim is deleted, or is none of the project.
         """
-        if isinstance(claim, ClaimRef):
-            return self.carry_out_one(claim.item_id, decide, with_item=True, labels_of=labels_of)
-        return self.carry_out_one(claim.item.id, decide, queue_id=claim.item.queue_id, labels_of=labels_of)
+        ref = ref_of(claim)
+        return self.carry_out_one(
+            ref.item_id,
+            lambda record: decide(record, ref),
+            queue_id=None if isinstance(claim, ClaimRef) else claim.item.queue_id,
+            with_item=isinstance(claim, ClaimRef),
+            labels_of=(ref.annotator_id,) if with_label else (),
+        )
 
     def carry_out(
         self,

@@ -521,9 +521,8 @@ class AnnotationQueues:
             ClaimLost: The claim no longer holds its item, or the item was removed.
             QueueNotFound: The queue was deleted.
         """
-        ref = ref_of(check_claim(claim))
-        decide = partial(decisions.prolong, claim=ref, at=self._now(), lease=optional_lease(lease))
-        return prolonged(claim, self._decisions.carry_out_claim(claim, decide))
+        decide = partial(decisions.prolong, at=self._now(), lease=optional_lease(lease))
+        return prolonged(claim, self._decisions.carry_out_claim(check_claim(claim), decide))
 
     def heartbeat_batch(
         self, claims: Iterable[Claim | ClaimRef], *, lease: timedelta | None = None
@@ -564,10 +563,10 @@ class AnnotationQueues:
             InvalidTransition: The workflow has no drafts: no move from in_progress to itself.
         """
         check_json("annotation", annotation)
-        at, ref = self._now(), ref_of(check_claim(claim))
+        at = self._now()
         draft = make_wish(to_state=IN_PROGRESS, at=at, workflow=self._workflow, annotation=annotation)
-        decide = partial(decisions.prolong, claim=ref, at=at, lease=optional_lease(lease), draft=draft)
-        return prolonged(claim, self._decisions.carry_out_claim(claim, decide, labels_of=(ref.annotator_id,)))
+        decide = partial(decisions.prolong, at=at, lease=optional_lease(lease), draft=draft)
+        return prolonged(claim, self._decisions.carry_out_claim(check_claim(claim), decide, with_label=True))
 
     def complete(self, claim: Claim | ClaimRef, annotation: JsonValue = None) -> QueueItem:
         """Finish a claim with a label, or correct the label that it was finished with. It may be repeated.
@@ -878,10 +877,9 @@ class AnnotationQueues:
         return self._repository.claim(self._project_id, queue_id, annotator_id, limit=limit, at=at, lease=lease)
 
     def _finish(self, claim: Claim | ClaimRef, to_state: AnnotationState, **wanted: Any) -> QueueItem:  # noqa: ANN401 - of a Wish
-        ref = ref_of(check_claim(claim))
         wish = make_wish(to_state=to_state, at=self._now(), workflow=self._workflow, **wanted)
-        decide = partial(decisions.finish, claim=ref, wish=wish)
-        return claimed_item(claim, self._decisions.carry_out_claim(claim, decide, labels_of=(ref.annotator_id,)))
+        decide = partial(decisions.finish, wish=wish)
+        return claimed_item(claim, self._decisions.carry_out_claim(check_claim(claim), decide, with_label=True))
 
     def _chosen(self, queue_id: str, which: Iterable[str] | ItemFilter) -> Iterable[str]:
         if isinstance(which, ItemFilter):

@@ -107,7 +107,7 @@ def test_an_override_to_unstarted_of_what_is_unstarted_changes_nothing_so_that_i
 
 
 def test_an_override_to_unstarted_takes_no_label() -> None:
-    with pytest.raises(InvalidValue, match="no label"):
+    with pytest.raises(InvalidValue, match="clears the label"):
         advance(unstarted("item", "ann", START), UNSTARTED, at=START, annotation=0, actor_id="boss", override=True)
 
 

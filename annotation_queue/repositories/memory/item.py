@@ -150,7 +150,7 @@ class StoredItem:
 
 
 def packed(change: Change) -> tuple[tuple[Progress, ...], tuple[Transition, ...]]:
-    """Turn a change's progresses and transitions into the form that is kept: it shares nothing with the caller that could change.
+    """Turn a change's progresses and transitions into the form that is kept: nothing that a caller could change.
 
     The label of a step to completed stands in both, and is packed once.
     """
