@@ -108,7 +108,11 @@ def test_a_transition_that_is_missing_from_a_history_is_told(at: int) -> None:
 
 def test_transitions_that_were_exchanged_or_relabelled_are_told() -> None:
     item, history, progresses = whole()
+    steps = {each.step - 1 for each in progresses.values()}
     for first in range(len(history) - 1):
+        # Steps of two annotators of which neither was the last of theirs might as well have come the other way round.
+        if not steps & {first, first + 1} and history[first].annotator_id != history[first + 1].annotator_id:
+            continue
         exchanged = (*history[:first], history[first + 1], history[first], *history[first + 2 :])
         assert problems(item, exchanged, progresses) != []
     last = max(index for index, each in enumerate(history) if each.annotator_id == "ann")
