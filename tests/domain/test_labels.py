@@ -83,7 +83,7 @@ def test_a_cursor_of_labels_is_good_for_its_own_query_only_and_forged_places_are
     others = ({"annotator_id": "ann"}, {"states": {COMPLETED}}, {"newest_first": True})
     for other in others:
         with pytest.raises(InvalidCursor):
-            queues.labels(queue_id, LabelQuery(cursor=cursor, **other))  # type: ignore[arg-type]  # one of them each
+            queues.labels(queue_id, LabelQuery(cursor=cursor, **other))
     binding = ("labels", "project", queue_id, None, ["completed", "skipped"], False)
     for forged in ([-1], [2**63], ["a"], [], [None], [True]):
         with pytest.raises(InvalidCursor):
@@ -94,4 +94,4 @@ def test_labels_of_limit_0_are_an_empty_last_page() -> None:
     queues, queue_id, _ = labelled()
     page = queues.labels(queue_id, LabelQuery(limit=0))
     assert (page.labels, page.next_cursor) == ((), None)
-    assert queues.labels(queue_id, LabelQuery(states=())).labels == ()  # type: ignore[arg-type]  # it is converted
+    assert queues.labels(queue_id, LabelQuery(states=())).labels == ()

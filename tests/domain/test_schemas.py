@@ -133,7 +133,7 @@ class World:
         return self.queues.get_item(self.item_id), self.queues.progress(self.item_id), self.queues.history(self.item_id)
 
 
-BAD: Final = {"grade": 9}
+BAD: Final[Any] = {"grade": 9}
 WAYS: Final[dict[str, Callable[[World], object]]] = {
     "complete": lambda w: w.queues.complete(w.claim, BAD),
     "complete by reference": lambda w: w.queues.complete(w.claim.ref, BAD),
@@ -184,7 +184,7 @@ def test_schemas_that_python_calls_equal_and_json_does_not_are_told_apart() -> N
     queue = queues.create("queue", created_by="ann", label_schema={"const": 1}, queue_id="q")
     assert queues.update(queue.id, label_schema={"const": True}).label_schema == {"const": True}
     assert type(queues.get(queue.id).label_schema["const"]) is bool  # type: ignore[index]  # it has one
-    swapped = {"properties": {"b": {}, "a": {}}}
+    swapped: dict[str, Any] = {"properties": {"b": {}, "a": {}}}
     queues.update(queue.id, label_schema={"properties": {"a": {}, "b": {}}})
     queues.update(queue.id, label_schema=swapped)
     assert list(queues.get(queue.id).label_schema["properties"]) == ["b", "a"]  # type: ignore[index,arg-type]
