@@ -54,7 +54,7 @@ class World:
 
     def __init__(self, *, stores: bool) -> None:
         self.unreliable = Unreliable(MemoryRepository(), stores=stores)
-        self.queues = AnnotationQueues(self.unreliable, "project")  # type: ignore[arg-type]  # it has every method
+        self.queues = AnnotationQueues(self.unreliable, "project")
         self.queue_id = self.queues.create("queue", created_by="ann").id
         added = self.queues.add_items(self.queue_id, [NewItem(call_id=call) for call in "ab"], added_by="ann").added
         self.item_ids = [item.id for item in added]
