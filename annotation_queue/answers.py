@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from annotation_queue.errors import ClaimLost
-from annotation_queue.items import Claim, ClaimRef, copy_payload, ref_of
+from annotation_queue.items import ClaimRef, copy_payload, make_claim, ref_of
 from annotation_queue.records import item_of, view
 from annotation_queue.states import aggregate
 
 if TYPE_CHECKING:
     from annotation_queue.decisions import Decision
-    from annotation_queue.items import QueueItem
+    from annotation_queue.items import Claim, QueueItem
     from annotation_queue.json_values import JsonValue
 
 _Outcome = TypeVar("_Outcome")
@@ -29,15 +29,13 @@ def claimed_item(claim: Claim | ClaimRef, decision: Decision) -> QueueItem:
     return in_perspective(claim.item, decision, copy_payload(claim.item.payload))
 
 
-def prolonged(claim: Claim | ClaimRef, decision: Decision | ClaimLost) -> Claim | ClaimLost:
-    """Give a claim with its new end, or the error that says that it is lost."""
-    if isinstance(decision, ClaimLost):
-        return decision
+def prolonged(claim: Claim | ClaimRef, decision: Decision) -> Claim:
+    """Give a claim with its new end."""
     ref, expires_at = ref_of(claim), decision.progress.lease_expires_at
     if expires_at is None:
         raise ValueError(f"the progress of claim {ref} has no lease")
     item = claimed_item(claim, decision)
-    return Claim(item=item, annotator_id=ref.annotator_id, token=ref.token, expires_at=expires_at)
+    return make_claim(item=item, annotator_id=ref.annotator_id, token=ref.token, expires_at=expires_at)
 
 
 def raised(outcome: _Outcome | ClaimLost) -> _Outcome:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import attrs
 
+from annotation_queue.construction import trusted
 from annotation_queue.errors import ClaimLost, Conflict, ItemNotFound, QueueNotFound
 from annotation_queue.items import Claim, ClaimRef, ref_of, same_queue
 from annotation_queue.moves import advance, reset
@@ -79,6 +80,9 @@ class Wish:
     reason: str | None = None
     actor_id: str | None = None
     override: bool = False
+
+
+make_wish = trusted(Wish)
 
 
 def finish(record: ItemRecord | None, claim: ClaimRef, wish: Wish) -> Decision:
@@ -303,6 +307,75 @@ class Decisions:
         if item_id not in records:
             raise ItemNotFound(item_id)
         return records[item_id]
+
+    def carry_out_one(
+        self,
+        item_id: str,
+        decide: Callable[[ItemRecord | None], Decision],
+        *,
+        queue_id: str | None = None,
+        with_item: bool = False,
+        labels_of: Collection[str] = (),
+    ) -> Decision:
+        """Carry out a decision about one item.
+
+        Args:
+            item_id: The item.
+            decide: What decides about it; what it raises is raised.
+            queue_id: The queue that the item must be in; None for whichever it is in.
+            with_item: Whether the decision's record carries the item.
+            labels_of: The annotators whose labels are read.
+
+        Returns:
+            The decision.
+
+        Raises:
+            QueueNotFound: As for `Repository.get_records`.
+            Conflict: The item kept changing.
+        """
+        for _ in range(MOST_ATTEMPTS):
+            records = self.repository.get_records(
+                self.project_id, (item_id,), queue_id, with_items=with_item, labels_of=labels_of
+            )
+            decision = decide(records.get(item_id))
+            if decision.change is None:
+                return decision
+            try:
+                self.repository.save(((decision.record, decision.change),))
+            except Conflict:
+                continue
+            return decision
+        raise Conflict(f"item {item_id!r} kept changing")
+
+    def carry_out_claim(
+        self,
+        claim: Claim | ClaimRef,
+        decide: Callable[[ItemRecord | None, ClaimRef], Decision],
+        *,
+        with_label: bool = False,
+    ) -> Decision:
+        """Carry out a decision about one claim, as `carry_out_one` does.
+
+        Args:
+            claim: The claim.
+            decide: What decides about its item, given its reference.
+            with_label: Whether the annotator's label is read.
+
+        Returns:
+            The decision; its record carries the item if the claim does not.
+
+        Raises:
+            ClaimLost: The claim does not hold its item any more.
+            QueueNotFound: The queue of the claim is deleted, or is none of the project.
+        """
+        ref = ref_of(claim)
+        return self.carry_out_one(
+            ref.item_id,
+            lambda record: decide(record, ref),
+            queue_id=None if isinstance(claim, ClaimRef) else claim.item.queue_id,
+            with_item=isinstance(claim, ClaimRef),
+            labels_of=(ref.annotator_id,) if with_label else (),
+        )
 
     def carry_out(
         self,

@@ -23,7 +23,7 @@ from annotation_queue.arguments import (
     optional_reason,
 )
 from annotation_queue.changes import throughput_of
-from annotation_queue.decisions import Decisions, Wish
+from annotation_queue.decisions import Decisions, make_wish
 from annotation_queue.errors import ClaimLost, InvalidQuery, ItemNotFound
 from annotation_queue.ids import uuid7
 from annotation_queue.items import (
@@ -521,7 +521,8 @@ class AnnotationQueues:
             ClaimLost: The claim no longer holds its item, or the item was removed.
             QueueNotFound: The queue was deleted.
         """
-        return raised(self.heartbeat_batch([claim], lease=lease)[0])
+        decide = partial(decisions.prolong, at=self._now(), lease=optional_lease(lease))
+        return prolonged(claim, self._decisions.carry_out_claim(check_claim(claim), decide))
 
     def heartbeat_batch(
         self, claims: Iterable[Claim | ClaimRef], *, lease: timedelta | None = None
@@ -540,7 +541,10 @@ class AnnotationQueues:
         """
         prolong = partial(decisions.prolong, at=self._now(), lease=optional_lease(lease))
         wanted = [(check_claim(claim), partial(prolong, claim=ref_of(claim))) for claim in claims]
-        return tuple(prolonged(claim, decision) for claim, decision in self._decisions.carry_out_claims(wanted))
+        return tuple(
+            decision if isinstance(decision, ClaimLost) else prolonged(claim, decision)
+            for claim, decision in self._decisions.carry_out_claims(wanted)
+        )
 
     def save_draft(self, claim: Claim | ClaimRef, annotation: JsonValue, *, lease: timedelta | None = None) -> Claim:
         """Store a draft under a claim, and prolong the claim. It may be repeated.
@@ -559,11 +563,10 @@ class AnnotationQueues:
             InvalidTransition: The workflow has no drafts: no move from in_progress to itself.
         """
         check_json("annotation", annotation)
-        at, ref = self._now(), ref_of(check_claim(claim))
-        draft = Wish(to_state=IN_PROGRESS, at=at, workflow=self._workflow, annotation=annotation)
-        decide = partial(decisions.prolong, claim=ref, at=at, lease=optional_lease(lease), draft=draft)
-        ((_, decision),) = self._decisions.carry_out_claims([(claim, decide)], labels_of=(ref.annotator_id,))
-        return raised(prolonged(claim, decision))
+        at = self._now()
+        draft = make_wish(to_state=IN_PROGRESS, at=at, workflow=self._workflow, annotation=annotation)
+        decide = partial(decisions.prolong, at=at, lease=optional_lease(lease), draft=draft)
+        return prolonged(claim, self._decisions.carry_out_claim(check_claim(claim), decide, with_label=True))
 
     def complete(self, claim: Claim | ClaimRef, annotation: JsonValue = None) -> QueueItem:
         """Finish a claim with a label, or correct the label that it was finished with. It may be repeated.
@@ -604,11 +607,11 @@ class AnnotationQueues:
             QueueNotFound: A queue was deleted; nothing of the step was written.
             InvalidTransition: The workflow has no such move; nothing of the step was written.
         """
-        wish = Wish(to_state=COMPLETED, at=self._now(), workflow=self._workflow)
+        at = self._now()
         wanted: list[tuple[Claim | ClaimRef, Decide]] = []
         for index, (claim, annotation) in enumerate(results):
             check_json(f"results[{index}].annotation", annotation)
-            done = attrs.evolve(wish, annotation=annotation)
+            done = make_wish(to_state=COMPLETED, at=at, workflow=self._workflow, annotation=annotation)
             wanted.append((claim, partial(decisions.finish, claim=ref_of(check_claim(claim)), wish=done)))
         annotators = {ref_of(claim).annotator_id for claim, _ in wanted}
         return tuple(
@@ -682,7 +685,7 @@ class AnnotationQueues:
         item_id, annotator_id = check_id("item_id", item_id), check_id("annotator_id", annotator_id)
         queue_id, to_state = optional_id("queue_id", queue_id), check_state("state", state)
         check_json("annotation", annotation)
-        wish = Wish(
+        wish = make_wish(
             to_state=to_state,
             at=self._now(),
             workflow=self._workflow,
@@ -692,9 +695,9 @@ class AnnotationQueues:
             override=override,
         )
         decide = partial(decisions.move, item_id=item_id, annotator_id=annotator_id, wish=wish)
-        decides: dict[str | None, dict[str, Decide]] = {queue_id: {item_id: decide}}
-        made = self._decisions.carry_out(decides, with_items=True, labels_of=(annotator_id,))
-        decision = raised(made[item_id])
+        decision = self._decisions.carry_out_one(
+            item_id, decide, queue_id=queue_id, with_item=True, labels_of=(annotator_id,)
+        )
         return in_perspective(item_of(decision.record), decision)
 
     def reset(
@@ -874,11 +877,9 @@ class AnnotationQueues:
         return self._repository.claim(self._project_id, queue_id, annotator_id, limit=limit, at=at, lease=lease)
 
     def _finish(self, claim: Claim | ClaimRef, to_state: AnnotationState, **wanted: Any) -> QueueItem:  # noqa: ANN401 - of a Wish
-        ref = ref_of(check_claim(claim))
-        wish = Wish(to_state=to_state, at=self._now(), workflow=self._workflow, **wanted)
-        decide = partial(decisions.finish, claim=ref, wish=wish)
-        ((_, decision),) = self._decisions.carry_out_claims([(claim, decide)], labels_of=(ref.annotator_id,))
-        return claimed_item(claim, raised(decision))
+        wish = make_wish(to_state=to_state, at=self._now(), workflow=self._workflow, **wanted)
+        decide = partial(decisions.finish, wish=wish)
+        return claimed_item(claim, self._decisions.carry_out_claim(check_claim(claim), decide, with_label=True))
 
     def _chosen(self, queue_id: str, which: Iterable[str] | ItemFilter) -> Iterable[str]:
         if isinstance(which, ItemFilter):

@@ -117,4 +117,6 @@ def _refuse_to_fetch(address: str) -> NoReturn:
 
 
 def _shortened(message: str) -> str:
+    # Whatever the label or the schema holds, the message stays in one line and can be read.
+    message = message if message.isprintable() else ascii(message)[1:-1]
     return message if len(message) <= _LONGEST_MESSAGE else message[: _LONGEST_MESSAGE - 1] + "…"

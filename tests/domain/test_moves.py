@@ -74,9 +74,7 @@ def test_every_sequence_of_moves_is_told_by_its_history(
         history.append(transition)
         assert after.step == len(history)
         assert after.token - before.token in {0, 1}
-        if to_state is IN_PROGRESS or (
-            to_state in {COMPLETED, SKIPPED} and (override or before.state is UNSTARTED)
-        ):
+        if to_state is IN_PROGRESS or (to_state in {COMPLETED, SKIPPED} and (override or before.state is UNSTARTED)):
             assert after.token == before.token + 1
         if to_state is COMPLETED:
             ever.append(after.annotation)
@@ -109,7 +107,7 @@ def test_an_override_to_unstarted_of_what_is_unstarted_changes_nothing_so_that_i
 
 
 def test_an_override_to_unstarted_takes_no_label() -> None:
-    with pytest.raises(InvalidValue, match="no label"):
+    with pytest.raises(InvalidValue, match="clears the label"):
         advance(unstarted("item", "ann", START), UNSTARTED, at=START, annotation=0, actor_id="boss", override=True)
 
 

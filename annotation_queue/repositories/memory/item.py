@@ -14,7 +14,7 @@ from annotation_queue.states import UNREAD, UNSTARTED, Transition, aggregate, wi
 from annotation_queue.values import to_micros
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from datetime import datetime
 
     from annotation_queue.items import AnnotationQueue, QueueItem
@@ -149,16 +149,23 @@ class StoredItem:
         return with_annotation(progress, None if own is None else own.annotation)
 
 
-def packed(change: Change) -> tuple[Progress, ...]:
-    """Turn the progresses of a change into the form that is kept, which shares nothing with the caller that could change."""
-    return tuple(map(_packed, change.progresses))
+def packed(change: Change) -> tuple[tuple[Progress, ...], tuple[Transition, ...]]:
+    """Turn a change's progresses and transitions into the form that is kept: nothing that a caller could change.
+
+    The label of a step to completed stands in both, and is packed once.
+    """
+    kept = tuple(map(_packed, change.progresses))
+    if not any(isinstance(each.annotation, _NESTING) for each in change.transitions):
+        return kept, change.transitions
+    labels = {id(given.annotation): each.annotation for given, each in zip(change.progresses, kept, strict=True)}
+    return kept, tuple(_packed_transition(each, labels) for each in change.transitions)
 
 
-def packed_transition(transition: Transition) -> Transition:
-    """Turn a transition into the form that is kept."""
-    if isinstance(transition.annotation, _NESTING):
-        return _with_label(transition, pack(transition.annotation))
-    return transition
+def _packed_transition(transition: Transition, labels: Mapping[int, object]) -> Transition:
+    if not isinstance(transition.annotation, _NESTING):
+        return transition
+    label = labels.get(id(transition.annotation))
+    return _with_label(transition, pack(transition.annotation) if label is None else label)
 
 
 def unpacked_transition(transition: Transition) -> Transition:

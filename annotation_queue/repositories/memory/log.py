@@ -78,9 +78,9 @@ class Log:
 
     def append(self, transition: Transition) -> int:
         """Append a transition, and give its number."""
-        latest = transition.at if not self._latest else max(self._latest[-1], transition.at)
+        at, latest = transition.at, self._latest
         self.transitions.append(transition)
-        self._latest.append(latest)
+        latest.append(latest[-1] if latest and latest[-1] > at else at)
         return len(self.transitions)
 
     def settled_since(self, since: datetime, items: Mapping[str, StoredItem]) -> Iterator[Settlement]:

@@ -15,7 +15,6 @@ from annotation_queue.repositories.memory.claims import ClaimIndex
 from annotation_queue.repositories.memory.item import (
     StoredItem,
     deleted,
-    packed_transition,
     unpacked,
     unpacked_transition,
 )
@@ -105,8 +104,10 @@ class StoredQueue:
         stored.item = deleted(stored.item, at)
         stored.revision += 1
 
-    def change(self, stored: StoredItem, change: Change, progresses: Sequence[Progress]) -> None:
-        """Follow a change of a live item, given its progresses in the form that is kept. O(log n)."""
+    def change(
+        self, stored: StoredItem, change: Change, progresses: Sequence[Progress], transitions: Sequence[Transition]
+    ) -> None:
+        """Follow a change of a live item, given its progresses and transitions in the form that is kept. O(log n)."""
         before, after = stored.standing, change.standing
         for progress in progresses:
             old = stored.own(progress.annotator_id)
@@ -116,7 +117,6 @@ class StoredQueue:
                     self._count(progress.annotator_id, old.state, -1)
                 self._hold(stored.key, progress.annotator_id, is_held=progress.state is IN_PROGRESS)
         moving = [(listing, listing.key(stored)) for listing in self.orders.moving]
-        transitions = tuple(map(packed_transition, change.transitions))
         stored.apply(change, progresses, transitions)
         for transition in transitions:
             self.recent.note((transition.item_id, transition.annotator_id), self.log.append(transition))
@@ -141,7 +141,7 @@ class StoredQueue:
             revision=None,
             standing=stored.standing,
         )
-        self.change(stored, change_of(record, progresses, transitions), progresses)
+        self.change(stored, change_of(record, progresses, transitions), progresses, transitions)
 
     def replace(self, after: AnnotationQueue) -> None:
         """Change the queue; where its policies change, every item's standing follows. O(n) then, else O(1)."""

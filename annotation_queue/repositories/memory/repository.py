@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from contextlib import suppress
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, Self
 
@@ -171,18 +170,19 @@ class MemoryRepository:
     ) -> dict[str, ItemRecord]:
         """Read all that decisions about items rest on. O(progresses on them)."""
         with self._lock:
-            if queue_id is not None:
+            if queue_id is not None and not item_ids:
                 self._queue(project_id, queue_id)
             records: dict[str, ItemRecord] = {}
             for item_id in item_ids:
-                with suppress(ItemNotFound):
-                    queue, stored = self._item(project_id, item_id, queue_id)
+                found = self._found(project_id, item_id, queue_id)
+                if found is not None:
+                    queue, stored = found
                     records[item_id] = queue.record(stored, with_item=with_items, labels_of=labels_of)
             return records
 
     def save(self, writes: Sequence[tuple[ItemRecord, Change]]) -> None:
         """Store changes of items by compare-and-swap. O(log n) for each."""
-        progresses = [packed(change) for _, change in writes]
+        kept = [packed(change) for _, change in writes]
         with self._lock:
             self._check_open()
             found: list[tuple[StoredQueue, StoredItem]] = []
@@ -191,8 +191,8 @@ class MemoryRepository:
                 if record.revision != queue.revision(stored):
                     raise Conflict(f"item {record.item_id!r} changed")
                 found.append((queue, stored))
-            for (queue, stored), (_, change), changed in zip(found, writes, progresses, strict=True):
-                queue.change(stored, change, changed)
+            for (queue, stored), (_, change), (progresses, transitions) in zip(found, writes, kept, strict=True):
+                queue.change(stored, change, progresses, transitions)
 
     def query_items(self, project_id: str, queue_id: str, query: ItemQuery) -> ItemPage:
         """Read items of a queue. The cost is that of `find_page`."""
@@ -338,17 +338,22 @@ class MemoryRepository:
         return stored
 
     def _item(self, project_id: str, item_id: str, queue_id: str | None = None) -> tuple[StoredQueue, StoredItem]:
-        """Give a live item of the project, and of the queue where one is named, with its live queue."""
+        """Give a live item of the project, and of the queue if one is named, with its live queue."""
+        found = self._found(project_id, item_id, queue_id)
+        if found is None:
+            raise ItemNotFound(item_id)
+        return found
+
+    def _found(self, project_id: str, item_id: str, queue_id: str | None) -> tuple[StoredQueue, StoredItem] | None:
+        """Give what `_item` gives, or None if there is no such item."""
         self._check_open()
-        queue = None if queue_id is None else self._queue(project_id, queue_id)
         stored = self._items.get(item_id)
-        if (
-            stored is None
-            or stored.item.project_id != project_id
-            or (queue_id is not None and stored.item.queue_id != queue_id)
-        ):
-            raise ItemNotFound(item_id)
-        queue = queue or self._queue(project_id, stored.item.queue_id)
-        if stored.item.deleted_at is not None:
-            raise ItemNotFound(item_id)
-        return queue, stored
+        if queue_id is None:
+            if stored is None or stored.item.project_id != project_id:
+                return None
+            queue = self._queue(project_id, stored.item.queue_id)
+        else:
+            queue = self._queue(project_id, queue_id)
+            if stored is None or stored.item.queue_id != queue_id:
+                return None
+        return None if stored.item.deleted_at is not None else (queue, stored)
