@@ -18,6 +18,7 @@ from annotation_queue import (
     Claim,
     ClaimLost,
     InvalidTransition,
+    InvalidValue,
     MemoryRepository,
     NewItem,
     Workflow,
@@ -83,7 +84,14 @@ class World:
             self.acknowledged.append((shown.id, who, own.annotation))
 
     def _act(
-        self, name: str, item_id: str, who: str, state: AnnotationState, label: Any, reason: str | None, claim: Claim | None
+        self,
+        name: str,
+        item_id: str,
+        who: str,
+        state: AnnotationState,
+        label: Any,
+        reason: str | None,
+        claim: Claim | None,
     ) -> QueueItem | None:
         queues = self.queues
         if name in {"claim", "resume"}:
@@ -111,7 +119,9 @@ class World:
         return None
 
     def stored(self) -> object:
-        return [(self.queues.get_item(each), self.queues.progress(each), self.queues.history(each)) for each in self.items]
+        return [
+            (self.queues.get_item(each), self.queues.progress(each), self.queues.history(each)) for each in self.items
+        ]
 
     def check(self) -> None:
         assert self.repository.check() == ()
@@ -280,9 +290,7 @@ def test_a_claim_is_lost_when_an_override_settled_what_it_held(state: Annotation
     world, claim = held()
     if state is not IN_PROGRESS:
         world.queues.update_progress(claim.item.id, "ann", state, annotation="mine")
-    world.queues.update_progress(
-        claim.item.id, "ann", COMPLETED, annotation="chief's", actor_id="boss", override=True
-    )
+    world.queues.update_progress(claim.item.id, "ann", COMPLETED, annotation="chief's", actor_id="boss", override=True)
     with pytest.raises(ClaimLost):
         world.queues.complete(claim, "stale")
     assert [each.annotation for each in world.queues.progress(claim.item.id)] == ["chief's"]
@@ -293,7 +301,9 @@ def test_claims_on_the_same_item_and_by_other_names_are_carried_out_one_after_th
     other = world.queues.claim(world.queue_id, "bob")
     assert isinstance(other, Claim)
     assert other.item.id == claim.item.id
-    results = world.queues.complete_batch([(claim, 1), (other.ref, 2), (claim.ref, 3), (attrs.evolve(claim, token=9), 4)])
+    results = world.queues.complete_batch(
+        [(claim, 1), (other.ref, 2), (claim.ref, 3), (attrs.evolve(claim, token=9), 4)]
+    )
     assert [getattr(each, "annotation_state", None) for each in results] == [COMPLETED, COMPLETED, COMPLETED, None]
     assert [each.annotation for each in world.queues.progress(claim.item.id)] == [3, 2]
     assert [each.annotation for each in world.queues.history(claim.item.id)] == [None, None, 1, 2, 3]
@@ -311,3 +321,30 @@ def test_the_aggregate_is_that_of_the_last_step_when_the_clock_went_back() -> No
     item = world.queues.get_item(claim.item.id)
     assert (item.annotation_state, item.annotator_user_id, item.updated_at) == (SKIPPED, "bob", late)
     assert shown.updated_at == late
+
+
+@pytest.mark.parametrize("flag", ["no", "false", 0, 1, None])
+def test_what_is_neither_true_nor_false_overrides_and_resumes_nothing(flag: Any) -> None:  # noqa: ANN401 - what must be refused
+    world = World(STANDARD)
+    before = world.stored()
+    with pytest.raises(InvalidValue, match="override: expected True or False"):
+        world.queues.update_progress(world.items[0], "ann", COMPLETED, actor_id="boss", override=flag)
+    with pytest.raises(InvalidValue, match="resume: expected True or False"):
+        world.queues.claim(world.queue_id, "ann", resume=flag)
+    assert world.stored() == before
+
+
+def test_an_override_says_who_does_it() -> None:
+    world = World(STANDARD)
+    before = world.stored()
+    with pytest.raises(InvalidValue, match="actor_id: expected the id of whoever overrides, got None"):
+        world.queues.update_progress(world.items[0], "ann", COMPLETED, override=True)
+    assert world.stored() == before
+
+
+def test_a_draft_needs_no_lease_that_can_end() -> None:
+    world = World(STANDARD)
+    world.queues.update_progress(world.items[0], "ann", IN_PROGRESS)
+    world.clock.now = world.clock.now.replace(year=9999, month=12, day=31, hour=23, minute=59)
+    world.queues.update_progress(world.items[0], "ann", IN_PROGRESS, annotation="a draft")
+    assert [each.annotation for each in world.queues.progress(world.items[0])] == ["a draft"]

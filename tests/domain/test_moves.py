@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annotation_queue import REOPENABLE, STANDARD, STRICT, AnnotationState, InvalidTransition, InvalidValue, Workflow
+from annotation_queue import (
+    REOPENABLE,
+    STANDARD,
+    STRICT,
+    AnnotationState,
+    InvalidTransition,
+    InvalidValue,
+    Progress,
+    Workflow,
+)
 from annotation_queue.json_values import same_json
 from annotation_queue.moves import advance, reset
 from annotation_queue.states import COMPLETED, IN_PROGRESS, SKIPPED, UNSTARTED, aggregate, fold, fold_labels, unstarted
 from annotation_queue.testing.strategies import json_values
 
 if TYPE_CHECKING:
-    from annotation_queue import Progress, Transition
+    from annotation_queue import Transition
 
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)
+NOW: Final = START + timedelta(seconds=9)
+ENDS: Final = NOW + timedelta(minutes=5)
 MOVES: Final = [(before, after) for before in AnnotationState for after in AnnotationState]
 
 states = st.sampled_from(AnnotationState)
@@ -74,9 +85,7 @@ def test_every_sequence_of_moves_is_told_by_its_history(
         history.append(transition)
         assert after.step == len(history)
         assert after.token - before.token in {0, 1}
-        if to_state is IN_PROGRESS or (
-            to_state in {COMPLETED, SKIPPED} and (override or before.state is UNSTARTED)
-        ):
+        if to_state is IN_PROGRESS or (to_state in {COMPLETED, SKIPPED} and (override or before.state is UNSTARTED)):
             assert after.token == before.token + 1
         if to_state is COMPLETED:
             ever.append(after.annotation)
@@ -109,7 +118,7 @@ def test_an_override_to_unstarted_of_what_is_unstarted_changes_nothing_so_that_i
 
 
 def test_an_override_to_unstarted_takes_no_label() -> None:
-    with pytest.raises(InvalidValue, match="no label"):
+    with pytest.raises(InvalidValue, match="an override to unstarted clears the label"):
         advance(unstarted("item", "ann", START), UNSTARTED, at=START, annotation=0, actor_id="boss", override=True)
 
 
@@ -146,3 +155,103 @@ def test_a_revision_keeps_what_is_not_said_again(to_state: AnnotationState) -> N
     assert (explained.annotation, explained.reason) == ("other", "because")
     assert second is not None
     assert second.annotation == ("other" if to_state is COMPLETED else None)
+
+
+@st.composite
+def progresses(
+    draw: st.DrawFn, states: st.SearchStrategy[AnnotationState] = st.sampled_from(AnnotationState)
+) -> Progress:
+    state = draw(states)
+    return Progress(
+        item_id="item",
+        annotator_id="ann",
+        state=state,
+        token=draw(st.integers(0, 3)),
+        lease_expires_at=NOW if state is IN_PROGRESS else None,
+        annotation=draw(labels),
+        reason=draw(reasons),
+        created_at=START,
+        updated_at=START,
+        started_at=draw(st.none() | st.just(START)),
+        step=draw(st.integers(1, 5)),
+    )
+
+
+def moved(progress: Progress, to_state: AnnotationState, **given_: Any) -> tuple[Progress, Transition | None]:  # noqa: ANN401 - as `advance`
+    return advance(progress, to_state, at=NOW, lease_expires_at=ENDS, **given_)
+
+
+@given(progresses(), workflows, labels, reasons)
+def test_another_label_or_reason_in_the_same_state_is_stored_or_refused_and_never_dropped(
+    before: Progress, workflow: Workflow, label: Any, reason: str | None
+) -> None:
+    says_more = (label is not None and not same_json(label, before.annotation)) or reason not in {None, before.reason}
+    if not says_more:
+        assert moved(before, before.state, workflow=workflow, annotation=label, reason=reason) == (before, None)
+        return
+    if (before.state, before.state) not in workflow.moves:
+        with pytest.raises(InvalidTransition):
+            moved(before, before.state, workflow=workflow, annotation=label, reason=reason)
+        return
+    after, transition = moved(before, before.state, workflow=workflow, annotation=label, reason=reason)
+    assert same_json(after.annotation, before.annotation if label is None else label)
+    assert after.reason == (before.reason if reason is None else reason)
+    assert after.token == before.token
+    if before.state is IN_PROGRESS:
+        assert transition is None
+        assert after == attrs.evolve(before, annotation=after.annotation, reason=after.reason)
+    else:
+        assert transition is not None
+        assert (transition.from_state, transition.to_state) == (before.state, before.state)
+        assert (transition.at, after.updated_at, after.step) == (NOW, NOW, before.step + 1)
+        assert same_json(transition.annotation, after.annotation if before.state is COMPLETED else None)
+
+
+@given(progresses(), st.sampled_from(AnnotationState), workflows, labels, reasons, st.booleans())
+def test_a_step_says_who_did_it_when_and_what_label_it_left(  # noqa: PLR0917 - what is drawn
+    before: Progress, to_state: AnnotationState, workflow: Workflow, label: Any, reason: str | None, override: bool
+) -> None:
+    if to_state is before.state:
+        return
+    if override and to_state is UNSTARTED:
+        label = None
+    if not override and (before.state, to_state) not in workflow.moves:
+        with pytest.raises(InvalidTransition):
+            moved(before, to_state, workflow=workflow, annotation=label, reason=reason)
+        return
+    after, transition = moved(
+        before,
+        to_state,
+        workflow=workflow,
+        annotation=label,
+        reason=reason,
+        actor_id="eve" if override else None,
+        override=override,
+        step=7,
+    )
+    assert transition is not None
+    assert (transition.actor_id, transition.at, transition.reason) == ("eve" if override else "ann", NOW, reason)
+    left = before.annotation if label is None else label
+    assert same_json(transition.annotation, left if to_state is COMPLETED else None)
+    if override and to_state is UNSTARTED:
+        assert (after.annotation, after.reason) == (None, None)
+    else:
+        assert same_json(after.annotation, left)
+        assert after.reason == reason
+    assert (after.state, after.step, after.updated_at) == (to_state, 7, NOW)
+    assert after.lease_expires_at == (ENDS if to_state is IN_PROGRESS else None)
+    assert after.started_at == (NOW if to_state is IN_PROGRESS else before.started_at)
+
+
+@pytest.mark.parametrize(("before", "after"), MOVES)
+@pytest.mark.parametrize("override", [False, True])
+def test_the_token_rises_with_every_start_and_with_what_is_settled_without_a_claim(
+    before: AnnotationState, after: AnnotationState, *, override: bool
+) -> None:
+    everything = Workflow("everything", MOVES)
+    stored = attrs.evolve(unstarted("item", "ann", START), state=before, token=3)
+    label = None if override and after is UNSTARTED else "new"
+    told, _ = moved(stored, after, workflow=everything, annotation=label, override=override, actor_id="eve")
+    starts = after is IN_PROGRESS is not before
+    settles = after in {COMPLETED, SKIPPED} and (override or before is UNSTARTED)
+    assert told.token == 3 + (starts or settles)

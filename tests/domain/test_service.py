@@ -322,7 +322,11 @@ BY_NAME: list[tuple[Callable[..., object], str, str]] = [
     (AnnotationQueues.complete_batch, "self results", ""),
     (AnnotationQueues.skip, "self claim reason", ""),
     (AnnotationQueues.release, "self claim reason", ""),
-    (AnnotationQueues.update_progress, "self item_id annotator_id state", "queue_id annotation reason actor_id override"),
+    (
+        AnnotationQueues.update_progress,
+        "self item_id annotator_id state",
+        "queue_id annotation reason actor_id override",
+    ),
     (AnnotationQueues.reset, "self queue_id which", "actor_id annotator_id reason"),
     (AnnotationQueues.labels, "self queue_id query", ""),
     (AnnotationQueues.iter_labels, "self queue_id query", ""),
