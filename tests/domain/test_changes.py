@@ -133,9 +133,7 @@ def test_whoever_follows_the_cursors_sees_every_change_once_and_in_order(calls: 
             page = queues.changes(queue_id, after=cursor, limit=limit)
             seen += page.transitions
             cursor = page.cursor
-    while page := queues.changes(queue_id, after=cursor, limit=limit):
-        if not page.transitions:
-            break
+    while (page := queues.changes(queue_id, after=cursor, limit=limit)).transitions:
         seen += page.transitions
         cursor = page.cursor
     assert tuple(seen) == queues.changes(queue_id).transitions

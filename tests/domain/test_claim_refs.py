@@ -49,9 +49,8 @@ def test_ten_thousand_changed_texts_are_refused_or_are_the_text_of_what_they_say
         changed = "".join(text)
         try:
             assert str(ClaimRef.parse(changed)) == changed
-        except InvalidValue as error:
+        except InvalidValue:
             refused += 1
-            assert error.field == "claim"
     assert refused > 8_000
 
 
@@ -60,12 +59,15 @@ def encoded(value: object) -> str:
     return urlsafe_b64encode(body).rstrip(b"=").decode()
 
 
+WRONG_TOKENS: list[object] = [True, 1.0, "1", -1, 2**63, None, []]
+
+
 @pytest.mark.parametrize(
     "text",
     [
         *(None, 5, b"W10", ["a"], "", " ", "=", "W10=", "a" * (18 << 20)),
         *(encoded(each) for each in ([], [1, 2], "abc", {"a": 1, "b": 2, "c": 3}, None, 5)),
-        *(encoded(["i", "a", token]) for token in (True, 1.0, "1", -1, 2**63, None, [])),
+        *(encoded(["i", "a", token]) for token in WRONG_TOKENS),
         *(encoded(["", "a", 1]), encoded(["i", "", 1]), encoded([5, "a", 1]), encoded(["i\0", "a", 1])),
         *(encoded(b'["i","\\ud800",1]'), encoded(b'["i", "a", 1]'), encoded(b'["i","\\u0061",1]')),
         *(encoded(b'["i","a",' + b"9" * 5_000 + b"]"), encoded(b"[" * 100_000), encoded(b"\xff\xfe")),

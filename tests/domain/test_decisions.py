@@ -18,7 +18,6 @@ from annotation_queue import (
     Claim,
     ClaimLost,
     InvalidTransition,
-    InvalidValue,
     MemoryRepository,
     NewItem,
     Workflow,
@@ -321,30 +320,3 @@ def test_the_aggregate_is_that_of_the_last_step_when_the_clock_went_back() -> No
     item = world.queues.get_item(claim.item.id)
     assert (item.annotation_state, item.annotator_user_id, item.updated_at) == (SKIPPED, "bob", late)
     assert shown.updated_at == late
-
-
-@pytest.mark.parametrize("flag", ["no", "false", 0, 1, None])
-def test_what_is_neither_true_nor_false_overrides_and_resumes_nothing(flag: Any) -> None:  # noqa: ANN401 - what must be refused
-    world = World(STANDARD)
-    before = world.stored()
-    with pytest.raises(InvalidValue, match="override: expected True or False"):
-        world.queues.update_progress(world.items[0], "ann", COMPLETED, actor_id="boss", override=flag)
-    with pytest.raises(InvalidValue, match="resume: expected True or False"):
-        world.queues.claim(world.queue_id, "ann", resume=flag)
-    assert world.stored() == before
-
-
-def test_an_override_says_who_does_it() -> None:
-    world = World(STANDARD)
-    before = world.stored()
-    with pytest.raises(InvalidValue, match="actor_id: expected the id of whoever overrides, got None"):
-        world.queues.update_progress(world.items[0], "ann", COMPLETED, override=True)
-    assert world.stored() == before
-
-
-def test_a_draft_needs_no_lease_that_can_end() -> None:
-    world = World(STANDARD)
-    world.queues.update_progress(world.items[0], "ann", IN_PROGRESS)
-    world.clock.now = world.clock.now.replace(year=9999, month=12, day=31, hour=23, minute=59)
-    world.queues.update_progress(world.items[0], "ann", IN_PROGRESS, annotation="a draft")
-    assert [each.annotation for each in world.queues.progress(world.items[0])] == ["a draft"]

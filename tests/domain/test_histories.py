@@ -127,7 +127,14 @@ class Game:
         self.clock.move(seconds)
 
     def move(
-        self, item: int, who: str, state: AnnotationState, label: Any, reason: str | None, override: bool
+        self,
+        *,
+        item: int,
+        who: str,
+        state: AnnotationState,
+        label: Any,  # noqa: ANN401 - any label
+        reason: str | None,
+        override: bool,
     ) -> object:
         item_id = self.items[item]
         own = self.own(item_id, who)
@@ -158,7 +165,7 @@ class Game:
             self.stale |= {ref for ref in self.claims if (ref.item_id, ref.annotator_id) == (item_id, who)}
         return None
 
-    def claim(self, who: str, resume: bool) -> object:  # noqa: FBT001 - drawn
+    def claim(self, *, who: str, resume: bool) -> object:
         if (UNSTARTED, IN_PROGRESS) not in self.workflow.moves and not (
             resume and self.queues.holds(self.queue.id, who)
         ):
@@ -225,6 +232,7 @@ class Game:
         saves = self.repository.saves
         assert put_back() == 0
         assert self.repository.saves == saves
+        return None
 
     # What has to hold
 
@@ -304,7 +312,7 @@ def damaged(game: Game) -> Iterator[tuple[str, dict[str, Any]]]:
     item, progresses, history = game.dump()[game.items[0]]
     moment = timedelta(microseconds=1)
     yield "updated_at", {"updated_at": item.updated_at - moment}
-    for place, each in enumerate(history):
+    for place in range(len(history)):
         yield f"no transition {place}", {"history": history[:place] + history[place + 1 :]}
     for place, each in enumerate(progresses):
         others = progresses[:place] + progresses[place + 1 :]
@@ -337,3 +345,28 @@ def _with_label(history: Sequence[Transition], label: str) -> tuple[Transition, 
 def test_every_planted_damage_is_found(rich: Game) -> None:
     assert problems(rich) == []
     assert [name for name, damage in damaged(rich) if not problems(rich, **damage)] == []
+
+
+@pytest.mark.parametrize("flag", ["no", "false", 0, 1, None])
+def test_what_is_neither_true_nor_false_overrides_and_resumes_nothing(flag: Any) -> None:  # noqa: ANN401 - what must be refused
+    game = Game(STANDARD, 1)
+    with pytest.raises(InvalidValue, match="override: expected True or False"):
+        game.queues.update_progress(game.items[0], "ann", COMPLETED, actor_id="boss", override=flag)
+    with pytest.raises(InvalidValue, match="resume: expected True or False"):
+        game.queues.claim(game.queue.id, "ann", resume=flag)
+    assert game.dump() == game.before
+
+
+def test_an_override_says_who_does_it() -> None:
+    game = Game(STANDARD, 1)
+    with pytest.raises(InvalidValue, match="actor_id: expected the id of whoever overrides, got None"):
+        game.queues.update_progress(game.items[0], "ann", COMPLETED, override=True)
+    assert game.dump() == game.before
+
+
+def test_a_draft_needs_no_lease_that_can_end() -> None:
+    game = Game(STANDARD, 1)
+    game.queues.update_progress(game.items[0], "ann", IN_PROGRESS)
+    game.clock.now = game.clock.now.replace(year=9999, month=12, day=31, hour=23, minute=59)
+    game.queues.update_progress(game.items[0], "ann", IN_PROGRESS, annotation="a draft")
+    assert [each.annotation for each in game.queues.progress(game.items[0])] == ["a draft"]

@@ -26,7 +26,7 @@ from annotation_queue.states import COMPLETED, IN_PROGRESS, SKIPPED, UNSTARTED, 
 from annotation_queue.testing.strategies import json_values
 
 if TYPE_CHECKING:
-    from annotation_queue import Transition
+    from annotation_queue import JsonValue, Transition
 
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 NOW: Final = START + timedelta(seconds=9)
@@ -158,9 +158,7 @@ def test_a_revision_keeps_what_is_not_said_again(to_state: AnnotationState) -> N
 
 
 @st.composite
-def progresses(
-    draw: st.DrawFn, states: st.SearchStrategy[AnnotationState] = st.sampled_from(AnnotationState)
-) -> Progress:
+def progresses(draw: st.DrawFn) -> Progress:
     state = draw(states)
     return Progress(
         item_id="item",
@@ -168,7 +166,7 @@ def progresses(
         state=state,
         token=draw(st.integers(0, 3)),
         lease_expires_at=NOW if state is IN_PROGRESS else None,
-        annotation=draw(labels),
+        annotation=draw(json_values()),
         reason=draw(reasons),
         created_at=START,
         updated_at=START,
@@ -183,7 +181,7 @@ def moved(progress: Progress, to_state: AnnotationState, **given_: Any) -> tuple
 
 @given(progresses(), workflows, labels, reasons)
 def test_another_label_or_reason_in_the_same_state_is_stored_or_refused_and_never_dropped(
-    before: Progress, workflow: Workflow, label: Any, reason: str | None
+    before: Progress, workflow: Workflow, label: JsonValue, reason: str | None
 ) -> None:
     says_more = (label is not None and not same_json(label, before.annotation)) or reason not in {None, before.reason}
     if not says_more:
@@ -207,9 +205,15 @@ def test_another_label_or_reason_in_the_same_state_is_stored_or_refused_and_neve
         assert same_json(transition.annotation, after.annotation if before.state is COMPLETED else None)
 
 
-@given(progresses(), st.sampled_from(AnnotationState), workflows, labels, reasons, st.booleans())
-def test_a_step_says_who_did_it_when_and_what_label_it_left(  # noqa: PLR0917 - what is drawn
-    before: Progress, to_state: AnnotationState, workflow: Workflow, label: Any, reason: str | None, override: bool
+@given(before=progresses(), to_state=states, workflow=workflows, label=labels, reason=reasons, override=st.booleans())
+def test_a_step_says_who_did_it_when_and_what_label_it_left(
+    *,
+    before: Progress,
+    to_state: AnnotationState,
+    workflow: Workflow,
+    label: JsonValue,
+    reason: str | None,
+    override: bool,
 ) -> None:
     if to_state is before.state:
         return

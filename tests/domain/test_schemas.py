@@ -207,11 +207,12 @@ def test_a_schema_that_is_none_is_refused_when_a_queue_is_made_or_changed(
     queues: AnnotationQueues, queue: AnnotationQueue
 ) -> None:
     wrong: dict[str, JsonValue] = {"type": "nope"}
-    for call in (
+    calls: list[Callable[[], object]] = [
         lambda: queues.create("other", created_by="ann", label_schema=wrong),
         lambda: queues.get_or_create("other", created_by="ann", label_schema=wrong),
         lambda: queues.update(queue.id, label_schema=wrong),
-    ):
+    ]
+    for call in calls:
         with pytest.raises(InvalidValue, match="label_schema: expected a valid JSON Schema"):
             call()
     assert queues.query().queues == (queue,)
