@@ -144,6 +144,6 @@ class History:
 def started(repository: MemoryRepository, item_id: str, annotator_id: str) -> tuple[ItemRecord, Change]:
     record = repository.get_records(PROJECT, [item_id], with_items=False, labels_of=None)[item_id]
     own = unstarted(item_id, annotator_id, record.updated_at)
-    moved, transition = advance(own, COMPLETED, at=record.updated_at)
+    moved, transition = advance(own, COMPLETED, at=record.updated_at, step=record.steps + 1)
     assert transition is not None
     return record, change_of(record, (moved,), (transition,))

@@ -176,7 +176,8 @@ def test_nothing_handed_in_or_out_is_shared(repository: MemoryRepository, queues
     record, change = started(repository, added.id, "bob")
     labelled = attrs.evolve(change.progresses[0], annotation=label)
     given = labelled.annotation
-    repository.save([(record, attrs.evolve(change, progresses=(labelled,)))])
+    told = attrs.evolve(change.transitions[0], annotation=label)
+    repository.save([(record, attrs.evolve(change, progresses=(labelled,), transitions=(told,)))])
     handed_out = [
         new.payload,
         added.payload,
@@ -189,10 +190,16 @@ def test_nothing_handed_in_or_out_is_shared(repository: MemoryRepository, queues
         assert each == {"deep": [{"n": 1}]}
         _spoil(each)
     _spoil(given)
+    _spoil(told.annotation)
     for _ in range(2):
-        shown = queues.progress(added.id)[1].annotation
-        assert shown == {"deep": [1]}
-        _spoil(shown)
+        for shown in (
+            queues.progress(added.id)[1].annotation,
+            queues.history(added.id)[1].annotation,
+            queues.changes(queue_id).transitions[1].annotation,
+            queues.labels(queue_id).labels[0].progress.annotation,
+        ):
+            assert shown == {"deep": [1]}
+            _spoil(shown)
         assert queues.get_item(added.id).payload == {"deep": [{"n": 1}]}
 
 
