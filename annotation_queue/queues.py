@@ -316,8 +316,8 @@ class AnnotationQueues:
     def add_items(self, queue_id: str, items: Iterable[NewItem], *, added_by: str) -> AddedItems:
         """Add items to a queue, each call once: all of them or, on any error, none.
 
-        After `OutcomeUnknown` repeat it: what was added counts as a duplicate then. Read the ids of those with
-        ``query_items(queue_id, ItemQuery(filter=ItemFilter(call_id={...})))``.
+        After `OutcomeUnknown` repeat it: what was added counts as a duplicate then. Read its ids back with `query_items` and
+        ``ItemFilter(call_id=...)``.
 
         Args:
             queue_id: The queue.

@@ -84,6 +84,12 @@ QUEUE: list[tuple[str, Callable[[StoredQueue], object], str]] = [
     ("_finished", lambda queue: setattr(queue, "_finished", 5), "counts"),
     ("_by_annotator", lambda queue: queue._by_annotator.clear(), "counts"),
     ("_by_annotator", lambda queue: queue._by_annotator.update(eve={COMPLETED: 1}), "counts"),
+    ("log", lambda queue: queue.log.transitions.pop(), "the log does not hold the histories"),
+    ("log", lambda queue: queue.log.append(queue.log.transitions[0]), "the log does not hold the histories"),
+    ("recent", lambda queue: queue.recent.discard(("id-000002", "ann")), "order in which they last changed"),
+    ("recent", lambda queue: queue.recent.note(("id-000002", "ann"), 99), "order in which they last changed"),
+    ("_held_by", lambda queue: queue._held_by["cy"].pop(), "what 'cy' holds is not what"),
+    ("_held_by", lambda queue: queue._held_by.setdefault("eve", {max(queue.in_order)}), "what 'eve' holds is not what"),
 ]
 CLAIMS: list[tuple[str, Callable[[StoredQueue], object], str]] = [
     ("_open", lambda queue: queue.claims._open.remove(queue.claims._open[0]), "the open items are not"),
