@@ -109,7 +109,7 @@ def run_batch(
         QueueNotFound: There is no such live queue in the project, or it is deleted meanwhile.
         InvalidValue: An argument is refused.
         StorageError: The storage failed for a minute; what was stored stays, what is held is released as far as possible.
-        WorkerLost: A thread that calls the labeler ended without a result; what is held is released.
+        WorkerLost: A thread that calls the labeler or sends heartbeats is gone; what is held is released.
         Exception: What the labeler raised, with `OnFailure.RAISE`. What it raises that is no `Exception`, such as
             `SystemExit`, always ends the run and is raised.
     """

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from annotation_queue.batch.labelers import WorkerLost
 from annotation_queue.errors import ClaimLost, NotFound
 
 if TYPE_CHECKING:
@@ -107,6 +108,15 @@ class Heartbeats:
         hold = self._held.get(key_of(claim))
         return hold is not None and hold.expired
 
+    def check(self) -> None:
+        """Make sure that the heartbeats go on.
+
+        Raises:
+            WorkerLost: Their thread ended, and nobody had asked it to.
+        """
+        if not self._thread.is_alive() and not self._closing.is_set():
+            raise WorkerLost("the thread of the heartbeats ended")
+
     def close(self, *, wait: bool) -> None:
         """Send no more heartbeats; with ``wait`` not before the last one ended."""
         self._closing.set()
@@ -138,7 +148,8 @@ class Heartbeats:
             except (ClaimLost, NotFound):
                 hold.is_lost = True
             except Exception as error:  # noqa: BLE001 - the heartbeats of the others must go on, whatever a storage raises
-                _LOG.warning("a heartbeat for item %r failed, trying again: %s", hold.claim.item.id, error)
+                if not hold.failing:
+                    _LOG.warning("a heartbeat for item %r failed, trying again: %s", hold.claim.item.id, error)
                 hold.failing = self._failed = True
                 hold.due = started + self._interval / _BEATS_PER_LEASE
                 hold.is_lost = hold.expired

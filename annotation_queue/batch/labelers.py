@@ -83,7 +83,7 @@ def check_delay(delay: object) -> float:
 
 
 class WorkerLost(AnnotationQueueError, RuntimeError):
-    """A thread that calls the labeler ended without saying what became of its item; the run ended and released what it held.
+    """A thread that a run depends on ended, and nobody had asked it to. The run ended too and released what it held.
 
     Args:
         what: Which thread, and what ended it if that is known.

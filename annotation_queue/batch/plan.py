@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 MAX_FAILURES: Final = 50
 """How many items may fail in a row, unless the caller says otherwise."""
 _HANGUP: Final = getattr(signal, "SIGHUP", None)
-"""Where there are terminals that can go away; else None."""
+"""What a terminal sends that goes away; None on a system that has no such signal."""
 _STOPPING: Final = tuple(number for number in (signal.SIGINT, signal.SIGTERM, _HANGUP) if number is not None)
 
 

@@ -184,6 +184,7 @@ class BatchRun:
         self._look_for_stop()
         if not outcomes:
             self.labelers.check()
+            self.heartbeats.check()
         return outcomes
 
     def _pause(self, seconds: float) -> None:

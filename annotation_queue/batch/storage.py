@@ -139,7 +139,8 @@ class RetryingQueue:
 
     def _progresses_in(self, state: AnnotationState) -> Iterator[tuple[Progress, tuple[Progress, ...]]]:
         """Walk the items on which the annotator's progress is in a state: its progress, and all on the item."""
-        query = ItemQuery(filter=ItemFilter(annotation_states={state}), annotator_id=self._annotator_id)
+        chosen = ItemFilter(annotation_states={state})
+        query = ItemQuery(filter=chosen, annotator_id=self._annotator_id, include_payload=False)
         for item in self._queues.iter_items(self._queue_id, query):
             try:
                 progresses = self._queues.progress(item.id)

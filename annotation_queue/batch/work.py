@@ -35,7 +35,7 @@ class OutcomeKind(Enum):
     LABELLED = "labelled"
     SKIPPED = "skipped"
     FAILED = "failed"
-    """The last attempt raised, gave what is no JSON, or the time was over."""
+    """The last attempt raised, the label is no JSON value, or the time was over."""
     WITHDRAWN = "withdrawn"
     """The run stopped while the item waited for its next attempt."""
     LOST = "lost"

@@ -24,6 +24,7 @@ from annotation_queue import (
 )
 from annotation_queue.batch import WorkerLost
 from annotation_queue.batch.coroutines import LoopLabelers
+from annotation_queue.batch.heartbeats import Heartbeats
 from annotation_queue.batch.retries import RetryPolicy
 from annotation_queue.batch.threads import ThreadLabelers
 from annotation_queue.batch.work import OutcomeKind, Work, is_failure
@@ -189,6 +190,26 @@ def test_a_thread_that_is_gone_ends_the_run_and_what_it_held_is_released(
     error = run_or_hang(queues, queue_id, label_number)
     assert isinstance(error, WorkerLost)
     assert "'labeler-1' ended without a result" in str(error)
+    assert states(queues, queue_id) == ["unstarted"] * 3
+
+
+def test_heartbeats_that_are_gone_end_the_run_before_its_claims_are_lost(
+    queues: AnnotationQueues, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue_id = fill(queues, 3)
+    over = threading.Event()
+
+    def break_off(_heartbeats: Heartbeats) -> NoReturn:
+        raise MemoryError
+
+    monkeypatch.setattr(Heartbeats, "_until_due", break_off)
+    monkeypatch.setattr(threading, "excepthook", lambda _args: None)
+    try:
+        error = run_or_hang(queues, queue_id, lambda _item: over.wait(SOON))
+    finally:
+        over.set()
+    assert isinstance(error, WorkerLost)
+    assert "heartbeats ended" in str(error)
     assert states(queues, queue_id) == ["unstarted"] * 3
 
 
