@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from annotation_queue.errors import InvalidValue
-from annotation_queue.values import MAX_INTEGER, MAX_TEXT_BYTES, MIN_INTEGER, check_integer, check_text, refuse
+from annotation_queue.values import (
+    MAX_INTEGER,
+    MAX_TEXT_BYTES,
+    MIN_INTEGER,
+    check_integer,
+    check_text,
+    class_name,
+    refuse,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -63,7 +72,12 @@ def dump_json(field: str, value: object, *, error: type[InvalidValue] = InvalidV
     if value is None:
         return "null"
     _check_json(field, value, error)
-    text = write_json(value)
+    try:
+        text = write_json(value)
+    except Exception as raised:  # a dict of a class whose `items` says something else this time
+        raise error(
+            field, f"{class_name(value)} that changes when it is read", "a JSON value (a plain dict)"
+        ) from raised
     _check_size(field, text, error)
     return text
 
@@ -144,7 +158,8 @@ def _path(place: _Place) -> str:
 def _check_json(field: str, root: object, error: type[InvalidValue]) -> int:
     # Gives a number of bytes that the serialised value does not exceed. Iterative, since the interpreter's own recursion
     # limit differs by version; counted, since lists that share their elements can stand for more nodes than memory holds.
-    if not isinstance(root, _NESTING):
+    # Values are looked at by their true class and not by their own methods, as the encoder does, which calls `items` alone.
+    if not issubclass(type(root), _NESTING):
         return _check_scalar(None, field, root, error)
     pending: list[tuple[_Place, Any, int]] = [((None, field), root, 0)]
     budget = MAX_JSON_BYTES
@@ -153,35 +168,58 @@ def _check_json(field: str, root: object, error: type[InvalidValue]) -> int:
         place, value, depth = pending.pop()
         if depth == MAX_JSON_DEPTH:
             raise error(field, "JSON that is deeper", f"JSON of at most {MAX_JSON_DEPTH} levels")
-        budget -= 1 + len(value)
+        is_object = issubclass(type(value), dict)
+        length = dict.__len__(value) if is_object else list.__len__(value)
+        budget -= 1 + length
         if budget < 0:
             raise error(field, "more values", f"JSON of at most {MAX_JSON_BYTES:,} bytes")
-        size += 2 + 2 * len(value)
-        if isinstance(value, dict):
-            for key in value:
-                if not (isinstance(key, str) and _is_plain(key)):
-                    check_text(f"a key of {_path(place)}", key, error=error)
-                size += _text_size(key)
-        for step, element in value.items() if isinstance(value, dict) else enumerate(value):
-            if isinstance(element, _NESTING):
+        size += 2 + 2 * length
+        if is_object:
+            if type(value) is not dict:
+                value = _entries(_path(place), value, budget, error)
+            size += sum(_key_size(place, key, error) for key in value)
+        for step, element in value.items() if is_object else enumerate(list.__iter__(value)):
+            if issubclass(type(element), _NESTING):
                 pending.append(((place, step), element, depth + 1))
             else:
                 size += _check_scalar(place, step, element, error)
     return size
 
 
+def _key_size(place: _Place, key: object, error: type[InvalidValue]) -> int:
+    if not (type(key) is str and _is_plain(key)):
+        key = check_text(f"a key of {_path(place)}", key, error=error)
+    return _text_size(key)
+
+
+def _entries(path: str, value: Any, most: int, error: type[InvalidValue]) -> dict[Any, Any]:  # noqa: ANN401 - anything's
+    """Read the entries of a dict of another class as the encoder does; that class may do with `items` as it likes."""
+    try:
+        entries = dict(islice(value.items(), most))
+        return {check_text(f"a key of {path}", key, error=error): element for key, element in entries.items()}
+    except InvalidValue:
+        raise
+    except Exception as raised:
+        raise error(path, f"{class_name(value)} that cannot be read", "a JSON value (a plain dict)") from raised
+
+
 def _check_scalar(parent: _Place | None, step: str | int, value: object, error: type[InvalidValue]) -> int:
-    if isinstance(value, str):
-        if not _is_plain(value):
-            check_text(_path((parent, step)), value, error=error)
-        return _text_size(value)
-    if isinstance(value, int) and not isinstance(value, bool):
-        if not MIN_INTEGER <= value <= MAX_INTEGER:
-            check_integer(_path((parent, step)), value, error=error)
-    elif isinstance(value, float):
-        if not math.isfinite(value):
+    kind = type(value)
+    if issubclass(kind, str):
+        text: str = value if kind is str else str.__str__(value)  # type: ignore[assignment]  # it is one
+        if not _is_plain(text):
+            check_text(_path((parent, step)), text, error=error)
+        return _text_size(text)
+    if kind is bool or value is None:
+        return _LONGEST_NUMBER
+    if issubclass(kind, int):
+        number: int = value if kind is int else int.__index__(value)  # type: ignore[assignment,arg-type]  # it is one
+        if not MIN_INTEGER <= number <= MAX_INTEGER:
+            check_integer(_path((parent, step)), number, error=error)
+    elif issubclass(kind, float):
+        if not math.isfinite(value):  # type: ignore[arg-type]  # it is one, and its own value is looked at
             raise refuse(_path((parent, step)), value, "a finite number", error)
-    elif value is not None and not isinstance(value, bool):
+    else:
         place = _path((parent, step))
         raise refuse(place, value, "a JSON value (None, bool, int, float, str, list or dict)", error)
     return _LONGEST_NUMBER

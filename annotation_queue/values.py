@@ -6,9 +6,10 @@ same error on every repository.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from annotation_queue.errors import InvalidValue
 
@@ -22,12 +23,17 @@ MAX_INTEGER: Final = (1 << 63) - 1
 MAX_LEASE: Final = timedelta(days=36_500)
 """Longest lease."""
 
+_MOST_SHOWN: Final = 80
+"""Longest text that still reads well within a sentence, in characters."""
+_CLASS_NAME: Final = type.__dict__["__name__"].__get__
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
 def describe(value: object) -> str:
     """Say what kind of value this is, without repeating a long one.
+
+    It calls none of the value's own methods: whatever a value does when it is compared or printed, it can be described.
 
     Args:
         value: Anything.
@@ -40,14 +46,33 @@ def describe(value: object) -> str:
     """
     if value is None:
         return "None"
-    if value == "":
+    name, shown = class_name(value), _shown(value)
+    if shown == "''":
         return "an empty str"
-    name = type(value).__name__
-    if isinstance(value, int | float) and abs(value) < 1 << 70:
-        return f"{name} {value!r}"
-    if isinstance(value, str) and len(value) <= 80:  # noqa: PLR2004 - what still reads well in one sentence
-        return f"{name} {value!r}"
-    return name
+    return name if shown is None else f"{name} {shown}"
+
+
+def _shown(value: Any) -> str | None:  # noqa: ANN401 - anything
+    """Show a short text or a number by its own value; None for anything else."""
+    kind = type(value)
+    if issubclass(kind, str):
+        text = str.__str__(value)
+        return repr(text) if len(text) <= _MOST_SHOWN else None
+    if issubclass(kind, bool):
+        return repr(value)
+    if issubclass(kind, int):
+        number = int.__index__(value)
+        return repr(number) if abs(number) < 1 << 70 else None
+    return float.__repr__(value) if issubclass(kind, float) else None
+
+
+def class_name(value: object) -> str:
+    """Name a value's class. The value is not asked, nor is a metaclass: either may raise or lie.
+
+    >>> class_name("text")
+    'str'
+    """
+    return str(_CLASS_NAME(type(value)))
 
 
 def refuse(field: str, value: object, expected: str, error: type[InvalidValue] = InvalidValue) -> InvalidValue:
@@ -80,8 +105,11 @@ def check_text(field: str, value: object, *, empty: bool = True, error: type[Inv
     Raises:
         InvalidValue: It is something else.
     """
-    if not isinstance(value, str):
-        raise refuse(field, value, "text", error)
+    if type(value) is not str:
+        # Of its true class, and as a plain text: what the value's own methods say is somebody else's code.
+        if not issubclass(type(value), str):
+            raise refuse(field, value, "text", error)
+        value = str.__str__(value)
     if not value:
         if empty:
             return ""
@@ -97,7 +125,7 @@ def check_text(field: str, value: object, *, empty: bool = True, error: type[Inv
             raise error(field, f"{size:,} bytes", f"text of at most {MAX_TEXT_BYTES:,} bytes")
     if "\0" in value:
         raise error(field, "text with NUL", "text without NUL")
-    return value if type(value) is str else str.__str__(value)
+    return value
 
 
 def check_id(field: str, value: object, *, error: type[InvalidValue] = InvalidValue) -> str:
@@ -128,9 +156,12 @@ def check_integer(
     Raises:
         InvalidValue: It is something else.
     """
-    if not isinstance(value, int) or isinstance(value, bool) or not minimum <= value <= maximum:
-        raise refuse(field, value, f"an integer from {minimum} to {maximum}", error)
-    return int(value)
+    kind = type(value)
+    if issubclass(kind, int) and kind is not bool:
+        number = int.__index__(value)  # type: ignore[arg-type]  # it is one, and this is plain
+        if minimum <= number <= maximum:
+            return number
+    raise refuse(field, value, f"an integer from {minimum} to {maximum}", error)
 
 
 def check_time(field: str, value: object) -> datetime:
@@ -146,16 +177,17 @@ def check_time(field: str, value: object) -> datetime:
     Raises:
         InvalidValue: It is something else, naive, or outside the years 1 to 9999 in UTC.
     """
-    if not isinstance(value, datetime):
+    if not issubclass(type(value), datetime):
         raise refuse(field, value, "a timezone-aware datetime")
-    if value.tzinfo is UTC:
-        return value
-    if value.utcoffset() is None:
+    moment: datetime = value  # type: ignore[assignment]  # it is one
+    if moment.tzinfo is UTC:
+        return moment
+    if moment.utcoffset() is None:
         raise InvalidValue(field, "a naive datetime", "a timezone-aware datetime")
     try:
-        return value.astimezone(UTC)
+        return moment.astimezone(UTC)
     except OverflowError:
-        raise InvalidValue(field, f"datetime {value}", "a time within the years 1 to 9999 in UTC") from None
+        raise InvalidValue(field, f"datetime {moment}", "a time within the years 1 to 9999 in UTC") from None
 
 
 def check_member(
@@ -175,10 +207,10 @@ def check_member(
     Raises:
         InvalidValue: It is none of them.
     """
-    try:
-        return members(value)  # type: ignore[arg-type]  # whatever it is, the enumeration refuses what it has not
-    except ValueError:
-        raise refuse(field, value, f"one of {', '.join(members)}", error) from None
+    if issubclass(type(value), str):  # nothing else is a member's value, and it might not like to be compared
+        with suppress(ValueError):
+            return members(str.__str__(value))
+    raise refuse(field, value, f"one of {', '.join(members)}", error)
 
 
 def check_lease(field: str, value: object) -> timedelta:
@@ -194,9 +226,11 @@ def check_lease(field: str, value: object) -> timedelta:
     Raises:
         InvalidValue: It is something else.
     """
-    if not isinstance(value, timedelta) or not timedelta() < value <= MAX_LEASE:
-        raise refuse(field, value, f"a positive timedelta of at most {MAX_LEASE.days:,} days")
-    return value
+    if issubclass(type(value), timedelta):
+        lease: timedelta = value  # type: ignore[assignment]  # it is one
+        if timedelta() < lease <= MAX_LEASE:
+            return lease
+    raise refuse(field, value, f"a positive timedelta of at most {MAX_LEASE.days:,} days")
 
 
 def lease_end(at: datetime, lease: timedelta) -> datetime:

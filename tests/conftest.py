@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from annotation_queue import AnnotationQueues, MemoryRepository, SQLiteRepository, Workflow
-from annotation_queue.batch import retries
+from annotation_queue.backoff import Backoff
 from annotation_queue.states import STANDARD
 from helpers.clocks import Clock
 from helpers.shells import Shell
@@ -104,8 +104,8 @@ def shape(request: pytest.FixtureRequest) -> Callable[[Labeler], Labeler]:
 
 @pytest.fixture
 def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Retry at once."""
-    monkeypatch.setattr(retries, "RETRY_WAIT", 0.0)
+    """Retry at once, whatever waits between tries."""
+    monkeypatch.setattr(Backoff, "wait", lambda _backoff, _failures: 0.0)
 
 
 @pytest.fixture

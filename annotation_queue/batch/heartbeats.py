@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from annotation_queue.batch.labelers import WorkerLost
 from annotation_queue.errors import ClaimLost, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from datetime import timedelta
 
     from annotation_queue.items import Claim
     from annotation_queue.queues import AnnotationQueues
 
+_LOG: Final = logging.getLogger("annotation_queue.batch")
 _BEATS_PER_LEASE: Final = 3
 _SHORTEST_INTERVAL: Final = 0.01
 _LONGEST_INTERVAL: Final = 3_600.0
+_EARLY: Final = 0.1
+"""Which part of the interval a heartbeat may come too early, so that many are sent together."""
+_MOST_TOGETHER: Final = 64
+"""How many heartbeats are sent together at most: others wait for the storage meanwhile."""
 
 
 @attrs.define(eq=False)
@@ -47,7 +54,7 @@ class Hold:
 
 
 class Heartbeats:
-    """Claims whose leases are prolonged, each when a third of its lease has passed, until they are dropped.
+    """Claims whose leases are prolonged, each when about a third of its lease has passed, until they are dropped.
 
     Labelers cannot delay the heartbeats, whatever they do. A heartbeat that finds the claim lost is the last one; one that
     the storage refuses is tried again until the lease has run out. Safe to share between threads.
@@ -63,12 +70,15 @@ class Heartbeats:
         self._seconds = lease.total_seconds()
         self._interval = min(max(self._seconds / _BEATS_PER_LEASE, _SHORTEST_INTERVAL), _LONGEST_INTERVAL)
         self._lock = threading.Lock()
-        # In a lease where it ran out, a run may be granted an item again that it still works on: so the token is in the key.
+        # When a lease has run out, a run may be granted an item again that it still works on: so the token is in the key.
         self._held: dict[tuple[str, int], Hold] = {}
-        # Whether a heartbeat ever failed; where none did, nothing can have expired.
+        # Whether a heartbeat ever failed; if none did, nothing can have expired.
         self._failed = False
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeats", daemon=True)
+
+    def start(self) -> None:
+        """Begin: start the thread."""
         self._thread.start()
 
     def __len__(self) -> int:
@@ -98,40 +108,53 @@ class Heartbeats:
         hold = self._held.get(key_of(claim))
         return hold is not None and hold.expired
 
+    def check(self) -> None:
+        """Make sure that the heartbeats go on.
+
+        Raises:
+            WorkerLost: Their thread ended, and nobody had asked it to.
+        """
+        if not self._thread.is_alive() and not self._closing.is_set():
+            raise WorkerLost("the thread of the heartbeats ended")
+
     def close(self, *, wait: bool) -> None:
         """Send no more heartbeats; with ``wait`` not before the last one ended."""
         self._closing.set()
-        if wait:
+        if wait and self._thread.ident is not None:
             self._thread.join()
 
     def _beat(self) -> None:
         while not self._closing.wait(self._until_due()):
-            now = time.monotonic()
+            soon = time.monotonic() + _EARLY * self._interval
             with self._lock:
-                due = [hold for hold in self._held.values() if hold.due <= now and not hold.is_lost]
-            for hold in due:
+                due = [hold for hold in self._held.values() if hold.due <= soon and not hold.is_lost]
+            for first in range(0, len(due), _MOST_TOGETHER):
                 if self._closing.is_set():
                     return
-                if key_of(hold.claim) in self._held:
-                    self._prolong(hold)
+                self._prolong(
+                    [hold for hold in due[first : first + _MOST_TOGETHER] if key_of(hold.claim) in self._held]
+                )
 
     def _until_due(self) -> float:
         with self._lock:
             dues = [hold.due for hold in self._held.values() if not hold.is_lost]
         return max(0.0, min(dues) - time.monotonic()) if dues else self._interval
 
-    def _prolong(self, hold: Hold) -> None:
-        started = time.monotonic()
-        try:
-            self._queues.heartbeat(hold.claim, lease=self._lease)
-        except (ClaimLost, NotFound):
-            hold.is_lost = True
-        except Exception:  # noqa: BLE001 - the heartbeats of the others must go on, whatever a storage raises
-            hold.failing = self._failed = True
-            hold.due = started + self._interval / _BEATS_PER_LEASE
-            hold.is_lost = hold.expired
-        else:
-            hold.due, hold.until, hold.failing = started + self._interval, started + self._seconds, False
+    def _prolong(self, holds: Sequence[Hold]) -> None:
+        for hold in holds:
+            started = time.monotonic()
+            try:
+                self._queues.heartbeat(hold.claim, lease=self._lease)
+            except (ClaimLost, NotFound):
+                hold.is_lost = True
+            except Exception as error:  # noqa: BLE001 - the heartbeats of the others must go on, whatever a storage raises
+                if not hold.failing:
+                    _LOG.warning("a heartbeat for item %r failed, trying again: %s", hold.claim.item.id, error)
+                hold.failing = self._failed = True
+                hold.due = started + self._interval / _BEATS_PER_LEASE
+                hold.is_lost = hold.expired
+            else:
+                hold.due, hold.until, hold.failing = started + self._interval, started + self._seconds, False
 
 
 def key_of(claim: Claim) -> tuple[str, int]:

@@ -1,10 +1,11 @@
-"""Labelers: what they are given, what they may raise, and what one of them did with an item."""
+"""Labelers: what they are given, what they may raise, and how a run speaks to those at work."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
+from annotation_queue.errors import AnnotationQueueError
 from annotation_queue.values import refuse
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ class SkipItem(Exception):
     Args:
         reason: Why; stored with the skip.
     """
+
+    reason: str | None = None
+    """Why; None in a subclass that does not say."""
 
     def __init__(self, reason: str | None = None) -> None:
         super().__init__(reason)
@@ -50,18 +54,59 @@ class RetryLater(Exception):
 
     def __init__(self, delay: float | timedelta) -> None:
         super().__init__(delay)
-        seconds = delay.total_seconds() if isinstance(delay, timedelta) else delay
-        is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
-        if not (is_number and 0 <= seconds <= MAX_DELAY.total_seconds()):
-            raise refuse("delay", delay, "seconds or a timedelta from 0 to a day")
-        self.delay = float(seconds)
+        self.delay = check_delay(delay)
 
     def __str__(self) -> str:
         return f"asked to be called again after {self.delay:g} s"
 
 
+def check_delay(delay: object) -> float:
+    """Accept how long to wait: seconds or a timedelta, from 0 to a day.
+
+    Args:
+        delay: What was given.
+
+    Returns:
+        Seconds.
+
+    Raises:
+        InvalidValue: It is something else.
+    """
+    seconds = delay.total_seconds() if isinstance(delay, timedelta) else delay
+    if (
+        not isinstance(seconds, int | float)
+        or isinstance(seconds, bool)
+        or not 0 <= seconds <= MAX_DELAY.total_seconds()
+    ):
+        raise refuse("delay", delay, "seconds or a timedelta from 0 to a day")
+    return float(seconds)
+
+
+class WorkerLost(AnnotationQueueError, RuntimeError):
+    """A thread that a run depends on ended, and nobody had asked it to. The run ended too and released what it held.
+
+    Args:
+        what: Which thread, and what ended it if that is known.
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+
+    def __str__(self) -> str:
+        return f"{self.what}; what it worked on was released: see what the labeler does to its thread, and run again"
+
+
 class Labelers(Protocol):
-    """Several labelers at work on what is submitted; each outcome is reported from whichever thread it came up in."""
+    """Several labelers at work on what is submitted. Each outcome is reported from whichever thread it came up in."""
+
+    def start(self) -> None:
+        """Begin: start the threads.
+
+        Raises:
+            RuntimeError: No thread can be had; those that were started are to be closed.
+        """
+        ...
 
     def submit(self, claims: Sequence[Claim]) -> None:
         """Queue claims to be labelled, in order."""
@@ -71,8 +116,16 @@ class Labelers(Protocol):
         """Take back the claims that no labeler has started, and start no further attempts."""
         ...
 
+    def check(self) -> None:
+        """Make sure that whoever shall report an outcome is still there.
+
+        Raises:
+            WorkerLost: A thread ended that nobody had asked to end.
+        """
+        ...
+
     def close(self, *, wait: bool) -> None:
-        """End the labelers that are idle, and each other one when its item ends.
+        """End the labelers that are idle, and each other one when its item ends. Those that never started may be closed too.
 
         Args:
             wait: Whether to wait until they ended; for those that were given up it never waits.

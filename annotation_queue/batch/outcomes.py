@@ -50,7 +50,7 @@ class OutcomeQueue:
             most: How many to gather, once there is one, before going on at once.
 
         Returns:
-            All there are, in the order in which they were left; none after the time, or where `wake` was called.
+            All there are, in the order in which they were left; none after the time, or if `wake` was called.
         """
         self._wait(1, timeout)
         if self._outcomes and not self._woken:
@@ -59,7 +59,7 @@ class OutcomeQueue:
         return [self._outcomes.popleft() for _ in range(len(self._outcomes))]
 
     def sleep(self, seconds: float) -> None:
-        """Leave the outcomes where they are for so long, or until `wake` is called."""
+        """Wait for a number of seconds, or until `wake` is called, and leave the outcomes where they are."""
         self._wait(_NEVER, seconds)
         self._woken = False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
@@ -11,9 +12,10 @@ import attrs
 from annotation_queue.batch.counts import RunCounts
 from annotation_queue.batch.heartbeats import Heartbeats, key_of
 from annotation_queue.batch.report import BatchReport, ItemResult, OnFailure, StopReason
+from annotation_queue.batch.sizes import BatchSize
 from annotation_queue.batch.storage import RetryingQueue
-from annotation_queue.batch.work import OutcomeKind
-from annotation_queue.errors import AnnotationQueueError, ClaimLost
+from annotation_queue.batch.work import OutcomeKind, bare, stored_failure
+from annotation_queue.errors import AnnotationQueueError, ClaimLost, InvalidValue
 from annotation_queue.items import Claim, UnavailableReason
 from annotation_queue.values import utc_now
 
@@ -23,34 +25,28 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from annotation_queue.batch.labelers import Labelers
+    from annotation_queue.batch.limits import Limits
     from annotation_queue.batch.outcomes import OutcomeQueue
     from annotation_queue.batch.work import Outcome
     from annotation_queue.items import Unavailable
     from annotation_queue.queues import AnnotationQueues
 
-GRACE: float = 10.0
-"""How long running items may go on after an interrupt, in seconds."""
-MAX_KEPT: int = 1_000
-"""How many items a run keeps until it ends: failed ones that are released then, or those of a dry run."""
+_LOG: Final = logging.getLogger("annotation_queue.batch")
 INTERRUPTED: Final = "run interrupted"
 """The reason with which a run that ends early releases what was not finished."""
 DRY_RUN: Final = "dry run"
 """The reason with which a dry run releases what it labelled."""
 EXPIRED: Final = "the heartbeats failed for longer than the lease, so the result was discarded"
 """What is said of an item whose claim may be somebody else's by now."""
-_LARGEST_BATCH: Final = 64
-_BATCH_SECONDS: Final = 0.5
-POLL: Final = 0.25
-"""Longest sleep of a run in seconds: a signal that arrives just before it would else be noticed only after it."""
 _EMPTY_POLL: Final = 1.0
 _STOP_POLL: Final = 0.1
 _OPEN_ENDED: Final = frozenset({StopReason.FAILURES, StopReason.INTERRUPTED})
-"""Where a run stops so, the last failures may be an outage's, which shall use up no item."""
+"""If a run stops so, the last failures may be an outage's, which shall use up no item."""
 
 
 @attrs.define(kw_only=True, eq=False)
 class BatchRun:
-    """One annotator's run over a queue. Arguments are those of `run_batch`, checked; ``labelers`` report to ``outcomes``."""
+    """One annotator's run over a queue, without a thread before `run`. Arguments are those of `run_batch`, checked."""
 
     queues: AnnotationQueues
     queue_id: str
@@ -62,13 +58,16 @@ class BatchRun:
     on_progress: Callable[[BatchReport], object] | None
     max_failures: int | None
     dry_run: bool
+    retry_failed: bool
     stop: threading.Event | None
     outcomes: OutcomeQueue
     labelers: Labelers
+    limits: Limits
 
     queue: RetryingQueue = attrs.field(init=False)
     heartbeats: Heartbeats = attrs.field(init=False)
     counts: RunCounts = attrs.field(init=False)
+    # Claims in the labelers' hands. Those that are kept here and below carry no payload, however long they are kept.
     in_flight: dict[tuple[str, int], Claim] = attrs.field(init=False, factory=dict)
     # Items that are released when the run ends, so that it is not served them again, with the reason.
     kept: list[tuple[Claim, str | None]] = attrs.field(init=False, factory=list)
@@ -79,15 +78,11 @@ class BatchRun:
     interrupted: bool = attrs.field(init=False, default=False)
     abandoned: bool = attrs.field(init=False, default=False)
     unavailable: Unavailable | None = attrs.field(init=False, default=None)
-    batch: float = attrs.field(init=False)
-    claimed: int = attrs.field(init=False, default=0)
-    # When a batch was claimed last, and how many items were done by then.
-    claimed_at: float = attrs.field(init=False, factory=time.monotonic)
-    done_by_then: int = attrs.field(init=False, default=0)
+    size: BatchSize = attrs.field(init=False)
     empty_at: float = attrs.field(init=False, default=float("-inf"))
 
     def __attrs_post_init__(self) -> None:
-        self.batch = float(self.workers)
+        self.size = BatchSize(least=self.workers)
         self.counts = RunCounts(dry_run=self.dry_run)
         self.heartbeats = Heartbeats(self.queues, self.lease)
         self.queue = RetryingQueue(
@@ -95,13 +90,14 @@ class BatchRun:
             self.queue_id,
             annotator_id=self.annotator_id,
             lease=self.lease,
+            limits=self.limits,
             on_failing=self._tell,
             pause=self._pause,
         )
 
     def interrupt(self) -> None:
         """Stop claiming; safe to call from a signal handler and from any thread."""
-        self.queue.deadline = min(self.queue.deadline, time.monotonic() + GRACE)
+        self.queue.deadline = min(self.queue.deadline, time.monotonic() + self.limits.grace)
         self.interrupted = True
         self.outcomes.wake()
 
@@ -119,12 +115,14 @@ class BatchRun:
             Exception: As `run_batch`.
         """
         ended = False
+        self._start()
         try:
             self._look_for_stop()
+            self._look_at_earlier_failures()
             while not self._is_over():
                 self._refill()
                 if self.in_flight:
-                    self._settle(self._take(POLL))
+                    self._settle(self._take(self.limits.poll))
                 else:
                     self._await_more()
             self._drain()
@@ -142,7 +140,30 @@ class BatchRun:
             self.labelers.close(wait=ended)
         if self.error is not None:
             raise self.error
-        return self._report(labels=self.counts.labels)
+        report = self._report(labels=self.counts.labels)
+        _LOG.info("the run of %r over queue %r ended: %s", self.annotator_id, self.queue_id, self.counts.summary())
+        return report
+
+    def _start(self) -> None:
+        """Start the threads; if one cannot be had, end the others."""
+        _LOG.info("a run of %r over queue %r begins", self.annotator_id, self.queue_id)
+        try:
+            self.heartbeats.start()
+            self.labelers.start()
+        except BaseException:
+            self.heartbeats.close(wait=True)
+            self.labelers.close(wait=True)
+            raise
+
+    def _look_at_earlier_failures(self) -> None:
+        """Count what earlier runs failed on, and take it up again if that is asked for."""
+        if self.interrupted:
+            return
+        failed = self.queue.find_failures(self._goes_on)
+        self.counts.earlier_failures = len(failed)
+        if failed and self.retry_failed:
+            self.queue.reset(failed, self._goes_on)
+            self.counts.retried_failures = len(failed)
 
     def _is_over(self) -> bool:
         if self.interrupted and self.counts.stop_reason is None:
@@ -159,15 +180,18 @@ class BatchRun:
     def _take(self, timeout: float) -> list[Outcome]:
         """Wait for outcomes, and take all there are; none after the time or an interrupt."""
         timeout = timeout if self.stop is None else min(timeout, _STOP_POLL)
-        outcomes = self.outcomes.take(timeout, min(len(self.in_flight), int(self.batch)))
+        outcomes = self.outcomes.take(timeout, min(len(self.in_flight), int(self.size)))
         self._look_for_stop()
+        if not outcomes:
+            self.labelers.check()
+            self.heartbeats.check()
         return outcomes
 
     def _pause(self, seconds: float) -> None:
         """Wait while the storage fails; an interrupt ends the wait, and outcomes stay where they are."""
         until, was_interrupted = time.monotonic() + seconds, self.interrupted
         while self.interrupted is was_interrupted and (left := until - time.monotonic()) > 0:
-            self.outcomes.sleep(min(left, POLL if self.stop is None else _STOP_POLL))
+            self.outcomes.sleep(min(left, self.limits.poll if self.stop is None else _STOP_POLL))
             self._look_for_stop()
 
     def _look_for_stop(self) -> None:
@@ -179,7 +203,7 @@ class BatchRun:
     def _refill(self) -> None:
         """Claim batches until two are held or there is nothing to claim."""
         while not self.interrupted and time.monotonic() >= self.empty_at + _EMPTY_POLL:
-            batch = int(self.batch)
+            batch = int(self.size)
             wanted = self._wanted(batch) if len(self.in_flight) <= batch else 0
             if not wanted:
                 return
@@ -197,30 +221,25 @@ class BatchRun:
         """Say how many more items may be claimed."""
         bounds = [most]
         if self.limit is not None:
-            bounds.append(self.limit - self.claimed)
+            bounds.append(self.limit - self.size.claimed)
         if self.dry_run:
-            bounds.append(MAX_KEPT - self.claimed)
-        if len(self.kept) >= MAX_KEPT:
+            bounds.append(self.limits.most_kept - self.size.claimed)
+        if len(self.kept) >= self.limits.most_kept:
             bounds.append(0)
         return min(bounds)
 
     def _take_up(self, claims: Sequence[Claim], since: float) -> None:
-        # A batch is half a second's work, so that slow runs leave items to others; fast ones get there by doubling.
-        done = self.claimed - len(self.in_flight)
-        if done > self.done_by_then:
-            recent = (done - self.done_by_then) * _BATCH_SECONDS / max(since - self.claimed_at, 1e-6)
-            self.batch = max(float(self.workers), min(recent, 2 * self.batch, _LARGEST_BATCH))
-            self.claimed_at, self.done_by_then = since, done
-        self.claimed += len(claims)
-        self.in_flight.update((key_of(claim), claim) for claim in claims)
-        self.heartbeats.add(claims, since)
+        self.size.add(len(claims), in_flight=len(self.in_flight), since=since)
+        held = [bare(claim) for claim in claims]
+        self.in_flight.update((key_of(claim), claim) for claim in held)
+        self.heartbeats.add(held, since)
         self.labelers.submit(claims)
 
     def _await_more(self) -> None:
         """Claim or wait while nothing is in flight; or find out why the run has come to its end."""
         self._skip_row()
         if not self._wanted(1):
-            is_limited = self.limit is not None and self.claimed >= self.limit
+            is_limited = self.limit is not None and self.size.claimed >= self.limit
             self.counts.stop_reason = StopReason.LIMIT if is_limited else StopReason.KEPT
             return
         since = time.monotonic()
@@ -230,13 +249,21 @@ class BatchRun:
         if isinstance(found, Claim):
             self._take_up((found,), since)
             return
-        held = self.queue.count_holds() - len(self.kept) if found.reason is UnavailableReason.LEASED else 0
-        if held <= 0 or found.retry_at is None:
-            self.unavailable, self.counts.stop_reason = found, StopReason.DONE
+        held = 0
+        if found.retry_at is not None:
+            held = self.queue.count_holds(found.retry_at, kept={claim.item.id for claim, _ in self.kept})
+        if found.retry_at is None or not held:
+            self._end(found)
             return
         self._tell(waiting_for=held, unavailable=found)
         self._take(min(max((found.retry_at - utc_now()).total_seconds(), 0.01), _EMPTY_POLL))
         self.empty_at = float("-inf")
+
+    def _end(self, unavailable: Unavailable) -> None:
+        """Come to the end because there is nothing left to claim; find out what others have finished."""
+        self.unavailable, self.counts.stop_reason = unavailable, StopReason.DONE
+        if unavailable.reason is UnavailableReason.FINISHED:
+            self.counts.finished_by_others = self.queue.count_finished_by_others()
 
     def _settle(self, outcomes: Sequence[Outcome]) -> None:
         """Store what the labelers did, and count it only then."""
@@ -245,15 +272,30 @@ class BatchRun:
                 outcome.kind = OutcomeKind.EXPIRED
         labelled = [outcome for outcome in outcomes if outcome.kind is OutcomeKind.LABELLED]
         if labelled and not self.dry_run:
-            results = self.queue.complete([(outcome.claim, outcome.label) for outcome in labelled])
-            for outcome, result in zip(labelled, results, strict=True):
-                if isinstance(result, ClaimLost):
-                    outcome.kind = OutcomeKind.LOST
+            self._complete(labelled)
         self.heartbeats.drop([outcome.claim for outcome in outcomes if not self._settle_one(outcome)])
+
+    def _complete(self, labelled: Sequence[Outcome]) -> None:
+        """Store labels together; if the queue refuses one of them, each by itself, so that the others are stored."""
+        try:
+            results = self.queue.complete([(self._held(outcome), outcome.label) for outcome in labelled])
+        except InvalidValue as error:
+            if len(labelled) == 1:
+                labelled[0].fail(error)
+                return
+            for outcome in labelled:
+                self._complete((outcome,))
+            return
+        for outcome, result in zip(labelled, results, strict=True):
+            if isinstance(result, ClaimLost):
+                outcome.kind = OutcomeKind.LOST
+
+    def _held(self, outcome: Outcome) -> Claim:
+        return self.in_flight[key_of(outcome.claim)]
 
     def _settle_one(self, outcome: Outcome) -> bool:
         """Settle and count one outcome, whose label is stored by now; tell whether its claim is kept."""
-        claim, kind = outcome.claim, outcome.kind
+        claim, kind = self._held(outcome), outcome.kind
         if kind is OutcomeKind.FAILED:
             return self._settle_failure(outcome)
         if kind is OutcomeKind.EXPIRED:
@@ -276,14 +318,16 @@ class BatchRun:
         return self.dry_run
 
     def _settle_failure(self, outcome: Outcome) -> bool:
-        claim, reason, error = outcome.claim, outcome.reason, outcome.error
+        claim, reason, error = self._held(outcome), stored_failure(outcome.reason), outcome.error
         self.counts.counts["timed_out"] += outcome.timed_out
-        self._add_failure(outcome, reason)
+        self._add_failure(outcome, outcome.reason or "")
         is_kept = True
-        if self.on_failure is OnFailure.RAISE or not isinstance(error, Exception):
+        # By its true class: what an error says of its class is the labeler's code, as are its notes.
+        if self.on_failure is OnFailure.RAISE or not issubclass(type(error), Exception):
             if self.error is None and error is not None:
                 self.error = error
-                error.add_note(f"while labelling item {claim.item.id!r} (call {claim.item.call_id!r})")
+                with suppress(Exception):
+                    error.add_note(f"while labelling item {claim.item.id!r} (call {claim.item.call_id!r})")
             self.counts.counts[self.queue.release(claim, reason)] += 1
             is_kept = False
         elif self.dry_run:
@@ -298,7 +342,7 @@ class BatchRun:
         self._count(outcome, "failed")
         return is_kept
 
-    def _add_failure(self, outcome: Outcome, why: str | None) -> None:
+    def _add_failure(self, outcome: Outcome, why: str) -> None:
         self.counts.fail(outcome, why)
         self.failures_in_row += 1
         if self.max_failures is not None and self.failures_in_row >= self.max_failures and not self._is_over():
@@ -329,9 +373,9 @@ class BatchRun:
             self._release(claim, INTERRUPTED)
         if self.in_flight:
             self._tell()
-        deadline = time.monotonic() + GRACE
+        deadline = time.monotonic() + self.limits.grace
         while self.in_flight and (left := deadline - time.monotonic()) > 0:
-            self._settle(self._take(min(left, POLL)))
+            self._settle(self._take(min(left, self.limits.poll)))
 
     def _release_rest(self) -> None:
         """Release what is still held: items that outlasted the grace time, and those that were kept."""

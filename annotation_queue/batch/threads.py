@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from annotation_queue.batch.labelers import WorkerLost
 from annotation_queue.batch.work import Work
 
 if TYPE_CHECKING:
@@ -36,21 +37,21 @@ class _Worker:
 class ThreadLabelers:
     """A labeler function in a number of threads. They are daemons: a labeler that hangs does not keep the process.
 
-    A thread cannot be stopped from outside. Where there is a time limit, an item whose time is over is reported as failed,
+    A thread cannot be stopped from outside. If there is a time limit, an item whose time is over is reported as failed,
     and a new thread takes the place of the one that works on it; what that one returns later is dropped, and then it ends.
 
     Args:
         labeler: The function.
         workers: How many threads.
-        attempts: How often, how long and how fast it is called.
+        policy: How often, how long and how fast it is called.
         report: Takes each outcome; called in the labelers' threads.
     """
 
     def __init__(
-        self, labeler: Labeler, *, workers: int, attempts: RetryPolicy, report: Callable[[Outcome], None]
+        self, labeler: Labeler, *, workers: int, policy: RetryPolicy, report: Callable[[Outcome], None]
     ) -> None:
         self._labeler = labeler
-        self._attempts = attempts
+        self._policy = policy
         self._report = report
         self._claims: deque[Claim] = deque()
         # Wakes idle threads; one that was busy meanwhile looks at the claims once in vain.
@@ -61,10 +62,15 @@ class ThreadLabelers:
         self._wanted = workers
         self._workers: list[_Worker] = []
         self._started = 0
+        self._watcher: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Start the threads."""
         self._start_workers()
-        self._watcher = threading.Thread(target=self._watch, name="labelers-watch", daemon=True)
-        if attempts.timeout is not None:
-            self._watcher.start()
+        if self._policy.timeout is not None:
+            watcher = threading.Thread(target=self._watch, name="labelers-watch", daemon=True)
+            watcher.start()
+            self._watcher = watcher
 
     def submit(self, claims: Sequence[Claim]) -> None:
         """Queue claims to be labelled, in order."""
@@ -81,11 +87,19 @@ class ThreadLabelers:
                 withdrawn.append(self._claims.popleft())
         return withdrawn
 
+    def check(self) -> None:
+        """Make sure that every thread is there."""
+        with self._lock:
+            threads = [worker.thread for worker in self._workers]
+        for thread in (*threads, self._watcher):
+            if thread is not None and not thread.is_alive() and not self._closing.is_set():
+                raise WorkerLost(f"the thread {thread.name!r} ended without a result")
+
     def close(self, *, wait: bool) -> None:
         """End the threads: each when its item ends; with ``wait`` not before they ended."""
         self._stopping.set()
         self._closing.set()
-        if self._attempts.timeout is not None and wait:
+        if self._watcher is not None and wait:
             self._watcher.join()
         with self._lock:
             workers = list(self._workers)
@@ -104,20 +118,21 @@ class ThreadLabelers:
             self._workers.append(worker)
 
     def _run(self, worker: _Worker) -> None:
-        is_watched = self._attempts.timeout is not None
         while not self._closing.is_set():
             try:
                 claim = self._claims.popleft()
             except IndexError:
                 self._wakes.get()
                 continue
-            work = worker.work = Work(claim, self._attempts)
-            outcome = self._label(work)
-            if is_watched:
-                with self._lock:
-                    if worker.work is not work:
-                        return  # it was given up, and another thread works in this one's place
-                    worker.work = None
+            work = worker.work = Work(claim, self._policy)
+            try:
+                outcome = self._label(work)
+            except BaseException as error:  # noqa: BLE001 - whatever it is, the item must not be lost with it
+                outcome = work.broken(error)
+            with self._lock:
+                if worker.work is not work:
+                    return  # it was given up, and another thread works in this one's place
+                worker.work = None
             self._report(outcome)
 
     def _wake(self, count: int) -> None:
@@ -125,25 +140,29 @@ class ThreadLabelers:
             self._wakes.put(None)
 
     def _label(self, work: Work) -> Outcome:
-        wait = self._attempts.start_wait()
         while True:
-            if wait and self._stopping.wait(wait):
+            for wait in work.policy.start_waits():
+                if self._stopping.wait(wait):
+                    return work.withdrawn()
+            if self._stopping.is_set():  # the claim may have been submitted after the others were withdrawn
                 return work.withdrawn()
+            item = work.item()
             work.begin()
             try:
-                return work.labelled(self._labeler(work.claim.item))
+                label = self._labeler(item)
             except BaseException as error:  # noqa: BLE001 - what is no Exception is raised again in the caller's thread
                 judged = work.failed(error)
+            else:
+                return work.labelled(label)
             if not isinstance(judged, float):
                 return judged
             if work.left() == 0:
                 return work.timed_out()
             if self._stopping.wait(judged):
                 return work.withdrawn()
-            wait = self._attempts.start_wait()
 
     def _watch(self) -> None:
-        timeout = self._attempts.timeout or 0.0
+        timeout = self._policy.timeout or 0.0
         while not self._closing.wait(min(timeout / _WATCHES_PER_TIMEOUT, _LONGEST_WATCH)):
             given_up = []
             with self._lock:

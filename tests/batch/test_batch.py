@@ -70,7 +70,8 @@ def test_claims_that_come_one_by_one_are_worked_on_at_once(queues: AnnotationQue
     def label(_item: QueueItem) -> object:
         return together.wait(PATIENCE)
 
-    labelers = ThreadLabelers(label, workers=3, attempts=RetryPolicy(most=1), report=outcomes.put)
+    labelers = ThreadLabelers(label, workers=3, policy=RetryPolicy(most=1), report=outcomes.put)
+    labelers.start()
     try:
         for claim in claims:
             labelers.submit((claim,))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
@@ -15,13 +15,16 @@ from annotation_queue import (
     BatchReport,
     ClaimLost,
     MemoryRepository,
+    OnFailure,
     QueueNotFound,
     SkipItem,
+    StopReason,
     StorageBusy,
     UnavailableReason,
     run_batch,
 )
 from annotation_queue.batch.heartbeats import Heartbeats
+from annotation_queue.batch.work import bare
 from helpers.batches import fill, label_number, states
 from helpers.clocks import PATIENCE, wait_until
 
@@ -156,6 +159,7 @@ def test_a_heartbeat_that_the_storage_refuses_is_tried_again_and_a_lost_claim_is
     claim = queues.claim(fill(queues, 1), "model")
     assert claim
     holds = Heartbeats(queues, timedelta(seconds=0.03))
+    holds.start()
     holds.add([claim], time.monotonic())
     wait_until(lambda: queues.beats == 3)
     wait_until(lambda: all(hold.is_lost for hold in holds._held.values()))
@@ -164,3 +168,98 @@ def test_a_heartbeat_that_the_storage_refuses_is_tried_again_and_a_lost_claim_is
     assert not holds.has_expired(claim)
     holds.drop([claim])
     assert not holds._held
+
+
+def test_an_old_hold_on_an_item_that_others_finished_is_no_reason_to_wait_for_others(queues: AnnotationQueues) -> None:
+    queue_id = fill(queues, 2)
+    killed = queues.claim(queue_id, "model")
+    assert killed
+    queues.update_progress(killed.item.id, "bob", AnnotationState.COMPLETED, annotation="by hand")
+    held = queues.claim(queue_id, "carol")
+    assert held
+    waits: list[BatchReport] = []
+
+    def look(report: BatchReport) -> None:
+        waits.append(report)
+        assert len(waits) < 3, "the run waits for carol"
+
+    report = run_batch(queues, queue_id, label_number, annotator_id="model", on_progress=look)
+    assert (report.attempted, report.stop_reason, waits) == (0, StopReason.DONE, [])
+    assert report.unavailable is not None
+    assert report.unavailable.retry_at == held.expires_at
+
+
+def test_an_old_hold_that_has_ended_is_no_reason_to_wait_for_who_took_the_item(
+    queues: AnnotationQueues, clock: Clock
+) -> None:
+    queue_id = fill(queues, 1)
+    killed = queues.claim(queue_id, "model", lease=timedelta(seconds=10))
+    assert killed
+    queues.update_progress(killed.item.id, "bob", AnnotationState.IN_PROGRESS)  # by hand: it needs no slot
+    clock.move(20)
+    waits: list[BatchReport] = []
+
+    def look(report: BatchReport) -> None:
+        waits.append(report)
+        assert len(waits) < 3, "the run waits for bob"
+
+    report = run_batch(queues, queue_id, label_number, annotator_id="model", on_progress=look)
+    assert (report.attempted, report.stop_reason, waits) == (0, StopReason.DONE, [])
+
+
+def test_items_that_the_run_keeps_itself_are_not_waited_for(queues: AnnotationQueues) -> None:
+    queue_id = fill(queues, 3)
+
+    def label(item: QueueItem) -> object:
+        if item.call_id == "call-001":
+            raise ValueError("no")
+        return "x"
+
+    waits: list[int] = []
+    report = run_batch(
+        queues,
+        queue_id,
+        label,
+        annotator_id="model",
+        max_attempts=1,
+        on_failure=OnFailure.RELEASE,
+        on_progress=lambda report: waits.append(report.waiting_for),
+    )
+    assert (report.completed, report.released, report.stop_reason) == (2, 1, StopReason.DONE)
+    assert set(waits) == {0}
+
+
+def test_heartbeats_that_are_due_soon_are_sent_with_those_that_are_due() -> None:
+    class Counting(AnnotationQueues):
+        beats: ClassVar[list[str]] = []
+
+        def heartbeat(self, claim: Claim, *, lease: timedelta | None = None) -> Claim:
+            self.beats.append(claim.item.call_id)
+            return super().heartbeat(claim, lease=lease)
+
+    queues = Counting(MemoryRepository(), "project")
+    claims = queues.claim_batch(fill(queues, 3), "model", 3)
+    holds = Heartbeats(queues, timedelta(minutes=5))
+    now = time.monotonic()
+    for claim, since in zip(claims, (now - 100, now - 95, now - 10), strict=True):  # due now, in 5 s, in 90 s
+        holds.add([claim], since)
+    holds.start()
+    wait_until(lambda: len(queues.beats) == 2)
+    holds.close(wait=True)
+    assert queues.beats == ["call-000", "call-001"]
+
+
+def test_what_is_kept_alive_keeps_no_payload(queues: AnnotationQueues) -> None:
+    (claim,) = queues.claim_batch(fill(queues, 1), "model", 1)
+    small = bare(claim)
+    assert claim.item.payload == {"n": 0}
+    assert (small.item.payload, small.item.id, small.token, small.annotator_id, small.expires_at) == (
+        None,
+        claim.item.id,
+        claim.token,
+        claim.annotator_id,
+        claim.expires_at,
+    )
+    assert bare(small) is small
+    queues.complete(small, "x")
+    assert next(queues.iter_items(claim.item.queue_id)).payload == {"n": 0}

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from annotation_queue import AnnotationQueues, BatchReport, OnFailure, SkipItem, StopReason, run_batch
-from annotation_queue.batch import run as batch_run
-from helpers.batches import fill, interrupt, label_number, states
+from annotation_queue.batch.limits import Limits
+from helpers.batches import fill, interrupt, label_number, run_within, states
 from helpers.clocks import PATIENCE
 
 if TYPE_CHECKING:
@@ -62,9 +62,8 @@ def test_a_dry_run_stores_nothing_and_says_what_it_would_have_stored(
 
 
 def test_a_dry_run_works_on_each_item_once_up_to_a_limit(
-    queues: AnnotationQueues, monkeypatch: pytest.MonkeyPatch
+    queues: AnnotationQueues,
 ) -> None:
-    monkeypatch.setattr(batch_run, "MAX_KEPT", 7)
     queue_id = fill(queues, 20)
     seen: list[str] = []
 
@@ -72,9 +71,9 @@ def test_a_dry_run_works_on_each_item_once_up_to_a_limit(
         seen.append(item.call_id)
         return "x"
 
-    report = run_batch(queues, queue_id, label, annotator_id="model", dry_run=True, limit=3)
+    report = run_within(Limits(most_kept=7), queues, queue_id, label, dry_run=True, limit=3)
     assert (report.completed, report.stop_reason) == (3, StopReason.LIMIT)
-    report = run_batch(queues, queue_id, label, annotator_id="model", dry_run=True)
+    report = run_within(Limits(most_kept=7), queues, queue_id, label, dry_run=True)
     assert (report.completed, report.stop_reason) == (7, StopReason.KEPT)
     assert seen == [f"call-{n:03}" for n in (*range(3), *range(7))]
     assert set(states(queues, queue_id)) == {"unstarted"}

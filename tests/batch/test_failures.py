@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from annotation_queue import AnnotationQueues, BatchReport, OnFailure, SkipItem, run_batch
-from annotation_queue.batch import retries, work
-from annotation_queue.batch import run as batch_run
-from annotation_queue.batch.retries import RetryPolicy
-from helpers.batches import fill, label_number, states
+from annotation_queue.batch import work
+from annotation_queue.batch.limits import Limits
+from helpers.batches import fill, label_number, run_within, states
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,19 +73,19 @@ def test_what_fails_every_time_is_skipped_with_the_error_as_reason(
     progress = queues.progress(next(queues.iter_items(queue_id)).id)[0]
     assert progress.state.value == "skipped"
     assert progress.reason is not None
-    assert progress.reason.startswith("ValueError: bad ??!!!")
+    assert progress.reason.startswith("failed: ValueError: bad ??!!!")
     assert len(progress.reason) == 500
 
 
 @pytest.mark.usefixtures("no_waits")
 @pytest.mark.parametrize("label", [float("nan"), {1: 2}, {"a": object()}, "\0", (1, 2)])
-def test_a_label_that_is_no_json_is_a_failure(queues: AnnotationQueues, label: object) -> None:
+def test_a_label_that_is_no_json_is_a_failure_at_once(queues: AnnotationQueues, label: object) -> None:
     queue_id = fill(queues, 1)
     report = run_batch(queues, queue_id, lambda _item: label, annotator_id="model")
-    assert (report.completed, report.skipped, report.failed, report.retries) == (0, 1, 1, 2)
+    assert (report.completed, report.skipped, report.failed, report.retries) == (0, 1, 1, 0)
     reason = queues.progress(next(queues.iter_items(queue_id)).id)[0].reason
     assert reason is not None
-    assert reason.startswith("InvalidValue: ")
+    assert reason.startswith("failed: InvalidValue: ")
 
 
 def test_an_error_that_cannot_be_printed_still_has_a_reason() -> None:
@@ -95,13 +94,6 @@ def test_an_error_that_cannot_be_printed_still_has_a_reason() -> None:
             raise RuntimeError
 
     assert work.failure_reason(Mute()) == "Mute"
-
-
-def test_waits_between_attempts_grow_up_to_a_bound() -> None:
-    longest, shortest = RetryPolicy(chance=lambda: 0.0), RetryPolicy(chance=lambda: 1.0)
-    assert [longest.retry_wait(attempt) for attempt in (1, 2, 3, 4)] == [0.5, 1.0, 2.0, 4.0]
-    assert [shortest.retry_wait(attempt) for attempt in (1, 2, 3, 4)] == [0.25, 0.5, 1.0, 2.0]
-    assert longest.retry_wait(10_000) == retries.MAX_RETRY_WAIT
 
 
 @pytest.mark.usefixtures("no_waits")
@@ -121,20 +113,16 @@ def test_failures_can_be_released_and_are_not_tried_again_in_the_same_run(queues
     assert len(calls) == 4 * 2 + 6
     assert (report.attempted, report.completed, report.released, report.failed) == (10, 6, 4, 4)
     assert states(queues, queue_id) == ["unstarted"] * 4 + ["completed"] * 6
-    assert queues.history(next(queues.iter_items(queue_id)).id)[-1].reason == "ValueError: no"
+    assert queues.history(next(queues.iter_items(queue_id)).id)[-1].reason == "failed: ValueError: no"
 
 
-@pytest.mark.usefixtures("no_waits")
-def test_a_run_that_releases_ends_when_too_many_items_fail(
-    queues: AnnotationQueues, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(batch_run, "MAX_KEPT", 5)
+def test_a_run_that_releases_ends_when_too_many_items_fail(queues: AnnotationQueues) -> None:
     queue_id = fill(queues, 300)
 
     def label(_item: QueueItem) -> object:
         raise ValueError("no")
 
-    report = run_batch(queues, queue_id, label, annotator_id="model", max_attempts=1, on_failure=OnFailure.RELEASE)
+    report = run_within(Limits(most_kept=5), queues, queue_id, label, max_attempts=1, on_failure=OnFailure.RELEASE)
     assert 5 <= report.failed <= 5 + 128
     assert set(states(queues, queue_id)) == {"unstarted"}
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from annotation_queue import AnnotationQueues, BatchReport, run_batch
-from annotation_queue.batch import retries
-from annotation_queue.batch import run as batch_run
-from helpers.batches import fill, interrupt, label_number, states
+from annotation_queue.backoff import Backoff
+from annotation_queue.batch.limits import Limits
+from helpers.batches import fill, interrupt, label_number, run_within, states
 from helpers.clocks import PATIENCE, wait_until
 
 if TYPE_CHECKING:
@@ -21,13 +21,11 @@ if TYPE_CHECKING:
     from annotation_queue.batch.labelers import Labeler
 
 
-@pytest.fixture(autouse=True)
-def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no busy machine outlast the grace time."""
-    monkeypatch.setattr(batch_run, "GRACE", PATIENCE)
+PATIENT = Limits(grace=PATIENCE)
+"""No busy machine outlasts this grace time."""
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupt_lets_running_items_end_and_releases_the_rest(
     queues: AnnotationQueues, shape: Callable[[Labeler], Labeler], number: signal.Signals
 ) -> None:
@@ -41,7 +39,7 @@ def test_an_interrupt_lets_running_items_end_and_releases_the_rest(
             wait_until(lambda: states(queues, queue_id).count("in_progress") == 1)
         return "x"
 
-    report = run_batch(queues, queue_id, shape(label), annotator_id="model")
+    report = run_within(PATIENT, queues, queue_id, shape(label))
     assert report.interrupted
     assert report.completed == 5
     assert report.released >= 1
@@ -52,17 +50,16 @@ def test_an_interrupt_lets_running_items_end_and_releases_the_rest(
 
 
 def test_an_interrupt_ends_the_wait_between_attempts(
-    queues: AnnotationQueues, shape: Callable[[Labeler], Labeler], monkeypatch: pytest.MonkeyPatch
+    queues: AnnotationQueues, shape: Callable[[Labeler], Labeler]
 ) -> None:
-    monkeypatch.setattr(retries, "RETRY_WAIT", 60.0)
-    monkeypatch.setattr(retries, "MAX_RETRY_WAIT", 60.0)
+    slow = Limits(grace=PATIENCE, retries=Backoff(first=60.0, longest=60.0))
     queue_id = fill(queues, 1)
 
     def label(_item: QueueItem) -> object:
         interrupt()
         raise ValueError("no")
 
-    report = run_batch(queues, queue_id, shape(label), annotator_id="model")
+    report = run_within(slow, queues, queue_id, shape(label))
     assert (report.interrupted, report.attempted, report.released, report.failed) == (True, 1, 1, 0)
     assert states(queues, queue_id) == ["unstarted"]
 
@@ -75,9 +72,8 @@ def test_an_interrupt_ends_the_wait_for_a_killed_run(queues: AnnotationQueues) -
 
 
 def test_items_that_outlast_the_grace_time_are_released(
-    queues: AnnotationQueues, shape: Callable[[Labeler], Labeler], monkeypatch: pytest.MonkeyPatch
+    queues: AnnotationQueues, shape: Callable[[Labeler], Labeler]
 ) -> None:
-    monkeypatch.setattr(batch_run, "GRACE", 0.05)
     queue_id = fill(queues, 3)
     over, done = threading.Event(), threading.Event()
 
@@ -88,7 +84,7 @@ def test_items_that_outlast_the_grace_time_are_released(
         return "x"
 
     try:
-        report = run_batch(queues, queue_id, shape(label), annotator_id="model")
+        report = run_within(Limits(grace=0.05), queues, queue_id, shape(label))
     finally:
         over.set()
     assert (report.interrupted, report.attempted, report.completed) == (True, 0, 0)
@@ -123,6 +119,21 @@ def test_a_second_interrupt_stops_at_once(queues: AnnotationQueues, shape: Calla
     assert calls == ["call-000"]
     assert states(queues, queue_id)[0] == "in_progress"
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_terminal_that_goes_away_and_its_shell_that_says_so_too_stop_a_run_once(queues: AnnotationQueues) -> None:
+    queue_id = fill(queues, 5)
+
+    def label(item: QueueItem) -> object:
+        if item.call_id == "call-001":
+            interrupt(signal.SIGHUP)
+            wait_until(lambda: states(queues, queue_id).count("in_progress") == 1)
+            interrupt(signal.SIGHUP)
+        return "x"
+
+    report = run_within(PATIENT, queues, queue_id, label)
+    assert (report.interrupted, report.completed) == (True, 2)
+    assert states(queues, queue_id) == ["completed"] * 2 + ["unstarted"] * 3
 
 
 def test_an_ignored_signal_stays_ignored(queues: AnnotationQueues) -> None:

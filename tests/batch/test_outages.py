@@ -22,12 +22,11 @@ from annotation_queue import (
     StorageCorrupt,
     StorageError,
     StorageFull,
-    run_batch,
     utc_now,
 )
-from annotation_queue.batch import run as batch_run
-from annotation_queue.batch import storage as batch_storage
-from helpers.batches import fill, interrupt, label_number, states
+from annotation_queue.backoff import Backoff
+from annotation_queue.batch.limits import Limits
+from helpers.batches import fill, interrupt, label_number, run_within, states
 from helpers.clocks import wait_until
 
 if TYPE_CHECKING:
@@ -93,10 +92,8 @@ class Flaky(AnnotationQueues):
         return end is not None and utc_now() > end and progress.token in self.unbeaten
 
 
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch_storage, "FIRST_WAIT", 0.001)
-    monkeypatch.setattr(batch_storage, "LONGEST_WAIT", 0.002)
+QUICK = Limits(storage_retries=Backoff(first=0.001, longest=0.002))
+BRIEF = Limits(storage_retries=QUICK.storage_retries, patience=0.05, grace=0.05)
 
 
 def picky(item: QueueItem) -> object:
@@ -130,11 +127,11 @@ def test_a_storage_that_fails_three_times_at_every_call_loses_nothing(
     queues.failing.remove("heartbeat")
     queue_id = fill(queues, 40, lease=timedelta(seconds=1) if after else timedelta(minutes=5))
     reports: list[BatchReport] = []
-    report = run_batch(
+    report = run_within(
+        QUICK,
         queues,
         queue_id,
         picky,
-        annotator_id="model",
         workers=3,
         max_attempts=1,
         on_failure=OnFailure.RELEASE,
@@ -152,13 +149,12 @@ def test_a_storage_that_fails_three_times_at_every_call_loses_nothing(
 
 
 @pytest.mark.parametrize("name", ["claim_batch", "complete_batch", "claim"])
-def test_a_storage_that_keeps_failing_ends_the_run(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setattr(batch_storage, "PATIENCE", 0.05)
+def test_a_storage_that_keeps_failing_ends_the_run(name: str) -> None:
     queues = Flaky(lambda: StorageError("the disk is gone"), times=1 << 60)
     queues.failing = {name}
     queue_id = fill(queues, 5)
     with pytest.raises(StorageError, match="the disk is gone"):
-        run_batch(queues, queue_id, label_number, annotator_id="model")
+        run_within(BRIEF, queues, queue_id, label_number)
     assert queues.failed[name] >= 2
     assert set(states(queues, queue_id)) == ({"completed"} if name == "claim" else {"unstarted"})
 
@@ -168,7 +164,7 @@ def test_a_damaged_storage_is_not_tried_again() -> None:
     queues.failing = {"complete_batch"}
     queue_id = fill(queues, 5)
     with pytest.raises(StorageCorrupt):
-        run_batch(queues, queue_id, label_number, annotator_id="model")
+        run_within(QUICK, queues, queue_id, label_number)
     assert queues.failed["complete_batch"] == 1
     assert "in_progress" not in states(queues, queue_id)
 
@@ -185,13 +181,12 @@ def test_an_interrupt_ends_the_wait_for_a_claim(name: str) -> None:
             told.set()
             interrupt()
 
-    report = run_batch(queues, queue_id, label_number, annotator_id="model", on_progress=look)
+    report = run_within(QUICK, queues, queue_id, label_number, on_progress=look)
     assert report.stop_reason is StopReason.INTERRUPTED
     assert set(states(queues, queue_id)) == ({"completed"} if name == "claim" else {"unstarted"})
 
 
-def test_an_interrupt_bounds_the_wait_for_a_completion(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch_run, "GRACE", 0.05)
+def test_an_interrupt_bounds_the_wait_for_a_completion() -> None:
     queues = Flaky(lambda: StorageBusy("locked"), times=1 << 60)
     queues.failing = {"complete_batch"}
     queue_id = fill(queues, 5)
@@ -203,7 +198,7 @@ def test_an_interrupt_bounds_the_wait_for_a_completion(monkeypatch: pytest.Monke
             interrupt()
 
     with pytest.raises(StorageBusy):
-        run_batch(queues, queue_id, label_number, annotator_id="model", on_progress=look)
+        run_within(BRIEF, queues, queue_id, label_number, on_progress=look)
     assert set(states(queues, queue_id)) == {"unstarted"}
 
 
@@ -221,7 +216,7 @@ def test_results_are_kept_while_the_storage_is_away_and_stored_once_it_is_back()
         if report.storage_error and queues.failed["complete_batch"] > 20:
             queues.failing = set()
 
-    report = run_batch(queues, queue_id, label, annotator_id="model", on_progress=look)
+    report = run_within(QUICK, queues, queue_id, label, on_progress=look)
     assert report.completed == 20
     assert sorted(calls) == [f"call-{n:03}" for n in range(20)]  # none was labelled a second time
 
@@ -242,7 +237,7 @@ def test_a_result_is_discarded_once_heartbeats_have_failed_for_longer_than_the_l
         queues.failing = set()
         return "fresh"
 
-    report = run_batch(queues, queue_id, label, annotator_id="model", lease=lease, on_progress=reports.append)
+    report = run_within(QUICK, queues, queue_id, label, lease=lease, on_progress=reports.append)
     assert (report.attempted, report.completed, report.lost, report.expired) == (2, 1, 1, 1)
     assert report.last_failure is not None
     assert "heartbeats failed for longer than the lease" in report.last_failure
@@ -262,7 +257,7 @@ def test_heartbeats_that_never_work_stop_the_run_in_the_end() -> None:
         wait_until(lambda: queues.is_expired(item))
         return "stale"
 
-    report = run_batch(queues, queue_id, label, annotator_id="model", lease=timedelta(seconds=0.05), max_failures=3)
+    report = run_within(QUICK, queues, queue_id, label, lease=timedelta(seconds=0.05), max_failures=3)
     assert (report.stop_reason, report.expired, report.completed) == (StopReason.FAILURES, 3, 0)
 
 
@@ -282,7 +277,7 @@ def test_heartbeats_that_fail_for_less_than_the_lease_cost_nothing() -> None:
         beat.set()
         return "x"
 
-    report = run_batch(queues, queue_id, label, annotator_id="model", lease=timedelta(seconds=3))
+    report = run_within(QUICK, queues, queue_id, label, lease=timedelta(seconds=3))
     assert beat.is_set()
     assert queues.failed["heartbeat"] >= 2
     assert (report.completed, report.lost, report.expired) == (1, 0, 0)
@@ -301,5 +296,5 @@ def test_an_error_of_an_unknown_kind_does_not_end_the_heartbeats() -> None:
         wait_until(lambda: end() > first)
         return "x"
 
-    report = run_batch(queues, queue_id, label, annotator_id="model", lease=timedelta(seconds=1.5), workers=2)
+    report = run_within(QUICK, queues, queue_id, label, lease=timedelta(seconds=1.5), workers=2)
     assert (report.completed, report.lost) == (2, 0)

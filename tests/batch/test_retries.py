@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import itertools
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from annotation_queue import (
     StopReason,
     run_batch,
 )
+from annotation_queue.backoff import Backoff
 from annotation_queue.batch.labelers import MAX_DELAY
 from annotation_queue.batch.retries import RateLimit, RetryPolicy
 from annotation_queue.batch.work import OutcomeKind, Work
@@ -27,7 +29,7 @@ from helpers.batches import fill, interrupt, label_number, states
 from helpers.clocks import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from annotation_queue import QueueItem
     from annotation_queue.batch.labelers import Labeler
@@ -74,7 +76,8 @@ def test_a_hint_is_waited_for_and_at_most_a_tenth_more(queues: AnnotationQueues)
 def test_growing_waits_go_on_where_they_were_after_a_hint(queues: AnnotationQueues) -> None:
     claim = queues.claim(fill(queues, 1), "model")
     assert claim
-    work = Work(claim, RetryPolicy(most=3, chance=lambda: 0.0))
+    backoff = Backoff(first=0.5, longest=30.0, spread=0.0)
+    work = Work(claim, RetryPolicy(most=3, backoff=backoff, chance=lambda: 0.0))
     waits = []
     for error in (ValueError(), RetryLater(7), ValueError(), RetryLater(8), ValueError()):
         work.begin()
@@ -114,28 +117,82 @@ def test_an_interrupt_ends_the_wait_for_a_hint(queues: AnnotationQueues, shape: 
     assert states(queues, queue_id) == ["unstarted"]
 
 
+class Crew:
+    """Workers that call under a rate limit on a clock of their own, which may stand still for all of them at once."""
+
+    def __init__(self, rate: float, workers: int) -> None:
+        self.now = 1_000.0
+        self.limit = RateLimit(rate, clock=lambda: self.now)
+        self.starts: list[float] = []
+        # When each worker wakes up, and what it waits for.
+        self.asleep: list[tuple[float, int, Iterator[float]]] = []
+        for worker in range(workers):
+            self.sleep(worker, self.limit.waits())
+
+    def sleep(self, worker: int, turn: Iterator[float]) -> None:
+        """Let a worker go on until it has to wait; each call takes no time."""
+        for wait in turn:
+            heapq.heappush(self.asleep, (self.now + wait, worker, turn))
+            return
+        self.starts.append(self.now)
+        heapq.heappush(self.asleep, (self.now, worker, self.limit.waits()))
+
+    def step(self, late: float) -> None:
+        """Wake the worker that is due first, so much too late; all that were due meanwhile are late too."""
+        due, worker, turn = heapq.heappop(self.asleep)
+        self.now = max(self.now, due) + late
+        self.sleep(worker, turn)
+
+
 @given(
     rate=st.floats(0.1, 1_000),
-    gaps=st.lists(st.floats(0, 5), min_size=1, max_size=30),
+    workers=st.integers(1, 40),
+    lates=st.lists(st.sampled_from([0.0, 0.0, 0.0, 0.0001, 0.003, 2.0, 100.0]), min_size=1, max_size=300),
     window=st.floats(0.001, 10),
 )
-def test_a_ceiling_holds_within_any_time(rate: float, gaps: list[float], window: float) -> None:
-    now = 1_000.0
-    rate_limit = RateLimit(rate, clock=lambda: now)
-    starts = []
-    for gap in gaps:
-        now += gap
-        starts.append(now + rate_limit.wait())
+def test_a_rate_limit_holds_within_any_time_whatever_stalls(
+    rate: float, workers: int, lates: list[float], window: float
+) -> None:
+    crew = Crew(rate, workers)
+    for late in lates:
+        crew.step(late)
+    starts = crew.starts
     assert starts == sorted(starts)
     for first in starts:
         within = sum(first <= start <= first + window for start in starts)
         assert within <= rate * window + 1 + 1e-6 * len(starts)
 
 
-def test_a_ceiling_lets_nothing_wait_that_came_late_enough() -> None:
+def test_a_stall_does_not_make_up_for_what_is_overdue() -> None:
+    crew = Crew(rate=20, workers=40)
+    crew.step(2.0)  # everybody was due within these two seconds
+    stalled = crew.now
+    while crew.now < stalled + 1:
+        crew.step(0.0)
+    assert sum(stalled <= start < stalled + 1 for start in crew.starts) <= 21
+
+
+@pytest.mark.parametrize("workers", [1, 3, 40])
+def test_a_rate_limit_lets_through_what_it_may(workers: int) -> None:
+    crew = Crew(rate=20, workers=workers)
+    while crew.now < 1_010:
+        crew.step(0.0)
+    assert 199 <= len(crew.starts) <= 202
+
+
+def test_a_rate_limit_lets_nothing_wait_that_came_late_enough() -> None:
     times = iter([0.0, 0.25, 10.0, 10.0])
     rate_limit = RateLimit(4, clock=lambda: next(times))
-    assert [rate_limit.wait() for _ in range(4)] == [0.0, 0.0, 0.0, 0.25]
+    assert [next(rate_limit.waits(), 0.0) for _ in range(4)] == [0.0, 0.0, 0.0, 0.25]
+
+
+@pytest.mark.parametrize("rate", [1e-10, 5e-324])
+def test_no_single_wait_is_longer_than_a_clock_takes(rate: float) -> None:
+    crew = Crew(rate, workers=2)
+    for _ in range(10):
+        assert all(wakes - crew.now <= 3_600 for wakes, _, _ in crew.asleep)
+        crew.step(0.0)
+    assert len(crew.starts) == 1
 
 
 def test_calls_are_spaced_in_a_run(queues: AnnotationQueues, shape: Callable[[Labeler], Labeler]) -> None:
@@ -146,9 +203,7 @@ def test_calls_are_spaced_in_a_run(queues: AnnotationQueues, shape: Callable[[La
 
 
 @pytest.mark.usefixtures("no_waits")
-def test_further_attempts_count_towards_the_ceiling(
-    queues: AnnotationQueues, shape: Callable[[Labeler], Labeler]
-) -> None:
+def test_further_attempts_count_towards_the_rate(queues: AnnotationQueues, shape: Callable[[Labeler], Labeler]) -> None:
     queue_id = fill(queues, 1)
     calls = itertools.count(1)
 
@@ -162,7 +217,7 @@ def test_further_attempts_count_towards_the_ceiling(
     assert report.seconds >= 2 / 50
 
 
-def test_an_item_that_waits_below_the_ceiling_is_given_back_unattempted(
+def test_an_item_that_waits_for_its_turn_is_given_back_unattempted(
     queues: AnnotationQueues, shape: Callable[[Labeler], Labeler]
 ) -> None:
     queue_id = fill(queues, 3)
@@ -193,7 +248,7 @@ def test_a_run_stops_after_so_many_failures_in_a_row_and_uses_up_none_of_them(
     assert 4 <= report.failed <= report.released
     assert states(queues, queue_id) == ["completed"] * 3 + ["unstarted"] * 37
     third = list(queues.iter_items(queue_id))[3]
-    assert queues.history(third.id)[-1].reason == "ConnectionError: no route"
+    assert queues.history(third.id)[-1].reason == "failed: ConnectionError: no route"
 
 
 def test_a_run_of_fifty_failures_in_a_row_stops_unless_told_otherwise(queues: AnnotationQueues) -> None:

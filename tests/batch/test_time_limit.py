@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from annotation_queue import AnnotationQueues, BatchReport, OnFailure, StopReason, run_batch
-from annotation_queue.batch import run as batch_run
+from annotation_queue.batch.limits import Limits
 from annotation_queue.batch.retries import RetryPolicy
 from annotation_queue.batch.work import Work
-from helpers.batches import fill, interrupt, label_number, states
+from helpers.batches import fill, interrupt, label_number, run_within, states
 from helpers.clocks import PATIENCE, wait_until
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def test_a_function_that_hangs_costs_its_item_and_no_worker(queues: AnnotationQu
     report = run_batch(queues, queue_id, label, annotator_id="model", timeout=LIMIT)
     assert (report.completed, report.skipped, report.failed, report.timed_out, report.retries) == (4, 2, 2, 2, 0)
     assert report.last_failure == f"call-003: {REASON}"
-    assert reason_of(queues, queue_id, 1) == REASON
+    assert reason_of(queues, queue_id, 1) == f"failed: {REASON}"
     assert calls == [f"call-{n:03}" for n in range(6)]  # one worker, or the one that took its place
     assert {slow.call_id for slow in report.slowest[:2]} == {"call-001", "call-003"}
     assert report.slowest[1].seconds >= LIMIT.total_seconds()
@@ -100,7 +100,7 @@ def test_what_a_function_returns_after_its_time_is_dropped(queues: AnnotationQue
     report = run_batch(queues, queue_id, label, annotator_id="model", timeout=LIMIT)
     assert (report.completed, report.timed_out) == (1, 1)
     assert states(queues, queue_id) == ["skipped", "completed"]
-    assert reason_of(queues, queue_id, 0) == REASON
+    assert reason_of(queues, queue_id, 0) == f"failed: {REASON}"
 
 
 def test_a_coroutine_that_hangs_is_cancelled(queues: AnnotationQueues) -> None:
@@ -119,7 +119,7 @@ def test_a_coroutine_that_hangs_is_cancelled(queues: AnnotationQueues) -> None:
     report = run_batch(queues, queue_id, label, annotator_id="model", timeout=LIMIT, workers=2)
     assert ended == ["call-001"]
     assert (report.completed, report.skipped, report.timed_out) == (4, 1, 1)
-    assert reason_of(queues, queue_id, 1) == REASON
+    assert reason_of(queues, queue_id, 1) == f"failed: {REASON}"
 
 
 def test_a_coroutine_that_ignores_its_cancellation_is_left_alone(queues: AnnotationQueues) -> None:
@@ -165,7 +165,7 @@ def test_a_coroutine_that_blocks_the_loop_costs_its_item_only(queues: Annotation
     assert states(queues, queue_id)[2] == "skipped"
     assert calls.count("call-002") == 1
     assert calls.count("call-001") == 2  # it was on the same loop, and started again on the next
-    assert reason_of(queues, queue_id, 2) == REASON
+    assert reason_of(queues, queue_id, 2) == f"failed: {REASON}"
 
 
 def test_attempts_share_the_time_and_waits_between_them_do_not_count(queues: AnnotationQueues) -> None:
@@ -282,9 +282,8 @@ def test_an_exit_within_the_time_limit_ends_the_run(queues: AnnotationQueues) ->
 
 
 def test_a_coroutine_that_outlives_its_cancellation_at_the_end_of_a_run_leaves_no_thread_behind(
-    queues: AnnotationQueues, monkeypatch: pytest.MonkeyPatch
+    queues: AnnotationQueues,
 ) -> None:
-    monkeypatch.setattr(batch_run, "GRACE", 0.05)
     queue_id = fill(queues, 2)
     before = set(threading.enumerate())
 
@@ -294,7 +293,7 @@ def test_a_coroutine_that_outlives_its_cancellation_at_the_end_of_a_run_leaves_n
             await asyncio.sleep(PATIENCE)
         return "late"
 
-    report = run_batch(queues, queue_id, label, annotator_id="model")
+    report = run_within(Limits(grace=0.05), queues, queue_id, label)
     assert (report.interrupted, report.completed) == (True, 0)
     wait_until(lambda: set(threading.enumerate()) <= before)
     assert states(queues, queue_id) == ["unstarted"] * 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,9 +13,11 @@ from annotation_queue import (
     AnnotationQueues,
     BatchReport,
     InvalidValue,
+    MemoryRepository,
     OnFailure,
     QueueNotFound,
     StopReason,
+    StorageError,
     run_batch,
     run_batches,
 )
@@ -24,7 +27,8 @@ from helpers.clocks import PATIENCE, wait_until
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from annotation_queue import QueueItem
+    from annotation_queue import AnnotationQueue, QueueItem
+    from annotation_queue.batch.api import BatchOptions
     from annotation_queue.batch.labelers import Labeler
 
 
@@ -76,7 +80,7 @@ def test_no_annotators_need_no_run(queues: AnnotationQueues) -> None:
     assert run_batches(queues, fill(queues, 1), {}) == {}
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_one_interrupt_ends_all_runs(queues: AnnotationQueues, number: signal.Signals) -> None:
     queue_id = fill(queues, 30, annotations_per_item=2)
     before = signal.getsignal(number)
@@ -204,6 +208,57 @@ def test_a_run_that_was_stopped_before_it_began_does_nothing(queues: AnnotationQ
     report = run_batch(queues, queue_id, label_number, annotator_id="model", stop=stop)
     assert (report.stop_reason, report.attempted) == (StopReason.INTERRUPTED, 0)
     assert states(queues, queue_id) == ["unstarted"] * 3
+
+
+@pytest.mark.parametrize("name", ["heartbeats", "labeler-3", "labelers", "labelers-watch", "run-b"])
+@pytest.mark.parametrize("together", [False, True])
+def test_a_run_for_which_there_is_no_thread_fails_and_leaves_none(
+    queues: AnnotationQueues,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    together: bool,  # noqa: FBT001 - a case
+) -> None:
+    if name == "run-b" and not together:
+        return
+    queue_id = fill(queues, 40, annotations_per_item=2)
+    before = set(threading.enumerate())
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == name:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    async def label_async(_item: QueueItem) -> object:
+        return "x"
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    labeler = label_async if name == "labelers" else label_number
+    options: BatchOptions = {"workers": 4, "timeout": timedelta(minutes=1)}
+    labelers = {"a": labeler, "b": labeler} if together else {"a": labeler}
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        run_batches(queues, queue_id, labelers, **options)
+    assert set(threading.enumerate()) == before
+    for annotator in "ab":
+        assert "in_progress" not in states(queues, queue_id, annotator)
+
+
+def test_runs_of_which_one_cannot_be_made_leave_no_thread() -> None:
+    class Unlucky(AnnotationQueues):
+        looks = 0
+
+        def get(self, queue_id: str) -> AnnotationQueue:
+            self.looks += 1
+            if self.looks == 3:
+                raise StorageError("away")
+            return super().get(queue_id)
+
+    queues = Unlucky(MemoryRepository(), "project")
+    queue_id = fill(queues, 1)
+    before = set(threading.enumerate())
+    with pytest.raises(StorageError):
+        run_batches(queues, queue_id, dict.fromkeys("abcd", label_number))
+    assert set(threading.enumerate()) == before
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def test_csv_holds_what_the_json_lines_hold(labelled: Shell) -> None:
 def test_a_form_may_be_asked_for_whatever_the_name(labelled: Shell) -> None:
     labelled.run("export", "out.csv", "--format", "jsonl", *DB)
     assert labelled.read("out.csv") == labelled.lines("export")
-    labelled.label("items.jsonl", "--export", "OUT.CSV")
+    labelled.label("items.jsonl", "--export", "OUT.CSV", code=1)  # an item failed before
     assert (labelled.folder / "OUT.CSV").read_text().splitlines()[0] == ",".join(COLUMNS)
 
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from annotation_queue import AnnotationQueues, SQLiteRepository, StorageFull, run_batch
-from annotation_queue.batch import storage as batch_storage
+from annotation_queue.batch.limits import Limits
+from helpers.batches import run_within
 
 if TYPE_CHECKING:
     from annotation_queue import BatchReport, QueueItem
@@ -69,11 +70,11 @@ def label_until_full(queues: AnnotationQueues, queue_id: str, log: Log, *, datab
     def label(item: QueueItem) -> object:
         return {"label": item.call_id, "why": PADDING}
 
-    batch_storage.PATIENCE = 60.0 if frees else 0.2
+    limits = Limits(patience=60.0 if frees else 0.2)
     largest = max(path.stat().st_size for path in Path(database).parent.iterdir())
     resource.setrlimit(resource.RLIMIT_FSIZE, (largest + ROOM, hard))
     try:
-        run_batch(queues, queue_id, label, annotator_id="model", workers=2, lease=LEASE, on_progress=look)
+        run_within(limits, queues, queue_id, label, workers=2, lease=LEASE, on_progress=look)
     except StorageFull:
         print("full")  # noqa: T201 - the test reads it
     assert full.is_set()
