@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from itertools import combinations
+from itertools import combinations, permutations
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
 import attrs
@@ -238,27 +238,51 @@ def _fleiss(rows: Counter[tuple[str, ...]]) -> float | None:
 
 
 def _alpha(units: Counter[tuple[str, ...]], level: Level) -> float | None:
-    """Krippendorff's alpha of units: the categories that one was given, by how many units were given just these."""
-    compared = {given: n for given, n in units.items() if len(given) > 1}
+    """Krippendorff's alpha of units: the categories that one was given, by how many units were given just these.
+
+    The library `krippendorff` gives the same, and the tests compare with it; but it keeps a square of all categories for each
+    unit, which for a few hundred categories is more than a machine has. Here equal units are counted once; memory grows with
+    the square of the categories alone.
+    """
     values = {name: json.loads(name) for given in units for name in given}
     if level != "nominal":
         for value in values.values():
             if isinstance(value, str | bool):
                 raise refuse("labels", value, f"numbers, for the level {level}")
+    compared = {given: n for given, n in units.items() if len(given) > 1}
     names = sorted({name for given in compared for name in given}, key=lambda name: _sort_key(values[name]))
     if len(names) <= 1:
         return None
-    import krippendorff  # noqa: PLC0415 - optional, and slow to import
-    import numpy as np  # noqa: PLC0415 - as above
+    import numpy as np  # noqa: PLC0415 - optional, and slow to import
 
-    counts = np.array([[given.count(name) for name in names] for given in compared])
-    return float(
-        krippendorff.alpha(
-            value_counts=np.repeat(counts, list(compared.values()), axis=0),
-            value_domain=range(len(names)) if level == "nominal" else [values[name] for name in names],
-            level_of_measurement=level,
-        )
+    places = {name: place for place, name in enumerate(names)}
+    observed = np.zeros((len(names), len(names)))
+    for given, n in compared.items():
+        for one, other in permutations(given, 2):
+            observed[places[one], places[other]] += n / (len(given) - 1)
+    totals = observed.sum(axis=0)
+    expected = (np.outer(totals, totals) - np.diag(totals)) / (totals.sum() - 1)
+    distances = _distances(
+        level, np.array([0.0 if level == "nominal" else values[name] for name in names], dtype=float), totals
     )
+    return float(1 - (observed * distances).sum() / (expected * distances).sum())
+
+
+def _distances(level: Level, values: Any, totals: Any) -> Any:  # noqa: ANN401 - numpy's arrays
+    """Say how far each two categories are apart, squared, as Krippendorff defines it for each level."""
+    import numpy as np  # noqa: PLC0415 - optional, and slow to import
+
+    if level == "nominal":
+        return 1 - np.eye(len(values))
+    if level == "ordinal":
+        # As many labels lie between two ranks, with half of those at either end.
+        ranks = np.cumsum(totals) - totals / 2
+        return np.subtract.outer(ranks, ranks) ** 2
+    differences = np.subtract.outer(values, values)
+    if level == "interval":
+        return differences**2
+    sums = np.add.outer(values, values)
+    return np.divide(differences, sums, out=np.zeros_like(sums), where=sums != 0) ** 2
 
 
 def _sort_key(value: str | float) -> tuple[int, float, str]:

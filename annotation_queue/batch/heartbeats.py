@@ -141,20 +141,27 @@ class Heartbeats:
         return max(0.0, min(dues) - time.monotonic()) if dues else self._interval
 
     def _prolong(self, holds: Sequence[Hold]) -> None:
-        for hold in holds:
-            started = time.monotonic()
-            try:
-                self._queues.heartbeat(hold.claim, lease=self._lease)
-            except (ClaimLost, NotFound):
+        if not holds:
+            return
+        started = time.monotonic()
+        try:
+            outcomes = self._queues.heartbeat_batch([hold.claim for hold in holds], lease=self._lease)
+        except NotFound:
+            for hold in holds:
                 hold.is_lost = True
-            except Exception as error:  # noqa: BLE001 - the heartbeats of the others must go on, whatever a storage raises
-                if not hold.failing:
-                    _LOG.warning("a heartbeat for item %r failed, trying again: %s", hold.claim.item.id, error)
-                hold.failing = self._failed = True
-                hold.due = started + self._interval / _BEATS_PER_LEASE
+        except Exception as error:  # noqa: BLE001 - the heartbeats must go on, whatever a storage raises
+            if not any(hold.failing for hold in holds):
+                _LOG.warning("heartbeats for %d items failed, trying again: %s", len(holds), error)
+            self._failed = True
+            for hold in holds:
+                hold.failing, hold.due = True, started + self._interval / _BEATS_PER_LEASE
                 hold.is_lost = hold.expired
-            else:
-                hold.due, hold.until, hold.failing = started + self._interval, started + self._seconds, False
+        else:
+            for hold, outcome in zip(holds, outcomes, strict=True):
+                if isinstance(outcome, ClaimLost):
+                    hold.is_lost = True
+                else:
+                    hold.due, hold.until, hold.failing = started + self._interval, started + self._seconds, False
 
 
 def key_of(claim: Claim) -> tuple[str, int]:

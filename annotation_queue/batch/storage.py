@@ -109,7 +109,7 @@ class RetryingQueue:
 
     def reset(self, item_ids: Sequence[str], is_wanted: Callable[[], bool]) -> None:
         """Take items up again that the annotator skipped."""
-        call = partial(self._queues.reset, self._queue_id, item_ids)  # type: ignore[attr-defined]  # it comes with overrides
+        call = partial(self._queues.reset, self._queue_id, item_ids)
         who = {"actor_id": self._annotator_id, "annotator_id": self._annotator_id}
         self._retry(partial(call, **who, reason=_TAKEN_UP), is_wanted)
 

@@ -160,7 +160,7 @@ def agreement(
         try:
             found = compare(chosen, labels, level=level)
         except ModuleNotFoundError as error:
-            if (error.name or "").partition(".")[0] not in {"krippendorff", "numpy", "statsmodels"}:
+            if (error.name or "").partition(".")[0] not in {"numpy", "statsmodels"}:
                 raise
             fail('kappa needs an extra: pip install "annotation-queue[agreement]"')
         shown = found.differing[: limit if as_json or limit is not None else _SHOWN]

@@ -13,6 +13,7 @@ from annotation_queue import (
     AnnotationQueues,
     AnnotationState,
     BatchReport,
+    Claim,
     ClaimLost,
     MemoryRepository,
     OnFailure,
@@ -25,13 +26,14 @@ from annotation_queue import (
 )
 from annotation_queue.batch.heartbeats import Heartbeats
 from annotation_queue.batch.work import bare
+from annotation_queue.items import ref_of
 from helpers.batches import fill, label_number, states
 from helpers.clocks import PATIENCE, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
-    from annotation_queue import Claim, QueueItem
+    from annotation_queue import ClaimRef, QueueItem
     from annotation_queue.batch.labelers import Labeler
     from helpers.clocks import Clock
 
@@ -147,13 +149,16 @@ def test_a_heartbeat_that_the_storage_refuses_is_tried_again_and_a_lost_claim_is
     class Flaky(AnnotationQueues):
         beats = 0
 
-        def heartbeat(self, claim: Claim, *, lease: timedelta | None = None) -> Claim:
+        def heartbeat_batch(
+            self, claims: Iterable[Claim | ClaimRef], *, lease: timedelta | None = None
+        ) -> tuple[Claim | ClaimLost, ...]:
             self.beats += 1
             if self.beats == 1:
                 raise StorageBusy("locked")
+            (claim,) = map(ref_of, claims)
             if self.beats == 3:
-                raise ClaimLost(claim.item.id, claim.annotator_id, claim.token)
-            return super().heartbeat(claim, lease=lease)
+                return (ClaimLost(claim.item_id, claim.annotator_id, claim.token),)
+            return super().heartbeat_batch([claim], lease=lease)
 
     queues = Flaky(MemoryRepository(), "project")
     claim = queues.claim(fill(queues, 1), "model")
@@ -231,11 +236,14 @@ def test_items_that_the_run_keeps_itself_are_not_waited_for(queues: AnnotationQu
 
 def test_heartbeats_that_are_due_soon_are_sent_with_those_that_are_due() -> None:
     class Counting(AnnotationQueues):
-        beats: ClassVar[list[str]] = []
+        beats: ClassVar[list[list[str]]] = []
 
-        def heartbeat(self, claim: Claim, *, lease: timedelta | None = None) -> Claim:
-            self.beats.append(claim.item.call_id)
-            return super().heartbeat(claim, lease=lease)
+        def heartbeat_batch(
+            self, claims: Iterable[Claim | ClaimRef], *, lease: timedelta | None = None
+        ) -> tuple[Claim | ClaimLost, ...]:
+            given = list(claims)
+            self.beats.append([claim.item.call_id for claim in given if isinstance(claim, Claim)])
+            return super().heartbeat_batch(given, lease=lease)
 
     queues = Counting(MemoryRepository(), "project")
     claims = queues.claim_batch(fill(queues, 3), "model", 3)
@@ -244,9 +252,9 @@ def test_heartbeats_that_are_due_soon_are_sent_with_those_that_are_due() -> None
     for claim, since in zip(claims, (now - 100, now - 95, now - 10), strict=True):  # due now, in 5 s, in 90 s
         holds.add([claim], since)
     holds.start()
-    wait_until(lambda: len(queues.beats) == 2)
+    wait_until(lambda: bool(queues.beats))
     holds.close(wait=True)
-    assert queues.beats == ["call-000", "call-001"]
+    assert queues.beats == [["call-000", "call-001"]]
 
 
 def test_what_is_kept_alive_keeps_no_payload(queues: AnnotationQueues) -> None:

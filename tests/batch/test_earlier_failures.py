@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -16,37 +16,41 @@ from annotation_queue import (
     RetryLater,
     SkipItem,
     StopReason,
-    Workflow,
     run_batch,
     run_batches,
 )
 from annotation_queue.batch.counts import RunCounts
 from annotation_queue.batch.report import Failure
 from annotation_queue.batch.work import FAILED_PREFIX, Outcome, OutcomeKind, is_failure
-from annotation_queue.states import SKIPPED, STANDARD, UNSTARTED
 from helpers.batches import fill, label_number, states
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from annotation_queue import QueueItem
+    from annotation_queue import ItemFilter, QueueItem
     from annotation_queue.batch.labelers import Labeler
 
 
 class Resetting(AnnotationQueues):
-    """A service on which skipped items can be put back to unstarted."""
+    """A service that notes what is put back to unstarted."""
 
     def __init__(self) -> None:
-        moves = STANDARD.moves | {(SKIPPED, UNSTARTED)}
-        super().__init__(MemoryRepository(), "project", workflow=Workflow("resetting", moves))
+        super().__init__(MemoryRepository(), "project")
         self.resets: list[dict[str, Any]] = []
 
-    def reset(self, queue_id: str, which: Iterable[str], **who: Any) -> int:  # noqa: ANN401 - as the service
-        item_ids = tuple(which)
+    def reset(
+        self,
+        queue_id: str,
+        which: Iterable[str] | ItemFilter,
+        *,
+        actor_id: str,
+        annotator_id: str | None = None,
+        reason: str | None = None,
+    ) -> int:
+        item_ids = tuple(cast("Iterable[str]", which))
+        who = {"actor_id": actor_id, "annotator_id": annotator_id, "reason": reason}
         self.resets.append({"item_ids": item_ids, **who})
-        for item_id in item_ids:
-            self.update_progress(item_id, who["annotator_id"], UNSTARTED, queue_id=queue_id, reason=who["reason"])
-        return len(item_ids)
+        return super().reset(queue_id, item_ids, actor_id=actor_id, annotator_id=annotator_id, reason=reason)
 
 
 def fail_or_skip(item: QueueItem) -> object:

@@ -32,7 +32,7 @@ from helpers.clocks import wait_until
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from annotation_queue import Claim, QueueItem
+    from annotation_queue import QueueItem
 
 CALLS = ("claim", "claim_batch", "complete_batch", "skip", "release", "heartbeat")
 
@@ -78,11 +78,11 @@ class Flaky(AnnotationQueues):
     def release(self, *args: Any) -> Any:  # noqa: ANN401 - as the service
         return self.fault("release", lambda: AnnotationQueues.release(self, *args))
 
-    def heartbeat(self, claim: Claim, **kwargs: Any) -> Any:  # noqa: ANN401 - as the service
+    def heartbeat_batch(self, claims: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as the service
         try:
-            return self.fault("heartbeat", lambda: AnnotationQueues.heartbeat(self, claim, **kwargs))
+            return self.fault("heartbeat", lambda: AnnotationQueues.heartbeat_batch(self, claims, **kwargs))
         except StorageError:
-            self.unbeaten.add(claim.token)
+            self.unbeaten.update(claim.token for claim in claims)
             raise
 
     def is_expired(self, item: QueueItem) -> bool:

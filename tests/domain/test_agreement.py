@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from itertools import combinations, count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
+import krippendorff
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from annotation_queue import AnnotationQueues, AnnotationState, InvalidValue, MemoryRepository, NewItem
 from annotation_queue.agreement import MOST_CATEGORIES, Level, agreement, agreement_of, category
@@ -139,6 +143,24 @@ def test_krippendorffs_alpha_is_that_of_his_example_with_missing_labels(level: L
     assert found.alpha == pytest.approx(alpha, abs=0.0005)
     # That of one and the same table, whatever else was asked for.
     assert found.kappa == agreement(RATERS, numbered(rows)).kappa
+
+
+numbers = st.sampled_from([1, 2, 2.5, 4, 7])
+
+
+@given(
+    st.lists(st.lists(st.none() | numbers, min_size=4, max_size=4), min_size=2, max_size=12),
+    st.sampled_from(get_args(Level)),
+)
+def test_alpha_is_that_of_the_library_for_any_labels(units: list[list[float | None]], level: Level) -> None:
+    rows = [{who: label for who, label in zip(RATERS, unit, strict=True) if label is not None} for unit in units]
+    found = agreement(RATERS, numbered(rows), level=level).alpha
+    compared = [[np.nan if label is None else label for label in unit] for unit in units if 4 - unit.count(None) > 1]
+    if found is None:
+        assert len({label for unit in compared for label in unit if not np.isnan(label)}) <= 1
+        return
+    theirs = krippendorff.alpha(np.array(compared).T, level_of_measurement=level)
+    assert found == pytest.approx(theirs, abs=1e-9)
 
 
 def test_alpha_is_undefined_with_one_label_in_all_or_no_item_that_two_labelled() -> None:

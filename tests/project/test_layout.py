@@ -80,7 +80,6 @@ RESERVED: dict[str, str | tuple[str, ...]] = {
     "limits": "web",
     "uvicorn": ("cli.serve", "cli.connections"),
     "jsonschema_rs": "schemas",
-    "krippendorff": "agreement",
     "statsmodels": "agreement",
     "numpy": "agreement",
     "click": "cli",
