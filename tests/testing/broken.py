@@ -216,7 +216,7 @@ BROKEN: Final = {
     "loses payloads when it filters": _dictionary(testing.QueriesContract, wrong.ForgetsThePayloadOfAFilter),
     "shows payloads that nobody asked for": _dictionary(testing.QueriesContract, wrong.ShowsPayloadsUnasked),
     "ends at its bytes": _dictionary(testing.QueriesContract, wrong.EndsAtItsBytes),
-    "searches with case": _dictionary(testing.QueuesContract, wrong.SearchesWithCase),
+    "searches with case": _dictionary(testing.QueuePagesContract, wrong.SearchesWithCase),
     "counts deleted items": _dictionary(testing.StatisticsContract, wrong.CountsDeletedItems),
     "counts once": _dictionary(testing.StatisticsContract, wrong.CountsOnce),
     "stores what it was given": _dictionary(testing.AliasingContract, wrong.StoresWhatItWasGiven),
@@ -268,7 +268,7 @@ BROKEN: Final = {
     "gets the newest queue of a name": _dictionary(testing.RepeatingContract, wrong_log.GetsTheNewestOfAName),
     "gets a deleted queue of a name": _dictionary(testing.RepeatingContract, wrong_log.GetsADeletedQueueOfAName),
     "memory: counts what was before": _dictionary(testing.StatisticsContract, StaleStatistics),
-    "memory: ignores policy changes": _dictionary(testing.ClaimsContract, IgnoresPolicyChanges),
+    "memory: ignores policy changes": _dictionary(testing.PoliciesContract, IgnoresPolicyChanges),
     "memory: swallows conflicts": _dictionary(testing.StoringContract, SwallowsConflicts),
     "memory: answers from its notes": _dictionary(testing.StatisticsContract, SharesPages),
     "sqlite: begins to write too late": sql(testing.ThreadsContract, "^BEGIN IMMEDIATE$", "BEGIN"),
@@ -307,11 +307,11 @@ BROKEN: Final = {
         r"(<= \(\?, \?, \?\)) ORDER BY a DESC, b DESC, id DESC", r"\1 ORDER BY a, b, id"
     ),
     "sqlite: walks over queues in one range": sql(
-        testing.QueuesContract, r"AND q\.\w+ = \? AND q\.id ([<>]) \?", r"AND ? IS NOT NULL AND q.id \1 ?"
+        testing.QueuePagesContract, r"AND q\.\w+ = \? AND q\.id ([<>]) \?", r"AND ? IS NOT NULL AND q.id \1 ?"
     ),
     "sqlite: sorts queues by the index for the other direction": sql(
-        testing.QueuesContract, r"(q\.\w+) DESC, q\.id ASC", r"\1 DESC, q.id DESC"
+        testing.QueuePagesContract, r"(q\.\w+) DESC, q\.id ASC", r"\1 DESC, q.id DESC"
     ),
     "forgets the token of the claim": Broken(testing.FencingContract, lambda _folder: MyRepository(), _no_token),
-    "sqlite: searches in lower case": Broken(testing.QueuesContract, on_a_file, _plain_search),
+    "sqlite: searches in lower case": Broken(testing.QueuePagesContract, on_a_file, _plain_search),
 }

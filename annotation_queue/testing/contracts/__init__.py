@@ -15,9 +15,11 @@ from annotation_queue.testing.contracts.isolation import IsolationContract
 from annotation_queue.testing.contracts.items import ItemsContract
 from annotation_queue.testing.contracts.labels import LabelsContract
 from annotation_queue.testing.contracts.overrides import OverridesContract
+from annotation_queue.testing.contracts.policies import PoliciesContract
 from annotation_queue.testing.contracts.positions import PositionsContract
 from annotation_queue.testing.contracts.progress import ProgressContract
 from annotation_queue.testing.contracts.queries import QueriesContract
+from annotation_queue.testing.contracts.queue_pages import QueuePagesContract
 from annotation_queue.testing.contracts.queues import QueuesContract
 from annotation_queue.testing.contracts.repeating import RepeatingContract
 from annotation_queue.testing.contracts.revisions import RevisionsContract
@@ -41,9 +43,11 @@ __all__ = [
     "ItemsContract",
     "LabelsContract",
     "OverridesContract",
+    "PoliciesContract",
     "PositionsContract",
     "ProgressContract",
     "QueriesContract",
+    "QueuePagesContract",
     "QueuesContract",
     "RepeatingContract",
     "RepositoryContract",
@@ -56,10 +60,12 @@ __all__ = [
 
 class RepositoryContract(
     QueuesContract,
+    QueuePagesContract,
     RepeatingContract,
     ItemsContract,
     ProgressContract,
     ClaimsContract,
+    PoliciesContract,
     FencingContract,
     BatchesContract,
     QueriesContract,

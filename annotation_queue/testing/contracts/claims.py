@@ -336,38 +336,6 @@ class ClaimsContract(Contract):
         assert queues.history(item.id) == ()
         assert queues.heartbeat(take(queues, queue, "bob", seconds(1)), lease=seconds(29)).expires_at.second == 59
 
-    def test_a_changed_number_of_annotations_opens_and_finishes_items_midway(
-        self, queues: AnnotationQueues, clock: Clock
-    ) -> None:
-        queue, (first, second) = fill(queues, 2)
-        queues.complete(take(queues, queue, "bob"))
-        before = queues.get_item(first.id)
-        clock.move(1)
-        queues.update(queue.id, annotations_per_item=2)
-        assert queues.get_item(first.id) == before
-        assert queues.stats([queue.id])[0].finished_items == 0
-        assert take(queues, queue, "bob").item.id == second.id
-        claim = take(queues, queue, "eve")
-        assert claim.item.id == first.id
-        queues.update(queue.id, annotations_per_item=1)
-        assert queues.stats([queue.id])[0].finished_items == 1
-        assert queues.claim(queue.id, "ann").__class__ is Unavailable
-        # Whoever holds the item may still finish what they began.
-        assert queues.complete(claim).annotation_state is COMPLETED
-        queues.update(queue.id, annotations_per_item=3)
-        assert take(queues, queue, "ann").item.id == first.id
-
-    def test_a_changed_skip_policy_opens_and_finishes_items_midway(self, queues: AnnotationQueues) -> None:
-        queue, (item,) = fill(queues)
-        queues.skip(take(queues, queue, "bob"))
-        queues.update(queue.id, skip_policy=SkipPolicy.REQUEUE)
-        assert queues.stats([queue.id])[0].finished_items == 0
-        assert queues.claim(queue.id, "bob") == Unavailable(reason=UnavailableReason.SEEN)
-        queues.release(take(queues, queue, "eve"))
-        queues.update(queue.id, skip_policy=SkipPolicy.FINAL)
-        assert queues.claim(queue.id, "eve") == Unavailable(reason=UnavailableReason.FINISHED)
-        assert [each.state for each in queues.progress(item.id)] == [SKIPPED, UNSTARTED]
-
     def test_a_claim_is_an_ordinary_value(self, queues: AnnotationQueues) -> None:
         queue, _ = fill(queues)
         claim = take(queues, queue, "bob")

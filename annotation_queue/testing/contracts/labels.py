@@ -98,7 +98,6 @@ class LabelsContract(Contract):
             ({"limit": 2}, "c bob, a eve"),
             ({"limit": 6}, "c bob, a eve, b bob, a bob, c é, d eve"),
         ],
-        ids=str,
     )
     def test_a_page_shows_the_labels_that_were_asked_for(
         self, queues: AnnotationQueues, labelled: AnnotationQueue, query: dict[str, object], expected: str
