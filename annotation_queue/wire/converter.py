@@ -236,7 +236,7 @@ def read(kind: type[_Message], value: object, part: str = "body") -> _Message:
     >>> read(ProgressBody, {"project_id": True, "state": "completed"})
     Traceback (most recent call last):
     ...
-    annotation_queue.wire.shaping.BadMessage: body.project_id: expected text, got bool True; body.annotation_state: \
+    annotation_queue.wire.converter.BadMessage: body.project_id: expected text, got bool True; body.annotation_state: \
 this field is missing; body.state: there is no such field
     """
     try:

@@ -50,7 +50,7 @@ def payloads_read(monkeypatch: pytest.MonkeyPatch) -> list[object]:
         return run
 
     monkeypatch.setattr(memory_item, "unpack", counted(memory_item.unpack))
-    monkeypatch.setattr("annotation_queue.repositories.sqlite.session.value_or_none", counted(value_or_none))
+    monkeypatch.setattr("annotation_queue.repositories.sql.rows.value_or_none", counted(value_or_none))
     return read
 
 

@@ -430,9 +430,10 @@ def many_queues(database: Database, request: pytest.FixtureRequest) -> Iterator[
             template = queues.create("Triage", created_by="ann", description="d" * 100)
             admin.execute(
                 f"INSERT INTO {schema}.queues (id, project_id, name, search_name, description, scorer_refs, "  # noqa: S608 - a name of ours
-                "annotations_per_item, skip_policy, lease, created_at, created_by, updated_at) SELECT id || n, project_id, "
+                "annotations_per_item, skip_policy, lease, created_at, created_by, updated_at, revision) "
+                "SELECT id || n, project_id, "
                 "name || n %% 3, search_name || n %% 3, description, scorer_refs, annotations_per_item, skip_policy, lease, "
-                f"created_at, created_by, updated_at + n %% 2 FROM {schema}.queues, generate_series(1, %s) AS n "
+                f"created_at, created_by, updated_at + n %% 2, revision FROM {schema}.queues, generate_series(1, %s) AS n "
                 "WHERE id = %s".encode(),
                 (QUEUES if project_id == "many" else 30, template.id),
             )
