@@ -17,6 +17,7 @@ from annotation_queue import (
     NewItem,
     QueueNotFound,
     Repository,
+    Transition,
 )
 from helpers.clocks import Clock
 from helpers.faults import Operation, Scene, all_of, outcome, plain, service, set_up
@@ -24,7 +25,7 @@ from helpers.faults import Operation, Scene, all_of, outcome, plain, service, se
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-IN_PROGRESS, COMPLETED = AnnotationState.IN_PROGRESS, AnnotationState.COMPLETED
+IN_PROGRESS, COMPLETED, SKIPPED = AnnotationState.IN_PROGRESS, AnnotationState.COMPLETED, AnnotationState.SKIPPED
 
 
 @attrs.frozen
@@ -118,26 +119,41 @@ ACTS: Final[dict[str, Operation]] = {
     "complete directly": lambda queues, it: queues.update_progress(
         it.claim.item.id, "bob", COMPLETED, annotation="late", queue_id=it.queue_id
     ),
+    "complete, as it was": lambda queues, it: queues.complete(it.claim, "first"),
+    "complete_batch, as it was": lambda queues, it: queues.complete_batch([(it.claim, "first")]),
+    "skip, as it was": lambda queues, it: queues.skip(it.claim, "first"),
+    "complete as it was, directly": lambda queues, it: queues.update_progress(
+        it.claim.item.id, "bob", COMPLETED, annotation="first", queue_id=it.queue_id
+    ),
 }
 HELD: Final = {"live", "expired"}
 """Nobody else was granted the item: its holder may still do everything."""
 NO_OPS: Final = {
-    ("completed", "complete"),
-    ("completed", "complete_batch"),
-    ("completed", "complete directly"),
-    ("skipped", "skip"),
-    ("taken over by the same annotator and completed", "complete directly"),
+    ("completed", "complete, as it was"),
+    ("completed", "complete_batch, as it was"),
+    ("completed", "complete as it was, directly"),
+    ("skipped", "skip, as it was"),
     *((fate, "start directly") for fate in ("live", "expired", "taken over by the same annotator")),
     *((fate, "start directly") for fate in ("released and claimed again", "completed and reopened")),
 }
 """What is there already: it succeeds and changes nothing."""
+REVISIONS: Final = {
+    ("completed", "complete"): (COMPLETED, "late", None),
+    ("completed", "complete_batch"): (COMPLETED, "late", None),
+    ("completed", "complete directly"): (COMPLETED, "late", None),
+    ("skipped", "skip"): (SKIPPED, None, "late"),
+    ("taken over by the same annotator and completed", "complete directly"): (COMPLETED, "late", None),
+    ("taken over by the same annotator and completed", "complete as it was, directly"): (COMPLETED, "first", None),
+}
+"""Bob says something else where he is done, with the claim that still carries his token or without any: one step more in the
+history, and the state, the label and the reason that it leaves."""
 FINAL: Final = {
     "completed",
     "skipped",
     "taken over by the same annotator and completed",
     "taken over by the same annotator and skipped",
 }
-"""Bob is done with the item, and nothing moves him away from there."""
+"""Bob is done with the item, and nothing moves him away from there; what he says of it he may still revise."""
 
 
 def expected(fate: str, act: str) -> type[Exception] | None:
@@ -154,6 +170,35 @@ def expected(fate: str, act: str) -> type[Exception] | None:
     return None if fate in HELD else ClaimLost
 
 
+def _check_revision(world: World, act: str, state: AnnotationState, annotation: str | None, reason: str | None) -> None:
+    """Let Bob revise what he said: one step more, and nothing else of his progress differs."""
+    item_id = world.scene.claim.item.id
+    (was,), told = world.others.progress(item_id), world.others.history(item_id)
+    assert (was.annotator_id, was.state) == ("bob", state)
+    world.clock.move(1)
+    answer = outcome(ACTS[act], world.zombie, world.scene)
+    assert not isinstance(answer, Exception), answer
+    now = world.clock()
+    progress = attrs.evolve(was, annotation=annotation, reason=reason, updated_at=now, step=len(told) + 1)
+    step = Transition(
+        item_id=item_id,
+        annotator_id="bob",
+        from_state=state,
+        to_state=state,
+        at=now,
+        reason=reason,
+        annotation=annotation,
+        actor_id="bob",
+    )
+    for queues in (world.others, world.zombie):
+        assert queues.progress(item_id) == (progress,)
+        assert queues.history(item_id) == (*told, step)
+    # Said once more it is there already.
+    stored = plain(all_of(world.others))
+    assert not isinstance(outcome(ACTS[act], world.zombie, world.scene), Exception)
+    assert plain(all_of(world.others)) == stored
+
+
 def check_zombie(world: World, fate: str, act: str) -> None:
     """Let something happen to Bob's claim, and Bob act on it then.
 
@@ -161,6 +206,9 @@ def check_zombie(world: World, fate: str, act: str) -> None:
         AssertionError: The answer is not what it has to be, or something stale was written.
     """
     FATES[fate](world)
+    if (fate, act) in REVISIONS:
+        _check_revision(world, act, *REVISIONS[fate, act])
+        return
     before = plain(all_of(world.others))
     answer = outcome(ACTS[act], world.zombie, world.scene)
     if isinstance(answer, tuple):

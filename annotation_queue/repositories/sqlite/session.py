@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, cast
 
@@ -145,8 +144,10 @@ class Session(Interned):
         if error is None and self._has_learned and not self._has_begun_epoch:
             try:
                 self._learned.epoch = Epoch(*self.execute(SQL["newest_epoch"]).fetchone())
-            except sqlite3.Error as failed:
-                kind, error, traceback = type(failed), failed, failed.__traceback__
+            except BaseException as failed:
+                # Whatever it is, an interrupt too: the transaction ends, or the file stays locked.
+                self._transaction.__exit__(type(failed), failed, failed.__traceback__)
+                raise
         self._transaction.__exit__(kind, error, traceback)
         if error is None and self._has_learned:
             self._cache.keep(self._learned)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-import attrs
 import pytest
 
 from annotation_queue.errors import Conflict, ItemNotFound, QueueNotFound
 from annotation_queue.items import AnnotationQueue, Claim, NewItem
 from annotation_queue.labels import LabelQuery
-from annotation_queue.query import ItemFilter, QueueQuery
+from annotation_queue.query import ItemFilter
 from annotation_queue.queues import AnnotationQueues
 from annotation_queue.states import AnnotationState, SkipPolicy
 from annotation_queue.testing.contracts.base import Contract
@@ -19,37 +18,6 @@ from annotation_queue.testing.contracts.base import Contract
 if TYPE_CHECKING:
     from annotation_queue.repository import Repository
     from annotation_queue.testing.clock import Clock
-
-
-def names(page_of: AnnotationQueues, query: QueueQuery) -> list[str]:
-    """List the names of the queues that a query shows."""
-    return [queue.name for queue in page_of.query(query).queues]
-
-
-def walk(queues: AnnotationQueues, query: QueueQuery, most: int = 100) -> list[AnnotationQueue]:
-    """Read page after page; every one but the last is full."""
-    walked: list[AnnotationQueue] = []
-    for _ in range(most):
-        page = queues.query(query)
-        walked += page.queues
-        if page.next_cursor is None:
-            return walked
-        assert len(page.queues) == query.limit
-        query = attrs.evolve(query, cursor=page.next_cursor)
-    raise AssertionError(f"a walk over few queues has no end after {most} pages")
-
-
-def varied(queues: AnnotationQueues, clock: Clock) -> list[AnnotationQueue]:
-    """Make queues with equal names, equal times and later changes."""
-    made = []
-    for index, name in enumerate(["é", "É", "z", "10", "9", "é", "😀", "\uffff", "z", "_", ""]):
-        if index % 3 == 0:
-            clock.move(1)
-        made.append(queues.create(name, created_by="ann"))
-    for index in (1, 4, 6):
-        clock.move(index % 2)
-        made[index] = queues.update(made[index].id, description="changed")
-    return made
 
 
 class QueuesContract(Contract):
