@@ -22,7 +22,7 @@ from annotation_queue.repositories.sql.rows import (
     transition_of,
 )
 from annotation_queue.states import SETTLING
-from annotation_queue.values import MAX_INTEGER, MIN_INTEGER, to_micros
+from annotation_queue.values import MAX_INTEGER, to_micros
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,7 +59,8 @@ class Place(NamedTuple):
     seq: int
 
 
-_START: Final = Place(-1, -1)
+_START: Final = Place(0, 0)
+"""In front of every entry: those of a transaction count from 1 on, and so do those of earlier versions, in transaction 0."""
 
 
 def changes(session: Session, queue: StoredQueue, after: str | None, limit: int) -> ChangePage:
@@ -155,6 +156,6 @@ def _place(name: str, values: Sequence[int]) -> Place:
     Raises:
         InvalidCursor: They are no place.
     """
-    if len(values) != len(_START) or not all(MIN_INTEGER <= value <= MAX_INTEGER for value in values):
+    if len(values) != len(_START):
         raise InvalidCursor(name, "one of another kind", "a cursor of this storage")
     return Place(*values)
