@@ -34,7 +34,8 @@ def test_repeated_ids_count_once_and_running_again_adds_what_is_new(shell: Shell
     _, err = shell.label("items.jsonl", "--export", "out.jsonl")
     assert "3 records, 2 added to queue 'items', 1 there already" in err
     assert "1 record differs from the queue's: line 2; the queue keeps its own" in err
-    assert [line["annotation"] for line in shell.read("out.jsonl")] == [{"size": 5}, {"size": 0}]
+    found = {line["call_id"]: line["annotation"] for line in shell.read("out.jsonl")}
+    assert found == {"1": {"size": 5}, "2": {"size": 0}}
     shell.records(4)
     _, err = shell.label("items.jsonl")
     assert "4 records, 2 added to queue 'items', 2 there already" in err
