@@ -278,8 +278,7 @@ class Connections:
         # What sets something answers with no row.
         while answers.pgresult is not None and not answers.pgresult.ntuples and answers.nextset():
             pass
-        row = answers.fetchone()
-        found = None if row is None else row[0]
+        (found,) = answers.fetchone() or (None,)
         if self.version is None or found == self.version:
             return
         if found is not None and found > self.version:

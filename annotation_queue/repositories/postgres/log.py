@@ -96,7 +96,7 @@ def labels(session: Session, queue: StoredQueue, query: LabelQuery) -> LabelPage
         keys = [LabelKey(queue.num, key.item, key.annotator) for key, _ in chunk]
         items = session.live_rows(queue, {key.item for key in keys})
         read = session.rows("progresses_by_key", {"all_labels": True, "labels_of": [], **LABEL_KEYS.values(keys)})
-        progresses = {(item, row[0]): ProgressRow(*row) for item, *row in read}
+        progresses = {(item, annotator): ProgressRow(annotator, *rest) for item, annotator, *rest in read}
         for key in keys:
             item = session.item_of(items[key.item], queue)
             progress = progress_of(item.id, session.text(queue.num, key.annotator), progresses[key.item, key.annotator])

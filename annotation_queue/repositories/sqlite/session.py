@@ -439,8 +439,8 @@ class Session(Interned):
     def next_expiry(self, queue: int) -> int:
         """Read a time before which no lease in ``work_waiting`` ends, in microseconds."""
         if queue not in self._next_expiry:
-            row = self.execute(SQL["next_expiry"], (queue,)).fetchone()
-            self._next_expiry[queue] = NEVER_MICROS if row is None else row[0]
+            (expiry,) = self.execute(SQL["next_expiry"], (queue,)).fetchone() or (NEVER_MICROS,)
+            self._next_expiry[queue] = expiry
         return self._next_expiry[queue]
 
     def set_next_expiry(self, queue: int, micros: int) -> None:
