@@ -8,7 +8,7 @@ from annotation_queue.errors import InvalidQuery, InvalidValue
 from annotation_queue.items import NewItem
 from annotation_queue.labels import LabelQuery
 from annotation_queue.query import ItemQuery, QueueQuery
-from annotation_queue.values import check_id, check_lease, check_text, refuse
+from annotation_queue.values import check_id, check_lease, check_text, is_a, is_iterable, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -19,7 +19,7 @@ _Query = TypeVar("_Query", ItemQuery, QueueQuery, LabelQuery)
 
 def check_flag(name: str, value: object) -> bool:
     """Accept True or False; a text that says so, as a form may send it, is neither."""
-    if not isinstance(value, bool):
+    if not is_a(value, bool):
         raise refuse(name, value, "True or False")
     return value
 
@@ -48,23 +48,23 @@ def actor_of(actor_id: str | None, *, override: bool) -> str | None:
 
 def check_query(query: _Query, kind: type[_Query]) -> _Query:
     """Accept a query of a kind."""
-    if not isinstance(query, kind):
+    if not is_a(query, kind):
         raise refuse("query", query, kind.__name__, InvalidQuery)
     return query
 
 
 def ids(name: str, ids: Iterable[str]) -> tuple[str, ...]:
     """Accept an iterable of ids; a single text is none."""
-    if isinstance(ids, str | bytes) or not hasattr(ids, "__iter__"):
+    if not is_iterable(ids):
         raise refuse(name, ids, "a sequence of ids")
     return tuple(check_id(f"{name}[{index}]", each) for index, each in enumerate(ids))
 
 
 def new_items(items: Iterable[NewItem]) -> Iterator[NewItem]:
     """Accept an iterable of new items, each as it is read."""
-    if not hasattr(items, "__iter__"):
+    if not is_iterable(items):
         raise refuse("items", items, "an iterable of NewItem")
     for index, new in enumerate(items):
-        if not isinstance(new, NewItem):
+        if not is_a(new, NewItem):
             raise refuse(f"items[{index}]", new, "a NewItem")
         yield new

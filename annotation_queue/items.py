@@ -18,7 +18,16 @@ from annotation_queue.errors import InvalidValue
 from annotation_queue.json_values import check_texts, copy_json, load_json, write_json
 from annotation_queue.schemas import check_schema
 from annotation_queue.states import UNSTARTED, AnnotationState, Policies, SkipPolicy, check_state
-from annotation_queue.values import check_id, check_integer, check_lease, check_member, check_text, check_time, refuse
+from annotation_queue.values import (
+    check_id,
+    check_integer,
+    check_lease,
+    check_member,
+    check_text,
+    check_time,
+    is_a,
+    refuse,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -42,7 +51,7 @@ def check_payload(name: str, value: object) -> dict[str, JsonValue] | None:
     Raises:
         InvalidValue: It is something else.
     """
-    if value is not None and not isinstance(value, dict):
+    if value is not None and not is_a(value, dict):
         raise refuse(name, value, "a JSON object or None")
     payload: dict[str, JsonValue] | None = copy_json(name, value)
     return payload
@@ -353,7 +362,7 @@ class ClaimRef:
         Raises:
             InvalidValue: It is no such text.
         """
-        if not isinstance(text, str):
+        if not is_a(text, str):
             raise refuse("claim", text, _REF_TEXT)
         if len(text) > _LONGEST_REF:
             raise InvalidValue(
@@ -414,7 +423,7 @@ def check_claim(claim: object) -> Claim | ClaimRef:
     Raises:
         InvalidValue: It is neither.
     """
-    if not isinstance(claim, Claim | ClaimRef):
+    if not (is_a(claim, Claim) or is_a(claim, ClaimRef)):
         raise refuse("claim", claim, "a Claim or a ClaimRef")
     return claim
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from annotation_queue.errors import InvalidValue
 from annotation_queue.values import (
@@ -15,6 +15,7 @@ from annotation_queue.values import (
     check_integer,
     check_text,
     class_name,
+    is_iterable,
     refuse,
 )
 
@@ -46,7 +47,7 @@ def check_texts(field: str, values: object) -> tuple[str, ...]:
     Raises:
         InvalidValue: It is something else, or one of them is not a text.
     """
-    if isinstance(values, str | bytes) or not hasattr(values, "__iter__"):
+    if not is_iterable(values):
         raise refuse(field, values, "a sequence of texts")
     texts = tuple(check_text(f"{field}[{index}]", value) for index, value in enumerate(values))
     if texts:
@@ -72,6 +73,10 @@ def dump_json(field: str, value: object, *, error: type[InvalidValue] = InvalidV
     if value is None:
         return "null"
     _check_json(field, value, error)
+    return _written(field, value, error)
+
+
+def _written(field: str, value: object, error: type[InvalidValue]) -> str:
     try:
         text = write_json(value)
     except Exception as raised:  # a dict of a class whose `items` says something else this time
@@ -82,18 +87,26 @@ def dump_json(field: str, value: object, *, error: type[InvalidValue] = InvalidV
     return text
 
 
-def check_json(field: str, value: object) -> None:
-    """Check a JSON value as `dump_json` does, and leave it where it is.
+def plain_json(field: str, value: Any) -> Any:  # noqa: ANN401 - as `load_json`
+    """Check a JSON value as `dump_json` does, and read it once if it is of classes whose methods are somebody else's code.
 
     Args:
         field: Name of the field, for the error.
         value: What was given.
 
+    Returns:
+        The value itself where it consists of plain values only; a plain copy otherwise.
+
     Raises:
         InvalidValue: As for `dump_json`.
     """
-    if value is not None and _check_json(field, value, InvalidValue) > MAX_JSON_BYTES:
-        _check_size(field, write_json(value), InvalidValue)
+    if value is None:
+        return None
+    checked = _check_json(field, value, InvalidValue)
+    if checked.is_plain and checked.most_bytes <= MAX_JSON_BYTES:
+        return value
+    text = _written(field, value, InvalidValue)
+    return value if checked.is_plain else load_json(text)
 
 
 def _check_size(field: str, text: str, error: type[InvalidValue]) -> None:
@@ -114,7 +127,7 @@ def load_json(text: str) -> Any:  # noqa: ANN401 - JSON has no narrower type tha
 
 def copy_json(field: str, value: object) -> Any:  # noqa: ANN401 - as `load_json`
     """Check a JSON value and give a copy that nobody else holds. Arguments and errors are those of `dump_json`."""
-    if value is None or isinstance(value, bool):
+    if value is None or type(value) is bool:
         return value
     return load_json(dump_json(field, value))
 
@@ -131,6 +144,7 @@ def same_json(first: object, second: object) -> bool:
 # Where a nested value stands: its parent's place, and its key or index there, rendered only for an error.
 _Place: TypeAlias = "tuple[_Place | None, str | int]"
 _NESTING: Final = (dict, list)
+_PLAIN: Final = frozenset({dict, list, str, int, float, bool, type(None)})
 _LONGEST_STEP: Final = 80
 
 
@@ -155,15 +169,23 @@ def _path(place: _Place) -> str:
     return _path(parent) + shown[:_LONGEST_STEP]
 
 
-def _check_json(field: str, root: object, error: type[InvalidValue]) -> int:
-    # Gives a number of bytes that the serialised value does not exceed. Iterative, since the interpreter's own recursion
+class _Checked(NamedTuple):
+    """What was found out about a JSON value: a number of bytes that it does not exceed, and whether all of it is plain."""
+
+    most_bytes: int
+    is_plain: bool
+
+
+def _check_json(field: str, root: object, error: type[InvalidValue]) -> _Checked:
+    # Iterative, since the interpreter's own recursion
     # limit differs by version; counted, since lists that share their elements can stand for more nodes than memory holds.
     # Values are looked at by their true class and not by their own methods, as the encoder does, which calls `items` alone.
     if not issubclass(type(root), _NESTING):
-        return _check_scalar(None, field, root, error)
+        return _Checked(_check_scalar(None, field, root, error), type(root) in _PLAIN)
     pending: list[tuple[_Place, Any, int]] = [((None, field), root, 0)]
     budget = MAX_JSON_BYTES
     size = 0
+    kinds = {type(root)}
     while pending:
         place, value, depth = pending.pop()
         if depth == MAX_JSON_DEPTH:
@@ -179,11 +201,12 @@ def _check_json(field: str, root: object, error: type[InvalidValue]) -> int:
                 value = _entries(_path(place), value, budget, error)
             size += sum(_key_size(place, key, error) for key in value)
         for step, element in value.items() if is_object else enumerate(list.__iter__(value)):
+            kinds.add(type(element))
             if issubclass(type(element), _NESTING):
                 pending.append(((place, step), element, depth + 1))
             else:
                 size += _check_scalar(place, step, element, error)
-    return size
+    return _Checked(size, kinds <= _PLAIN)
 
 
 def _key_size(place: _Place, key: object, error: type[InvalidValue]) -> int:

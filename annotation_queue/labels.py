@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -14,17 +13,17 @@ from annotation_queue.cursors import decode_place, encode_cursor
 from annotation_queue.errors import InvalidQuery
 from annotation_queue.query import ItemFilter, check_cursor, check_filter, check_flag
 from annotation_queue.states import SETTLING, AnnotationState, Progress
-from annotation_queue.values import check_id, check_integer, check_member, refuse
+from annotation_queue.values import check_id, check_integer, check_member, is_iterable, refuse
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from annotation_queue.construction import Check
     from annotation_queue.items import AnnotationQueue, QueueItem
 
 
 def _states(values: Iterable[AnnotationState]) -> frozenset[AnnotationState]:
-    if isinstance(values, str) or not isinstance(values, Iterable):
+    if not is_iterable(values):
         raise refuse("states", values, "a set of states", InvalidQuery)
     return frozenset(check_member("states", each, members=AnnotationState, error=InvalidQuery) for each in values)
 

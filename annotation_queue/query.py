@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -15,10 +14,10 @@ from annotation_queue.cursors import decode_cursor, encode_cursor
 from annotation_queue.errors import InvalidCursor, InvalidQuery
 from annotation_queue.sorting import SortBy, item_order, queue_order
 from annotation_queue.states import AnnotationState
-from annotation_queue.values import check_id, check_integer, check_member, check_text, refuse
+from annotation_queue.values import check_id, check_integer, check_member, check_text, is_a, is_iterable, refuse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from annotation_queue.construction import Check
     from annotation_queue.items import AnnotationQueue, QueueItem
@@ -31,25 +30,25 @@ _Entity = TypeVar("_Entity")
 
 
 def _sort_by(value: Iterable[SortBy]) -> tuple[SortBy, ...]:
-    if not isinstance(value, Iterable) or isinstance(value, str):
+    if not is_iterable(value):
         raise refuse("sort_by", value, "a sequence of SortBy", InvalidQuery)
     chosen = tuple(value)
     for index, by in enumerate(chosen):
-        if not isinstance(by, SortBy):
+        if not is_a(by, SortBy):
             raise refuse(f"sort_by[{index}]", by, "a SortBy", InvalidQuery)
     return chosen
 
 
 def check_flag(name: str, value: object) -> bool:
     """Accept True or False."""
-    if not isinstance(value, bool):
+    if not is_a(value, bool):
         raise refuse(name, value, "True or False", InvalidQuery)
     return value
 
 
 def check_filter(name: str, value: object) -> ItemFilter:
     """Accept an `ItemFilter`."""
-    if not isinstance(value, ItemFilter):
+    if not is_a(value, ItemFilter):
         raise refuse(name, value, "an ItemFilter", InvalidQuery)
     return value
 
@@ -57,7 +56,7 @@ def check_filter(name: str, value: object) -> ItemFilter:
 def check_cursor(name: str, value: object) -> str:
     """Accept the text of a cursor."""
     # It carries what its walk sorts by, which makes it longer than any other text; it is read, and never stored.
-    if not isinstance(value, str):
+    if not is_a(value, str):
         raise refuse(name, value, "a cursor or None", InvalidQuery)
     return value
 
@@ -69,7 +68,7 @@ _check_text = partial(check_text, error=InvalidQuery)
 def _states(values: Iterable[str] | None) -> frozenset[AnnotationState] | None:
     if values is None:
         return None
-    if isinstance(values, str) or not isinstance(values, Iterable):
+    if not is_iterable(values):
         raise refuse("annotation_states", values, "a set of states or None", InvalidQuery)
     states = [check_member("annotation_states", each, members=AnnotationState, error=InvalidQuery) for each in values]
     return frozenset(states)

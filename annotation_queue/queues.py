@@ -39,7 +39,7 @@ from annotation_queue.items import (
     ref_of,
     same_queue,
 )
-from annotation_queue.json_values import check_json, check_texts
+from annotation_queue.json_values import check_texts, plain_json
 from annotation_queue.labels import LabelQuery
 from annotation_queue.moves import check_move
 from annotation_queue.query import ItemFilter, ItemQuery, QueueQuery, check_cursor
@@ -562,7 +562,7 @@ class AnnotationQueues:
             QueueNotFound: The queue was deleted.
             InvalidTransition: The workflow has no drafts: no move from in_progress to itself.
         """
-        check_json("annotation", annotation)
+        annotation = plain_json("annotation", annotation)
         at = self._now()
         draft = make_wish(to_state=IN_PROGRESS, at=at, workflow=self._workflow, annotation=annotation)
         decide = partial(decisions.prolong, at=at, lease=optional_lease(lease), draft=draft)
@@ -585,7 +585,7 @@ class AnnotationQueues:
             InvalidTransition: The workflow has no such move, or no revision.
             InvalidLabel: The label does not satisfy the queue's schema.
         """
-        check_json("annotation", annotation)
+        annotation = plain_json("annotation", annotation)
         return self._finish(claim, COMPLETED, annotation=annotation)
 
     def complete_batch(
@@ -610,8 +610,8 @@ class AnnotationQueues:
         at = self._now()
         wanted: list[tuple[Claim | ClaimRef, Decide]] = []
         for index, (claim, annotation) in enumerate(results):
-            check_json(f"results[{index}].annotation", annotation)
-            done = make_wish(to_state=COMPLETED, at=at, workflow=self._workflow, annotation=annotation)
+            label = plain_json(f"results[{index}].annotation", annotation)
+            done = make_wish(to_state=COMPLETED, at=at, workflow=self._workflow, annotation=label)
             wanted.append((claim, partial(decisions.finish, claim=ref_of(check_claim(claim)), wish=done)))
         annotators = {ref_of(claim).annotator_id for claim, _ in wanted}
         return tuple(
@@ -684,7 +684,7 @@ class AnnotationQueues:
         """
         item_id, annotator_id = check_id("item_id", item_id), check_id("annotator_id", annotator_id)
         queue_id, to_state = optional_id("queue_id", queue_id), check_state("state", state)
-        check_json("annotation", annotation)
+        annotation = plain_json("annotation", annotation)
         wish = make_wish(
             to_state=to_state,
             at=self._now(),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from annotation_queue.errors import InvalidLabel, InvalidValue
 from annotation_queue.json_values import copy_json, load_json, path_of, write_json
-from annotation_queue.values import refuse
+from annotation_queue.values import is_a, refuse
 
 if TYPE_CHECKING:
     from annotation_queue.json_values import JsonValue
@@ -38,7 +38,7 @@ def check_schema(field: str, value: object) -> dict[str, JsonValue] | None:
     """
     if value is None:
         return None
-    if not isinstance(value, dict):
+    if not is_a(value, dict):
         raise refuse(field, value, "a JSON Schema (an object) or None")
     schema: dict[str, JsonValue] = copy_json(field, value)
     _VALIDATORS.of(write_json(schema), field)

@@ -9,11 +9,15 @@ from __future__ import annotations
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeGuard, TypeVar
 
 from annotation_queue.errors import InvalidValue
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 _Member = TypeVar("_Member", bound=StrEnum)
+_Kind = TypeVar("_Kind")
 
 
 MAX_TEXT_BYTES: Final = 1 << 20
@@ -64,6 +68,24 @@ def _shown(value: Any) -> str | None:  # noqa: ANN401 - anything
         number = int.__index__(value)
         return repr(number) if abs(number) < 1 << 70 else None
     return float.__repr__(value) if issubclass(kind, float) else None
+
+
+def is_a(value: object, *kinds: type[_Kind]) -> TypeGuard[_Kind]:
+    """Tell whether a value is of one of these classes. Unlike ``isinstance`` it never asks the value, which may raise or lie.
+
+    >>> is_a(True, int), is_a("text", int, float)
+    (True, False)
+    """
+    return issubclass(type(value), kinds)
+
+
+def is_iterable(value: object) -> TypeGuard[Iterable[Any]]:
+    """Tell whether a value gives others one by one; a text, whose characters nobody means, is taken for none that does.
+
+    >>> is_iterable([]), is_iterable("ids")
+    (True, False)
+    """
+    return hasattr(type(value), "__iter__") and not is_a(value, str, bytes)
 
 
 def class_name(value: object) -> str:

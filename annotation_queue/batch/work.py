@@ -12,7 +12,7 @@ from annotation_queue.batch.labelers import RetryLater, SkipItem, check_delay
 from annotation_queue.batch.retries import MAX_HINTS
 from annotation_queue.construction import altered
 from annotation_queue.items import QueueItem, copy_payload, make_claim
-from annotation_queue.json_values import check_json, copy_json
+from annotation_queue.json_values import copy_json, plain_json
 from annotation_queue.values import class_name
 
 if TYPE_CHECKING:
@@ -225,9 +225,7 @@ def _skip_reason(error: SkipItem) -> str | None:
 def _copy(label: object) -> Any:  # noqa: ANN401 - as `copy_json`
     """Check a label and give a copy that nobody else holds: most are flat, and need not be serialised for that."""
     if type(label) is dict and all(type(value) in _SCALARS and type(key) is str for key, value in label.items()):
-        copy = label.copy()
-        check_json("annotation", copy)
-        return copy
+        return plain_json("annotation", label.copy())
     return copy_json("annotation", label)
 
 

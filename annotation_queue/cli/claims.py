@@ -27,7 +27,7 @@ from annotation_queue.cli.common import (
 from annotation_queue.cli.jsonl import kind_of, parse_json
 from annotation_queue.errors import ClaimLost, InvalidValue
 from annotation_queue.items import Claim, ClaimRef, UnavailableReason
-from annotation_queue.json_values import check_json
+from annotation_queue.json_values import plain_json
 from annotation_queue.values import check_id, check_integer, check_text, utc_now
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def _parse(where: str, text: str) -> Held:
         fail(f"{where}: no claim as claim prints it: no field {missing[0]!r}")
     try:
         claim = {name: check(name, line[name]) for name, check in _CHECKS.items()}
-        check_json("annotation", line.get("annotation"))
+        plain_json("annotation", line.get("annotation"))
         if line.get("reason") is not None:
             check_text("reason", line["reason"])
     except InvalidValue as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +87,19 @@ def test_a_hostile_value_is_taken_or_refused_and_nothing_else_gets_out(entry: st
         ENTRIES[entry](place, recipe.make())
     for progress in place.queues.progress(place.claim.item.id):
         dump_json("annotation", progress.annotation)
+
+
+BASES = (object, dict, list, str, int, float)
+
+
+@pytest.mark.parametrize("entry", sorted(set(ENTRIES) - {"display fields"}))
+def test_every_way_in_takes_or_refuses_a_value_whatever_one_of_its_methods_does(entry: str) -> None:
+    for base, look, misdeed in itertools.product(BASES, hostile.VALUE_LOOKS, hostile.MISDEEDS):
+        place = Place()
+        with suppress(InvalidValue):
+            ENTRIES[entry](place, hostile.ValueRecipe(base=base, looks={look: misdeed}).make())
+        for progress in place.queues.progress(place.claim.item.id):
+            dump_json("annotation", progress.annotation)
 
 
 @given(recipe=values)
