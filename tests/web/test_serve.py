@@ -225,6 +225,7 @@ def finish(number: int, move: int) -> str:
     return "skipped" if (number + move // 3) % 2 else "completed"
 
 
+@pytest.mark.slow
 def test_whoever_guesses_tokens_has_to_wait_and_nothing_is_looked_up_meanwhile(shell: Shell) -> None:
     with serving(shell) as (url, _process):
         guesses = [httpx.post(f"{url}/annotation_queues/query", json=PROJECT, auth=("ann", f"{n}")) for n in range(40)]
@@ -248,6 +249,7 @@ def idle(url: str, times: int, sends: bytes = b"") -> Iterator[list[socket.socke
         yield opened
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sends", [b"", b"POST /annotation_queues/query HTTP/1.1\r\nHost: x\r\n"])
 def test_connections_that_ask_nothing_make_room_for_those_that_ask(shell: Shell, sends: bytes) -> None:
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)

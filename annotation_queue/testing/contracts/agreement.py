@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Final
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
@@ -26,6 +27,7 @@ class AgreementContract(Contract):
     histories_per_example: float = 1
     """How many histories are tried for each example of the profile; less than one where every call takes its time."""
 
+    @pytest.mark.hypothesis
     def test_random_histories_have_the_answers_of_the_model(self) -> None:
         # Histories are many and short: a fault shows early in one of them, and then it is easy to read.
         profile = settings(
@@ -45,4 +47,4 @@ class AgreementContract(Contract):
 
             for hostile in REFUSED_CALLS:
                 calls.refuse(lambda service, call=hostile: call(service, queue_id, item_id), hostile.error)  # type: ignore[misc]  # a default binds it now
-                calls.compare()
+            calls.compare()

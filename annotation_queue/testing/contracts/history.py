@@ -120,7 +120,7 @@ class HistoryContract(Contract):
                             acknowledged.add((item_id, who, f"label {turn}"))
             except (ClaimLost, InvalidTransition):
                 pass
-            for item in added:
+            for item in added if turn % 10 == 9 else ():
                 history, progresses = queues.history(item.id), queues.progress(item.id)
                 assert fold(history) == {each.annotator_id: each.state for each in progresses}
                 labels = {each.annotator_id: each.annotation for each in progresses if each.state is COMPLETED}

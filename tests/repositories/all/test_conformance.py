@@ -29,6 +29,7 @@ MANY = 500 if FAST else 5_000
 
 class TestMemoryRepository(RepositoryContract):
     many = MANY
+    histories_per_example = 1 / 3
 
     def make_repository(self) -> MemoryRepository:
         return MemoryRepository()
@@ -36,6 +37,7 @@ class TestMemoryRepository(RepositoryContract):
 
 class TestSQLiteRepository(RepositoryContract):
     many = MANY
+    histories_per_example = 1 / 3
 
     @pytest.fixture(autouse=True)
     def _folder(self, tmp_path: Path) -> None:
@@ -47,6 +49,8 @@ class TestSQLiteRepository(RepositoryContract):
 
 class TestMemoryRepositoryInShortBlocks(AgreementContract, CursorsContract, PositionsContract):
     """Few items fill several blocks of every index, and are enough to arrange selections."""
+
+    histories_per_example = 1 / 3
 
     test_what_must_be_refused_is_refused_and_changes_nothing = None  # type: ignore[assignment]  # it stores next to nothing
 
@@ -63,6 +67,8 @@ class TestMemoryRepositoryInShortBlocks(AgreementContract, CursorsContract, Posi
 
 class TestSQLiteRepositoryInShortBlocks(AgreementContract, CursorsContract, PositionsContract):
     """Few items fill several blocks of every lane, and are too many to be sorted."""
+
+    histories_per_example = 1 / 3
 
     test_what_must_be_refused_is_refused_and_changes_nothing = None  # type: ignore[assignment]  # it stores next to nothing
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from helpers.clocks import Clock
 
-HOW = ("before", "after", "interrupted", "dead")
+HOW = ("before", "after", *(pytest.param(how, marks=pytest.mark.slow) for how in ("interrupted", "dead")))
 MOST_CALLS = 200
 
 
@@ -90,6 +90,7 @@ def test_when_the_kth_sql_call_of_a_mutation_fails_it_took_effect_whole_or_not_a
     assert unknown == (how != "interrupted")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", HOW)
 def test_when_the_kth_sql_call_of_making_a_file_fails_it_can_be_made_afterwards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.fixture(params=["memory", "sqlite", "sqlite, one repository each"])
+@pytest.fixture(params=["memory", pytest.param("sqlite", marks=pytest.mark.slow), "sqlite, one repository each"])
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     """Bob's claim, and its holder."""
     with ExitStack() as opened:

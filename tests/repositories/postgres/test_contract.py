@@ -29,8 +29,9 @@ class TestPostgresRepository(RepositoryContract):
         database.give_back(self.schemas)
 
     def make_repository(self) -> PostgresRepository:
-        self.schemas.append(self.database.take())
-        return self.database.repository(self.schemas[-1])
+        schema = self.database.take()
+        self.schemas.append(schema)
+        return self.database.repository(schema, pool=self.database.pool(schema))
 
 
 def test_answers_sort_text_by_code_point_in_a_database_that_sorts_it_otherwise(
