@@ -11,7 +11,7 @@ from attrs import field
 from annotation_queue.construction import optional, run_checks
 from annotation_queue.cursors import decode_place, encode_cursor
 from annotation_queue.errors import InvalidQuery
-from annotation_queue.query import ItemFilter, check_cursor, check_filter, check_flag
+from annotation_queue.query import WALK_BYTES, ItemFilter, check_cursor, check_filter, check_flag
 from annotation_queue.states import SETTLING, AnnotationState, Progress
 from annotation_queue.values import check_id, check_integer, check_member, is_iterable, refuse
 
@@ -41,6 +41,8 @@ class LabelQuery:
         newest_first: Whether to read in the reverse order.
         limit: Most labels of the page, at least 0; None for all.
         cursor: Where the page begins: the ``next_cursor`` of the page before it, or None for the start.
+        max_bytes: The page may end behind the label with which its labels and payloads reach this number of bytes, as the
+            storage counts them. It has at least one label all the same, and a cursor that goes on. None for no such end.
 
     Raises:
         InvalidQuery: A value is none of these.
@@ -52,6 +54,7 @@ class LabelQuery:
     newest_first: bool = False
     limit: int | None = None
     cursor: str | None = None
+    max_bytes: int | None = None
 
     def __attrs_post_init__(self) -> None:
         """Check every field."""
@@ -59,7 +62,8 @@ class LabelQuery:
 
     def part(self, limit: int, cursor: str | None) -> LabelQuery:
         """Give the query of one page of a walk, which goes on behind a cursor if there is one."""
-        return attrs.evolve(self, limit=limit, cursor=cursor or self.cursor)
+        most = WALK_BYTES if self.max_bytes is None else min(self.max_bytes, WALK_BYTES)
+        return attrs.evolve(self, limit=limit, cursor=cursor or self.cursor, max_bytes=most)
 
     def after(self, queue: AnnotationQueue) -> tuple[int, ...] | None:
         """Read where the page begins.
@@ -82,17 +86,16 @@ class LabelQuery:
 
         Args:
             queue: The queue.
-            found: What was found from where the page begins, in order: one more than the limit if there is more.
-            places: For each of them the place where its progress last changed: integers, for the cursor.
+            found: What was found from where the page begins, in order: what is beyond the limit is left out.
+            places: For each of them, and for at least one more if there is more, the place where its progress last changed:
+                integers, for the cursor.
 
         Returns:
             The page.
         """
         shown = tuple(found if self.limit is None else found[: self.limit])
-        if len(shown) == len(found):
+        if not shown or len(shown) == len(places):
             return LabelPage(labels=shown, next_cursor=None)
-        if not shown:
-            return LabelPage(labels=(), next_cursor=None)
         return LabelPage(labels=shown, next_cursor=encode_cursor(list(places[len(shown) - 1]), self._binding(queue)))
 
     def _binding(self, queue: AnnotationQueue) -> tuple[object, ...]:
@@ -105,6 +108,7 @@ _LABEL_QUERY_CHECKS: Final[dict[str, Check]] = {
     "newest_first": check_flag,
     "limit": optional(partial(check_integer, minimum=0, error=InvalidQuery)),
     "cursor": optional(check_cursor),
+    "max_bytes": optional(partial(check_integer, minimum=1, error=InvalidQuery)),
 }
 
 

@@ -817,8 +817,9 @@ class AnnotationQueues:
             limit: Most transitions of the page, at least 1.
 
         Returns:
-            The page, with the cursor to go on with. Whoever follows the cursors sees every transition exactly once and those of
-            one item in their order, however many writers commit at once.
+            The page, with the cursor to go on with; it may end before the limit, where its labels reach 2 MiB. Whoever
+            follows the cursors sees every transition exactly once and those of one item in their order, however many writers
+            commit at once.
 
         Raises:
             QueueNotFound: There is no such live queue in the project.

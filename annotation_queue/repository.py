@@ -306,8 +306,8 @@ class Repository(Protocol):
 
         Returns:
             The page, made by `LabelQuery.page`, in the order in which the progresses last changed as it was stored (a heartbeat
-            or a draft is no change), or the reverse. A walk by cursor shows every progress that does not change meanwhile
-            exactly once.
+            or a draft is no change), or the reverse. Whether it ends early by ``max_bytes`` is the implementation's choice. A
+            walk by cursor shows every progress that does not change meanwhile exactly once.
 
         Raises:
             QueueNotFound: There is no such live queue in the project.
@@ -330,6 +330,7 @@ class Repository(Protocol):
 
         Returns:
             The page, with the cursor made by `changes.change_cursor`; if nothing is new, it is ``after`` or one of the start.
+            It may end before the limit where its labels are large, but not before its first transition.
 
         Raises:
             QueueNotFound: There is no such live queue in the project.

@@ -254,6 +254,7 @@ BROKEN: Final = {
     "moves labels by drafts": _dictionary(testing.LabelsContract, wrong_log.MovesLabelsByDrafts),
     "repeats the label of the cursor": _dictionary(testing.LabelsContract, wrong_log.RepeatsTheLabelOfTheCursor),
     "walks labels by offset": _dictionary(testing.LabelsContract, wrong_log.WalksLabelsByOffset),
+    "ends labels at their bytes": _dictionary(testing.LabelsContract, wrong_log.EndsLabelsAtTheirBytes),
     "finds labels of removed items": _dictionary(testing.LabelsContract, wrong_log.FindsLabelsOfRemovedItems),
     "sorts the log by time": _dictionary(testing.ChangesContract, wrong_log.SortsTheLogByTime),
     "forgets the log of removed items": _dictionary(testing.ChangesContract, wrong_log.ForgetsTheLogOfRemovedItems),

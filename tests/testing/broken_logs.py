@@ -189,6 +189,14 @@ class FindsLabelsOfRemovedItems(MyRepository):
                 row.item = attrs.evolve(row.item, deleted_at=at)
 
 
+class EndsLabelsAtTheirBytes(MyRepository):
+    """Ends a page of labels by its bytes as if nothing followed."""
+
+    def labels(self, project_id: str, queue_id: str, query: LabelQuery) -> LabelPage:
+        page = super().labels(project_id, queue_id, query)
+        return page if query.max_bytes is None else attrs.evolve(page, labels=page.labels[:1], next_cursor=None)
+
+
 class SortsTheLogByTime(MyRepository):
     def _log_of(self, queue_id: str) -> list[Transition]:
         return sorted(super()._log_of(queue_id), key=lambda each: each.at)

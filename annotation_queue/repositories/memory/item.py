@@ -37,6 +37,11 @@ def pack(value: Any) -> bytes:  # noqa: ANN401 - as `load_json`
         return marshal.dumps(load_json(write_json(value)), _UNSHARED)
 
 
+def size_of(kept: object) -> int:
+    """Say how many bytes a value has in the form that is kept; 0 where it is small, a number say."""
+    return len(kept) if isinstance(kept, bytes | str) else 0
+
+
 def unpack(packed: bytes) -> Any:  # noqa: ANN401 - as `load_json`
     """Give a fresh value."""
     return marshal.loads(packed)  # noqa: S302 - what this process packed itself

@@ -9,12 +9,14 @@ from annotation_queue.changes import ChangePage, change_cursor, place_of_cursor
 from annotation_queue.counters import FINISHED, SETTLED, counts_of, stats_of
 from annotation_queue.items import make_claim
 from annotation_queue.labels import Label
+from annotation_queue.query import WALK_BYTES, until_full
 from annotation_queue.records import change_of, make_record, standing
 from annotation_queue.repositories.history_check import history_problems
 from annotation_queue.repositories.memory.claims import ClaimIndex
 from annotation_queue.repositories.memory.item import (
     StoredItem,
     deleted,
+    size_of,
     unpacked,
     unpacked_transition,
 )
@@ -184,10 +186,8 @@ class StoredQueue:
         after = query.after(self.queue)
         found: list[Label] = []
         places: list[tuple[int]] = []
-        most = None if query.limit is None else query.limit + 1
+        room = query.max_bytes
         for num, key in self.recent.walk(None if after is None else after[0], newest_first=query.newest_first):
-            if len(found) == most:
-                break
             item_id, annotator_id = cast("tuple[str, str]", key)
             stored = self.items[item_id]
             own = stored.own(annotator_id)
@@ -197,14 +197,18 @@ class StoredQueue:
                 and query.annotator_id in {None, annotator_id}
                 and query.filter.matches(stored.item)
             ):
-                found.append(Label(item=stored.show(), progress=unpacked(own)))
                 places.append((num,))
+                if len(found) == query.limit or (room is not None and room <= 0):
+                    break
+                found.append(Label(item=stored.show(), progress=unpacked(own)))
+                room = None if room is None else room - size_of(own.annotation) - size_of(stored.payload)
         return query.page(self.queue, found, places)
 
     def changes(self, after: str | None, limit: int) -> ChangePage:
         """Read the log from a cursor on. O(limit)."""
         start = 0 if after is None else place_of_cursor(self.queue, after)[0]
-        transitions = self.log.transitions[start : start + limit]
+        entries = self.log.transitions[start : start + limit]
+        transitions = [*until_full(((each, size_of(each.annotation)) for each in entries), WALK_BYTES)]
         return ChangePage(
             transitions=tuple(map(unpacked_transition, transitions)),
             cursor=change_cursor(self.queue, (start + len(transitions),)),

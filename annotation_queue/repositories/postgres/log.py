@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from annotation_queue.changes import ChangePage, Settlement, change_cursor, place_of_cursor
 from annotation_queue.errors import InvalidCursor
 from annotation_queue.labels import Label
-from annotation_queue.query import ItemQuery
+from annotation_queue.query import WALK_BYTES, ItemQuery, until_full
 from annotation_queue.repositories.postgres.queries import Selection
 from annotation_queue.repositories.postgres.rows import LABEL_KEYS, LabelKey, integers, split
 from annotation_queue.repositories.postgres.texts import key_of
@@ -48,6 +48,11 @@ _BY_ITEM: Final = f"""
     JOIN LATERAL (SELECT * FROM log AS o WHERE o.queue = p.queue AND o.item = p.item AND o.step = p.step OFFSET 0) AS l ON TRUE
 """
 """The same, from the items on."""
+_SIZE: Final = """
+coalesce(octet_length(coalesce(l.annotation, p.annotation)), 0)
+    + coalesce((SELECT octet_length(o.payload) FROM items AS o WHERE o.queue = l.queue AND o.num = l.item), 0)
+"""
+"""How many bytes a label and its item's payload have. The server knows the size of a text without reading it."""
 _FEW: Final = ("id", "call_id", "call_trace_id")
 """What a filter names that few items have."""
 
@@ -66,7 +71,8 @@ _START: Final = Place(0, 0)
 def changes(session: Session, queue: StoredQueue, after: str | None, limit: int) -> ChangePage:
     """Read the log from a cursor on; result and errors are those of `Repository.changes`."""
     place = _START if after is None else _place("after", place_of_cursor(queue.queue, after))
-    rows = session.rows("changes", {"queue": queue.num, "limit": limit, **place._asdict()})
+    wanted = {"queue": queue.num, "limit": limit, "max_bytes": WALK_BYTES, **place._asdict()}
+    rows = session.rows("changes", wanted)
     transitions: list[Transition] = []
     for row in rows:
         place, (item,), entry = split(row, Place, _ItemId, TransitionRow)
@@ -92,8 +98,9 @@ def labels(session: Session, queue: StoredQueue, query: LabelQuery) -> LabelPage
         return query.page(queue.queue, (), ())
     rows = _chosen(session, queue, query, start)
     found: list[Label] = []
-    for chunk in in_chunks(rows):
-        keys = [LabelKey(queue.num, key.item, key.annotator) for key, _ in chunk]
+    shown = [*until_full(((key, size) for key, _, (size,) in rows[: query.limit]), query.max_bytes)]
+    for chunk in in_chunks(shown):
+        keys = [LabelKey(queue.num, key.item, key.annotator) for key in chunk]
         items = session.live_rows(queue, {key.item for key in keys})
         read = session.rows("progresses_by_key", {"all_labels": True, "labels_of": [], **LABEL_KEYS.values(keys)})
         progresses = {(item, annotator): ProgressRow(annotator, *rest) for item, annotator, *rest in read}
@@ -101,13 +108,13 @@ def labels(session: Session, queue: StoredQueue, query: LabelQuery) -> LabelPage
             item = session.item_of(items[key.item], queue)
             progress = progress_of(item.id, session.text(queue.num, key.annotator), progresses[key.item, key.annotator])
             found.append(Label(item=item, progress=progress))
-    return query.page(queue.queue, found, [place for _, place in rows])
+    return query.page(queue.queue, found, [place for _, place, _ in rows])
 
 
 def _chosen(
     session: Session, queue: StoredQueue, query: LabelQuery, start: Place | None
-) -> list[tuple[_ProgressKey, Place]]:
-    """Find the progresses of a page, and one more, with the places where they changed last."""
+) -> list[tuple[_ProgressKey, Place, _Size]]:
+    """Find the progresses of a page, and one more, with the places where they changed last and the bytes to show of each."""
     ranks = sorted(RANKS[state] for state in query.states)
     conditions = Selection(session, queue, ItemQuery(filter=query.filter)).conditions("w")
     wanted: list[Fragment] = [("l.queue = ?", (queue.num,)), ("l.to_state = ANY(?::bigint[])", (integers(ranks),))]
@@ -128,8 +135,14 @@ def _chosen(
     where = " AND ".join(text for text, _ in conditions)
     order = "l.tx DESC, l.seq DESC" if query.newest_first else "l.tx, l.seq"
     most = None if query.limit is None else min(query.limit + 1, MAX_INTEGER)
-    text = f"SELECT l.item, l.annotator, l.tx, l.seq FROM {source} WHERE {where} ORDER BY {order} LIMIT ?::bigint"
-    return [tuple(split(row, _ProgressKey, Place)) for row in session.composed(" ".join(text.split()), [*values, most])]
+    size = "0" if query.max_bytes is None else _SIZE
+    text = (
+        f"SELECT l.item, l.annotator, l.tx, l.seq, {size} FROM {source} WHERE {where} ORDER BY {order} LIMIT ?::bigint"
+    )
+    return [
+        tuple(split(row, _ProgressKey, Place, _Size))
+        for row in session.composed(" ".join(text.split()), [*values, most])
+    ]
 
 
 class _ItemId(NamedTuple):
@@ -138,6 +151,10 @@ class _ItemId(NamedTuple):
 
 class _StartedAt(NamedTuple):
     at: int | None
+
+
+class _Size(NamedTuple):
+    size: int
 
 
 class _ProgressKey(NamedTuple):

@@ -300,10 +300,18 @@ SELECT @transition_columns@ FROM log WHERE queue = ? AND item = ? ORDER BY step
 
 -- name: changes --
 SELECT l.tx, l.seq, (SELECT i.id FROM items AS i WHERE i.queue = l.queue AND i.num = l.item), @transition_columns@
-FROM log AS l
-WHERE l.queue = :queue AND (l.tx, l.seq) > (:tx, :seq)
-    AND l.tx < (SELECT s.era FROM annotation_queue_schema AS s) + pg_snapshot_xmin(pg_current_snapshot())::text::bigint
-ORDER BY l.tx, l.seq LIMIT :limit
+FROM (
+    SELECT o.*, sum(octet_length(o.annotation)) OVER (ORDER BY o.tx, o.seq ROWS UNBOUNDED PRECEDING EXCLUDE CURRENT ROW)
+        AS bytes_before
+    FROM (
+        SELECT * FROM log AS o
+        WHERE o.queue = :queue AND (o.tx, o.seq) > (:tx, :seq)
+            AND o.tx < (SELECT s.era FROM annotation_queue_schema AS s) + pg_snapshot_xmin(pg_current_snapshot())::text::bigint
+        ORDER BY o.tx, o.seq LIMIT :limit
+    ) AS o
+) AS l
+WHERE coalesce(l.bytes_before, 0) < :max_bytes
+ORDER BY l.tx, l.seq
 
 -- Reads which steps to completed or skipped the log has after a time, and when each had been started.
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
+from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from annotation_queue.changes import ChangePage, Settlement, change_cursor, place_of_cursor
 from annotation_queue.labels import Label
-from annotation_queue.query import ItemQuery
+from annotation_queue.query import WALK_BYTES, ItemQuery, until_full
 from annotation_queue.repositories.sql.rows import (
     RANKS,
     ItemRow,
@@ -23,24 +23,25 @@ from annotation_queue.states import SETTLING
 from annotation_queue.values import MAX_INTEGER, to_micros
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from datetime import datetime
 
     from annotation_queue.labels import LabelPage, LabelQuery
     from annotation_queue.repositories.sql.rows import StoredQueue
     from annotation_queue.repositories.sqlite.session import Session
 
-_READ_AT_ONCE: Final = 1_000
-"""How many labels are read at once, so that a page without a limit needs no more memory than what it shows."""
+_WIDTH: Final = len(ProgressRow._fields)
 
 
 def changes(session: Session, queue: StoredQueue, after: str | None, limit: int) -> ChangePage:
     """Read a queue's log from a cursor on; result and errors are those of `Repository.changes`."""
     num = 0 if after is None else place_of_cursor(queue.queue, after)[0]
     transitions = []
-    rows = session.execute(SQL["changes"], {"queue": queue.num, "after": num, "limit": min(limit, MAX_INTEGER)})
-    for num, item_id, *row in rows:  # noqa: B007 - the last one is where the page ends
-        transitions.append(transition_of(item_id, TransitionRow._make(row), session.text))
+    read = session.execute(SQL["changes"], {"queue": queue.num, "after": num, "limit": min(limit, MAX_INTEGER)})
+    rows = ((num, item_id, TransitionRow._make(row)) for num, item_id, *row in read)
+    # Row by row, so that no label is read behind the last that has room.
+    for num, item_id, row in until_full(((each, len(each[2].annotation or "")) for each in rows), WALK_BYTES):  # noqa: B007 - the last one is where the page ends
+        transitions.append(transition_of(item_id, row, session.text))
     return ChangePage(transitions=tuple(transitions), cursor=change_cursor(queue.queue, (num,)))
 
 
@@ -61,14 +62,6 @@ def _first_later(session: Session, queue: int, micros: int) -> int:
         (latest,) = session.execute(SQL["latest"], (queue, middle)).fetchone()
         low, high = (middle + 1, high) if latest <= micros else (low, middle)
     return low
-
-
-class _Found(NamedTuple):
-    """The columns that `_Labels` reads before those of a progress."""
-
-    item: int
-    item_id: str
-    entry: int
 
 
 class _Source(NamedTuple):
@@ -105,24 +98,23 @@ class _Labels:
         query = self._query
         after = query.after(self._queue.queue)
         place = None if after is None else after[0]
-        most = None if query.limit is None else query.limit + 1
+        if not query.states or self._filter.matches_nothing:
+            return query.page(self._queue.queue, (), ())
+        # Row by row, so that neither a label nor a payload is read behind the last that has room.
+        read = self._rows(place, MAX_INTEGER if query.limit is None else query.limit + 1)
         found: list[Label] = []
         places: list[tuple[int]] = []
-        while query.states and not self._filter.matches_nothing and (most is None or len(found) < most):
-            limit = _READ_AT_ONCE if most is None else min(_READ_AT_ONCE, most - len(found))
-            rows = self._rows(place, limit)
-            found += self._labels(rows)
-            places += [(head.entry,) for head, _ in rows]
-            if len(rows) < limit:
-                break
-            place = rows[-1][0].entry
+        for entry, label in until_full(((each[:2], each[2]) for each in islice(read, query.limit)), query.max_bytes):
+            found.append(label)
+            places.append((entry,))
+        places += [(entry,) for entry, _, _ in islice(read, 1)]
         return query.page(self._queue.queue, found, places)
 
-    def _rows(self, after: int | None, limit: int) -> list[tuple[_Found, ProgressRow]]:
-        """Read what comes behind a place."""
+    def _rows(self, after: int | None, limit: int) -> Iterator[tuple[int, Label, int]]:
+        """Read what comes behind a place: the labels, each with its entry and its size."""
         query, session = self._query, self._session
         fragments = [*self._filter.conditions()]
-        source = self._source(needs_items=any("i." in text for text, _ in fragments))
+        source = self._source()
         ranks = tuple(sorted(RANKS[state] for state in query.states))
         fragments += [
             (source.condition, (self._queue.num,)),
@@ -134,19 +126,22 @@ class _Labels:
         if after is not None:
             fragments.append((f"{source.place} {'<' if query.newest_first else '>'} ?", (after,)))
         text = (
-            f"SELECT p.item, w.id, p.entry, {SQL['progress_columns_with_label']} FROM {source.tables} "
+            f"SELECT p.entry, {SQL['progress_columns_with_label']}, {SQL['live_item_columns']} FROM {source.tables} "
             f"WHERE {' AND '.join(text for text, _ in fragments)} "
             f"ORDER BY {source.place} {'DESC' if query.newest_first else 'ASC'} LIMIT ?"
         )
         values = [value for _, some in fragments for value in some]
-        rows = session.execute(text, (*values, min(limit, MAX_INTEGER))).fetchall()
-        width = len(_Found._fields)
-        return [(_Found._make(row[:width]), ProgressRow._make(row[width:])) for row in rows]
+        for entry, *columns in session.execute(text, (*values, min(limit, MAX_INTEGER))):
+            row, of_item = ProgressRow._make(columns[:_WIDTH]), ItemRow._make(columns[_WIDTH:])
+            # Each label has an item of its own, which its reader may change.
+            item = session.item_of(of_item, self._queue.queue)
+            progress = progress_of(item.id, session.text(cast("int", row.annotator)), row)
+            yield entry, Label(item=item, progress=progress), len(row.annotation or "") + len(of_item.payload or "")
 
-    def _source(self, *, needs_items: bool) -> _Source:
+    def _source(self) -> _Source:
         """Choose from where to read: from items that are few, or in the order of the log."""
         rare = self._filter.rare_index(None)
-        items = " CROSS JOIN items AS i ON i.num = w.num" if needs_items else ""
+        items = " CROSS JOIN items AS i ON i.num = w.num"
         if rare.startswith("live_"):
             tables = f"items AS i INDEXED BY {rare} CROSS JOIN work AS w ON w.num = i.num"
             return _Source(f"{tables} CROSS JOIN progresses AS p ON p.item = w.num", "p.queue = ?", "p.entry")
@@ -159,16 +154,6 @@ class _Labels:
         current = "p.item = l.item AND p.annotator = l.annotator AND p.entry = l.num"
         tables = f"log AS l CROSS JOIN progresses AS p ON {current} CROSS JOIN work AS w ON w.num = p.item"
         return _Source(tables + items, "l.queue = ?", "l.num")
-
-    def _labels(self, rows: Sequence[tuple[_Found, ProgressRow]]) -> Iterator[Label]:
-        session = self._session
-        nums = json.dumps([*{head.item for head, _ in rows}])
-        read = map(ItemRow._make, session.execute(SQL["live_items_by_num"], (nums,)))
-        items = {row.num: row for row in read}
-        for head, row in rows:
-            # Each label has an item of its own, which its reader may change.
-            item = session.item_of(items[head.item], self._queue.queue)
-            yield Label(item=item, progress=progress_of(head.item_id, session.text(cast("int", row.annotator)), row))
 
 
 def labels(session: Session, queue: StoredQueue, query: LabelQuery) -> LabelPage:

@@ -138,6 +138,16 @@ class ChangesContract(Contract):
         assert queues.changes(queue.id, after=before.cursor).transitions == ()
         assert [each.annotation for each in after.transitions] == ["a", "b"]
 
+    def test_a_page_of_large_labels_may_end_early_and_who_follows_sees_them_all(
+        self, queues: AnnotationQueues, queue: AnnotationQueue
+    ) -> None:
+        items = fill(queues, queue.id, "abcde")
+        labels = [letter * 900_000 for letter in items]
+        for item, label in zip(items.values(), labels, strict=True):
+            queues.update_progress(item.id, "bob", COMPLETED, annotation=label)
+        read, _ = follow(queues, queue.id, None, 1_000)
+        assert [each.annotation for each in read] == labels
+
     def test_what_changes_nothing_is_not_in_the_log(
         self, queues: AnnotationQueues, queue: AnnotationQueue, clock: Clock
     ) -> None:

@@ -193,6 +193,19 @@ class LabelsContract(Contract):
         keys = [(each.item.id, each.progress.annotator_id, each.progress.step) for each in walked]
         assert len(keys) == len(set(keys))
 
+    @pytest.mark.parametrize("newest_first", [False, True])
+    @pytest.mark.parametrize("max_bytes", [1, 30, 2**63 - 1])
+    def test_a_page_of_labels_that_ends_by_its_bytes_has_one_and_goes_on(
+        self, queues: AnnotationQueues, labelled: AnnotationQueue, max_bytes: int, *, newest_first: bool
+    ) -> None:
+        whole = queues.labels(labelled.id, LabelQuery(states=ALL, newest_first=newest_first)).labels
+        assert len(whole) > 3
+        for limit in (None, 2, len(whole)):
+            query = LabelQuery(states=ALL, newest_first=newest_first, max_bytes=max_bytes, limit=limit)
+            assert tuple(pages(queues, labelled.id, query)) == whole
+        walked = queues.iter_labels(labelled.id, LabelQuery(states=ALL, newest_first=newest_first, max_bytes=max_bytes))
+        assert tuple(walked) == whole
+
     def test_a_cursor_holds_for_its_queue_annotator_states_and_direction_only(
         self, queues: AnnotationQueues, labelled: AnnotationQueue
     ) -> None:

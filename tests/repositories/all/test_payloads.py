@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from annotation_queue import AnnotationQueues, ItemFilter, ItemQuery, NewItem, SortBy
+from annotation_queue import AnnotationQueues, ItemFilter, ItemQuery, LabelQuery, NewItem, SortBy
 from annotation_queue.query import until_full
 from annotation_queue.repositories.memory import item as memory_item
 from annotation_queue.repositories.sql.rows import value_or_none
+from helpers.labelled import labelled_queue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,6 +88,31 @@ def test_a_page_ends_behind_the_item_with_which_its_payloads_reach_the_limit(que
         on = queues.query_items(queue.id, ItemQuery(max_bytes=500, annotator_id=annotator_id, cursor=page.next_cursor))
         shown.append(([item.call_id for item in page.items], [item.call_id for item in on.items], on.next_cursor))
     assert shown == [(["0", "1", "2"], ["3", "4", "5"], None)] * 2
+
+
+@pytest.mark.parametrize(("label", "payload"), [(100, 0), (0, 100)])
+def test_a_page_of_labels_ends_behind_the_one_with_which_labels_and_payloads_reach_the_limit(
+    queues: AnnotationQueues, label: int, payload: int
+) -> None:
+    queue = labelled_queue(queues, label=label, payload=payload)
+    page = queues.labels(queue.id, LabelQuery(max_bytes=50_000))
+    on = queues.labels(queue.id, LabelQuery(max_bytes=50_000, cursor=page.next_cursor))
+    shown = [[found.item.call_id for found in each.labels] for each in (page, on)]
+    assert (shown, on.next_cursor) == ([["0", "1", "2"], ["3", "4", "5"]], None)
+
+
+def test_a_page_of_changes_ends_behind_the_one_with_which_its_labels_reach_2_mib(queues: AnnotationQueues) -> None:
+    queue = labelled_queue(queues, label=900)
+    sizes, after = [], None
+    while True:
+        page = queues.changes(queue.id, after=after)
+        if not page.transitions:
+            break
+        sizes.append(len(page.transitions))
+        after = page.cursor
+    assert sizes == [6]
+    large = labelled_queue(queues, label=900, sizes=(1_000,) * 5)
+    assert len(queues.changes(large.id).transitions) == 3
 
 
 @pytest.mark.parametrize(

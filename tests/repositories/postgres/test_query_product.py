@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from annotation_queue import ItemQuery, NewItem
+from annotation_queue import ItemQuery, LabelQuery, NewItem
 from annotation_queue.testing.products import ProductBench, chosen, product_size, thinned
 from helpers.faults import NIGHTLY
+from helpers.labelled import labelled_queue
 
 if TYPE_CHECKING:
     from annotation_queue import AnnotationQueues
@@ -44,3 +45,19 @@ def test_a_page_ends_behind_the_item_with_which_its_payloads_reach_the_limit(que
     assert [item.call_id for item in page.items] == ["0", "1", "2"]
     on = queues.query_items(queue.id, ItemQuery(max_bytes=50_000, cursor=page.next_cursor))
     assert ([item.call_id for item in on.items], on.next_cursor) == (["3", "4", "5"], None)
+
+
+@pytest.mark.parametrize(("label", "payload"), [(100, 0), (0, 100)])
+def test_a_page_of_labels_ends_behind_the_one_with_which_labels_and_payloads_reach_the_limit(
+    queues: AnnotationQueues, label: int, payload: int
+) -> None:
+    queue = labelled_queue(queues, label=label, payload=payload)
+    page = queues.labels(queue.id, LabelQuery(max_bytes=50_000))
+    on = queues.labels(queue.id, LabelQuery(max_bytes=50_000, cursor=page.next_cursor))
+    shown = [[found.item.call_id for found in each.labels] for each in (page, on)]
+    assert (shown, on.next_cursor) == ([["0", "1", "2"], ["3", "4", "5"]], None)
+
+
+def test_a_page_of_changes_ends_behind_the_one_with_which_its_labels_reach_2_mib(queues: AnnotationQueues) -> None:
+    large = labelled_queue(queues, label=900, sizes=(1_000,) * 5)
+    assert len(queues.changes(large.id).transitions) == 3
