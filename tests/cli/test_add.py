@@ -191,3 +191,26 @@ def test_a_user_without_a_name_says_who_adds(shell: Shell, monkeypatch: pytest.M
     _, err = shell.run("add", "items.jsonl", *DB, code=2)
     assert "say in whose name with --added-by" in err
     shell.run("add", "items.jsonl", *DB, "--added-by", "ann")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["add", "label"])
+def test_first_runs_that_name_the_same_new_queue_at_once_find_or_make_one_queue(shell: Shell, command: str) -> None:
+    shell.records(20)
+    for number in range(2):
+        db = ("--db", f"{number}.db")
+        runs = [
+            shell.start("add", "items.jsonl", "--queue", "new", *db)
+            if command == "add"
+            else shell.start(
+                *("label", "items.jsonl", "--queue", "new", "--labeler", "own_labelers:plain_size"),
+                *("--annotator", f"model {run}", "--annotations-per-item", "8", *db),
+            )
+            for run in range(8)
+        ]
+        ended = [(run.communicate(timeout=PATIENCE), run.returncode) for run in runs]
+        assert [code for _, code in ended] == [0] * 8, ended
+        stats = [json.loads(line) for line in shell.run("stats", "--json", *db)[0].splitlines()]
+        assert [(each["queue"], each["total_items"]) for each in stats] == [("new", 20)]
+        if command == "label":
+            assert stats[0]["finished_items"] == 20
