@@ -15,7 +15,7 @@ from attrs import field
 
 from annotation_queue.construction import altered, optional, run_checks, trusted
 from annotation_queue.errors import InvalidValue
-from annotation_queue.json_values import check_texts, copy_json, load_json, write_json
+from annotation_queue.json_values import check_texts, copy_json, copy_plain, load_json, write_json
 from annotation_queue.schemas import check_schema
 from annotation_queue.states import UNSTARTED, AnnotationState, Policies, SkipPolicy, check_state
 from annotation_queue.values import (
@@ -62,9 +62,10 @@ def copy_payload(payload: dict[str, JsonValue] | None) -> dict[str, JsonValue] |
     if payload is None:
         return None
     try:
-        return check_payload("payload", payload)
-    except InvalidValue:
+        copied: dict[str, JsonValue] = copy_plain(payload)
+    except ValueError:
         return copy.deepcopy(payload)
+    return copied
 
 
 def _scorer_refs(values: Iterable[str]) -> tuple[str, ...]:

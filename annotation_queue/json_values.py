@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import marshal
 import math
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
@@ -26,6 +27,8 @@ JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, J
 """What JSON can say. Objects keep the order of their keys."""
 MAX_JSON_BYTES: Final = 1 << 20
 """Longest JSON value, in bytes of its compact serialisation."""
+UNSHARED: Final = 2
+"""The version of the packed form: later ones unpack what stood in two places into one object."""
 _LONGEST_NUMBER: Final = 26
 MAX_JSON_DEPTH: Final = 64
 """Deepest JSON value: a scalar is 0 levels deep, an empty list 1."""
@@ -130,6 +133,15 @@ def copy_json(field: str, value: object) -> Any:  # noqa: ANN401 - as `load_json
     if value is None or type(value) is bool:
         return value
     return load_json(dump_json(field, value))
+
+
+def copy_plain(value: Any) -> Any:  # noqa: ANN401 - as `load_json`
+    """Copy a value that consists of plain values, several times as fast as by its text.
+
+    Raises:
+        ValueError: It has others, or is nested too deeply.
+    """
+    return marshal.loads(marshal.dumps(value, UNSHARED))  # noqa: S302 - what this process wrote itself
 
 
 def same_json(first: object, second: object) -> bool:

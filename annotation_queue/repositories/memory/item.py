@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import attrs
 
 from annotation_queue.construction import altered
-from annotation_queue.json_values import load_json, write_json
+from annotation_queue.json_values import UNSHARED, load_json, write_json
 from annotation_queue.records import NEW, make_record, merge, view
 from annotation_queue.states import UNREAD, UNSTARTED, Transition, aggregate, with_annotation
 from annotation_queue.values import to_micros
@@ -24,17 +24,15 @@ if TYPE_CHECKING:
 
 
 _NESTING: Final = (dict, list)
-_UNSHARED: Final = 2
-"""The version of the packed form: later ones unpack what stood in two places into one object."""
 
 
 def pack(value: Any) -> bytes:  # noqa: ANN401 - as `load_json`
     """Pack a JSON value that was checked, so that nobody shares it: several times as fast as by JSON text."""
     try:
-        return marshal.dumps(value, _UNSHARED)
+        return marshal.dumps(value, UNSHARED)
     except ValueError:
         # A member of an enumeration, or another subclass: JSON has what it stands for.
-        return marshal.dumps(load_json(write_json(value)), _UNSHARED)
+        return marshal.dumps(load_json(write_json(value)), UNSHARED)
 
 
 def size_of(kept: object) -> int:

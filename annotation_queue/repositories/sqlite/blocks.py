@@ -141,7 +141,11 @@ def count_moved(session: Session, queue: int, moves: Sequence[Move]) -> None:
         moves: The items.
     """
     by_key = {move.place: _DIFFERENCES[move.before, move.after] for move in moves}
-    for block, keys in _by_block(session, queue, IN_ORDER, sorted(by_key) if len(moves) > 1 else [*by_key]):
+    if len(by_key) == 1:
+        ((place, difference),) = by_key.items()
+        if session.execute(SQL["count_states_at"], (*difference, queue, IN_ORDER.num, *place)).rowcount:
+            return
+    for block, keys in _by_block(session, queue, IN_ORDER, sorted(by_key)):
         sums = by_key[keys[0]] if len(keys) == 1 else map(sum, zip(*(by_key[key] for key in keys), strict=True))
         session.execute(SQL["count_states"], (*sums, *block))
 

@@ -41,7 +41,7 @@ from annotation_queue.repositories.sqlite.cache import (
     Revision,
 )
 from annotation_queue.repositories.sqlite.schema import SCHEMA_VERSION
-from annotation_queue.repositories.sqlite.statements import SQL
+from annotation_queue.repositories.sqlite.statements import SQL, WRITES
 from annotation_queue.repositories.sqlite.texts import Interned
 from annotation_queue.values import from_micros, to_micros
 
@@ -315,12 +315,14 @@ class Session(Interned):
             summed = differences[0] if len(differences) == 1 else _sum_of(differences)
             self.count(queue, summed, self.log_end(queue) if entries else _NO_ENTRIES)
 
-    def _run(self, statement: str, rows: Sequence[dict[str, object]]) -> int:
-        """Run a statement for each row, and say how many rows it changed in all."""
+    def _run(self, statement: str, rows: Collection[Mapping[str, object]]) -> int:
+        """Run one of `WRITES` for each row, and say how many rows it changed in all."""
+        write = WRITES[statement]
+        values = [write.values(row) for row in rows]
         # One alone is run faster so.
-        if len(rows) == 1:
-            return self.execute(SQL[statement], rows[0]).rowcount
-        return self.executemany(SQL[statement], rows).rowcount
+        if len(values) == 1:
+            return self.execute(write.text, values[0]).rowcount
+        return self.executemany(write.text, values).rowcount
 
     def _work_of(self, record: ItemRecord, change: Change, told: Sequence[Mapping[str, object]]) -> dict[str, object]:
         """Give what a change makes of an item's row, and what that row has to be like."""
@@ -390,7 +392,7 @@ class Session(Interned):
                 annotator = 0 if annotator_id is None else self.text_num(annotator_id)
                 row = rows[annotator_id] = {**_NO_COUNTS, "queue": queue, "annotator": annotator}
             row[kind] += n
-        self.executemany(SQL["count"], rows.values())
+        self._run("count", rows.values())
 
     def claim_context(self, project_id: str, queue_id: str, annotator_id: str) -> tuple[StoredQueue, int]:
         """Read a live queue, as `queue` does, and the number of an annotator, 0 for one who never did anything."""

@@ -352,6 +352,14 @@ FROM blocks WHERE queue = :queue AND lane = :lane AND a = :a AND b = :b AND id =
 UPDATE blocks SET unstarted = unstarted + ?, in_progress = in_progress + ?, completed = completed + ?, skipped = skipped + ?
 WHERE queue = ? AND lane = ? AND a = ? AND b = ? AND id = ?
 
+-- The same for the block that a key falls into.
+
+-- name: count_states_at --
+UPDATE blocks SET unstarted = unstarted + ?, in_progress = in_progress + ?, completed = completed + ?, skipped = skipped + ?
+WHERE (queue, lane, a, b, id) = (
+    SELECT queue, lane, a, b, id FROM blocks WHERE queue = ? AND lane = ? AND (a, b, id) <= (?, ?, ?)
+    ORDER BY a DESC, b DESC, id DESC LIMIT 1)
+
 -- name: set_block --
 UPDATE blocks SET n = :n, unstarted = :unstarted, in_progress = :in_progress, completed = :completed, skipped = :skipped
 WHERE queue = :queue AND lane = :lane AND a = :a AND b = :b AND id = :id
