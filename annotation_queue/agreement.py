@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from itertools import combinations, permutations
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 import attrs
 
+from annotation_queue.entities import Entity
+from annotation_queue.json_values import JsonValue
 from annotation_queue.labels import LabelQuery
+from annotation_queue.queues import AnnotationQueues
 from annotation_queue.states import COMPLETED
 from annotation_queue.values import check_id, refuse
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from annotation_queue.json_values import JsonValue
-    from annotation_queue.queues import AnnotationQueues
 
 Level: TypeAlias = Literal["nominal", "ordinal", "interval", "ratio"]
 """The level of measurement: what a difference between two labels means."""
@@ -27,7 +25,7 @@ MOST_CATEGORIES: Final = 1_000
 
 
 @attrs.frozen(kw_only=True)
-class PairAgreement:
+class PairAgreement(Entity):
     """How far two annotators agree on the items that both labelled.
 
     Args:
@@ -49,7 +47,7 @@ class PairAgreement:
 
 
 @attrs.frozen(kw_only=True)
-class Agreement:
+class Agreement(Entity):
     """How far annotators agree on the items that all of them labelled.
 
     Args:

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from statistics import median
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import attrs
 
 from annotation_queue.cursors import decode_place, encode_cursor
+from annotation_queue.entities import Entity
+from annotation_queue.items import AnnotationQueue
 from annotation_queue.states import COMPLETED, SETTLING, Transition
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from annotation_queue.items import AnnotationQueue
 
 _HOUR: Final = timedelta(hours=1)
 
 
 @attrs.frozen(kw_only=True)
-class ChangePage:
+class ChangePage(Entity):
     """A page of a queue's log.
 
     Args:
@@ -70,7 +68,7 @@ class Settlement:
 
 
 @attrs.frozen(kw_only=True)
-class Throughput:
+class Throughput(Entity):
     """How fast a queue is being worked on.
 
     Args:

@@ -5,26 +5,22 @@ from __future__ import annotations
 import copy
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import partial
-from typing import TYPE_CHECKING, Final, Literal, final
+from typing import Final, Literal, final
 
 import attrs
 from attrs import field
 
-from annotation_queue.construction import altered, optional, run_checks, trusted
+from annotation_queue.construction import Check, altered, optional, run_checks, trusted
+from annotation_queue.entities import Entity
 from annotation_queue.errors import InvalidValue
-from annotation_queue.json_values import check_texts, copy_json, load_json, write_json
+from annotation_queue.json_values import JsonValue, check_texts, copy_json, load_json, write_json
 from annotation_queue.schemas import check_schema
 from annotation_queue.states import UNSTARTED, AnnotationState, Policies, SkipPolicy, check_state
 from annotation_queue.values import check_id, check_integer, check_lease, check_member, check_text, check_time, refuse
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from annotation_queue.construction import Check
-    from annotation_queue.json_values import JsonValue
 
 DEFAULT_LEASE: Final = timedelta(minutes=5)
 
@@ -67,7 +63,7 @@ def _display_fields(values: Iterable[str]) -> tuple[str, ...]:
 
 
 @attrs.frozen(kw_only=True)
-class AnnotationQueue:
+class AnnotationQueue(Entity):
     """A named list of items to annotate, with its policies.
 
     Args:
@@ -128,7 +124,7 @@ _QUEUE_CHECKS: Final[dict[str, Check]] = {
 
 
 @attrs.frozen(kw_only=True)
-class NewItem:
+class NewItem(Entity):
     """What a caller adds to a queue.
 
     Args:
@@ -168,7 +164,7 @@ _NEW_ITEM_CHECKS: Final[dict[str, Check]] = {
 
 
 @attrs.frozen(kw_only=True)
-class QueueItem:
+class QueueItem(Entity):
     """One call that waits in a queue.
 
     The first 17 fields are those of the published APIs. ``annotation_state``, ``annotator_user_id`` and
@@ -299,7 +295,7 @@ def admit(new: NewItem, *, item_id: str, queue: AnnotationQueue, added_by: str, 
 
 
 @attrs.frozen(kw_only=True)
-class AddedItems:
+class AddedItems(Entity):
     """What an addition did.
 
     Args:
@@ -313,7 +309,7 @@ class AddedItems:
 
 @final
 @attrs.frozen(kw_only=True)
-class ClaimRef:
+class ClaimRef(Entity):
     """What a claim is known by: enough to act on it in another process, and short enough for a form or a URL.
 
     It is no secret: to check who may use it is the backend's part.
@@ -383,7 +379,7 @@ _REF_CHECKS: Final[dict[str, Check]] = {
 
 @final
 @attrs.frozen(kw_only=True)
-class Claim:
+class Claim(Entity):
     """The right of one annotator to work on one item until the lease runs out.
 
     Args:
@@ -438,7 +434,7 @@ class UnavailableReason(StrEnum):
 
 
 @attrs.frozen(kw_only=True)
-class Unavailable:
+class Unavailable(Entity):
     """There is nothing to claim now. Falsy, so that ``while claim := queues.claim(...)`` ends.
 
     Args:
@@ -475,7 +471,7 @@ def explain_unavailable(*, live: int, unfinished: int, retry_at: datetime | None
 
 
 @attrs.frozen(kw_only=True)
-class QueueStats:
+class QueueStats(Entity):
     """How far a queue has come. Deleted items count for nothing.
 
     Args:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -19,10 +20,11 @@ from annotation_queue.values import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
-"""What JSON can say. Objects keep the order of their keys."""
+    JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
+    """What JSON can say. Objects keep the order of their keys. At run time it is `Any`: what reads annotations, as pydantic and
+    cattrs do, would go round and round in a type that holds itself."""
+else:
+    JsonValue = Any
 MAX_JSON_BYTES: Final = 1 << 20
 """Longest JSON value, in bytes of its compact serialisation."""
 _LONGEST_NUMBER: Final = 26

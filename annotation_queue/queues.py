@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import attrs
 from attrs import NOTHING
@@ -22,35 +23,41 @@ from annotation_queue.arguments import (
     optional_lease,
     optional_reason,
 )
-from annotation_queue.changes import throughput_of
-from annotation_queue.decisions import Decisions, make_wish
+from annotation_queue.changes import ChangePage, Throughput, throughput_of
+from annotation_queue.decisions import Decide, Decisions, make_wish
 from annotation_queue.errors import ClaimLost, InvalidQuery, ItemNotFound
 from annotation_queue.ids import uuid7
 from annotation_queue.items import (
     DEFAULT_LEASE,
+    AddedItems,
     AnnotationQueue,
     Claim,
     ClaimRef,
     NewItem,
     QueueItem,
+    QueueStats,
     Unavailable,
     admit,
     check_claim,
     ref_of,
     same_queue,
 )
-from annotation_queue.json_values import check_json, check_texts
-from annotation_queue.labels import LabelQuery
+from annotation_queue.json_values import JsonValue, check_json, check_texts
+from annotation_queue.labels import Label, LabelPage, LabelQuery
 from annotation_queue.moves import check_move
-from annotation_queue.query import ItemFilter, ItemQuery, QueueQuery, check_cursor
+from annotation_queue.query import ItemFilter, ItemPage, ItemQuery, QueuePage, QueueQuery, check_cursor
 from annotation_queue.records import item_of, own_progress, view
+from annotation_queue.repository import Repository
 from annotation_queue.states import (
     COMPLETED,
     IN_PROGRESS,
     SKIPPED,
     STANDARD,
     UNSTARTED,
+    AnnotationState,
+    Progress,
     SkipPolicy,
+    Transition,
     Workflow,
     aggregate,
     check_state,
@@ -64,19 +71,6 @@ from annotation_queue.values import (
     utc_now,
 )
 from annotation_queue.walks import walk
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-    from datetime import datetime
-
-    from annotation_queue.changes import ChangePage, Throughput
-    from annotation_queue.decisions import Decide
-    from annotation_queue.items import AddedItems, QueueStats
-    from annotation_queue.json_values import JsonValue
-    from annotation_queue.labels import Label, LabelPage
-    from annotation_queue.query import ItemPage, QueuePage
-    from annotation_queue.repository import Repository
-    from annotation_queue.states import AnnotationState, Progress, Transition
 
 _Unchanged: TypeAlias = attrs.NothingType
 

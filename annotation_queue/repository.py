@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, Self
+from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Protocol, Self
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
-    from datetime import datetime, timedelta
-    from types import TracebackType
-
-    from annotation_queue.changes import ChangePage, Settlement
-    from annotation_queue.items import AddedItems, AnnotationQueue, Claim, NewItem, QueueItem, QueueStats, Unavailable
-    from annotation_queue.labels import LabelPage, LabelQuery
-    from annotation_queue.query import ItemPage, ItemQuery, QueuePage, QueueQuery
-    from annotation_queue.records import Change, ItemRecord
-    from annotation_queue.states import Transition
+from annotation_queue.changes import ChangePage, Settlement
+from annotation_queue.items import AddedItems, AnnotationQueue, Claim, NewItem, QueueItem, QueueStats, Unavailable
+from annotation_queue.labels import LabelPage, LabelQuery
+from annotation_queue.query import ItemPage, ItemQuery, QueuePage, QueueQuery
+from annotation_queue.records import Change, ItemRecord
+from annotation_queue.states import Transition
 
 
 class Repository(Protocol):

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from annotation_queue.errors import InvalidLabel, InvalidValue
-from annotation_queue.json_values import copy_json, load_json, path_of, write_json
+from annotation_queue.json_values import JsonValue, copy_json, load_json, path_of, write_json
 from annotation_queue.values import refuse
-
-if TYPE_CHECKING:
-    from annotation_queue.json_values import JsonValue
 
 _LONGEST_MESSAGE: Final = 300
 _MOST_KEPT: Final = 1 << 22

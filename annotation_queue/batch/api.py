@@ -6,20 +6,16 @@ or `RetryLater`; what a run did is a `BatchReport`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypedDict, Unpack
+import threading
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import TypedDict, Unpack
 
+from annotation_queue.batch.labelers import Labeler
 from annotation_queue.batch.limits import GRACE
 from annotation_queue.batch.plan import MAX_FAILURES, Plan
-from annotation_queue.batch.report import OnFailure
-
-if TYPE_CHECKING:
-    import threading
-    from collections.abc import Callable, Mapping
-    from datetime import timedelta
-
-    from annotation_queue.batch.labelers import Labeler
-    from annotation_queue.batch.report import BatchReport
-    from annotation_queue.queues import AnnotationQueues
+from annotation_queue.batch.report import BatchReport, OnFailure
+from annotation_queue.queues import AnnotationQueues
 
 __all__ = ["GRACE", "MAX_FAILURES", "BatchOptions", "run_batch", "run_batches"]
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import attrs
 
-from annotation_queue.items import UnavailableReason
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from annotation_queue.items import QueueItem, Unavailable
-    from annotation_queue.json_values import JsonValue
+from annotation_queue.entities import Entity
+from annotation_queue.items import QueueItem, Unavailable, UnavailableReason
+from annotation_queue.json_values import JsonValue
 
 MOST_SLOWEST: Final = 5
 """How many of the slowest items a report names."""
@@ -48,7 +45,7 @@ class StopReason(StrEnum):
 
 
 @attrs.frozen
-class SlowItem:
+class SlowItem(Entity):
     """One of the items that took longest.
 
     Args:
@@ -63,7 +60,7 @@ class SlowItem:
 
 
 @attrs.frozen
-class Failure:
+class Failure(Entity):
     """One of the items that failed.
 
     Args:
@@ -80,7 +77,7 @@ class Failure:
 
 
 @attrs.frozen
-class ItemResult:
+class ItemResult(Entity):
     """What became of one item.
 
     Args:
@@ -97,7 +94,7 @@ class ItemResult:
 
 
 @attrs.frozen(kw_only=True)
-class BatchReport:
+class BatchReport(Entity):
     """What a run did: completed, skipped, released and lost are what became of its claims, and do not overlap.
 
     Args:

@@ -30,6 +30,7 @@ ORDER = [
     "ids",
     "backoff",
     "construction",
+    "entities",
     # the domain, pure
     "states",
     "moves",
@@ -51,9 +52,10 @@ ORDER = [
     # beside it
     "batch",
     "agreement",
+    "converters",
     "cli",
 ]
-GROUND = ORDER[: ORDER.index("construction") + 1]
+GROUND = ORDER[: ORDER.index("entities") + 1]
 CONTRACT = ORDER[: ORDER.index("repository") + 1]
 SERVICE = ORDER[: ORDER.index("queues") + 1]
 # Packages beside the order: what they may import besides themselves.
@@ -75,7 +77,9 @@ RESERVED: dict[str, str | tuple[str, ...]] = {
     "sqlite3": ("repositories.sqlite", "repositories.sql.files"),
     "psycopg": "repositories.postgres",
     "psycopg_pool": "repositories.postgres",
-    "cattrs": "wire",
+    "cattrs": ("wire", "converters"),
+    "pydantic": "entities",
+    "pydantic_core": "entities",
     "starlette": "web",
     "limits": "web",
     "uvicorn": ("cli.serve", "cli.connections"),
