@@ -53,7 +53,7 @@ from annotation_queue.items import (
     Unavailable,
     UnavailableReason,
 )
-from annotation_queue.json_values import JsonValue
+from annotation_queue.json_values import JsonInput, JsonValue
 from annotation_queue.labels import Label, LabelPage, LabelQuery
 from annotation_queue.moves import advance
 from annotation_queue.query import ItemFilter, ItemPage, ItemQuery, QueuePage, QueueQuery
@@ -112,6 +112,7 @@ __all__ = [
     "ItemQuery",
     "ItemRecord",
     "ItemResult",
+    "JsonInput",
     "JsonValue",
     "Label",
     "LabelPage",

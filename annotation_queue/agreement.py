@@ -17,6 +17,17 @@ from annotation_queue.queues import AnnotationQueues
 from annotation_queue.states import COMPLETED
 from annotation_queue.values import check_id, refuse
 
+__all__ = [
+    "MOST_CATEGORIES",
+    "Agreement",
+    "Level",
+    "PairAgreement",
+    "agreement",
+    "agreement_of",
+    "category",
+    "value_at",
+]
+
 Level: TypeAlias = Literal["nominal", "ordinal", "interval", "ratio"]
 """The level of measurement: what a difference between two labels means."""
 

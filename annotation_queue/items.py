@@ -17,7 +17,7 @@ from attrs import field
 from annotation_queue.construction import Check, altered, optional, run_checks, trusted
 from annotation_queue.entities import Entity
 from annotation_queue.errors import InvalidValue
-from annotation_queue.json_values import JsonValue, check_texts, copy_json, load_json, write_json
+from annotation_queue.json_values import JsonInput, JsonValue, check_texts, copy_json, load_json, write_json
 from annotation_queue.schemas import check_schema
 from annotation_queue.states import UNSTARTED, AnnotationState, Policies, SkipPolicy, check_state
 from annotation_queue.values import check_id, check_integer, check_lease, check_member, check_text, check_time, refuse
@@ -56,6 +56,10 @@ def copy_payload(payload: dict[str, JsonValue] | None) -> dict[str, JsonValue] |
 
 def _scorer_refs(values: Iterable[str]) -> tuple[str, ...]:
     return check_texts("scorer_refs", values)
+
+
+def _payload(value: Mapping[str, JsonInput] | None) -> dict[str, JsonValue] | None:
+    return value  # type: ignore[return-value]  # which it is, is checked with the other fields
 
 
 def _display_fields(values: Iterable[str]) -> tuple[str, ...]:
@@ -145,7 +149,7 @@ class NewItem(Entity):
     call_trace_id: str = ""
     display_fields: tuple[str, ...] = field(default=(), converter=_display_fields)
     priority: int = 0
-    payload: dict[str, JsonValue] | None = None
+    payload: dict[str, JsonValue] | None = field(default=None, converter=_payload)
 
     def __attrs_post_init__(self) -> None:
         """Check every field."""
@@ -433,6 +437,7 @@ class UnavailableReason(StrEnum):
     """This annotator completed or skipped every unfinished item; they wait for others."""
 
 
+@final
 @attrs.frozen(kw_only=True)
 class Unavailable(Entity):
     """There is nothing to claim now. Falsy, so that ``while claim := queues.claim(...)`` ends.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from annotation_queue.errors import InvalidValue
 from annotation_queue.values import (
@@ -23,8 +23,11 @@ if TYPE_CHECKING:
     JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
     """What JSON can say. Objects keep the order of their keys. At run time it is `Any`: what reads annotations, as pydantic and
     cattrs do, would go round and round in a type that holds itself."""
+    JsonInput: TypeAlias = "bool | int | float | str | Sequence[JsonInput] | Mapping[str, JsonInput] | None"
+    """What is taken as JSON: as `JsonValue`, and a ``list[str]`` or a ``dict[str, int]`` is one too. A tuple is refused when it
+    comes, as is any mapping but a dict."""
 else:
-    JsonValue = Any
+    JsonValue = JsonInput = Any
 MAX_JSON_BYTES: Final = 1 << 20
 """Longest JSON value, in bytes of its compact serialisation."""
 _LONGEST_NUMBER: Final = 26
@@ -84,18 +87,22 @@ def dump_json(field: str, value: object, *, error: type[InvalidValue] = InvalidV
     return text
 
 
-def check_json(field: str, value: object) -> None:
+def check_json(field: str, value: object) -> JsonValue:
     """Check a JSON value as `dump_json` does, and leave it where it is.
 
     Args:
         field: Name of the field, for the error.
         value: What was given.
 
+    Returns:
+        The same.
+
     Raises:
         InvalidValue: As for `dump_json`.
     """
     if value is not None and _check_json(field, value, InvalidValue) > MAX_JSON_BYTES:
         _check_size(field, write_json(value), InvalidValue)
+    return cast("JsonValue", value)
 
 
 def _check_size(field: str, text: str, error: type[InvalidValue]) -> None:

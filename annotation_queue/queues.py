@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
@@ -42,7 +42,7 @@ from annotation_queue.items import (
     ref_of,
     same_queue,
 )
-from annotation_queue.json_values import JsonValue, check_json, check_texts
+from annotation_queue.json_values import JsonInput, check_json, check_texts
 from annotation_queue.labels import Label, LabelPage, LabelQuery
 from annotation_queue.moves import check_move
 from annotation_queue.query import ItemFilter, ItemPage, ItemQuery, QueuePage, QueueQuery, check_cursor
@@ -135,7 +135,7 @@ class AnnotationQueues:
         annotations_per_item: int = 1,
         skip_policy: SkipPolicy = SkipPolicy.FINAL,
         lease: timedelta = DEFAULT_LEASE,
-        label_schema: dict[str, JsonValue] | None = None,
+        label_schema: Mapping[str, JsonInput] | None = None,
         queue_id: str | None = None,
     ) -> AnnotationQueue:
         """Make a queue.
@@ -182,7 +182,7 @@ class AnnotationQueues:
         annotations_per_item: int = 1,
         skip_policy: SkipPolicy = SkipPolicy.FINAL,
         lease: timedelta = DEFAULT_LEASE,
-        label_schema: dict[str, JsonValue] | None = None,
+        label_schema: Mapping[str, JsonInput] | None = None,
     ) -> AnnotationQueue:
         """Find the oldest live queue of exactly that name, or make it, in one atomic step. It may be repeated at any time.
 
@@ -241,7 +241,7 @@ class AnnotationQueues:
         annotations_per_item: int | _Unchanged = NOTHING,
         skip_policy: SkipPolicy | _Unchanged = NOTHING,
         lease: timedelta | _Unchanged = NOTHING,
-        label_schema: dict[str, JsonValue] | _Unchanged | None = NOTHING,
+        label_schema: Mapping[str, JsonInput] | _Unchanged | None = NOTHING,
     ) -> AnnotationQueue:
         """Change a queue; what is not given stays. Arguments are those of `create`. It may be repeated.
 
@@ -540,7 +540,7 @@ class AnnotationQueues:
             for claim, decision in self._decisions.carry_out_claims(wanted)
         )
 
-    def save_draft(self, claim: Claim | ClaimRef, annotation: JsonValue, *, lease: timedelta | None = None) -> Claim:
+    def save_draft(self, claim: Claim | ClaimRef, annotation: JsonInput, *, lease: timedelta | None = None) -> Claim:
         """Store a draft under a claim, and prolong the claim. It may be repeated.
 
         Args:
@@ -556,13 +556,13 @@ class AnnotationQueues:
             QueueNotFound: The queue was deleted.
             InvalidTransition: The workflow has no drafts: no move from in_progress to itself.
         """
-        check_json("annotation", annotation)
+        label = check_json("annotation", annotation)
         at = self._now()
-        draft = make_wish(to_state=IN_PROGRESS, at=at, workflow=self._workflow, annotation=annotation)
+        draft = make_wish(to_state=IN_PROGRESS, at=at, workflow=self._workflow, annotation=label)
         decide = partial(decisions.prolong, at=at, lease=optional_lease(lease), draft=draft)
         return prolonged(claim, self._decisions.carry_out_claim(check_claim(claim), decide, with_label=True))
 
-    def complete(self, claim: Claim | ClaimRef, annotation: JsonValue = None) -> QueueItem:
+    def complete(self, claim: Claim | ClaimRef, annotation: JsonInput = None) -> QueueItem:
         """Finish a claim with a label, or correct the label that it was finished with. It may be repeated.
 
         Args:
@@ -583,7 +583,7 @@ class AnnotationQueues:
         return self._finish(claim, COMPLETED, annotation=annotation)
 
     def complete_batch(
-        self, results: Iterable[tuple[Claim | ClaimRef, JsonValue]]
+        self, results: Iterable[tuple[Claim | ClaimRef, JsonInput]]
     ) -> tuple[QueueItem | ClaimLost, ...]:
         """Finish several claims with one commit instead of one for each. It may be repeated.
 
@@ -604,8 +604,8 @@ class AnnotationQueues:
         at = self._now()
         wanted: list[tuple[Claim | ClaimRef, Decide]] = []
         for index, (claim, annotation) in enumerate(results):
-            check_json(f"results[{index}].annotation", annotation)
-            done = make_wish(to_state=COMPLETED, at=at, workflow=self._workflow, annotation=annotation)
+            label = check_json(f"results[{index}].annotation", annotation)
+            done = make_wish(to_state=COMPLETED, at=at, workflow=self._workflow, annotation=label)
             wanted.append((claim, partial(decisions.finish, claim=ref_of(check_claim(claim)), wish=done)))
         annotators = {ref_of(claim).annotator_id for claim, _ in wanted}
         return tuple(
@@ -644,7 +644,7 @@ class AnnotationQueues:
         state: AnnotationState,
         *,
         queue_id: str | None = None,
-        annotation: JsonValue = None,
+        annotation: JsonInput = None,
         reason: str | None = None,
         actor_id: str | None = None,
         override: bool = False,
@@ -678,12 +678,12 @@ class AnnotationQueues:
         """
         item_id, annotator_id = check_id("item_id", item_id), check_id("annotator_id", annotator_id)
         queue_id, to_state = optional_id("queue_id", queue_id), check_state("state", state)
-        check_json("annotation", annotation)
+        label = check_json("annotation", annotation)
         wish = make_wish(
             to_state=to_state,
             at=self._now(),
             workflow=self._workflow,
-            annotation=annotation,
+            annotation=label,
             reason=optional_reason(reason),
             actor_id=actor_of(actor_id, override=override),
             override=override,

@@ -51,7 +51,7 @@ class RetryLater(Exception):
 
     def __init__(self, delay: float | timedelta) -> None:
         super().__init__(delay)
-        self.delay = check_delay(delay)
+        self.delay: float = check_delay(delay)
 
     def __str__(self) -> str:
         return f"asked to be called again after {self.delay:g} s"

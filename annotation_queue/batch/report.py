@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 import attrs
 
@@ -27,6 +27,10 @@ class OnFailure(StrEnum):
     """It is released when the run ends; the run ends early after 1,000 of them."""
     RAISE = "raise"
     """It is released, and the run ends and raises the error."""
+
+
+OnFailureName: TypeAlias = OnFailure | Literal["skip", "release", "raise"]
+"""A member of `OnFailure`, or its value."""
 
 
 class StopReason(StrEnum):

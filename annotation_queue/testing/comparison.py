@@ -128,12 +128,15 @@ class Bench:
 
     def __init__(self, repositories: Mapping[str, Repository]) -> None:
         self.repositories = repositories
-        self.clock = Clock()
-        self.ids = Ids()
-        self.tables = Tables()
+        self.clock: Clock = Clock()
+        self.ids: Ids = Ids()
+        self.tables: Tables = Tables()
         self._dumps = 0
         self.answers: Counter[str] = Counter()
-        self.sides = [Side("the model", self._model), *(Side(name, self._real(r)) for name, r in repositories.items())]
+        self.sides: list[Side] = [
+            Side("the model", self._model),
+            *(Side(name, self._real(r)) for name, r in repositories.items()),
+        ]
 
     def _model(self, project: str, workflow: str) -> AnnotationQueues:
         model = Model(self.tables, project, workflow=workflow, clock=self.clock, new_id=self.ids)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from helpers.public import PUBLIC
 from project.test_layout import MODULES
 
 if TYPE_CHECKING:
@@ -58,6 +59,12 @@ def test_every_public_annotation_resolves() -> None:
                 unresolved.append(f"{place}: {error}")
     assert unresolved == []
     assert names > 300
+
+
+def test_what_is_public_is_said() -> None:
+    inner = {"annotation_queue.batch.api", "annotation_queue.cli", "annotation_queue.testing.contracts"}
+    inner |= {"annotation_queue.repositories.sqlite.queries"}
+    assert {name.rpartition(".")[0] for name, _ in public()} == set(PUBLIC) | inner
 
 
 def test_attrs_resolves_the_fields_of_every_public_class() -> None:
