@@ -15,6 +15,7 @@ from annotation_queue.json_values import JsonValue
 from annotation_queue.labels import LabelQuery
 from annotation_queue.queues import AnnotationQueues
 from annotation_queue.states import COMPLETED
+from annotation_queue.tables import html_table
 from annotation_queue.values import check_id, refuse
 
 __all__ = [
@@ -88,6 +89,15 @@ class Agreement(Entity):
     def share(self) -> float | None:
         """The share of the items on which all agree, from 0 to 1; None without items."""
         return self.agreed / self.items if self.items else None
+
+    def _repr_html_(self) -> str:
+        """Show it in a notebook: everybody's agreement, then that of every two."""
+        rows: list[tuple[object, ...]] = [("all", self.items, self.agreed, self.share, self.kappa, self.alpha)]
+        rows += [
+            (" and ".join(pair.annotators), pair.items, pair.agreed, pair.share, pair.kappa, None)
+            for pair in self.pairs
+        ]
+        return html_table("agreement", ["", "items", "agreed", "share", "kappa", "alpha"], rows)
 
 
 def category(label: JsonValue) -> str:

@@ -15,6 +15,7 @@ from annotation_queue.cursors import decode_place, encode_cursor
 from annotation_queue.entities import Entity
 from annotation_queue.items import AnnotationQueue
 from annotation_queue.states import COMPLETED, SETTLING, Transition
+from annotation_queue.tables import html_table
 
 _HOUR: Final = timedelta(hours=1)
 
@@ -86,6 +87,18 @@ class Throughput(Entity):
     median_seconds: float | None
     left: int
     eta: timedelta | None
+
+    def _repr_html_(self) -> str:
+        """Show it in a notebook: the pace, then each annotator's part in it."""
+        rows: list[tuple[object, ...]] = [
+            ("settled", self.settled),
+            ("an hour", self.per_hour),
+            ("median seconds", self.median_seconds),
+            ("left", self.left),
+            ("time left", self.eta),
+        ]
+        rows += [(f"settled by {annotator_id}", count) for annotator_id, count in self.by_annotator.items()]
+        return html_table("throughput", ["", ""], rows)
 
 
 def throughput_of(

@@ -20,6 +20,7 @@ from annotation_queue.errors import InvalidValue
 from annotation_queue.json_values import JsonInput, JsonValue, check_texts, copy_json, load_json, write_json
 from annotation_queue.schemas import check_schema
 from annotation_queue.states import UNSTARTED, AnnotationState, Policies, SkipPolicy, check_state
+from annotation_queue.tables import html_table
 from annotation_queue.values import check_id, check_integer, check_lease, check_member, check_text, check_time, refuse
 
 DEFAULT_LEASE: Final = timedelta(minutes=5)
@@ -495,3 +496,13 @@ class QueueStats(Entity):
     settled_items: int
     finished_items: int
     by_annotator: Mapping[str, Mapping[AnnotationState, int]] = field(hash=False)
+
+    def _repr_html_(self) -> str:
+        """Show it in a notebook: the items by state, then each annotator's progresses."""
+        rows: list[tuple[object, ...]] = [
+            ("items", *(self.by_state[state] for state in AnnotationState), self.finished_items, self.total_items)
+        ]
+        for annotator_id, counts in self.by_annotator.items():
+            own = [counts.get(state, 0) for state in AnnotationState if state is not UNSTARTED]
+            rows.append((annotator_id, None, *own, None, sum(own)))
+        return html_table(f"queue {self.queue_id}", ["", *AnnotationState, "finished", "total"], rows)

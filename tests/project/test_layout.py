@@ -30,7 +30,9 @@ ORDER = [
     "ids",
     "backoff",
     "construction",
+    "tables",
     "entities",
+    "converters",
     # the domain, pure
     "states",
     "moves",
@@ -42,8 +44,10 @@ ORDER = [
     "query",
     "labels",
     "changes",
+    "scans",
     # the contract
     "repository",
+    "storage",
     # the service
     "arguments",
     "decisions",
@@ -52,10 +56,10 @@ ORDER = [
     # beside it
     "batch",
     "agreement",
-    "converters",
+    "frames",
     "cli",
 ]
-GROUND = ORDER[: ORDER.index("entities") + 1]
+GROUND = ORDER[: ORDER.index("converters") + 1]
 CONTRACT = ORDER[: ORDER.index("repository") + 1]
 SERVICE = ORDER[: ORDER.index("queues") + 1]
 # Packages beside the order: what they may import besides themselves.
@@ -85,7 +89,9 @@ RESERVED: dict[str, str | tuple[str, ...]] = {
     "uvicorn": ("cli.serve", "cli.connections"),
     "jsonschema_rs": "schemas",
     "statsmodels": "agreement",
-    "numpy": "agreement",
+    "numpy": ("agreement", "frames"),
+    "pandas": "frames",
+    "pyarrow": "cli.exports",
     "click": "cli",
     "rich": "cli",
     "pytest": "testing",
