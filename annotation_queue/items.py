@@ -462,7 +462,7 @@ def explain_unavailable(*, live: int, unfinished: int, retry_at: datetime | None
     Args:
         live: How many live items the queue has.
         unfinished: How many of them are not finished.
-        retry_at: The least `claimable_at` of this annotator over them, UTC; None where each is None.
+        retry_at: The least `states.claimable_at` of this annotator over them, UTC; None where each is None.
 
     Returns:
         The reason, with the time for LEASED.

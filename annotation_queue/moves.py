@@ -172,7 +172,7 @@ def grant(
     Args:
         progresses: Every progress on the item, by annotator id; labels need not be read.
         item_id: The item.
-        annotator_id: Who gets it; `claimable_at` says that they may.
+        annotator_id: Who gets it; `states.claimable_at` says that they may.
         at: Now, UTC.
         expires_at: When the new hold ends, UTC.
         steps: How many transitions the item's history has.

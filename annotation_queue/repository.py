@@ -256,7 +256,7 @@ class Repository(Protocol):
         step, for each item granted:
 
         1. it is chosen as the first claimable in queue order, given what was granted before it;
-        2. `states.grant` says what changes, and that is stored as by `save`.
+        2. `moves.grant` says what changes, and that is stored as by `save`.
 
         However many callers claim at once, none is granted what another one holds; a claimable item is never passed over,
         except where a claim in flight has it locked.

@@ -34,7 +34,7 @@ _MADE_BY_THE_SERVICE: Final = frozenset({"id", "project_id", "created_at", "upda
 
 
 class Calls(ClaimCalls):
-    """A bench whose calls choose ids, claims and cursors by index. Each method raises `Disagreement` as `Bench.ask`."""
+    """A bench whose calls choose ids, claims and cursors by index. Each method raises what `ask` raises."""
 
     # Queues
 

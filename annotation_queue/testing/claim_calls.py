@@ -11,7 +11,7 @@ from annotation_queue.testing.examples import STEPS
 
 
 class ClaimCalls(Aims):
-    """Calls about claims, and the clock that ends them. Each method raises `Disagreement` as `Bench.ask`."""
+    """Calls about claims, and the clock that ends them. Each method raises what `ask` raises."""
 
     def claim(self, queue: int, aim: str, annotator: str, lease: timedelta | None, *, resume: bool = False) -> None:
         """Claim an item."""

@@ -43,7 +43,7 @@ class Model(ModelOfClaims):
     Args:
         tables: What the models of all projects share.
         project_id: The project.
-        workflow: Name of the workflow, a key of `MOVES`.
+        workflow: Name of the workflow, a key of `tables.MOVES`.
         clock: Tells the time.
         new_id: Makes ids.
     """

@@ -25,7 +25,7 @@ from annotation_queue.testing.tables import Row, Tables
 
 
 class ModelOfClaims:
-    """Claims of one project, over the tables that all projects share; arguments are those of `Model`."""
+    """Claims of one project, over the tables that all projects share; arguments are those of `model.Model`."""
 
     def __init__(
         self,

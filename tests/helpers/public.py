@@ -6,6 +6,7 @@ PUBLIC = (
     "annotation_queue",
     "annotation_queue.agreement",
     "annotation_queue.batch",
+    "annotation_queue.cli",
     "annotation_queue.converters",
     "annotation_queue.frames",
     "annotation_queue.repositories.memory",

@@ -62,7 +62,7 @@ def test_every_public_annotation_resolves() -> None:
 
 
 def test_what_is_public_is_said() -> None:
-    inner = {"annotation_queue.batch.api", "annotation_queue.cli", "annotation_queue.testing.contracts"}
+    inner = {"annotation_queue.batch.api", "annotation_queue.testing.contracts"}
     inner |= {"annotation_queue.repositories.sqlite.queries"}
     assert {name.rpartition(".")[0] for name, _ in public()} == set(PUBLIC) | inner
 

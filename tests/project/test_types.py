@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sybil import Sybil
+from sybil.parsers.markdown import PythonCodeBlockParser
 
 import annotation_queue
 from helpers.public import PUBLIC
 from project.test_annotations import public
+from testing import dictionary
 
 ROOT = Path(annotation_queue.__file__).parents[1]
 USES = """
@@ -52,7 +56,9 @@ def run_module(*arguments: str) -> str:
 
 def basedpyright(*arguments: str) -> dict[str, Any]:
     """Run the checker, which brings its own Node.js, and read its report."""
-    report: dict[str, Any] = json.loads(run_module("basedpyright", "--outputjson", *arguments))
+    report: dict[str, Any] = json.loads(
+        run_module("basedpyright", "--outputjson", "--pythonpath", sys.executable, *arguments)
+    )
     return report
 
 
@@ -83,3 +89,26 @@ def test_checkers_follow_what_callers_write(tmp_path: Path) -> None:
     assert [each["range"]["start"]["line"] + 1 for each in report["generalDiagnostics"]] == [wrong_line], report
     said = run_module("mypy", "--strict", "--config-file=", "--no-error-summary", str(program))
     assert [line.split(":")[1] for line in said.splitlines() if ": error:" in line] == [str(wrong_line)], said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("checker", ["mypy", "pyright"])
+def test_what_the_readme_shows_has_no_fault_for_checkers(checker: str, tmp_path: Path) -> None:
+    blocks = [example.parsed for example in Sybil(parsers=[PythonCodeBlockParser()]).parse(ROOT / "README.md")]
+    program = tmp_path / "readme.py"
+    program.write_text("\n\n".join(blocks), encoding="utf-8")
+    shutil.copy(dictionary.__file__, tmp_path / "my_storage.py")
+    if checker == "mypy":
+        said = run_module("mypy", "--strict", "--config-file=", str(program))
+        assert said == "Success: no issues found in 1 source file\n"
+    else:
+        settings = {
+            "include": ["readme.py"],
+            "extraPaths": [str(ROOT)],
+            "typeCheckingMode": "strict",
+            "reportDuplicateImport": False,  # each block imports what it shows
+        }
+        (tmp_path / "pyrightconfig.json").write_text(json.dumps(settings), encoding="utf-8")
+        report = basedpyright("--level", "error", "--project", str(tmp_path))
+        assert [each["message"] for each in report["generalDiagnostics"]] == []
+        assert report["summary"]["filesAnalyzed"] == 1

@@ -228,7 +228,7 @@ class MemoryRepository:
         at: datetime,
         lease: timedelta | None,
     ) -> tuple[Claim, ...] | Unavailable:
-        """Grant an annotator the first claimable items in queue order. O(log n) for each, as `ClaimIndex.first` says."""
+        """Grant an annotator the first claimable items in queue order. O(log n) for each, as `claims.ClaimIndex.first` says."""
         with self._lock:
             queue = self._queue(project_id, queue_id)
             expires_at = lease_end(at, queue.queue.lease if lease is None else lease)

@@ -15,7 +15,7 @@ from annotation_queue.testing.clock import Clock
 
 
 class Contract:
-    """The base of every contract: subclass one, or `RepositoryContract`, and say how a repository is made."""
+    """The base of every contract: subclass one, or ``RepositoryContract``, and say how a repository is made."""
 
     def make_repository(self) -> Repository:
         """Make an empty repository, which shares nothing with those made before.

@@ -40,7 +40,7 @@ class Sort:
         Args:
             conditions: Which items are wanted.
             index: The index that finds them; empty to let SQLite choose.
-            after: Sort values to begin behind, as `values_of` gives them; None to begin at the first item.
+            after: Sort values to begin behind, as ``values_of`` gives them; None to begin at the first item.
             limit: The greatest number of items to read.
             offset: How many items to leave out first.
 
