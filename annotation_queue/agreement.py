@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from itertools import combinations, permutations
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 import attrs
 
+from annotation_queue.entities import Entity
+from annotation_queue.json_values import JsonValue
 from annotation_queue.labels import LabelQuery
+from annotation_queue.queues import AnnotationQueues
 from annotation_queue.states import COMPLETED
+from annotation_queue.tables import html_table
 from annotation_queue.values import check_id, refuse
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from annotation_queue.json_values import JsonValue
-    from annotation_queue.queues import AnnotationQueues
+__all__ = [
+    "MOST_CATEGORIES",
+    "Agreement",
+    "Level",
+    "PairAgreement",
+    "agreement",
+    "agreement_of",
+    "category",
+    "value_at",
+]
 
 Level: TypeAlias = Literal["nominal", "ordinal", "interval", "ratio"]
 """The level of measurement: what a difference between two labels means."""
@@ -27,7 +37,7 @@ MOST_CATEGORIES: Final = 1_000
 
 
 @attrs.frozen(kw_only=True)
-class PairAgreement:
+class PairAgreement(Entity):
     """How far two annotators agree on the items that both labelled.
 
     Args:
@@ -49,7 +59,7 @@ class PairAgreement:
 
 
 @attrs.frozen(kw_only=True)
-class Agreement:
+class Agreement(Entity):
     """How far annotators agree on the items that all of them labelled.
 
     Args:
@@ -79,6 +89,15 @@ class Agreement:
     def share(self) -> float | None:
         """The share of the items on which all agree, from 0 to 1; None without items."""
         return self.agreed / self.items if self.items else None
+
+    def _repr_html_(self) -> str:
+        """Show it in a notebook: everybody's agreement, then that of every two."""
+        rows: list[tuple[object, ...]] = [("all", self.items, self.agreed, self.share, self.kappa, self.alpha)]
+        rows += [
+            (" and ".join(pair.annotators), pair.items, pair.agreed, pair.share, pair.kappa, None)
+            for pair in self.pairs
+        ]
+        return html_table("agreement", ["", "items", "agreed", "share", "kappa", "alpha"], rows)
 
 
 def category(label: JsonValue) -> str:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
+from annotation_queue.decisions import Decision
 from annotation_queue.errors import ClaimLost
-from annotation_queue.items import ClaimRef, copy_payload, make_claim, ref_of
+from annotation_queue.items import Claim, ClaimRef, QueueItem, copy_payload, make_claim, ref_of
+from annotation_queue.json_values import JsonValue
 from annotation_queue.records import item_of, view
 from annotation_queue.states import aggregate
-
-if TYPE_CHECKING:
-    from annotation_queue.decisions import Decision
-    from annotation_queue.items import Claim, QueueItem
-    from annotation_queue.json_values import JsonValue
 
 _Outcome = TypeVar("_Outcome")
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from typing import TypeVar
 
 from annotation_queue.errors import InvalidQuery, InvalidValue
 from annotation_queue.items import NewItem
 from annotation_queue.labels import LabelQuery
 from annotation_queue.query import ItemQuery, QueueQuery
 from annotation_queue.values import check_id, check_lease, check_text, is_a, is_iterable, refuse
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from datetime import timedelta
 
 _Query = TypeVar("_Query", ItemQuery, QueueQuery, LabelQuery)
 

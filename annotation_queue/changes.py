@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from statistics import median
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import attrs
 
 from annotation_queue.cursors import decode_place, encode_cursor
+from annotation_queue.entities import Entity
+from annotation_queue.items import AnnotationQueue
 from annotation_queue.states import COMPLETED, SETTLING, Transition
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from annotation_queue.items import AnnotationQueue
+from annotation_queue.tables import html_table
 
 _HOUR: Final = timedelta(hours=1)
 
 
 @attrs.frozen(kw_only=True)
-class ChangePage:
+class ChangePage(Entity):
     """A page of a queue's log.
 
     Args:
@@ -70,7 +69,7 @@ class Settlement:
 
 
 @attrs.frozen(kw_only=True)
-class Throughput:
+class Throughput(Entity):
     """How fast a queue is being worked on.
 
     Args:
@@ -88,6 +87,18 @@ class Throughput:
     median_seconds: float | None
     left: int
     eta: timedelta | None
+
+    def _repr_html_(self) -> str:
+        """Show it in a notebook: the pace, then each annotator's part in it."""
+        rows: list[tuple[object, ...]] = [
+            ("settled", self.settled),
+            ("an hour", self.per_hour),
+            ("median seconds", self.median_seconds),
+            ("left", self.left),
+            ("time left", self.eta),
+        ]
+        rows += [(f"settled by {annotator_id}", count) for annotator_id, count in self.by_annotator.items()]
+        return html_table("throughput", ["", ""], rows)
 
 
 def throughput_of(

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar, cast
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ParamSpec, TypeAlias, TypeVar, cast
 
 import attrs
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
 
 _Entity = TypeVar("_Entity")
 _Fields = ParamSpec("_Fields")
 
-Check: TypeAlias = "Callable[[str, Any], Any]"
+Check: TypeAlias = Callable[[str, Any], Any]
 """Takes the name of a field and a value; returns what to keep, or raises `InvalidValue`."""
 
 

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable, Mapping
+from typing import Final
 
 from annotation_queue.items import QueueStats
+from annotation_queue.records import Change, ItemRecord, Standing
 from annotation_queue.states import (
     UNSTARTED,
     AnnotationState,
+    Progress,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from annotation_queue.records import Change, ItemRecord, Standing
-    from annotation_queue.states import Progress
-
 
 SETTLED: Final = "settled"
 FINISHED: Final = "finished"

@@ -6,13 +6,11 @@ import binascii
 import hashlib
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import Final
 
 from annotation_queue.errors import InvalidCursor
 from annotation_queue.values import MAX_INTEGER
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _VERSION: Final = b"\x01"
 _DIGEST_BYTES: Final = 16

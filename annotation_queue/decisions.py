@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple, TypeAlias
 
 import attrs
 
 from annotation_queue.construction import trusted
 from annotation_queue.errors import ClaimLost, Conflict, ItemNotFound, QueueNotFound
-from annotation_queue.items import Claim, ClaimRef, ref_of, same_queue
+from annotation_queue.items import AnnotationQueue, Claim, ClaimRef, ref_of, same_queue
+from annotation_queue.json_values import JsonValue
 from annotation_queue.moves import advance, reset
-from annotation_queue.records import change_of, own_progress
+from annotation_queue.records import Change, ItemRecord, change_of, own_progress
+from annotation_queue.repository import Repository
 from annotation_queue.schemas import check_label
-from annotation_queue.states import COMPLETED, IN_PROGRESS, UNSTARTED, unstarted, with_lease
+from annotation_queue.states import (
+    COMPLETED,
+    IN_PROGRESS,
+    UNSTARTED,
+    AnnotationState,
+    Progress,
+    Transition,
+    Workflow,
+    unstarted,
+    with_lease,
+)
 from annotation_queue.values import lease_end
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
-    from datetime import datetime, timedelta
-
-    from annotation_queue.items import AnnotationQueue
-    from annotation_queue.json_values import JsonValue
-    from annotation_queue.records import Change, ItemRecord
-    from annotation_queue.repository import Repository
-    from annotation_queue.states import AnnotationState, Progress, Transition, Workflow
 
 MOST_ATTEMPTS: Final = 1_000
 """How often a call begins again because somebody else was faster, before it gives up with `Conflict`."""
@@ -54,7 +58,7 @@ class Decision(NamedTuple):
         return self.record.updated_at if self.change is None else self.change.updated_at
 
 
-Decide: TypeAlias = "Callable[[ItemRecord | None], Decision | None]"
+Decide: TypeAlias = Callable[[ItemRecord | None], Decision | None]
 """Decides about the item of a record, or about one that there is not. It may raise, and it may be asked again; if it gives
 None, the item is passed over."""
 

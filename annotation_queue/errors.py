@@ -169,7 +169,7 @@ class SchemaVersionUnknown(StorageError):
 
     def __init__(self, what: str, found: int, supported: int) -> None:
         super().__init__(what)
-        self.args = (what, found, supported)
+        self.args: tuple[object, ...] = (what, found, supported)
         self.found = found
         self.supported = supported
 

@@ -5,19 +5,22 @@ from __future__ import annotations
 import copy
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import partial
-from typing import TYPE_CHECKING, Final, Literal, final
+from typing import Final, Literal, final
 
 import attrs
 from attrs import field
 
-from annotation_queue.construction import altered, optional, run_checks, trusted
+from annotation_queue.construction import Check, altered, optional, run_checks, trusted
+from annotation_queue.entities import Entity
 from annotation_queue.errors import InvalidValue
-from annotation_queue.json_values import check_texts, copy_json, copy_plain, load_json, write_json
+from annotation_queue.json_values import JsonInput, JsonValue, check_texts, copy_json, copy_plain, load_json, write_json
 from annotation_queue.schemas import check_schema
 from annotation_queue.states import UNSTARTED, AnnotationState, Policies, SkipPolicy, check_state
+from annotation_queue.tables import html_table
 from annotation_queue.values import (
     check_id,
     check_integer,
@@ -28,12 +31,6 @@ from annotation_queue.values import (
     is_a,
     refuse,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from annotation_queue.construction import Check
-    from annotation_queue.json_values import JsonValue
 
 DEFAULT_LEASE: Final = timedelta(minutes=5)
 
@@ -72,12 +69,16 @@ def _scorer_refs(values: Iterable[str]) -> tuple[str, ...]:
     return check_texts("scorer_refs", values)
 
 
+def _payload(value: Mapping[str, JsonInput] | None) -> dict[str, JsonValue] | None:
+    return value  # type: ignore[return-value]  # which it is, is checked with the other fields
+
+
 def _display_fields(values: Iterable[str]) -> tuple[str, ...]:
     return check_texts("display_fields", values)
 
 
 @attrs.frozen(kw_only=True)
-class AnnotationQueue:
+class AnnotationQueue(Entity):
     """A named list of items to annotate, with its policies.
 
     Args:
@@ -138,7 +139,7 @@ _QUEUE_CHECKS: Final[dict[str, Check]] = {
 
 
 @attrs.frozen(kw_only=True)
-class NewItem:
+class NewItem(Entity):
     """What a caller adds to a queue.
 
     Args:
@@ -159,7 +160,7 @@ class NewItem:
     call_trace_id: str = ""
     display_fields: tuple[str, ...] = field(default=(), converter=_display_fields)
     priority: int = 0
-    payload: dict[str, JsonValue] | None = None
+    payload: dict[str, JsonValue] | None = field(default=None, converter=_payload)
 
     def __attrs_post_init__(self) -> None:
         """Check every field."""
@@ -178,7 +179,7 @@ _NEW_ITEM_CHECKS: Final[dict[str, Check]] = {
 
 
 @attrs.frozen(kw_only=True)
-class QueueItem:
+class QueueItem(Entity):
     """One call that waits in a queue.
 
     The first 17 fields are those of the published APIs. ``annotation_state``, ``annotator_user_id`` and
@@ -309,7 +310,7 @@ def admit(new: NewItem, *, item_id: str, queue: AnnotationQueue, added_by: str, 
 
 
 @attrs.frozen(kw_only=True)
-class AddedItems:
+class AddedItems(Entity):
     """What an addition did.
 
     Args:
@@ -323,7 +324,7 @@ class AddedItems:
 
 @final
 @attrs.frozen(kw_only=True)
-class ClaimRef:
+class ClaimRef(Entity):
     """What a claim is known by: enough to act on it in another process, and short enough for a form or a URL.
 
     It is no secret: to check who may use it is the backend's part.
@@ -393,7 +394,7 @@ _REF_CHECKS: Final[dict[str, Check]] = {
 
 @final
 @attrs.frozen(kw_only=True)
-class Claim:
+class Claim(Entity):
     """The right of one annotator to work on one item until the lease runs out.
 
     Args:
@@ -447,8 +448,9 @@ class UnavailableReason(StrEnum):
     """This annotator completed or skipped every unfinished item; they wait for others."""
 
 
+@final
 @attrs.frozen(kw_only=True)
-class Unavailable:
+class Unavailable(Entity):
     """There is nothing to claim now. Falsy, so that ``while claim := queues.claim(...)`` ends.
 
     Args:
@@ -470,7 +472,7 @@ def explain_unavailable(*, live: int, unfinished: int, retry_at: datetime | None
     Args:
         live: How many live items the queue has.
         unfinished: How many of them are not finished.
-        retry_at: The least `claimable_at` of this annotator over them, UTC; None where each is None.
+        retry_at: The least `states.claimable_at` of this annotator over them, UTC; None where each is None.
 
     Returns:
         The reason, with the time for LEASED.
@@ -485,7 +487,7 @@ def explain_unavailable(*, live: int, unfinished: int, retry_at: datetime | None
 
 
 @attrs.frozen(kw_only=True)
-class QueueStats:
+class QueueStats(Entity):
     """How far a queue has come. Deleted items count for nothing.
 
     Args:
@@ -504,3 +506,13 @@ class QueueStats:
     settled_items: int
     finished_items: int
     by_annotator: Mapping[str, Mapping[AnnotationState, int]] = field(hash=False)
+
+    def _repr_html_(self) -> str:
+        """Show it in a notebook: the items by state, then each annotator's progresses."""
+        rows: list[tuple[object, ...]] = [
+            ("items", *(self.by_state[state] for state in AnnotationState), self.finished_items, self.total_items)
+        ]
+        for annotator_id, counts in self.by_annotator.items():
+            own = [counts.get(state, 0) for state in AnnotationState if state is not UNSTARTED]
+            rows.append((annotator_id, None, *own, None, sum(own)))
+        return html_table(f"queue {self.queue_id}", ["", *AnnotationState, "finished", "total"], rows)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import marshal
 import math
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, cast
 
 from annotation_queue.errors import InvalidValue
 from annotation_queue.values import (
@@ -21,10 +22,14 @@ from annotation_queue.values import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
-"""What JSON can say. Objects keep the order of their keys."""
+    JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
+    """What JSON can say. Objects keep the order of their keys. At run time it is `Any`: what reads annotations, as pydantic and
+    cattrs do, would go round and round in a type that holds itself."""
+    JsonInput: TypeAlias = "bool | int | float | str | Sequence[JsonInput] | Mapping[str, JsonInput] | None"
+    """What is taken as JSON: as `JsonValue`, and a ``list[str]`` or a ``dict[str, int]`` is one too. A tuple is refused when it
+    comes, as is any mapping but a dict."""
+else:
+    JsonValue = JsonInput = Any
 MAX_JSON_BYTES: Final = 1 << 20
 """Longest JSON value, in bytes of its compact serialisation."""
 UNSHARED: Final = 2
@@ -90,7 +95,7 @@ def _written(field: str, value: object, error: type[InvalidValue]) -> str:
     return text
 
 
-def plain_json(field: str, value: Any) -> Any:  # noqa: ANN401 - as `load_json`
+def plain_json(field: str, value: object) -> JsonValue:
     """Check a JSON value as `dump_json` does, and read it once if it is of classes whose methods are somebody else's code.
 
     Args:
@@ -107,9 +112,9 @@ def plain_json(field: str, value: Any) -> Any:  # noqa: ANN401 - as `load_json`
         return None
     checked = _check_json(field, value, InvalidValue)
     if checked.is_plain and checked.most_bytes <= MAX_JSON_BYTES:
-        return value
+        return cast("JsonValue", value)
     text = _written(field, value, InvalidValue)
-    return value if checked.is_plain else load_json(text)
+    return cast("JsonValue", value if checked.is_plain else load_json(text))
 
 
 def _check_size(field: str, text: str, error: type[InvalidValue]) -> None:

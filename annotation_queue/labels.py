@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import attrs
 from attrs import field
 
-from annotation_queue.construction import optional, run_checks
+from annotation_queue.construction import Check, optional, run_checks
 from annotation_queue.cursors import decode_place, encode_cursor
+from annotation_queue.entities import Entity
 from annotation_queue.errors import InvalidQuery
+from annotation_queue.items import AnnotationQueue, QueueItem
 from annotation_queue.query import WALK_BYTES, ItemFilter, check_cursor, check_filter, check_flag
 from annotation_queue.states import SETTLING, AnnotationState, Progress
 from annotation_queue.values import check_id, check_integer, check_member, is_iterable, refuse
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from annotation_queue.construction import Check
-    from annotation_queue.items import AnnotationQueue, QueueItem
 
 
 def _states(values: Iterable[AnnotationState]) -> frozenset[AnnotationState]:
@@ -29,7 +26,7 @@ def _states(values: Iterable[AnnotationState]) -> frozenset[AnnotationState]:
 
 
 @attrs.frozen(kw_only=True)
-class LabelQuery:
+class LabelQuery(Entity):
     """Which labels of a queue to read, and in which direction.
 
     They come in the order in which their progresses last changed, as it was stored, whatever the clocks said.
@@ -113,7 +110,7 @@ _LABEL_QUERY_CHECKS: Final[dict[str, Check]] = {
 
 
 @attrs.frozen(kw_only=True)
-class Label:
+class Label(Entity):
     """What one annotator said of one item.
 
     Args:
@@ -126,7 +123,7 @@ class Label:
 
 
 @attrs.frozen(kw_only=True)
-class LabelPage:
+class LabelPage(Entity):
     """A page of labels.
 
     Args:

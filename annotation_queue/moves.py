@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from datetime import datetime
 
 from annotation_queue.construction import altered
 from annotation_queue.errors import InvalidTransition, InvalidValue
-from annotation_queue.json_values import same_json
+from annotation_queue.json_values import JsonValue, same_json
 from annotation_queue.states import (
     COMPLETED,
     IN_PROGRESS,
@@ -14,20 +15,15 @@ from annotation_queue.states import (
     SETTLING,
     STANDARD,
     UNSTARTED,
+    AnnotationState,
     Progress,
+    Transition,
     Workflow,
     is_expired,
     make_progress,
     make_transition,
     unstarted,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
-
-    from annotation_queue.json_values import JsonValue
-    from annotation_queue.states import AnnotationState, Transition
 
 
 def advance(
@@ -176,7 +172,7 @@ def grant(
     Args:
         progresses: Every progress on the item, by annotator id; labels need not be read.
         item_id: The item.
-        annotator_id: Who gets it; `claimable_at` says that they may.
+        annotator_id: Who gets it; `states.claimable_at` says that they may.
         at: Now, UTC.
         expires_at: When the new hold ends, UTC.
         steps: How many transitions the item's history has.

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import Final, TypeVar
 
 import attrs
 from attrs import field
 
-from annotation_queue.construction import optional, run_checks
+from annotation_queue.construction import Check, optional, run_checks
 from annotation_queue.cursors import decode_cursor, encode_cursor
+from annotation_queue.entities import Entity
 from annotation_queue.errors import InvalidCursor, InvalidQuery
-from annotation_queue.sorting import SortBy, item_order, queue_order
+from annotation_queue.items import AnnotationQueue, QueueItem
+from annotation_queue.sorting import Order, SortBy, SortValue, item_order, queue_order
 from annotation_queue.states import AnnotationState
 from annotation_queue.values import check_id, check_integer, check_member, check_text, is_a, is_iterable, refuse
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
-    from annotation_queue.construction import Check
-    from annotation_queue.items import AnnotationQueue, QueueItem
-    from annotation_queue.sorting import Order, SortValue
 
 WALK_BYTES: Final = 2 << 20
 """Most bytes of payloads that a walk holds at a time, and one more item."""
@@ -79,7 +75,7 @@ EQUALITY_FIELDS: Final = ("id", "call_id", "call_op_name", "call_trace_id", "add
 
 
 @attrs.frozen
-class ItemFilter:
+class ItemFilter(Entity):
     """The conditions that an item has to meet so that a query shows it: all that are given.
 
     Args:
@@ -118,7 +114,7 @@ class ItemFilter:
 
 
 @attrs.frozen
-class ItemQuery:
+class ItemQuery(Entity):
     """Which items of a queue to show, in which order and view, and which page of them.
 
     Args:
@@ -210,7 +206,7 @@ class ItemQuery:
 
 
 @attrs.frozen
-class QueueQuery:
+class QueueQuery(Entity):
     """Which queues of a project to show.
 
     Args:
@@ -316,7 +312,7 @@ def until_full(sized: Iterable[tuple[_Entity, int]], max_bytes: int | None) -> I
 
 
 @attrs.frozen(kw_only=True)
-class ItemPage:
+class ItemPage(Entity):
     """A page of items.
 
     Args:
@@ -331,7 +327,7 @@ class ItemPage:
 
 
 @attrs.frozen(kw_only=True)
-class QueuePage:
+class QueuePage(Entity):
     """A page of queues.
 
     Args:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import attrs
 from attrs import NOTHING
@@ -22,35 +23,41 @@ from annotation_queue.arguments import (
     optional_lease,
     optional_reason,
 )
-from annotation_queue.changes import throughput_of
-from annotation_queue.decisions import Decisions, make_wish
+from annotation_queue.changes import ChangePage, Throughput, throughput_of
+from annotation_queue.decisions import Decide, Decisions, make_wish
 from annotation_queue.errors import ClaimLost, InvalidQuery, ItemNotFound
 from annotation_queue.ids import uuid7
 from annotation_queue.items import (
     DEFAULT_LEASE,
+    AddedItems,
     AnnotationQueue,
     Claim,
     ClaimRef,
     NewItem,
     QueueItem,
+    QueueStats,
     Unavailable,
     admit,
     check_claim,
     ref_of,
     same_queue,
 )
-from annotation_queue.json_values import check_texts, plain_json
-from annotation_queue.labels import LabelQuery
+from annotation_queue.json_values import JsonInput, check_texts, plain_json
+from annotation_queue.labels import Label, LabelPage, LabelQuery
 from annotation_queue.moves import check_move
-from annotation_queue.query import ItemFilter, ItemQuery, QueueQuery, check_cursor
+from annotation_queue.query import ItemFilter, ItemPage, ItemQuery, QueuePage, QueueQuery, check_cursor
 from annotation_queue.records import item_of, own_progress, view
+from annotation_queue.repository import Repository
 from annotation_queue.states import (
     COMPLETED,
     IN_PROGRESS,
     SKIPPED,
     STANDARD,
     UNSTARTED,
+    AnnotationState,
+    Progress,
     SkipPolicy,
+    Transition,
     Workflow,
     aggregate,
     check_state,
@@ -64,19 +71,6 @@ from annotation_queue.values import (
     utc_now,
 )
 from annotation_queue.walks import walk
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-    from datetime import datetime
-
-    from annotation_queue.changes import ChangePage, Throughput
-    from annotation_queue.decisions import Decide
-    from annotation_queue.items import AddedItems, QueueStats
-    from annotation_queue.json_values import JsonValue
-    from annotation_queue.labels import Label, LabelPage
-    from annotation_queue.query import ItemPage, QueuePage
-    from annotation_queue.repository import Repository
-    from annotation_queue.states import AnnotationState, Progress, Transition
 
 _Unchanged: TypeAlias = attrs.NothingType
 
@@ -141,7 +135,7 @@ class AnnotationQueues:
         annotations_per_item: int = 1,
         skip_policy: SkipPolicy = SkipPolicy.FINAL,
         lease: timedelta = DEFAULT_LEASE,
-        label_schema: dict[str, JsonValue] | None = None,
+        label_schema: Mapping[str, JsonInput] | None = None,
         queue_id: str | None = None,
     ) -> AnnotationQueue:
         """Make a queue.
@@ -188,7 +182,7 @@ class AnnotationQueues:
         annotations_per_item: int = 1,
         skip_policy: SkipPolicy = SkipPolicy.FINAL,
         lease: timedelta = DEFAULT_LEASE,
-        label_schema: dict[str, JsonValue] | None = None,
+        label_schema: Mapping[str, JsonInput] | None = None,
     ) -> AnnotationQueue:
         """Find the oldest live queue of exactly that name, or make it, in one atomic step. It may be repeated at any time.
 
@@ -247,7 +241,7 @@ class AnnotationQueues:
         annotations_per_item: int | _Unchanged = NOTHING,
         skip_policy: SkipPolicy | _Unchanged = NOTHING,
         lease: timedelta | _Unchanged = NOTHING,
-        label_schema: dict[str, JsonValue] | _Unchanged | None = NOTHING,
+        label_schema: Mapping[str, JsonInput] | _Unchanged | None = NOTHING,
     ) -> AnnotationQueue:
         """Change a queue; what is not given stays. Arguments are those of `create`. It may be repeated.
 
@@ -546,7 +540,7 @@ class AnnotationQueues:
             for claim, decision in self._decisions.carry_out_claims(wanted)
         )
 
-    def save_draft(self, claim: Claim | ClaimRef, annotation: JsonValue, *, lease: timedelta | None = None) -> Claim:
+    def save_draft(self, claim: Claim | ClaimRef, annotation: JsonInput, *, lease: timedelta | None = None) -> Claim:
         """Store a draft under a claim, and prolong the claim. It may be repeated.
 
         Args:
@@ -562,13 +556,13 @@ class AnnotationQueues:
             QueueNotFound: The queue was deleted.
             InvalidTransition: The workflow has no drafts: no move from in_progress to itself.
         """
-        annotation = plain_json("annotation", annotation)
+        label = plain_json("annotation", annotation)
         at = self._now()
-        draft = make_wish(to_state=IN_PROGRESS, at=at, workflow=self._workflow, annotation=annotation)
+        draft = make_wish(to_state=IN_PROGRESS, at=at, workflow=self._workflow, annotation=label)
         decide = partial(decisions.prolong, at=at, lease=optional_lease(lease), draft=draft)
         return prolonged(claim, self._decisions.carry_out_claim(check_claim(claim), decide, with_label=True))
 
-    def complete(self, claim: Claim | ClaimRef, annotation: JsonValue = None) -> QueueItem:
+    def complete(self, claim: Claim | ClaimRef, annotation: JsonInput = None) -> QueueItem:
         """Finish a claim with a label, or correct the label that it was finished with. It may be repeated.
 
         Args:
@@ -589,7 +583,7 @@ class AnnotationQueues:
         return self._finish(claim, COMPLETED, annotation=annotation)
 
     def complete_batch(
-        self, results: Iterable[tuple[Claim | ClaimRef, JsonValue]]
+        self, results: Iterable[tuple[Claim | ClaimRef, JsonInput]]
     ) -> tuple[QueueItem | ClaimLost, ...]:
         """Finish several claims with one commit instead of one for each. It may be repeated.
 
@@ -650,7 +644,7 @@ class AnnotationQueues:
         state: AnnotationState,
         *,
         queue_id: str | None = None,
-        annotation: JsonValue = None,
+        annotation: JsonInput = None,
         reason: str | None = None,
         actor_id: str | None = None,
         override: bool = False,
@@ -684,12 +678,12 @@ class AnnotationQueues:
         """
         item_id, annotator_id = check_id("item_id", item_id), check_id("annotator_id", annotator_id)
         queue_id, to_state = optional_id("queue_id", queue_id), check_state("state", state)
-        annotation = plain_json("annotation", annotation)
+        label = plain_json("annotation", annotation)
         wish = make_wish(
             to_state=to_state,
             at=self._now(),
             workflow=self._workflow,
-            annotation=annotation,
+            annotation=label,
             reason=optional_reason(reason),
             actor_id=actor_of(actor_id, override=override),
             override=override,

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+from datetime import datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import attrs
 
 from annotation_queue.construction import altered, trusted
-from annotation_queue.items import QueueItem
+from annotation_queue.items import AnnotationQueue, QueueItem
+from annotation_queue.json_values import JsonValue
 from annotation_queue.states import (
     ALWAYS,
     SETTLING,
     UNSTARTED,
     AnnotationState,
+    Progress,
+    Transition,
     aggregate,
     count_settling,
     is_finished,
     open_slots,
     slot_free_at,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
-    from datetime import datetime
-
-    from annotation_queue.items import AnnotationQueue
-    from annotation_queue.json_values import JsonValue
-    from annotation_queue.states import Progress, Transition
 
 
 @attrs.frozen

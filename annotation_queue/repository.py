@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, Self
+from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Protocol, Self
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
-    from datetime import datetime, timedelta
-    from types import TracebackType
-
-    from annotation_queue.changes import ChangePage, Settlement
-    from annotation_queue.items import AddedItems, AnnotationQueue, Claim, NewItem, QueueItem, QueueStats, Unavailable
-    from annotation_queue.labels import LabelPage, LabelQuery
-    from annotation_queue.query import ItemPage, ItemQuery, QueuePage, QueueQuery
-    from annotation_queue.records import Change, ItemRecord
-    from annotation_queue.states import Transition
+from annotation_queue.changes import ChangePage, Settlement
+from annotation_queue.items import AddedItems, AnnotationQueue, Claim, NewItem, QueueItem, QueueStats, Unavailable
+from annotation_queue.labels import LabelPage, LabelQuery
+from annotation_queue.query import ItemPage, ItemQuery, QueuePage, QueueQuery
+from annotation_queue.records import Change, ItemRecord
+from annotation_queue.states import Transition
 
 
 class Repository(Protocol):
@@ -258,7 +256,7 @@ class Repository(Protocol):
         step, for each item granted:
 
         1. it is chosen as the first claimable in queue order, given what was granted before it;
-        2. `states.grant` says what changes, and that is stored as by `save`.
+        2. `moves.grant` says what changes, and that is stored as by `save`.
 
         However many callers claim at once, none is granted what another one holds; a claimable item is never passed over,
         except where a claim in flight has it locked.

@@ -1,6 +1,6 @@
 """Label schemas: JSON Schema, draft 2020-12, checked by `jsonschema_rs` (extra ``schema``) and compiled once.
 
-Of the two kept libraries `jsonschema-rs` was chosen: it checks a small label in 0.5 us where `jsonschema` takes 17, has no
+Of the two kept libraries ``jsonschema-rs`` was chosen: it checks a small label in 0.5 us where ``jsonschema`` takes 17, has no
 dependencies, and has wheels for every platform of this library.
 """
 
@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from annotation_queue.errors import InvalidLabel, InvalidValue
-from annotation_queue.json_values import copy_json, load_json, path_of, write_json
+from annotation_queue.json_values import JsonValue, copy_json, load_json, path_of, write_json
 from annotation_queue.values import is_a, refuse
-
-if TYPE_CHECKING:
-    from annotation_queue.json_values import JsonValue
 
 _LONGEST_MESSAGE: Final = 300
 _MOST_KEPT: Final = 1 << 22

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from enum import Enum, StrEnum
 from functools import lru_cache
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import attrs
 
+from annotation_queue.entities import Entity
 from annotation_queue.errors import InvalidQuery, InvalidValue
 from annotation_queue.states import AnnotationState
 from annotation_queue.values import MAX_INTEGER, MIN_INTEGER, check_integer, check_member, check_text, refuse, to_micros
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
 
 SortValue: TypeAlias = int | str | None
 """What a field sorts by: text, integer microseconds, an integer, a state's rank, or None if it is absent."""
@@ -135,7 +134,7 @@ def _direction(value: str) -> Direction:
 
 
 @attrs.frozen
-class SortBy:
+class SortBy(Entity):
     """One field to sort by.
 
     Args:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from enum import Enum, StrEnum
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import attrs
 
-from annotation_queue.construction import altered, optional, run_checks, trusted
-from annotation_queue.json_values import copy_json
+from annotation_queue.construction import Check, altered, optional, run_checks, trusted
+from annotation_queue.entities import Entity
+from annotation_queue.json_values import JsonValue, copy_json
 from annotation_queue.values import check_id, check_integer, check_member, check_text, check_time
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-
-    from annotation_queue.construction import Check
-    from annotation_queue.json_values import JsonValue
 
 
 class AnnotationState(StrEnum):
@@ -78,7 +74,7 @@ def _moves(pairs: Iterable[tuple[str, str]]) -> frozenset[tuple[AnnotationState,
 
 
 @attrs.frozen
-class Workflow:
+class Workflow(Entity):
     """Which moves an annotator may make. A backend may bring a table of its own.
 
     Args:
@@ -104,7 +100,7 @@ REOPENABLE: Final = Workflow("reopenable", STANDARD.moves | {(COMPLETED, IN_PROG
 
 
 @attrs.frozen(kw_only=True)
-class Progress:
+class Progress(Entity):
     """What one annotator did with one item: the state machine's instance.
 
     Args:
@@ -141,7 +137,7 @@ class Progress:
 
 
 @attrs.frozen(kw_only=True)
-class Transition:
+class Transition(Entity):
     """One change of one progress; an item's history is the list of them, a queue's log that of all its items.
 
     Args:

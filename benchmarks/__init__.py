@@ -18,5 +18,5 @@ A line that asks for a size that was not run is judged at the largest one that w
 
 The contestants are the dependency group ``bench``; the package itself needs none of them.
 
-`results` keeps the last full run, out of which ``python -m benchmarks.tables`` writes the tables of the README.
+`results` keeps the last full run, out of which ``python -m benchmarks.tables`` writes the tables of ``benchmarks/README.md``.
 """

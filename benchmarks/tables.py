@@ -1,4 +1,4 @@
-"""The README's tables, out of the report of a run: ``python -m benchmarks.tables REPORT.json``."""
+"""The tables of ``benchmarks/README.md``, out of the report of a run: ``python -m benchmarks.tables REPORT.json``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DURABILITIES: Final = ("NORMAL", "FULL")
 
 
 def tables(report: dict[str, Any]) -> str:
-    """Write what a reader of the README wants to know of a run.
+    """Write what a reader wants to know of a run.
 
     Args:
         report: What `report.to_json` wrote, parsed.

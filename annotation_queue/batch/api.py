@@ -6,20 +6,16 @@ or `RetryLater`; what a run did is a `BatchReport`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypedDict, Unpack
+import threading
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import TypedDict, Unpack
 
+from annotation_queue.batch.labelers import Labeler
 from annotation_queue.batch.limits import GRACE
 from annotation_queue.batch.plan import MAX_FAILURES, Plan
-from annotation_queue.batch.report import OnFailure
-
-if TYPE_CHECKING:
-    import threading
-    from collections.abc import Callable, Mapping
-    from datetime import timedelta
-
-    from annotation_queue.batch.labelers import Labeler
-    from annotation_queue.batch.report import BatchReport
-    from annotation_queue.queues import AnnotationQueues
+from annotation_queue.batch.report import BatchReport, OnFailure, OnFailureName
+from annotation_queue.queues import AnnotationQueues
 
 __all__ = ["GRACE", "MAX_FAILURES", "BatchOptions", "run_batch", "run_batches"]
 
@@ -30,7 +26,7 @@ class BatchOptions(TypedDict, total=False):
     workers: int
     limit: int | None
     max_attempts: int
-    on_failure: OnFailure
+    on_failure: OnFailureName
     lease: timedelta | None
     rate: float | None
     max_failures: int | None
@@ -49,7 +45,7 @@ def run_batch(
     workers: int = 1,
     limit: int | None = None,
     max_attempts: int = 3,
-    on_failure: OnFailure = OnFailure.SKIP,
+    on_failure: OnFailureName = OnFailure.SKIP,
     lease: timedelta | None = None,
     on_progress: Callable[[BatchReport], object] | None = None,
     rate: float | None = None,

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from annotation_queue.errors import AnnotationQueueError
+from annotation_queue.items import Claim, QueueItem
 from annotation_queue.values import refuse
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from annotation_queue.items import Claim, QueueItem
-
-Labeler: TypeAlias = "Callable[[QueueItem], Any]"
+Labeler: TypeAlias = Callable[[QueueItem], Any]
 """Takes an item and returns its label, any JSON value, or raises `SkipItem` or `RetryLater`; a function or a coroutine
 function."""
 
@@ -54,7 +51,7 @@ class RetryLater(Exception):
 
     def __init__(self, delay: float | timedelta) -> None:
         super().__init__(delay)
-        self.delay = check_delay(delay)
+        self.delay: float = check_delay(delay)
 
     def __str__(self) -> str:
         return f"asked to be called again after {self.delay:g} s"

@@ -15,7 +15,7 @@ import attrs
 
 from annotation_queue.batch.limits import LIMITS
 from annotation_queue.batch.outcomes import OutcomeQueue
-from annotation_queue.batch.report import BatchReport, OnFailure
+from annotation_queue.batch.report import BatchReport, OnFailure, OnFailureName
 from annotation_queue.batch.retries import RateLimit, RetryPolicy
 from annotation_queue.batch.run import BatchRun
 from annotation_queue.batch.threads import ThreadLabelers
@@ -59,11 +59,14 @@ def _check_stop(field: str, stop: object) -> object:
     return stop
 
 
+def _on_failure(value: OnFailureName) -> OnFailure:
+    return check_member("on_failure", value, members=OnFailure)
+
+
 _CHECKS: Final[dict[str, Check]] = {
     "workers": partial(check_integer, minimum=1),
     "limit": optional(partial(check_integer, minimum=0)),
     "max_attempts": partial(check_integer, minimum=1),
-    "on_failure": partial(check_member, members=OnFailure),
     "lease": optional(check_lease),
     "rate": optional(_check_rate),
     "max_failures": optional(partial(check_integer, minimum=1)),
@@ -85,7 +88,7 @@ class Plan:
     workers: int = 1
     limit: int | None = None
     max_attempts: int = 3
-    on_failure: OnFailure = OnFailure.SKIP
+    on_failure: OnFailure = attrs.field(default=OnFailure.SKIP, converter=_on_failure)
     lease: timedelta | None = None
     rate: float | None = None
     max_failures: int | None = MAX_FAILURES

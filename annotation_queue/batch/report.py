@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import Final, Literal, TypeAlias
 
 import attrs
 
-from annotation_queue.items import UnavailableReason
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from annotation_queue.items import QueueItem, Unavailable
-    from annotation_queue.json_values import JsonValue
+from annotation_queue.entities import Entity
+from annotation_queue.items import QueueItem, Unavailable, UnavailableReason
+from annotation_queue.json_values import JsonValue
 
 MOST_SLOWEST: Final = 5
 """How many of the slowest items a report names."""
@@ -32,6 +29,10 @@ class OnFailure(StrEnum):
     """It is released, and the run ends and raises the error."""
 
 
+OnFailureName: TypeAlias = OnFailure | Literal["skip", "release", "raise"]
+"""A member of `OnFailure`, or its value."""
+
+
 class StopReason(StrEnum):
     """Why a run stopped."""
 
@@ -48,7 +49,7 @@ class StopReason(StrEnum):
 
 
 @attrs.frozen
-class SlowItem:
+class SlowItem(Entity):
     """One of the items that took longest.
 
     Args:
@@ -63,7 +64,7 @@ class SlowItem:
 
 
 @attrs.frozen
-class Failure:
+class Failure(Entity):
     """One of the items that failed.
 
     Args:
@@ -80,7 +81,7 @@ class Failure:
 
 
 @attrs.frozen
-class ItemResult:
+class ItemResult(Entity):
     """What became of one item.
 
     Args:
@@ -97,7 +98,7 @@ class ItemResult:
 
 
 @attrs.frozen(kw_only=True)
-class BatchReport:
+class BatchReport(Entity):
     """What a run did: completed, skipped, released and lost are what became of its claims, and do not overlap.
 
     Args:

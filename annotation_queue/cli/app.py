@@ -6,8 +6,9 @@ import importlib
 import signal
 import sys
 import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import click
 
@@ -15,9 +16,6 @@ from annotation_queue import __version__
 from annotation_queue.cli.common import BAD_INPUT, FAILURES, INTERRUPTED, STORAGE_FAILED, Failure, say
 from annotation_queue.cli.streams import prepare_streams, silence_output
 from annotation_queue.errors import AnnotationQueueError, StorageError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
 
 _NAME: Final = "annotation-queue"
 # Each command with its module, as they are used, not by name. A module is imported by who runs its command: a shell loop

@@ -1,4 +1,4 @@
-"""The export: one line of JSON or CSV for each progress that is completed or skipped."""
+"""The export: one line of JSON or CSV, or one row of Parquet, for each progress that is completed or skipped."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import secrets
 import stat
 import sys
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from enum import StrEnum
 from io import TextIOWrapper
+from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
@@ -43,10 +45,14 @@ if TYPE_CHECKING:
 STDOUT: Final = "-"
 JSONL: Final = "jsonl"
 CSV: Final = "csv"
+PARQUET: Final = "parquet"
+_ROWS_AT_ONCE: Final = 10_000
+"""Rows of a row group, which are in memory together."""
 _COLUMNS: Final = ("item_id", "call_id", "annotator_id", "state", "annotation", "reason", "updated_at")
 _HISTORY: Final = "history"
 _NEW_MODE: Final = 0o666
 _ACTOR: Final = "actor_id"
+_AS_JSON: Final = ("annotation", _HISTORY)
 
 
 def labels(queues: AnnotationQueues, queue_id: str, *, history: bool) -> Iterator[dict[str, Any]]:
@@ -152,18 +158,25 @@ def write_labels(
         queues: The service.
         queue_id: The queue.
         target: The file, or ``-`` for standard output.
-        form: `JSONL` or `CSV`; None for what the file's name says.
+        form: `JSONL`, `CSV` or `PARQUET`; None for what the file's name says.
         content: What it holds beside the labels and skips as they are; None for nothing.
 
     Returns:
         How many lines were written.
+
+    Raises:
+        Failure: `PARQUET`, and its extra is not installed.
     """
-    count = 0
-    form = form or (CSV if target.lower().endswith(".csv") else JSONL)
+    form = form or next((each for each in (CSV, PARQUET) if target.lower().endswith(f".{each}")), JSONL)
     if content is Content.REVISIONS:
         lines = revisions(queues, queue_id)
     else:
         lines = labels(queues, queue_id, history=content is Content.HISTORY)
+    if form == PARQUET:
+        write_rows = _parquet_writer(content)
+        with _open_target(target) as file:
+            return write_rows(file, lines)
+    count = 0
     with _open_target(target) as file:
         text = TextIOWrapper(file, encoding="utf-8", newline="")
         write = _csv_writer(text, content) if form == CSV else _json_writer(text)
@@ -175,6 +188,33 @@ def write_labels(
     return count
 
 
+def _parquet_writer(content: Content | None) -> Callable[[IO[bytes], Iterator[dict[str, Any]]], int]:
+    """Prepare to write Parquet; find out that it cannot be before anything is opened."""
+    try:
+        import pyarrow as pa  # noqa: PLC0415 - an extra
+        from pyarrow import parquet  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError:
+        fail("an export as Parquet needs pyarrow: pip install 'annotation-queue[parquet]'")
+    columns = (*_COLUMNS, *_FURTHER_COLUMNS.get(content, ()))
+    schema = pa.schema([(name, pa.timestamp("us", "UTC") if name == "updated_at" else pa.string()) for name in columns])
+
+    def value(line: dict[str, Any], name: str) -> object:
+        if name in _AS_JSON:
+            return to_json(line.get(name))
+        return datetime.fromisoformat(line[name]) if name == "updated_at" else line[name]
+
+    def write(file: IO[bytes], lines: Iterator[dict[str, Any]]) -> int:
+        count = 0
+        with parquet.ParquetWriter(file, schema) as writer:
+            while rows := list(islice(lines, _ROWS_AT_ONCE)):
+                written = [[value(line, name) for line in rows] for name in columns]
+                writer.write_table(pa.table(written, schema=schema))
+                count += len(rows)
+        return count
+
+    return write
+
+
 def _json_writer(file: TextIOWrapper) -> Callable[[dict[str, Any]], object]:
     return lambda line: file.write(to_json(line) + "\n")
 
@@ -183,8 +223,7 @@ def _csv_writer(file: TextIOWrapper, content: Content | None) -> Callable[[dict[
     writer = csv.writer(file, lineterminator="\n")
     columns = (*_COLUMNS, *_FURTHER_COLUMNS.get(content, ()))
     writer.writerow(columns)
-    as_json = ("annotation", _HISTORY)
-    return lambda line: writer.writerow([to_json(line[each]) if each in as_json else line[each] for each in columns])
+    return lambda line: writer.writerow([to_json(line[each]) if each in _AS_JSON else line[each] for each in columns])
 
 
 _FURTHER_COLUMNS: Final[dict[Content | None, tuple[str, ...]]] = {
@@ -231,12 +270,13 @@ def _take_over(number: int, before: os.stat_result) -> None:
 
 
 @click.command(
-    short_help="Write the labels and skips as JSON lines or CSV.",
+    short_help="Write the labels and skips as JSON lines, CSV or Parquet.",
     epilog="""
 \b
 Examples:
   annotation-queue export labels.jsonl --db labels.db
   annotation-queue export labels.csv --history --db labels.db
+  annotation-queue export labels.parquet --db labels.db
   annotation-queue export every-label.jsonl --revisions --db labels.db
   annotation-queue export --db labels.db | jq -r .annotation.label | sort
 """,
@@ -247,8 +287,8 @@ Examples:
 @click.option(
     "--format",
     "form",
-    type=click.Choice([JSONL, CSV]),
-    help="The form of the lines.  [default: csv for a file named .csv, else jsonl]",
+    type=click.Choice([JSONL, CSV, PARQUET]),
+    help="The form of the lines.  [default: csv or parquet for a file named so, else jsonl]",
 )
 @click.option(
     "--history",
@@ -270,8 +310,8 @@ def export(
 ) -> None:
     """Write one line for each label or skip to OUT, or to standard output.
 
-    Lines have item_id, call_id, annotator_id, state, annotation, reason and updated_at; in CSV the annotation and the
-    history are JSON text. They come in the order in which they last changed; what changes during the export may come twice.
+    Lines have item_id, call_id, annotator_id, state, annotation, reason and updated_at; in CSV and Parquet the annotation and
+    the history are JSON text. They come in the order in which they last changed; what changes during the export may come twice.
     A file is replaced only once everything is written, and keeps its mode; the mode of a new file is what your umask allows.
     OUT must not be the database.
     """

@@ -6,17 +6,17 @@ This is a whole test module, with the extra ``testing`` (pytest and hypothesis):
     from hypothesis import given, settings
     from my_storage import MyRepository
 
-    from annotation_queue import AnnotationQueues
-    from annotation_queue.testing import RepositoryContract, histories, play, strategies
+    from annotation_queue import AnnotationQueues, NewItem
+    from annotation_queue.testing import Call, RepositoryContract, histories, play, strategies
 
 
     class TestMyRepository(RepositoryContract):
-        def make_repository(self):
+        def make_repository(self) -> MyRepository:
             return MyRepository()
 
 
     @given(strategies.new_items())
-    def test_an_item_is_read_as_it_was_added(new):
+    def test_an_item_is_read_as_it_was_added(new: NewItem) -> None:
         with MyRepository() as repository:
             queues = AnnotationQueues(repository, "project")
             queue = queues.create("queue", created_by="ann")
@@ -26,7 +26,7 @@ This is a whole test module, with the extra ``testing`` (pytest and hypothesis):
 
     @settings(deadline=None)
     @given(histories(max_size=10))
-    def test_every_answer_is_that_of_the_model(history):
+    def test_every_answer_is_that_of_the_model(history: list[Call]) -> None:
         with MyRepository() as repository:
             play(history, repository)
 

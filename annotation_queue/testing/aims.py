@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import attrs
 
 from annotation_queue.items import Claim, ClaimRef
+from annotation_queue.labels import LabelQuery
+from annotation_queue.query import ItemQuery, QueueQuery
+from annotation_queue.repository import Repository
 from annotation_queue.testing.arguments import OLD_CLAIMS, OLD_WALKS, STRANGER, UNKNOWN
 from annotation_queue.testing.comparison import PROJECTS, Bench, Walk
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from annotation_queue.labels import LabelQuery
-    from annotation_queue.query import ItemQuery, QueueQuery
-    from annotation_queue.repository import Repository
 
 
 class Aims(Bench):

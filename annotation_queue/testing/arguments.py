@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from annotation_queue.states import SETTLING, AnnotationState, SkipPolicy
 from annotation_queue.testing.comparison import PROJECTS, WORKFLOWS
@@ -18,9 +19,6 @@ from annotation_queue.testing.examples import (
     STEPS,
     TEXTS,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 RIGHT, STRANGER, UNKNOWN = "right", "the other project's", "unknown"
 OLD_CLAIMS: Final = 12

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Collection, Iterator, Mapping
+from datetime import timedelta
+from typing import Any, Final
 
 import attrs
 
 from annotation_queue.items import NewItem
+from annotation_queue.json_values import JsonValue
 from annotation_queue.labels import LabelQuery
-from annotation_queue.query import ItemQuery, QueueQuery
+from annotation_queue.query import ItemFilter, ItemQuery, QueueQuery
+from annotation_queue.sorting import SortBy
+from annotation_queue.states import AnnotationState, SkipPolicy
 from annotation_queue.testing.arguments import CALL_IDS, RIGHT
 from annotation_queue.testing.claim_calls import ClaimCalls
 from annotation_queue.testing.comparison import PROJECTS, Interrupted, Walk
 from annotation_queue.testing.examples import FILTERS, QUEUE_SORTS, SCHEMAS, SHAPES, SORTS
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
-    from datetime import timedelta
-
-    from annotation_queue.json_values import JsonValue
-    from annotation_queue.query import ItemFilter
-    from annotation_queue.sorting import SortBy
-    from annotation_queue.states import AnnotationState, SkipPolicy
 
 _CHANGES: Final[dict[str, dict[str, Any]]] = {
     "nothing": {},
@@ -38,7 +34,7 @@ _MADE_BY_THE_SERVICE: Final = frozenset({"id", "project_id", "created_at", "upda
 
 
 class Calls(ClaimCalls):
-    """A bench whose calls choose ids, claims and cursors by index. Each method raises `Disagreement` as `Bench.ask`."""
+    """A bench whose calls choose ids, claims and cursors by index. Each method raises what `ask` raises."""
 
     # Queues
 

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from datetime import datetime, timedelta
+from typing import Any
 
+from annotation_queue.json_values import JsonValue
 from annotation_queue.testing.aims import Aims
 from annotation_queue.testing.examples import STEPS
 
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from annotation_queue.json_values import JsonValue
-
 
 class ClaimCalls(Aims):
-    """Calls about claims, and the clock that ends them. Each method raises `Disagreement` as `Bench.ask`."""
+    """Calls about claims, and the clock that ends them. Each method raises what `ask` raises."""
 
     def claim(self, queue: int, aim: str, annotator: str, lease: timedelta | None, *, resume: bool = False) -> None:
         """Claim an item."""

@@ -14,8 +14,8 @@ class Clock:
     """
 
     def __init__(self) -> None:
-        self.now = datetime(2026, 1, 1, 12, tzinfo=UTC)
-        self.reads = 0
+        self.now: datetime = datetime(2026, 1, 1, 12, tzinfo=UTC)
+        self.reads: int = 0
 
     def __call__(self) -> datetime:
         """Tell the time, UTC."""

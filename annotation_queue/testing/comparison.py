@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeAlias, cast
 
 import attrs
 
@@ -19,16 +20,12 @@ from annotation_queue.items import QueueStats
 from annotation_queue.labels import LabelPage, LabelQuery
 from annotation_queue.query import ItemPage, ItemQuery, QueuePage, QueueQuery
 from annotation_queue.queues import AnnotationQueues
+from annotation_queue.repository import Repository
 from annotation_queue.states import REOPENABLE, STANDARD, STRICT, AnnotationState
 from annotation_queue.testing.clock import Clock
 from annotation_queue.testing.examples import ANNOTATORS, SORTS
 from annotation_queue.testing.model import Model
 from annotation_queue.testing.tables import Tables
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from annotation_queue.repository import Repository
 
 PROJECTS: Final = ("left", "right")
 WORKFLOWS: Final = {workflow.name: workflow for workflow in (STANDARD, STRICT, REOPENABLE)}
@@ -36,7 +33,7 @@ WORKFLOWS: Final = {workflow.name: workflow for workflow in (STANDARD, STRICT, R
 _TELLING: Final = (ClaimLost, InvalidTransition, ItemNotFound, QueueNotFound)
 """The errors whose data is compared too; the others say it in words of their own."""
 
-Services: TypeAlias = "Callable[[str, str], AnnotationQueues]"
+Services: TypeAlias = Callable[[str, str], AnnotationQueues]
 
 
 class Disagreement(AssertionError):
@@ -131,12 +128,15 @@ class Bench:
 
     def __init__(self, repositories: Mapping[str, Repository]) -> None:
         self.repositories = repositories
-        self.clock = Clock()
-        self.ids = Ids()
-        self.tables = Tables()
+        self.clock: Clock = Clock()
+        self.ids: Ids = Ids()
+        self.tables: Tables = Tables()
         self._dumps = 0
         self.answers: Counter[str] = Counter()
-        self.sides = [Side("the model", self._model), *(Side(name, self._real(r)) for name, r in repositories.items())]
+        self.sides: list[Side] = [
+            Side("the model", self._model),
+            *(Side(name, self._real(r)) for name, r in repositories.items()),
+        ]
 
     def _model(self, project: str, workflow: str) -> AnnotationQueues:
         model = Model(self.tables, project, workflow=workflow, clock=self.clock, new_id=self.ids)

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import attrs
 from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
 
+from annotation_queue.repository import Repository
 from annotation_queue.states import SkipPolicy
 from annotation_queue.testing import strategies
 from annotation_queue.testing.arguments import ARGUMENTS
 from annotation_queue.testing.calls import Calls
 from annotation_queue.testing.comparison import PROJECTS
 from annotation_queue.testing.examples import ANNOTATORS
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from hypothesis.strategies import SearchStrategy
-
-    from annotation_queue.repository import Repository
 
 # Fewer calls and queues meet more often in a short history; what is free text there is any text.
 _INSTEAD: Final[dict[str, dict[str, SearchStrategy[Any]]]] = {

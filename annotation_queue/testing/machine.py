@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable
+from typing import Any, cast
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from annotation_queue.errors import NotFound
+from annotation_queue.repository import Repository
 from annotation_queue.states import SkipPolicy
 from annotation_queue.testing import strategies
 from annotation_queue.testing.arguments import ARGUMENTS
 from annotation_queue.testing.calls import Calls
 from annotation_queue.testing.comparison import PROJECTS
 from annotation_queue.testing.histories import arguments_of, begin
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from annotation_queue.repository import Repository
 
 
 class _RepositoryStateMachine(RuleBasedStateMachine):

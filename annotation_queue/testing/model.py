@@ -9,35 +9,30 @@ linear in all that is stored, or worse, so keep it small.
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from typing import Any
 
 import attrs
 
+from annotation_queue.changes import ChangePage, Throughput
 from annotation_queue.errors import (
     Conflict,
 )
 from annotation_queue.items import (
     AddedItems,
     AnnotationQueue,
+    NewItem,
     QueueItem,
     QueueStats,
 )
+from annotation_queue.json_values import JsonValue
 from annotation_queue.labels import Label, LabelPage, LabelQuery
 from annotation_queue.query import ItemFilter, ItemPage, ItemQuery, QueuePage, QueueQuery
-from annotation_queue.states import AnnotationState, Progress
+from annotation_queue.states import AnnotationState, Progress, Transition
 from annotation_queue.testing import log
 from annotation_queue.testing.model_claims import ModelOfClaims
-from annotation_queue.testing.tables import folded, is_live, matches, named, sort_rows
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from datetime import timedelta
-
-    from annotation_queue.changes import ChangePage, Throughput
-    from annotation_queue.items import NewItem
-    from annotation_queue.json_values import JsonValue
-    from annotation_queue.states import Transition
-    from annotation_queue.testing.tables import Row
+from annotation_queue.testing.tables import Row, folded, is_live, matches, named, sort_rows
 
 
 class Model(ModelOfClaims):
@@ -48,7 +43,7 @@ class Model(ModelOfClaims):
     Args:
         tables: What the models of all projects share.
         project_id: The project.
-        workflow: Name of the workflow, a key of `MOVES`.
+        workflow: Name of the workflow, a key of `tables.MOVES`.
         clock: Tells the time.
         new_id: Makes ids.
     """

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from annotation_queue.errors import (
     AnnotationQueueError,
@@ -17,18 +19,13 @@ from annotation_queue.items import (
     Unavailable,
     UnavailableReason,
 )
+from annotation_queue.json_values import JsonValue
 from annotation_queue.states import AnnotationState
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from datetime import datetime, timedelta
-
-    from annotation_queue.json_values import JsonValue
-    from annotation_queue.testing.tables import Row, Tables
+from annotation_queue.testing.tables import Row, Tables
 
 
 class ModelOfClaims:
-    """Claims of one project, over the tables that all projects share; arguments are those of `Model`."""
+    """Claims of one project, over the tables that all projects share; arguments are those of `model.Model`."""
 
     def __init__(
         self,

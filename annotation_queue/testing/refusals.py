@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import attrs
 
@@ -12,14 +13,10 @@ from annotation_queue.errors import InvalidQuery, InvalidValue
 from annotation_queue.items import NewItem
 from annotation_queue.labels import LabelQuery
 from annotation_queue.query import ItemFilter, ItemQuery, QueueQuery
+from annotation_queue.queues import AnnotationQueues
 from annotation_queue.sorting import SORT_FIELDS, Direction, SortBy
 from annotation_queue.states import AnnotationState
 from annotation_queue.values import MAX_TEXT_BYTES, describe
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from annotation_queue.queues import AnnotationQueues
 
 
 def nested(depth: int) -> list[Any]:

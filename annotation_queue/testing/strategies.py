@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
 
 from annotation_queue.items import NewItem
 from annotation_queue.query import ItemFilter, ItemQuery, QueueQuery
@@ -26,9 +27,6 @@ from annotation_queue.testing.refusals import (
     nested,
 )
 from annotation_queue.values import MAX_INTEGER, MIN_INTEGER
-
-if TYPE_CHECKING:
-    from hypothesis.strategies import SearchStrategy
 
 __all__ = [
     "HOSTILE_COUNTS",

@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import json
 import unicodedata
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, Final, TypeAlias
 
 import attrs
 
@@ -18,15 +20,10 @@ from annotation_queue.errors import (
     QueueNotFound,
 )
 from annotation_queue.items import QueueItem, QueueStats
+from annotation_queue.json_values import JsonValue
+from annotation_queue.query import ItemFilter, ItemQuery, QueueQuery
+from annotation_queue.sorting import SortBy
 from annotation_queue.states import AnnotationState, SkipPolicy, Transition
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from datetime import datetime
-
-    from annotation_queue.json_values import JsonValue
-    from annotation_queue.query import ItemFilter, ItemQuery, QueueQuery
-    from annotation_queue.sorting import SortBy
 
 Row: TypeAlias = dict[str, Any]
 

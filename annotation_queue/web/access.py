@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import attrs
 
 from annotation_queue.json_values import check_texts
 from annotation_queue.values import check_id
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
 
 
 class Action(StrEnum):
@@ -69,9 +67,9 @@ class Principal:
     project_ids: frozenset[str] = attrs.field(default=frozenset(), converter=_project_ids)
 
 
-Authenticate: TypeAlias = "Callable[[Credentials], Principal | None]"
+Authenticate: TypeAlias = Callable[[Credentials], Principal | None]
 """Gives the principal of these credentials; None where they are nobody's. Runs in a worker thread."""
-Authorize: TypeAlias = "Callable[[Principal, str, Action], bool]"
+Authorize: TypeAlias = Callable[[Principal, str, Action], bool]
 """Tells whether a principal may do this in this project. Runs in a worker thread."""
 
 

@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from typing import Any, Final
 
 import attrs
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from annotation_queue.errors import AnnotationQueueError
+from annotation_queue.repository import Repository
 from annotation_queue.values import check_integer, describe
-from annotation_queue.web.access import Principal, credentials_of, is_member
+from annotation_queue.web.access import Authenticate, Authorize, Principal, credentials_of, is_member
 from annotation_queue.web.openapi import openapi
-from annotation_queue.web.operations import OPERATIONS, Backend, Call
+from annotation_queue.web.operations import OPERATIONS, Backend, Call, Operation
 from annotation_queue.web.rate_limit import RateLimit
 from annotation_queue.web.requests import Denied, check_path, query_of, read_body
 from annotation_queue.wire.converter import dump, load, read, write
 from annotation_queue.wire.weave import MAX_LIMIT, ResolveCalls
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-
-    from starlette.requests import Request
-
-    from annotation_queue.repository import Repository
-    from annotation_queue.web.access import Authenticate, Authorize
-    from annotation_queue.web.operations import Operation
 
 _LOGGER: Final = logging.getLogger("annotation_queue.web")
 _CHALLENGES: Final = {"WWW-Authenticate": 'Basic realm="annotation-queue", charset="UTF-8", Bearer'}

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import operator
 import re
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from enum import StrEnum
 from functools import cache, partial
 from heapq import nsmallest
-from typing import TYPE_CHECKING, Any, Final, Literal, NewType, TypeAlias, TypeVar, get_args, get_origin
+from typing import Any, Final, Literal, NewType, TypeAlias, TypeVar, get_args, get_origin
 
 import attrs
 import cattrs
@@ -19,16 +20,13 @@ from cattrs.gen import make_dict_structure_fn
 from annotation_queue.errors import AnnotationQueueError, InvalidValue
 from annotation_queue.values import MAX_INTEGER, MAX_TEXT_BYTES, check_id, check_text, describe
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
 _Message = TypeVar("_Message")
 
 Id = NewType("Id", str)
 """Text that is not empty."""
 Count = NewType("Count", int)
 """An integer from 0 to 2**63 - 1."""
-Place: TypeAlias = "tuple[str | int, ...]"
+Place: TypeAlias = tuple[str | int, ...]
 """Where in a request a value stands: its part (``body``, ``query``), then fields and 0-based indices."""
 
 MOST_FAULTS: Final = 100

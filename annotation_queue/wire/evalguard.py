@@ -1,19 +1,16 @@
 """EvalGuard's update of an item's state: its messages, what they do here, and what it answers when it refuses."""
 
+from collections.abc import Iterable
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import attrs
 
 from annotation_queue.errors import AnnotationQueueError, ItemNotFound, NotFound
+from annotation_queue.queues import AnnotationQueues
 from annotation_queue.states import COMPLETED, IN_PROGRESS, SKIPPED, UNSTARTED, AnnotationState
 from annotation_queue.wire import weave
 from annotation_queue.wire.converter import BadMessage, Id, load, read, write
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from annotation_queue.queues import AnnotationQueues
 
 __all__ = ["BadMessage", "State", "StateBody", "StateRes", "load", "read", "refusal", "update", "write"]
 

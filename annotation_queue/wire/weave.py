@@ -6,7 +6,8 @@ For a backend with routes of its own: `read` a message from parsed JSON, call th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final, TypeAlias
 
 import attrs
 from attrs import NOTHING
@@ -22,8 +23,9 @@ from annotation_queue.errors import (
     StorageBusy,
     StorageFull,
 )
-from annotation_queue.items import NewItem
+from annotation_queue.items import AnnotationQueue, NewItem, QueueItem
 from annotation_queue.query import ItemFilter, ItemQuery, QueueQuery
+from annotation_queue.queues import AnnotationQueues
 from annotation_queue.sorting import SortBy
 from annotation_queue.states import COMPLETED, IN_PROGRESS, SKIPPED, AnnotationState
 from annotation_queue.values import describe
@@ -50,12 +52,6 @@ from annotation_queue.wire.weave_messages import (
     StatsRes,
     UpdateBody,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-
-    from annotation_queue.items import AnnotationQueue, QueueItem
-    from annotation_queue.queues import AnnotationQueues
 
 __all__ = [
     "MAX_LIMIT",
@@ -97,7 +93,7 @@ __all__ = [
     "write",
 ]
 
-ResolveCalls: TypeAlias = "Callable[[str, Sequence[str]], Iterable[NewItem]]"
+ResolveCalls: TypeAlias = Callable[[str, Sequence[str]], Iterable[NewItem]]
 """Takes a project and ids of calls; gives what to add for those that exist, at most one for each."""
 
 MAX_LIMIT: Final = 1_000

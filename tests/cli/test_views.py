@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from pyarrow import parquet
+
 from annotation_queue.batch.work import FAILED_PREFIX
 from helpers.clocks import PATIENCE
 
@@ -91,3 +93,20 @@ def test_a_reader_that_goes_away_is_no_error_to_shout_about(shell: Shell) -> Non
         assert process.stderr is not None
         assert process.stderr.read() == ""
         assert process.wait(PATIENCE) == 1
+
+
+def test_an_export_as_parquet_holds_what_the_one_as_json_lines_does(shell: Shell) -> None:
+    shell.records(9)
+    shell.label("items.jsonl")
+    shell.run("export", "labels.jsonl", "--db", "labels.db")
+    shell.run("export", "labels.parquet", "--db", "labels.db")
+    lines = [json.loads(line) for line in (shell.folder / "labels.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = parquet.read_table(shell.folder / "labels.parquet").to_pylist()
+    for row in rows:
+        row["annotation"] = json.loads(row["annotation"])
+        row["updated_at"] = row["updated_at"].isoformat(timespec="microseconds").replace("+00:00", "Z")
+    assert len(rows) == 9
+    assert rows == lines
+    shell.run("export", "history.bin", "--format", "parquet", "--history", "--db", "labels.db")
+    (first, *_) = parquet.read_table(shell.folder / "history.bin").to_pylist()
+    assert json.loads(first["history"])[-1]["to_state"] == "completed"

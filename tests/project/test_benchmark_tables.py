@@ -1,4 +1,4 @@
-"""The README's figures are those of a run."""
+"""The figures that are shown are those of a run."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Final
 ROOT: Final = Path(__file__).parents[2]
 
 
-def test_the_readme_shows_the_tables_of_the_stored_run() -> None:
+def test_the_page_of_the_benchmarks_shows_the_tables_of_the_stored_run() -> None:
     command = [sys.executable, "-m", "benchmarks.tables", "benchmarks/results/report.json"]
     printed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, encoding="utf-8").stdout
 
     assert "| claim + complete" in printed
-    assert printed in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert printed in (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
     assert (ROOT / "benchmarks" / "results" / "sizes.svg").exists()

@@ -30,6 +30,9 @@ ORDER = [
     "ids",
     "backoff",
     "construction",
+    "tables",
+    "entities",
+    "converters",
     # the domain, pure
     "states",
     "moves",
@@ -41,8 +44,10 @@ ORDER = [
     "query",
     "labels",
     "changes",
+    "scans",
     # the contract
     "repository",
+    "storage",
     # the service
     "arguments",
     "decisions",
@@ -51,9 +56,10 @@ ORDER = [
     # beside it
     "batch",
     "agreement",
+    "frames",
     "cli",
 ]
-GROUND = ORDER[: ORDER.index("construction") + 1]
+GROUND = ORDER[: ORDER.index("converters") + 1]
 CONTRACT = ORDER[: ORDER.index("repository") + 1]
 SERVICE = ORDER[: ORDER.index("queues") + 1]
 # Packages beside the order: what they may import besides themselves.
@@ -75,13 +81,17 @@ RESERVED: dict[str, str | tuple[str, ...]] = {
     "sqlite3": ("repositories.sqlite", "repositories.sql.files"),
     "psycopg": "repositories.postgres",
     "psycopg_pool": "repositories.postgres",
-    "cattrs": "wire",
+    "cattrs": ("wire", "converters"),
+    "pydantic": "entities",
+    "pydantic_core": "entities",
     "starlette": "web",
     "limits": "web",
     "uvicorn": ("cli.serve", "cli.connections"),
     "jsonschema_rs": "schemas",
     "statsmodels": "agreement",
-    "numpy": "agreement",
+    "numpy": ("agreement", "frames"),
+    "pandas": "frames",
+    "pyarrow": "cli.exports",
     "click": "cli",
     "rich": "cli",
     "pytest": "testing",

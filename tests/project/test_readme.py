@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -26,8 +27,19 @@ def test_every_python_block_of_the_readme_runs(tmp_path: Path, monkeypatch: pyte
     for example in examples:
         example.evaluate()
     assert len(examples) >= 6
-    for name in ("repository", "labels"):
-        examples[0].document.namespace[name].close()
+    examples[0].document.namespace["repository"].close()
+
+
+def test_every_link_and_picture_of_the_readme_works_elsewhere_too() -> None:
+    # On PyPI a path within the repository leads nowhere.
+    targets = re.findall(r"\]\(([^)]+)\)", README.read_text(encoding="utf-8"))
+    assert targets
+    assert [each for each in targets if not each.startswith(("https://", "#"))] == []
+
+
+def test_the_readme_is_read_in_five_minutes() -> None:
+    words = [word for word in README.read_text(encoding="utf-8").split() if any(map(str.isalpha, word))]
+    assert len(words) < 1_500
 
 
 @pytest.mark.parametrize("heading", ["Run it", "Test it"])

@@ -30,7 +30,7 @@ def told_by_the_docstring() -> str:
 
 
 def told_by_the_readme() -> str:
-    section = README.read_text(encoding="utf-8").split("### Bring your own storage\n")[1].split("\n## ")[0]
+    section = README.read_text(encoding="utf-8").split("### Bring your own storage\n")[1].split("\n### ")[0]
     (block,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
     return str(block)
 

@@ -1,8 +1,7 @@
-"""The README's examples of a backend that speaks the published APIs, asked over real HTTP."""
+"""The examples of a backend that speaks the published APIs, out of the docstring of the package, asked over real HTTP."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -10,22 +9,22 @@ import pytest
 from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser
 
+from annotation_queue import web
 from helpers.servers import serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-README = Path(__file__).parents[2] / "README.md"
 PROJECT = {"project_id": "acme/chatbot"}
 
 
 @pytest.fixture
 def backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The app that the README's section makes by itself."""
+    """The app that the docstring makes."""
     monkeypatch.chdir(tmp_path)
-    section = README.read_text(encoding="utf-8").split("\n### Speak the APIs that clients already use\n")[1]
-    alone = tmp_path / "README.md"
-    alone.write_text(section.split("\n### ")[0], encoding="utf-8")
+    alone = tmp_path / "web.md"
+    alone.write_text(web.__doc__ or "", encoding="utf-8")
     examples = list(Sybil(parsers=[PythonCodeBlockParser()]).parse(alone))
     for example in examples:
         example.evaluate()
@@ -35,7 +34,7 @@ def backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     namespace["labels"].close()
 
 
-def test_the_route_and_the_mounted_app_of_the_readme_work_on_the_same_queues(backend: Any) -> None:  # noqa: ANN401
+def test_the_route_and_the_mounted_app_of_the_docstring_work_on_the_same_queues(backend: Any) -> None:  # noqa: ANN401
     with serving(backend) as url, httpx.Client(base_url=url, auth=("api", "a-key")) as client:
         queue_id = client.post("/weave/annotation_queues", json={**PROJECT, "name": "q", "scorer_refs": []}).json()[
             "id"

@@ -5,32 +5,38 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import datetime, timedelta
 from operator import attrgetter
-from typing import TYPE_CHECKING, Final, Self
+from types import TracebackType
+from typing import Final, Self
 
 import attrs
 
+from annotation_queue.changes import ChangePage, Settlement
 from annotation_queue.errors import Conflict, ItemNotFound, QueueNotFound, StorageError
-from annotation_queue.items import AddedItems, copy_queue, explain_unavailable, make_claim
+from annotation_queue.items import (
+    AddedItems,
+    AnnotationQueue,
+    Claim,
+    NewItem,
+    QueueItem,
+    QueueStats,
+    Unavailable,
+    copy_queue,
+    explain_unavailable,
+    make_claim,
+)
+from annotation_queue.labels import LabelPage, LabelQuery
 from annotation_queue.moves import grant
+from annotation_queue.query import ItemPage, ItemQuery, QueuePage, QueueQuery
+from annotation_queue.records import Change, ItemRecord
 from annotation_queue.repositories.memory.item import StoredItem, packed, unpacked_transition
 from annotation_queue.repositories.memory.queries import find_page
 from annotation_queue.repositories.memory.queue import StoredQueue
 from annotation_queue.repositories.memory.queue_listings import QueueListings
+from annotation_queue.states import Transition
 from annotation_queue.values import lease_end
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
-    from datetime import datetime, timedelta
-    from types import TracebackType
-
-    from annotation_queue.changes import ChangePage, Settlement
-    from annotation_queue.items import AnnotationQueue, Claim, NewItem, QueueItem, QueueStats, Unavailable
-    from annotation_queue.labels import LabelPage, LabelQuery
-    from annotation_queue.query import ItemPage, ItemQuery, QueuePage, QueueQuery
-    from annotation_queue.records import Change, ItemRecord
-    from annotation_queue.states import Transition
-
 
 # A child that is forked while another thread holds a lock would wait for it for ever, so a fork takes them all.
 _repositories: Final[weakref.WeakSet[MemoryRepository]] = weakref.WeakSet()
@@ -222,7 +228,7 @@ class MemoryRepository:
         at: datetime,
         lease: timedelta | None,
     ) -> tuple[Claim, ...] | Unavailable:
-        """Grant an annotator the first claimable items in queue order. O(log n) for each, as `ClaimIndex.first` says."""
+        """Grant an annotator the first claimable items in queue order. O(log n) for each, as `claims.ClaimIndex.first` says."""
         with self._lock:
             queue = self._queue(project_id, queue_id)
             expires_at = lease_end(at, queue.queue.lease if lease is None else lease)

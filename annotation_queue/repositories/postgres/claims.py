@@ -69,8 +69,8 @@ def claim(
 ) -> tuple[Claim, ...]:
     """Grant claims inside a write transaction that shares the queue.
 
-    Arguments and errors are those of `Repository.claim`, but for ``num``, by which the queue is locked, and `Renumbered` if
-    that is the number of another queue.
+    Arguments and errors are those of `Repository.claim`, but for ``num``, by which the queue is locked, and
+    `session.Renumbered` if that is the number of another queue.
 
     Returns:
         The claims in queue order. None of them may be since somebody else has what is left locked; `explain` tells.

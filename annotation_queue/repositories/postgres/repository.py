@@ -4,18 +4,34 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
+from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar, cast
 
 from psycopg_pool import ConnectionPool
 
+from annotation_queue.changes import ChangePage, Settlement
 from annotation_queue.counters import stats_of
 from annotation_queue.errors import Conflict, QueueNotFound, StorageBusy, StorageError
-from annotation_queue.items import copy_queue
+from annotation_queue.items import (
+    AddedItems,
+    AnnotationQueue,
+    Claim,
+    NewItem,
+    QueueItem,
+    QueueStats,
+    Unavailable,
+    copy_queue,
+)
+from annotation_queue.labels import LabelPage, LabelQuery
+from annotation_queue.query import ItemPage, ItemQuery, QueuePage, QueueQuery
+from annotation_queue.records import Change, ItemRecord
 from annotation_queue.repositories.postgres import claims as postgres_claims
 from annotation_queue.repositories.postgres import log
-from annotation_queue.repositories.postgres.cache import Cache
+from annotation_queue.repositories.postgres.cache import Cache, Revision
 from annotation_queue.repositories.postgres.check import problems
 from annotation_queue.repositories.postgres.connections import Connections
 from annotation_queue.repositories.postgres.items import add_items, refresh, remove_items
@@ -25,20 +41,8 @@ from annotation_queue.repositories.postgres.schema import prepare
 from annotation_queue.repositories.postgres.session import Renumbered, Session
 from annotation_queue.repositories.sql.chunks import CHUNK, add_each_call
 from annotation_queue.repositories.sql.rows import StoredQueue, history_of, queue_of
+from annotation_queue.states import Transition
 from annotation_queue.values import check_text, refuse
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
-    from datetime import datetime, timedelta
-    from types import TracebackType
-
-    from annotation_queue.changes import ChangePage, Settlement
-    from annotation_queue.items import AddedItems, AnnotationQueue, Claim, NewItem, QueueItem, QueueStats, Unavailable
-    from annotation_queue.labels import LabelPage, LabelQuery
-    from annotation_queue.query import ItemPage, ItemQuery, QueuePage, QueueQuery
-    from annotation_queue.records import Change, ItemRecord
-    from annotation_queue.repositories.postgres.cache import Revision
-    from annotation_queue.states import Transition
 
 _Answer = TypeVar("_Answer")
 _LONGEST_SCHEMA: Final = 63

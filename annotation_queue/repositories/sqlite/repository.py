@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self, cast
+from types import TracebackType
+from typing import Final, Self, cast
 
+from annotation_queue.changes import ChangePage, Settlement
 from annotation_queue.counters import stats_of
 from annotation_queue.errors import Conflict
-from annotation_queue.items import copy_queue
+from annotation_queue.items import (
+    AddedItems,
+    AnnotationQueue,
+    Claim,
+    NewItem,
+    QueueItem,
+    QueueStats,
+    Unavailable,
+    copy_queue,
+)
+from annotation_queue.labels import LabelPage, LabelQuery
+from annotation_queue.query import ItemPage, ItemQuery, QueuePage, QueueQuery
+from annotation_queue.records import Change, ItemRecord
 from annotation_queue.records import item_of as record_item
 from annotation_queue.repositories.sql.chunks import add_each_call
 from annotation_queue.repositories.sql.rows import history_of, queue_values
 from annotation_queue.repositories.sqlite import claims as sqlite_claims
 from annotation_queue.repositories.sqlite import log
-from annotation_queue.repositories.sqlite.cache import Caches
+from annotation_queue.repositories.sqlite.cache import Caches, Revision
 from annotation_queue.repositories.sqlite.check import problems
 from annotation_queue.repositories.sqlite.connections import SYNCHRONOUS, Connections
 from annotation_queue.repositories.sqlite.items import add_items, refresh, remove_items
@@ -22,20 +38,8 @@ from annotation_queue.repositories.sqlite.queries import query_items, query_queu
 from annotation_queue.repositories.sqlite.schema import prepare
 from annotation_queue.repositories.sqlite.session import Session
 from annotation_queue.repositories.sqlite.statements import SQL
+from annotation_queue.states import Transition
 from annotation_queue.values import check_text, refuse
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
-    from datetime import datetime, timedelta
-    from types import TracebackType
-
-    from annotation_queue.changes import ChangePage, Settlement
-    from annotation_queue.items import AddedItems, AnnotationQueue, Claim, NewItem, QueueItem, QueueStats, Unavailable
-    from annotation_queue.labels import LabelPage, LabelQuery
-    from annotation_queue.query import ItemPage, ItemQuery, QueuePage, QueueQuery
-    from annotation_queue.records import Change, ItemRecord
-    from annotation_queue.repositories.sqlite.cache import Revision
-    from annotation_queue.states import Transition
 
 _REMOVED_AT_ONCE: Final = 8_000
 """How many items one transaction removes."""

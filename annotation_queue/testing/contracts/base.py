@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from annotation_queue.items import NewItem
+from annotation_queue.items import AnnotationQueue, NewItem, QueueItem
 from annotation_queue.queues import AnnotationQueues
-from annotation_queue.states import STANDARD
+from annotation_queue.repository import Repository
+from annotation_queue.states import STANDARD, Workflow
 from annotation_queue.testing.clock import Clock
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from annotation_queue.items import AnnotationQueue, QueueItem
-    from annotation_queue.repository import Repository
-    from annotation_queue.states import Workflow
 
 
 class Contract:
-    """The base of every contract: subclass one, or `RepositoryContract`, and say how a repository is made."""
+    """The base of every contract: subclass one, or ``RepositoryContract``, and say how a repository is made."""
 
     def make_repository(self) -> Repository:
         """Make an empty repository, which shares nothing with those made before.

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from annotation_queue.query import ItemFilter, ItemQuery
+from annotation_queue.repositories.sql.orders import Fragment
 from annotation_queue.repositories.sql.rows import RANKS
-from annotation_queue.repositories.sqlite.indexes import BY_STATE, IN_ORDER
+from annotation_queue.repositories.sqlite.indexes import BY_STATE, IN_ORDER, OrderPath
+from annotation_queue.repositories.sqlite.session import Session
 from annotation_queue.repositories.sqlite.statements import SQL
 from annotation_queue.states import UNSTARTED, AnnotationState
-
-if TYPE_CHECKING:
-    from annotation_queue.query import ItemFilter, ItemQuery
-    from annotation_queue.repositories.sql.orders import Fragment
-    from annotation_queue.repositories.sqlite.indexes import OrderPath
-    from annotation_queue.repositories.sqlite.session import Session
 
 _UNIQUE: Final = {"id": "work_by_id", "call_id": "live_calls", "call_trace_id": "live_traces"}
 """Filters that leave next to nothing, with the index that finds it."""

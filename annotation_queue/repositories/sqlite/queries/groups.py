@@ -7,27 +7,21 @@ rest of the order has an index: the items of a group are those of that index tha
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from operator import itemgetter
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import attrs
 
-from annotation_queue.repositories.sql.orders import values_of
+from annotation_queue.repositories.sql.orders import Fragment, Term, values_of
 from annotation_queue.repositories.sql.rows import RANKS
-from annotation_queue.repositories.sqlite.indexes import BY_STATE, key_of, path_of
+from annotation_queue.repositories.sqlite.indexes import BY_STATE, OrderPath, key_of, path_of
 from annotation_queue.repositories.sqlite.queries.filters import FEW
 from annotation_queue.repositories.sqlite.queries.scans import Scan
 from annotation_queue.repositories.sqlite.queries.sorts import Sort
-from annotation_queue.sorting import Direction
+from annotation_queue.repositories.sqlite.session import Session
+from annotation_queue.sorting import Direction, Order, SortValue
 from annotation_queue.states import UNSTARTED
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from annotation_queue.repositories.sql.orders import Fragment, Term
-    from annotation_queue.repositories.sqlite.indexes import OrderPath
-    from annotation_queue.repositories.sqlite.session import Session
-    from annotation_queue.sorting import Order, SortValue
 
 _MOST_GROUPS: Final = 2
 """How many groups are read at most. Up to here they cost less than one sort of everything, even if next to none of the

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from annotation_queue.query import search_text
+from annotation_queue.query import QueuePage, QueueQuery, search_text
+from annotation_queue.repositories.sql.orders import Fragment
 from annotation_queue.repositories.sql.queue_pages import QueueSource, index_of
 from annotation_queue.repositories.sql.rows import queue_of
+from annotation_queue.repositories.sqlite.session import Session
 from annotation_queue.repositories.sqlite.statements import SQL
-
-if TYPE_CHECKING:
-    from annotation_queue.query import QueuePage, QueueQuery
-    from annotation_queue.repositories.sql.orders import Fragment
-    from annotation_queue.repositories.sqlite.session import Session
 
 _COLUMNS: Final = {field: f"q.{field}" for field in ("id", "name", "created_at", "updated_at")}
 

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final, cast
+from typing import Final, cast
 
-from annotation_queue.repositories.sqlite.blocks import FIRST_BLOCK, index_key
-from annotation_queue.repositories.sqlite.indexes import before, between
+from annotation_queue.repositories.sqlite.blocks import FIRST_BLOCK, BlockKey, index_key
+from annotation_queue.repositories.sqlite.indexes import Index, Key, OrderPath, Segment, before, between
+from annotation_queue.repositories.sqlite.session import Session
 from annotation_queue.repositories.sqlite.statements import SQL
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from annotation_queue.repositories.sqlite.blocks import BlockKey
-    from annotation_queue.repositories.sqlite.indexes import Index, Key, OrderPath, Segment
-    from annotation_queue.repositories.sqlite.session import Session
 
 _NEAR: Final = 2_000
 """If fewer items than this stand between two of a page, they are counted; else the rank of the second is looked up."""

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import attrs
 
+from annotation_queue.repositories.sql.orders import Fragment
+from annotation_queue.repositories.sqlite.indexes import Key, OrderPath
+from annotation_queue.repositories.sqlite.session import Session
 from annotation_queue.values import MAX_INTEGER
-
-if TYPE_CHECKING:
-    from annotation_queue.repositories.sql.orders import Fragment
-    from annotation_queue.repositories.sqlite.indexes import Key, OrderPath
-    from annotation_queue.repositories.sqlite.session import Session
 
 
 class Found(NamedTuple):

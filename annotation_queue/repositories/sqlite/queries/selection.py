@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from annotation_queue.query import until_full
+from annotation_queue.items import AnnotationQueue, QueueItem
+from annotation_queue.query import ItemPage, ItemQuery, until_full
 from annotation_queue.records import view
 from annotation_queue.repositories.sql.orders import AGGREGATE, OWN, PERSPECTIVE, terms_of, values_of
 from annotation_queue.repositories.sql.rows import STATES, ItemRow
-from annotation_queue.repositories.sqlite.indexes import IN_ORDER, key_of, path_of
+from annotation_queue.repositories.sqlite.indexes import IN_ORDER, OrderPath, key_of, path_of
 from annotation_queue.repositories.sqlite.queries.filters import Filter
 from annotation_queue.repositories.sqlite.queries.groups import Groups
 from annotation_queue.repositories.sqlite.queries.ranks import BlockCounts, Ranks
 from annotation_queue.repositories.sqlite.queries.scans import Scan
 from annotation_queue.repositories.sqlite.queries.sorts import Sort
+from annotation_queue.repositories.sqlite.session import Session
 from annotation_queue.repositories.sqlite.statements import SQL
+from annotation_queue.sorting import SortValue
 from annotation_queue.states import UNSTARTED
 from annotation_queue.values import MAX_INTEGER
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from annotation_queue.items import AnnotationQueue, QueueItem
-    from annotation_queue.query import ItemPage, ItemQuery
-    from annotation_queue.repositories.sqlite.indexes import OrderPath
-    from annotation_queue.repositories.sqlite.session import Session
-    from annotation_queue.sorting import SortValue
 
 PAYLOAD: Final = ItemRow._fields.index("payload")
 """Where the payload stands in a row of ``live_item_columns``."""

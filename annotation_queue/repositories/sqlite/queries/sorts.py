@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import Final
 
 import attrs
 
-from annotation_queue.repositories.sql.orders import ITEMS, OP, OWN, beyond, order_by
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from annotation_queue.repositories.sql.orders import Fragment, Term
-    from annotation_queue.repositories.sqlite.session import Session
-    from annotation_queue.sorting import SortValue
+from annotation_queue.repositories.sql.orders import ITEMS, OP, OWN, Fragment, Term, beyond, order_by
+from annotation_queue.repositories.sqlite.session import Session
+from annotation_queue.sorting import SortValue
 
 _JOINS: Final = (("i.", ITEMS), ("o.", OP), ("p.", OWN))
 """The join that an expression needs which mentions a table by its short name."""
@@ -44,7 +40,7 @@ class Sort:
         Args:
             conditions: Which items are wanted.
             index: The index that finds them; empty to let SQLite choose.
-            after: Sort values to begin behind, as `values_of` gives them; None to begin at the first item.
+            after: Sort values to begin behind, as ``values_of`` gives them; None to begin at the first item.
             limit: The greatest number of items to read.
             offset: How many items to leave out first.
 

@@ -1,0 +1,1 @@
+"""The library inside other programs: web frameworks, serialisers, frames."""

@@ -1,0 +1,118 @@
+"""Web frameworks and serialisers take every entity and give it, as they are, without a line of glue."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import attrs
+import cattrs.preconf.json
+import fastapi
+import httpx
+import litestar
+import litestar.params
+import msgspec
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+import annotation_queue
+from annotation_queue import Claim, NewItem
+from annotation_queue.entities import Entity
+from helpers.entities import every_entity
+from helpers.servers import serving
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.types import ASGIApp
+
+ENTITIES = every_entity()
+JSON = {"content-type": "application/json"}
+KINDS = {type(entity).__name__: type(entity) for entity in ENTITIES}
+
+
+def test_there_is_an_example_of_every_entity() -> None:
+    ours = {each.__name__ for each in Entity.__subclasses__() if each.__module__.startswith("annotation_queue.")}
+    assert ours == set(KINDS)
+
+
+def test_what_the_package_offers_and_holds_values_only_is_an_entity() -> None:
+    of_storages = {"Change", "ItemRecord", "Standing"}
+    offered = {name: getattr(annotation_queue, name) for name in annotation_queue.__all__}
+    values = {name for name, value in offered.items() if isinstance(value, type) and attrs.has(value)}
+    assert values - of_storages == {name for name in values if issubclass(offered[name], Entity)}
+
+
+def takes_and_gives(kind: type, body: object) -> Callable[[Any], Any]:
+    """Make a handler that takes an entity as the body of a request, marked so as the framework wants it, and gives it back."""
+
+    def handle(data: Any) -> Any:  # noqa: ANN401 - replaced below
+        assert isinstance(data, kind)
+        return data
+
+    handle.__annotations__ = {"data": Annotated[kind, body], "return": kind}
+    return handle
+
+
+def test_fastapi_takes_and_gives_every_entity_and_describes_it() -> None:
+    app = fastapi.FastAPI()
+    for name, kind in KINDS.items():
+        app.post(f"/{name}")(takes_and_gives(kind, fastapi.Body()))
+    with serving(app) as url, httpx.Client(base_url=url) as client:
+        for entity in ENTITIES:
+            sent = TypeAdapter(type(entity)).dump_json(entity)
+            answer = client.post(f"/{type(entity).__name__}", content=sent, headers=JSON)
+            assert answer.status_code == 200, answer.text
+            assert TypeAdapter(type(entity)).validate_json(answer.content) == entity
+        described = client.get("/openapi.json").json()["components"]["schemas"]
+    assert described["Claim"]["properties"]["item"]["$ref"].endswith("/QueueItem")
+    assert described["NewItem"]["required"] == ["call_id"]
+
+
+def test_fastapi_refuses_what_an_entity_refuses() -> None:
+    app = fastapi.FastAPI()
+    app.post("/")(takes_and_gives(NewItem, fastapi.Body()))
+    with serving(app) as url, httpx.Client(base_url=url) as client:
+        answer = client.post("/", json={"call_id": ""})
+        assert answer.status_code == 422
+        assert "call_id: expected non-empty text" in answer.json()["detail"][0]["msg"]
+        assert client.post("/", json={"call_id": "a", "colour": "red"}).status_code == 422
+
+
+def test_litestar_takes_and_gives_every_entity_and_describes_it() -> None:
+    body = litestar.params.Body()
+    handlers = [
+        litestar.post(f"/{name}", sync_to_thread=False)(takes_and_gives(kind, body)) for name, kind in KINDS.items()
+    ]
+    app = cast("ASGIApp", litestar.Litestar(handlers))
+    with serving(app) as url, httpx.Client(base_url=url) as client:
+        for entity in ENTITIES:
+            answer = client.post(f"/{type(entity).__name__}", content=msgspec.json.encode(entity), headers=JSON)
+            assert answer.status_code == 201, answer.text
+            assert msgspec.json.decode(answer.content, type=type(entity)) == entity
+        answer = client.get("/schema/openapi.json")
+        assert answer.status_code == 200
+        assert "QueueItem" in answer.json()["components"]["schemas"]
+
+
+@pytest.mark.parametrize("entity", ENTITIES, ids=lambda entity: type(entity).__name__)
+def test_serialisers_give_back_what_they_took(entity: Entity) -> None:
+    kind = type(entity)
+    assert msgspec.json.decode(msgspec.json.encode(entity), type=kind) == entity
+    adapter = TypeAdapter(kind)
+    assert adapter.validate_json(adapter.dump_json(entity)) == entity
+    assert adapter.validate_python(entity) is entity
+    plain = cattrs.preconf.json.make_converter()
+    plain.register_unstructure_hook(
+        timedelta, timedelta.total_seconds
+    )  # the one type that this converter does not know
+    plain.register_structure_hook(timedelta, lambda seconds, _kind: timedelta(seconds=seconds))
+    assert plain.loads(plain.dumps(entity), kind) == entity
+
+
+def test_a_model_of_pydantic_holds_entities() -> None:
+    adapter = TypeAdapter(dict[str, list[Claim]])
+    claims = {"mine": [each for each in ENTITIES if isinstance(each, Claim)]}
+    assert adapter.validate_json(adapter.dump_json(claims)) == claims
+    with pytest.raises(ValidationError, match=r"mine\.0\.item"):
+        adapter.validate_python({"mine": [{"item": 5, "annotator_id": "ann", "token": 1, "expires_at": 0}]})
