@@ -50,6 +50,7 @@ ORDER = [
     "queues",
     # beside it
     "batch",
+    "aio",
     "agreement",
     "cli",
 ]
