@@ -13,6 +13,7 @@ from annotation_queue.aio.labelers import CallerLabelers
 from annotation_queue.aio.queues import AsyncAnnotationQueues
 from annotation_queue.batch.labelers import Labeler, Labelers
 from annotation_queue.batch.plan import MAX_FAILURES, Plan, is_coroutine_labeler, make_labelers
+from annotation_queue.batch.progress import check_bars, shown_bars
 from annotation_queue.batch.report import BatchReport, OnFailure
 from annotation_queue.batch.retries import RetryPolicy
 from annotation_queue.batch.run import BatchRun
@@ -34,6 +35,7 @@ async def run_batch_async(
     on_failure: OnFailure = OnFailure.SKIP,
     lease: timedelta | None = None,
     on_progress: Callable[[BatchReport], object] | None = None,
+    progress: bool = False,
     rate: float | None = None,
     max_failures: int | None = MAX_FAILURES,
     timeout: timedelta | None = None,  # noqa: ASYNC109 - of one item, not of the run
@@ -63,6 +65,7 @@ async def run_batch_async(
         on_failure: What becomes of an item on which every attempt failed.
         lease: How long a claim lasts without a heartbeat; None for the queue's lease.
         on_progress: Called on the loop after each item with the report so far, and while the run waits.
+        progress: Whether to show a bar.
         rate: How many calls of the labeler may begin in each second.
         max_failures: The run stops when this number of items in a row failed.
         timeout: How long the labeler may take for an item, its attempts together.
@@ -92,7 +95,12 @@ async def run_batch_async(
         retry_failed=retry_failed,
         stop=stop,
     )
-    return await AsyncRun(plan, labeler, annotator_id, on_progress).wait()
+    if not progress:
+        return await AsyncRun(plan, labeler, annotator_id, on_progress).wait()
+    check_bars()
+    totals = await asyncio.to_thread(plan.totals, [annotator_id])
+    with shown_bars(totals, None if on_progress is None else lambda _, report: on_progress(report)) as show:
+        return await AsyncRun(plan, labeler, annotator_id, partial(show, annotator_id)).wait()
 
 
 class AsyncRun:

@@ -15,6 +15,7 @@ import attrs
 
 from annotation_queue.batch.limits import LIMITS
 from annotation_queue.batch.outcomes import OutcomeQueue
+from annotation_queue.batch.progress import to_label
 from annotation_queue.batch.report import BatchReport, OnFailure
 from annotation_queue.batch.retries import RateLimit, RetryPolicy
 from annotation_queue.batch.run import BatchRun
@@ -24,7 +25,7 @@ from annotation_queue.errors import InvalidValue
 from annotation_queue.values import check_id, check_integer, check_lease, check_member, refuse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from datetime import timedelta
     from types import FrameType
 
@@ -101,6 +102,11 @@ class Plan:
         run_checks(self, _CHECKS)
         if self.retry_failed and self.dry_run:
             raise InvalidValue("retry_failed", "True", "False in a dry run, which stores nothing and so resets nothing")
+
+    def totals(self, annotator_ids: Iterable[str]) -> dict[str, int]:
+        """Count what there is to label for each of some annotators, or somewhat more."""
+        (stats,) = self.queues.stats([self.queue_id])
+        return {annotator_id: to_label(stats, annotator_id, self.limit) for annotator_id in annotator_ids}
 
     def run(
         self, labeler: Labeler, *, annotator_id: str, on_progress: Callable[[BatchReport], object] | None = None

@@ -84,7 +84,8 @@ RESERVED: dict[str, str | tuple[str, ...]] = {
     "statsmodels": "agreement",
     "numpy": "agreement",
     "click": "cli",
-    "rich": "cli",
+    "rich": ("cli", "batch.progress"),
+    "tqdm": "batch.progress",
     "pytest": "testing",
     "hypothesis": "testing",
 }
