@@ -17,7 +17,11 @@ Where a thing is found, for those who change the code. Tests mirror the package:
     For coroutines: ``aio`` (`queues` is the service, `calls` its threads, `batch` a job on the caller's event loop).
 11. The published APIs as messages: ``wire``; over HTTP: ``web``; the command line, a module for a group of commands: ``cli``.
 12. The contract as tests, with the model that they compare with: ``testing``; what it costs: the repository's ``benchmarks``.
+
+Logs are below ``annotation_queue``: ``.batch``, ``.aio``, ``.sqlite``, ``.postgres``, ``.web``, without payloads and labels.
 """
+
+import logging
 
 from annotation_queue.batch.api import run_batch, run_batches
 from annotation_queue.batch.labelers import RetryLater, SkipItem
@@ -81,6 +85,8 @@ from annotation_queue.states import (
 from annotation_queue.values import utc_now
 
 __version__ = "0.1.0"
+# Nothing is shown unless the application says so.
+logging.getLogger("annotation_queue").addHandler(logging.NullHandler())
 
 __all__ = [
     "QUEUE_ORDER",

@@ -370,6 +370,9 @@ class BatchRun:
 
     def _count(self, outcome: Outcome, counted_as: str) -> None:
         del self.in_flight[key_of(outcome.claim)]
+        if counted_as == "lost":
+            item = outcome.claim.item
+            _LOG.warning("the claim on item %r (call %r) was lost, and its result dropped", item.id, item.call_id)
         self.counts.add(outcome, counted_as)
         if self.on_progress is not None:
             self._tell(newest=ItemResult(outcome.claim.item, counted_as, outcome.label, outcome.reason))
