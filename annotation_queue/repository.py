@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from annotation_queue.changes import ChangePage, Settlement
+    from annotation_queue.errors import ClaimLost
     from annotation_queue.items import AddedItems, AnnotationQueue, Claim, NewItem, QueueItem, QueueStats, Unavailable
     from annotation_queue.labels import LabelPage, LabelQuery
     from annotation_queue.query import ItemPage, ItemQuery, QueuePage, QueueQuery
@@ -403,3 +404,17 @@ class Repository(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None: ...
+
+
+@runtime_checkable
+class HearsOfLostClaims(Protocol):
+    """What a repository may have besides `Repository`: it is told of claims that the service found lost, for telemetry."""
+
+    def claims_lost(self, project_id: str, lost: Sequence[ClaimLost]) -> None:
+        """Take note. It changes nothing, and must raise nothing.
+
+        Args:
+            project_id: The project.
+            lost: What each of their callers gets.
+        """
+        ...

@@ -51,6 +51,7 @@ ORDER = [
     # beside it
     "batch",
     "aio",
+    "telemetry",
     "agreement",
     "cli",
 ]
@@ -86,6 +87,7 @@ RESERVED: dict[str, str | tuple[str, ...]] = {
     "click": "cli",
     "rich": ("cli", "batch.progress"),
     "tqdm": "batch.progress",
+    "opentelemetry": "telemetry",
     "pytest": "testing",
     "hypothesis": "testing",
 }
