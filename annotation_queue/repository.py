@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Protocol, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -406,10 +407,10 @@ class Repository(Protocol):
     ) -> None: ...
 
 
-@runtime_checkable
-class HearsOfLostClaims(Protocol):
-    """What a repository may have besides `Repository`: it is told of claims that the service found lost, for telemetry."""
+class HearsOfLostClaims(ABC):
+    """What a repository may be besides a `Repository`, by inheriting: it is told of claims that the service found lost."""
 
+    @abstractmethod
     def claims_lost(self, project_id: str, lost: Sequence[ClaimLost]) -> None:
         """Take note. It changes nothing, and must raise nothing.
 
@@ -417,4 +418,3 @@ class HearsOfLostClaims(Protocol):
             project_id: The project.
             lost: What each of their callers gets.
         """
-        ...

@@ -50,7 +50,7 @@ except ModuleNotFoundError as missing:
 from annotation_queue.errors import AnnotationQueueError, ClaimLost, Conflict, QueueNotFound, StorageError
 from annotation_queue.items import AddedItems, AnnotationQueue, Unavailable
 from annotation_queue.query import ItemFilter, ItemQuery
-from annotation_queue.repository import Repository
+from annotation_queue.repository import HearsOfLostClaims, Repository
 from annotation_queue.sorting import SortBy
 from annotation_queue.states import IN_PROGRESS, LEASE_EXPIRED, UNSTARTED
 from annotation_queue.values import class_name, utc_now
@@ -96,7 +96,7 @@ def _observed(
     return call
 
 
-class TelemetryRepository:
+class TelemetryRepository(HearsOfLostClaims):
     """Another repository, with a span and metrics for each of its calls. The methods are those of `Repository`.
 
     What it costs: some microseconds for each call; and at each collection of metrics, for each queue that is watched, the
