@@ -14,7 +14,7 @@ from annotation_queue.items import AnnotationQueue, Claim, ClaimRef, ref_of, sam
 from annotation_queue.json_values import JsonValue
 from annotation_queue.moves import advance, reset
 from annotation_queue.records import Change, ItemRecord, change_of, own_progress
-from annotation_queue.repository import Repository
+from annotation_queue.repository import HearsOfLostClaims, Repository
 from annotation_queue.schemas import check_label
 from annotation_queue.states import (
     COMPLETED,
@@ -373,13 +373,17 @@ class Decisions:
             QueueNotFound: The queue of the claim is deleted, or is none of the project.
         """
         ref = ref_of(claim)
-        return self.carry_out_one(
-            ref.item_id,
-            lambda record: decide(record, ref),
-            queue_id=None if isinstance(claim, ClaimRef) else claim.item.queue_id,
-            with_item=isinstance(claim, ClaimRef),
-            labels_of=(ref.annotator_id,) if with_label else (),
-        )
+        try:
+            return self.carry_out_one(
+                ref.item_id,
+                lambda record: decide(record, ref),
+                queue_id=None if isinstance(claim, ClaimRef) else claim.item.queue_id,
+                with_item=isinstance(claim, ClaimRef),
+                labels_of=(ref.annotator_id,) if with_label else (),
+            )
+        except ClaimLost as error:
+            self._tell_lost((error,))
+            raise
 
     def carry_out(
         self,
@@ -457,7 +461,12 @@ class Decisions:
             made = self.carry_out(decides, with_items=with_items, labels_of=labels_of)
             outcomes.update((index, made[item_id]) for item_id, (index, _) in step.items())
             waiting = [each for each in waiting if each[0] not in outcomes]
+        self._tell_lost([outcome for outcome in outcomes.values() if isinstance(outcome, ClaimLost)])
         return [(claim, outcomes[index]) for index, (claim, _) in enumerate(wanted)]
+
+    def _tell_lost(self, lost: Sequence[ClaimLost]) -> None:
+        if lost and isinstance(self.repository, HearsOfLostClaims):
+            self.repository.claims_lost(self.project_id, lost)
 
 
 def _decision(decide: Decide, record: ItemRecord | None) -> Decision | ClaimLost | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Protocol, Self
 
 from annotation_queue.changes import ChangePage, Settlement
+from annotation_queue.errors import ClaimLost
 from annotation_queue.items import AddedItems, AnnotationQueue, Claim, NewItem, QueueItem, QueueStats, Unavailable
 from annotation_queue.labels import LabelPage, LabelQuery
 from annotation_queue.query import ItemPage, ItemQuery, QueuePage, QueueQuery
@@ -402,3 +404,16 @@ class Repository(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None: ...
+
+
+class HearsOfLostClaims(ABC):
+    """What a repository may be besides a `Repository`, by inheriting: it is told of claims that the service found lost."""
+
+    @abstractmethod
+    def claims_lost(self, project_id: str, lost: Sequence[ClaimLost]) -> None:
+        """Take note. It changes nothing, and must raise nothing.
+
+        Args:
+            project_id: The project.
+            lost: What each of their callers gets.
+        """

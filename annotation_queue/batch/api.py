@@ -9,11 +9,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from functools import partial
 from typing import TypedDict, Unpack
 
 from annotation_queue.batch.labelers import Labeler
 from annotation_queue.batch.limits import GRACE
 from annotation_queue.batch.plan import MAX_FAILURES, Plan
+from annotation_queue.batch.progress import check_bars, shown_bars
 from annotation_queue.batch.report import BatchReport, OnFailure, OnFailureName
 from annotation_queue.queues import AnnotationQueues
 
@@ -48,6 +50,7 @@ def run_batch(
     on_failure: OnFailureName = OnFailure.SKIP,
     lease: timedelta | None = None,
     on_progress: Callable[[BatchReport], object] | None = None,
+    progress: bool = False,
     rate: float | None = None,
     max_failures: int | None = MAX_FAILURES,
     timeout: timedelta | None = None,
@@ -85,6 +88,8 @@ def run_batch(
             ``failed:``, so that failures can be told from skips.
         lease: How long a claim lasts without a heartbeat; None for the queue's lease.
         on_progress: Called in this thread after each item with the report so far, and while the run waits.
+        progress: Whether to show a bar, on standard error in a terminal or in a notebook, by tqdm or rich (extra ``progress``);
+            nothing is shown elsewhere.
         rate: How many calls of the labeler may begin in each second, further attempts too, evenly spaced; None for any
             number. After a stall, calls that are overdue are not made up for.
         max_failures: The run stops when this number of items in a row failed, and releases them instead of skipping them,
@@ -104,6 +109,7 @@ def run_batch(
     Raises:
         QueueNotFound: There is no such live queue in the project, or it is deleted meanwhile.
         InvalidValue: An argument is refused.
+        ModuleNotFoundError: ``progress=True``, and there is neither tqdm nor rich; nothing was done.
         StorageError: The storage failed for a minute; what was stored stays, what is held is released as far as possible.
         WorkerLost: A thread that calls the labeler or sends heartbeats is gone; what is held is released.
         Exception: What the labeler raised, with `OnFailure.RAISE`. What it raises that is no `Exception`, such as
@@ -124,7 +130,12 @@ def run_batch(
         retry_failed=retry_failed,
         stop=stop,
     )
-    return plan.run(labeler, annotator_id=annotator_id, on_progress=on_progress)
+    if not progress:
+        return plan.run(labeler, annotator_id=annotator_id, on_progress=on_progress)
+    check_bars()
+    totals = plan.totals([annotator_id])
+    with shown_bars(totals, None if on_progress is None else lambda _, report: on_progress(report)) as show:
+        return plan.run(labeler, annotator_id=annotator_id, on_progress=partial(show, annotator_id))
 
 
 def run_batches(
@@ -133,6 +144,7 @@ def run_batches(
     labelers: Mapping[str, Labeler],
     *,
     on_progress: Callable[[str, BatchReport], object] | None = None,
+    progress: bool = False,
     **options: Unpack[BatchOptions],
 ) -> dict[str, BatchReport]:
     """Label a queue's items by several annotators at the same time, each in a thread of its own as by `run_batch`.
@@ -145,6 +157,7 @@ def run_batches(
         queue_id: The queue.
         labelers: Labelers by annotator id. The same one may stand for several annotators.
         on_progress: As in `run_batch`, with the annotator id before the report; called in the runs' threads, by one at a time.
+        progress: As in `run_batch`, with a bar for each annotator.
         **options: The other options of `run_batch`; ``workers``, ``limit`` and ``rate`` are those of each annotator.
 
     Returns:
@@ -154,4 +167,9 @@ def run_batches(
         RuntimeError: There is no thread for one of the runs; those that had begun were ended.
         Exception: As `run_batch`; the first one if several runs raise.
     """
-    return Plan(queues=queues, queue_id=queue_id, **options).run_together(labelers, on_progress=on_progress)
+    plan = Plan(queues=queues, queue_id=queue_id, **options)
+    if not progress:
+        return plan.run_together(labelers, on_progress=on_progress)
+    check_bars()
+    with shown_bars(plan.totals(list(labelers)), on_progress) as show:
+        return plan.run_together(labelers, on_progress=show)

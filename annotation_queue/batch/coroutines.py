@@ -9,20 +9,19 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
 from annotation_queue.batch.labelers import WorkerLost
-from annotation_queue.batch.work import Work, failure_reason
+from annotation_queue.batch.tasks import LAST_WAIT, LabelerTasks
+from annotation_queue.batch.work import failure_reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from annotation_queue.batch.labelers import Labeler
     from annotation_queue.batch.retries import RetryPolicy
-    from annotation_queue.batch.work import Outcome
-    from annotation_queue.items import Claim, QueueItem
+    from annotation_queue.batch.work import Outcome, Work
+    from annotation_queue.items import Claim
 
 _LATE: Final = 0.5
 """How long past its time limit an item is given up by the loop itself, in seconds; after that the loop is blocked."""
-_LAST_WAIT: Final = 1.0
-"""How long coroutines that were cancelled may take to end when the loop is closed, in seconds."""
 
 
 class LoopLabelers:
@@ -132,36 +131,11 @@ class LoopLabelers:
                 self._report(work.timed_out())
 
 
-class _Loop:
+class _Loop(LabelerTasks):
     """One event loop in its thread, with the items at work on it. Other threads call its public methods."""
 
-    def __init__(
-        self,
-        labeler: Labeler,
-        *,
-        workers: int,
-        policy: RetryPolicy,
-        claims: SimpleQueue[Claim],
-        withdrawing: threading.Event,
-        lock: threading.Lock,
-        report: Callable[[Outcome], None],
-    ) -> None:
-        self._labeler = labeler
-        self._policy = policy
-        self._claims = claims
-        self._withdrawing = withdrawing
-        self._lock = lock
-        self._report = report
-        # The items at work, each with the call that runs; guarded by the lock, as is whether the loop was abandoned.
-        self._works: dict[Work, asyncio.Future[Any] | None] = {}
-        self._abandoned = False
-        # Calls that have not ended, those whose time was over too; only with a time limit.
-        self._calls: set[asyncio.Future[Any]] = set()
-        self._loop = asyncio.new_event_loop()
-        self._submitted = asyncio.Semaphore(0)
-        self._stopping = asyncio.Event()
-        self._closing = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
+    def __init__(self, labeler: Labeler, *, workers: int, **shared: Any) -> None:  # noqa: ANN401 - as `LabelerTasks`
+        super().__init__(labeler, loop=asyncio.new_event_loop(), **shared)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, args=(workers,), name="labelers", daemon=True)
         try:
@@ -170,14 +144,8 @@ class _Loop:
             self._loop.close()
             raise
 
-    def announce(self, count: int) -> None:
-        self._call(self._release, count)
-
-    def stop(self) -> None:
-        self._call(self._stopping.set)
-
     def close(self, *, wait: bool) -> None:
-        self._call(self._closing.set)
+        self.end()
         if wait:
             self._thread.join()
 
@@ -194,10 +162,6 @@ class _Loop:
         for task in self._tasks:
             if task.done() and not self._closing.is_set():
                 raise WorkerLost("a task that calls the labeler ended")
-
-    def _call(self, callback: Callable[..., object], *args: object) -> None:
-        with suppress(RuntimeError):  # the loop has ended already
-            self._loop.call_soon_threadsafe(callback, *args)
 
     def abandon(self) -> list[Work]:
         """Give up the loop and what is at work on it; called with the lock held."""
@@ -220,13 +184,9 @@ class _Loop:
         blocking = [work for work, call in self._works.items() if call is not None and call is at_work]
         return [work for work in late if work in blocking] if blocking else late
 
-    def _release(self, count: int) -> None:
-        for _ in range(count):
-            self._submitted.release()
-
     def _run(self, workers: int) -> None:
         try:
-            self._loop.run_until_complete(self._main(workers))
+            self._loop.run_until_complete(self.run(workers))
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         except BaseException as error:  # noqa: BLE001 - what a labeler did to its loop; the run looks for it
             self._error = error
@@ -242,123 +202,7 @@ class _Loop:
             task.cancel()
         if tasks:
             with suppress(BaseException):  # it may be ended again
-                self._loop.run_until_complete(asyncio.wait(tasks, timeout=_LAST_WAIT))
-
-    async def _main(self, workers: int) -> None:
-        self._tasks = tasks = [asyncio.create_task(self._work()) for _ in range(workers)]
-        await self._closing.wait()
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
-        if self._calls:
-            await asyncio.wait(self._calls, timeout=_LAST_WAIT)
-
-    async def _work(self) -> None:
-        while not self._closing.is_set():  # a labeler may have kept the cancellation from its task
-            try:
-                await self._submitted.acquire()
-            except asyncio.CancelledError:
-                self._forgive()
-                continue
-            with self._lock:
-                if self._abandoned:
-                    return
-                try:
-                    work = Work(self._claims.get_nowait(), self._policy)
-                except Empty:
-                    continue
-                self._works[work] = None
-            try:
-                outcome = await self._label(work)
-            except BaseException as error:
-                if not self._loop.is_running():
-                    raise
-                self._forgive()
-                outcome = work.broken(error)
-            if not self._loop.is_running():
-                return  # it ended in the middle of a call, and the run finds out
-            with self._lock:
-                if work not in self._works:
-                    return  # its item was given up or started again on another loop
-                del self._works[work]
-            self._report(outcome)
-
-    def _forgive(self) -> None:
-        """Go on after a cancellation that is not ours: a labeler cancelled the task that calls it. Ours is raised."""
-        if self._closing.is_set():
-            raise asyncio.CancelledError
-        task = asyncio.current_task()
-        while task is not None and task.cancelling():
-            task.uncancel()
-
-    async def _label(self, work: Work) -> Outcome:
-        while True:
-            if await self._stops_before_turn(work):
-                return work.withdrawn()
-            item = work.item()
-            work.begin()
-            try:
-                label = await self._answer(work, item)
-            except _OutOfTime:
-                return work.timed_out()
-            except asyncio.CancelledError:
-                self._forgive()
-                judged = work.failed(RuntimeError("the labeler was cancelled"))
-            except BaseException as error:  # noqa: BLE001 - what is no Exception is raised again in the caller's thread
-                judged = work.failed(error)
-            else:
-                return work.labelled(label)
-            if not isinstance(judged, float):
-                return judged
-            if work.left() == 0:
-                return work.timed_out()
-            if await self._stops_within(judged):
-                return work.withdrawn()
-
-    async def _answer(self, work: Work, item: QueueItem) -> object:
-        left = work.left()
-        if left is None:
-            return await self._labeler(item)
-        # In a task of its own: a coroutine that ignores its cancellation is then left alone.
-        call = asyncio.ensure_future(self._guarded(item))
-        self._calls.add(call)
-        call.add_done_callback(self._calls.discard)
-        with self._lock:
-            if work in self._works:
-                self._works[work] = call
-        try:
-            await asyncio.wait((call,), timeout=left)
-        finally:
-            call.cancel()  # if it has ended, that does nothing
-        if not call.done():
-            raise _OutOfTime
-        label, error = call.result()
-        if error is not None:
-            raise error
-        return label
-
-    async def _guarded(self, item: QueueItem) -> tuple[object, BaseException | None]:
-        """Call the labeler, and keep an exit that it asks for from ending the loop."""
-        try:
-            return await self._labeler(item), None
-        except BaseException as error:  # noqa: BLE001 - `_answer` raises it again
-            return None, error
-
-    async def _stops_before_turn(self, work: Work) -> bool:
-        for wait in work.policy.start_waits():
-            if await self._stops_within(wait):
-                return True
-        return self._withdrawing.is_set()  # the claim may have been submitted after the others were withdrawn
-
-    async def _stops_within(self, seconds: float) -> bool:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), seconds)
-            return True
-        return False
-
-
-class _OutOfTime(Exception):
-    """The labeler did not return within the time limit."""
+                self._loop.run_until_complete(asyncio.wait(tasks, timeout=LAST_WAIT))
 
 
 def _what(error: BaseException | None) -> str:

@@ -18,6 +18,7 @@ from annotation_queue.batch.report import (
     SlowItem,
     StopReason,
 )
+from annotation_queue.values import class_name
 
 if TYPE_CHECKING:
     from annotation_queue.batch.work import Outcome
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 
 _LOG: Final = logging.getLogger("annotation_queue.batch")
-_LOG.addHandler(logging.NullHandler())  # nothing is shown unless the application says so
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -79,7 +79,9 @@ class RunCounts:
     def fail(self, outcome: Outcome, why: str) -> None:
         """Note the newest failure."""
         item = outcome.claim.item
-        _LOG.warning("item %r (call %r) failed after %d attempts: %s", item.id, item.call_id, outcome.attempts, why)
+        # Not what it says, which may tell what the item holds: that stands in the report, and with the skip.
+        kind = "the heartbeats failed" if outcome.error is None else class_name(outcome.error)
+        _LOG.warning("item %r (call %r) failed after %d attempts: %s", item.id, item.call_id, outcome.attempts, kind)
         self.last_failure = f"{item.call_id}: {why}"
         self.failures.append(Failure(item.id, item.call_id, outcome.attempts, why))
         self._failures = ()

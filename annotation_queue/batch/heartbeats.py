@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from annotation_queue.batch.labelers import WorkerLost
-from annotation_queue.errors import ClaimLost, NotFound
+from annotation_queue.errors import AnnotationQueueError, ClaimLost, NotFound
+from annotation_queue.values import class_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -151,7 +152,8 @@ class Heartbeats:
                 hold.is_lost = True
         except Exception as error:  # noqa: BLE001 - the heartbeats must go on, whatever a storage raises
             if not any(hold.failing for hold in holds):
-                _LOG.warning("heartbeats for %d items failed, trying again: %s", len(holds), error)
+                said = str(error) if isinstance(error, AnnotationQueueError) else class_name(error)
+                _LOG.warning("heartbeats for %d items failed, trying again: %s", len(holds), said)
             self._failed = True
             for hold in holds:
                 hold.failing, hold.due = True, started + self._interval / _BEATS_PER_LEASE

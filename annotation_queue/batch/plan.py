@@ -9,12 +9,13 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from inspect import iscoroutinefunction
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import attrs
 
 from annotation_queue.batch.limits import LIMITS
 from annotation_queue.batch.outcomes import OutcomeQueue
+from annotation_queue.batch.progress import to_label
 from annotation_queue.batch.report import BatchReport, OnFailure, OnFailureName
 from annotation_queue.batch.retries import RateLimit, RetryPolicy
 from annotation_queue.batch.run import BatchRun
@@ -24,7 +25,7 @@ from annotation_queue.errors import InvalidValue
 from annotation_queue.values import check_id, check_integer, check_lease, check_member, refuse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from datetime import timedelta
     from types import FrameType
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from annotation_queue.batch.work import Outcome
     from annotation_queue.construction import Check
     from annotation_queue.queues import AnnotationQueues
+
+    MakeLabelers: TypeAlias = Callable[[Labeler, int, RetryPolicy, Callable[[Outcome], None]], Labelers]
 
 MAX_FAILURES: Final = 50
 """How many items may fail in a row, unless the caller says otherwise."""
@@ -103,11 +106,16 @@ class Plan:
         if self.retry_failed and self.dry_run:
             raise InvalidValue("retry_failed", "True", "False in a dry run, which stores nothing and so resets nothing")
 
+    def totals(self, annotator_ids: Iterable[str]) -> dict[str, int]:
+        """Count what there is to label for each of some annotators, or somewhat more."""
+        (stats,) = self.queues.stats([self.queue_id])
+        return {annotator_id: to_label(stats, annotator_id, self.limit) for annotator_id in annotator_ids}
+
     def run(
         self, labeler: Labeler, *, annotator_id: str, on_progress: Callable[[BatchReport], object] | None = None
     ) -> BatchReport:
         """Run one annotator in this thread, as `run_batch`."""
-        run = self._make(check_id("annotator_id", annotator_id), _check_labeler("labeler", labeler), on_progress)
+        run = self.prepare(labeler, annotator_id=annotator_id, on_progress=on_progress)
         with _signals_call(run.interrupt):
             return run.run()
 
@@ -129,15 +137,41 @@ class Plan:
         return _Runs(
             {
                 annotator_id: self._make(
-                    annotator_id, labeler, None if on_progress is None else partial(tell, annotator_id)
+                    annotator_id, labeler, None if on_progress is None else partial(tell, annotator_id), make_labelers
                 )
                 for annotator_id, labeler in checked.items()
             },
             poll=self.limits.poll,
         ).run()
 
+    def prepare(
+        self,
+        labeler: Labeler,
+        *,
+        annotator_id: str,
+        on_progress: Callable[[BatchReport], object] | None = None,
+        make: MakeLabelers | None = None,
+    ) -> BatchRun:
+        """Make the run of one annotator, for whoever carries it out elsewhere; it reads the queue, and has no thread yet.
+
+        Args:
+            labeler: The labeler.
+            annotator_id: In whose name.
+            on_progress: As for `run_batch`; called in the thread that carries the run out.
+            make: Makes what calls the labeler; None for the usual threads.
+
+        Returns:
+            The run.
+        """
+        annotator_id, labeler = check_id("annotator_id", annotator_id), _check_labeler("labeler", labeler)
+        return self._make(annotator_id, labeler, on_progress, make or make_labelers)
+
     def _make(
-        self, annotator_id: str, labeler: Labeler, on_progress: Callable[[BatchReport], object] | None
+        self,
+        annotator_id: str,
+        labeler: Labeler,
+        on_progress: Callable[[BatchReport], object] | None,
+        make: MakeLabelers,
     ) -> BatchRun:
         """Make one annotator's run. It has no thread yet."""
         queue = self.queues.get(self.queue_id)
@@ -162,7 +196,7 @@ class Plan:
             retry_failed=bool(self.retry_failed),
             stop=self.stop,
             outcomes=outcomes,
-            labelers=_make_labelers(labeler, self.workers, policy, outcomes.put),
+            labelers=make(labeler, self.workers, policy, outcomes.put),
             limits=self.limits,
         )
 
@@ -227,8 +261,21 @@ class _Runs:
             run.interrupt()
 
 
-def _make_labelers(labeler: Labeler, workers: int, policy: RetryPolicy, report: Callable[[Outcome], None]) -> Labelers:
-    if not iscoroutinefunction(labeler) and not iscoroutinefunction(type(labeler).__call__):
+def is_coroutine_labeler(labeler: Labeler) -> bool:
+    """Tell whether a labeler is a coroutine function, or an object that is called like one."""
+    return iscoroutinefunction(labeler) or iscoroutinefunction(type(labeler).__call__)
+
+
+def make_labelers(labeler: Labeler, workers: int, policy: RetryPolicy, report: Callable[[Outcome], None]) -> Labelers:
+    """Make what calls a labeler: threads for a function, an event loop in a thread for a coroutine function.
+
+    Args:
+        labeler: The labeler.
+        workers: How many items are worked on at once.
+        policy: How often, how long and how fast it is called.
+        report: Takes each outcome; called in whichever thread it came up in.
+    """
+    if not is_coroutine_labeler(labeler):
         return ThreadLabelers(labeler, workers=workers, policy=policy, report=report)
     from annotation_queue.batch.coroutines import LoopLabelers  # noqa: PLC0415 - asyncio is imported only by who uses it
 

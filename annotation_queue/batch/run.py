@@ -77,11 +77,13 @@ class BatchRun:
     error: BaseException | None = attrs.field(init=False, default=None)
     interrupted: bool = attrs.field(init=False, default=False)
     abandoned: bool = attrs.field(init=False, default=False)
+    grace: float = attrs.field(init=False)
     unavailable: Unavailable | None = attrs.field(init=False, default=None)
     size: BatchSize = attrs.field(init=False)
     empty_at: float = attrs.field(init=False, default=float("-inf"))
 
     def __attrs_post_init__(self) -> None:
+        self.grace = self.limits.grace
         self.size = BatchSize(least=self.workers)
         self.counts = RunCounts(dry_run=self.dry_run)
         self.heartbeats = Heartbeats(self.queues, self.lease)
@@ -95,8 +97,14 @@ class BatchRun:
             pause=self._pause,
         )
 
-    def interrupt(self) -> None:
-        """Stop claiming; safe to call from a signal handler and from any thread."""
+    def interrupt(self, *, grace: float | None = None) -> None:
+        """Stop claiming; safe to call from a signal handler and from any thread.
+
+        Args:
+            grace: How long running items may go on, in seconds; None for as long as the limits say.
+        """
+        if grace is not None:
+            self.grace = grace
         self.queue.deadline = min(self.queue.deadline, time.monotonic() + self.limits.grace)
         self.interrupted = True
         self.outcomes.wake()
@@ -362,6 +370,9 @@ class BatchRun:
 
     def _count(self, outcome: Outcome, counted_as: str) -> None:
         del self.in_flight[key_of(outcome.claim)]
+        if counted_as == "lost":
+            item = outcome.claim.item
+            _LOG.warning("the claim on item %r (call %r) was lost, and its result dropped", item.id, item.call_id)
         self.counts.add(outcome, counted_as)
         if self.on_progress is not None:
             self._tell(newest=ItemResult(outcome.claim.item, counted_as, outcome.label, outcome.reason))
@@ -373,8 +384,8 @@ class BatchRun:
             self._release(claim, INTERRUPTED)
         if self.in_flight:
             self._tell()
-        deadline = time.monotonic() + self.limits.grace
-        while self.in_flight and (left := deadline - time.monotonic()) > 0:
+        since = time.monotonic()
+        while self.in_flight and (left := since + self.grace - time.monotonic()) > 0:
             self._settle(self._take(min(left, self.limits.poll)))
 
     def _release_rest(self) -> None:

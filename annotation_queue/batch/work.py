@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from annotation_queue.items import Claim
     from annotation_queue.json_values import JsonValue
 
+_LOG: Final = logging.getLogger("annotation_queue.batch")
 FAILED_PREFIX: Final = "failed: "
 """How the stored reason begins if an item was skipped or released because its labeler failed."""
 _NO_FAILURE: Final = "skipped: "
@@ -144,9 +146,19 @@ class Work:
         """
         self.stop()
         try:
-            return self._judge(error)
+            judged = self._judge(error)
         except BaseException as hostile:  # noqa: BLE001 - somebody else's error may raise anything when it is looked at
             return self.broken(hostile)
+        if isinstance(judged, float):
+            _LOG.info(
+                "item %r (call %r): attempt %d raised %s, again in %.3g s",
+                self.claim.item.id,
+                self.claim.item.call_id,
+                self.calls,
+                class_name(error),
+                judged,
+            )
+        return judged
 
     def broken(self, error: BaseException) -> Outcome:
         """Give the item up because of an error that no further call would change."""

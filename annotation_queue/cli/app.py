@@ -109,15 +109,16 @@ def run(arguments: Sequence[str] | None = None) -> int:
 @contextmanager
 def _hangups_terminate() -> Iterator[None]:
     """Let a hangup, which comes when a terminal is closed, do what SIGTERM does, unless it is ignored as by nohup."""
+    hangup = getattr(signal, "SIGHUP", None)  # not every system has it
     is_ours = threading.current_thread() is threading.main_thread()
-    if not is_ours or signal.getsignal(signal.SIGHUP) is not signal.SIG_DFL:
+    if hangup is None or not is_ours or signal.getsignal(hangup) is not signal.SIG_DFL:
         yield
         return
-    signal.signal(signal.SIGHUP, lambda _number, _frame: signal.raise_signal(signal.SIGTERM))
+    signal.signal(hangup, lambda _number, _frame: signal.raise_signal(signal.SIGTERM))
     try:
         yield
     finally:
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        signal.signal(hangup, signal.SIG_DFL)
 
 
 def _explain(error: BaseException) -> tuple[str, int]:

@@ -50,6 +50,7 @@ _ROWS_AT_ONCE: Final = 10_000
 """Rows of a row group, which are in memory together."""
 _COLUMNS: Final = ("item_id", "call_id", "annotator_id", "state", "annotation", "reason", "updated_at")
 _HISTORY: Final = "history"
+_NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
 _NEW_MODE: Final = 0o666
 _ACTOR: Final = "actor_id"
 _AS_JSON: Final = ("annotation", _HISTORY)
@@ -250,7 +251,7 @@ def _open_target(target: str) -> Iterator[IO[bytes]]:
     mode = _NEW_MODE if before is None else stat.S_IMODE(before.st_mode)
     try:
         # By the umask; what is replaced may be less open than that, but never more.
-        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as file:
+        with os.fdopen(os.open(beside, _NEW_FILE, mode), "wb") as file:
             yield file
             file.flush()
             if before is not None:
@@ -264,6 +265,8 @@ def _open_target(target: str) -> Iterator[IO[bytes]]:
 
 def _take_over(number: int, before: os.stat_result) -> None:
     """Give a file the owner and the mode of the one that it replaces."""
+    if not hasattr(os, "fchmod"):
+        return  # a system whose files have neither
     with suppress(PermissionError):  # only root gives files away
         os.fchown(number, before.st_uid, before.st_gid)
     os.fchmod(number, stat.S_IMODE(before.st_mode))

@@ -13,6 +13,7 @@ import attrs
 import click
 
 from annotation_queue.batch.api import run_batches
+from annotation_queue.batch.progress import to_label
 from annotation_queue.batch.report import OnFailure, StopReason
 from annotation_queue.batch.work import failure_reason
 from annotation_queue.cli.adding import OnChange, add_records, input_files, input_options, target_queue
@@ -43,7 +44,7 @@ from annotation_queue.cli.paths import File, command_files
 from annotation_queue.cli.programs import AnswersInDoubt, Programs
 from annotation_queue.cli.progress import shown_progress, summary
 from annotation_queue.cli.tables import make_console
-from annotation_queue.cli.views import done_by, print_stats
+from annotation_queue.cli.views import print_stats
 from annotation_queue.queues import AnnotationQueues
 from annotation_queue.states import IN_PROGRESS
 from annotation_queue.values import check_id
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
     from annotation_queue.batch.labelers import Labeler
     from annotation_queue.batch.report import BatchReport
     from annotation_queue.cli.jsonl import Records
-    from annotation_queue.items import AnnotationQueue, QueueStats
+    from annotation_queue.items import AnnotationQueue
 
 DRY: Final = 1_000
 """How many records a dry run labels at most."""
@@ -80,7 +81,7 @@ class _Job:
     def run(self, queues: AnnotationQueues, queue: AnnotationQueue) -> dict[str, BatchReport]:
         """Label; say what was done and what failed."""
         stats = queues.stats([queue.id])[0]
-        totals = {annotator: _to_do(stats, annotator, self.limit) for annotator in self.labelers}
+        totals = {annotator: to_label(stats, annotator, self.limit) for annotator in self.labelers}
         with shown_progress(make_console(stderr=True), totals) as show:
 
             def on_progress(annotator: str, report: BatchReport) -> None:
@@ -366,12 +367,6 @@ def _try(records: Records, job: _Job, name: str) -> int:
     if any(report.interrupted for report in reports.values()):
         return INTERRUPTED
     return FAILURES if records.bad or any(report.failed for report in reports.values()) else 0
-
-
-def _to_do(stats: QueueStats, annotator: str, limit: int | None) -> int:
-    """Count what there is to label for an annotator, or somewhat more."""
-    left = stats.total_items - max(stats.finished_items, done_by(stats, annotator))
-    return left if limit is None else min(left, limit)
 
 
 def _plain(annotator: str, report: BatchReport) -> dict[str, Any]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
+import importlib.util
 import os
 import selectors
 import signal
 import subprocess
 import sys
-import termios
 import threading
 import time
 from array import array
@@ -37,6 +36,12 @@ _SHORTEST_LOOK: Final = 0.02
 _WELL: Final = "ended with exit code 0"
 
 
+def can_run() -> bool:
+    """Tell whether this system has all that `Process` needs to know which answer is whose, and to end what it started."""
+    modules = all(importlib.util.find_spec(name) is not None for name in ("fcntl", "termios"))
+    return modules and all(hasattr(os, name) for name in ("waitid", "killpg", "setsid", "set_blocking"))
+
+
 class ProgramFailed(Exception):
     """The program died, gave no answer in time, or one that is none; it is started again for the next attempt."""
 
@@ -60,6 +65,10 @@ class Process:
     """
 
     def __init__(self, arguments: list[str]) -> None:
+        from fcntl import ioctl  # noqa: PLC0415 - not on every system; see `can_run`
+        from termios import FIONREAD  # noqa: PLC0415 - as above
+
+        self._ioctl, self._unread_bytes = ioctl, FIONREAD
         try:
             self._process = subprocess.Popen(  # noqa: S603 - the user's own command
                 arguments,
@@ -215,7 +224,7 @@ class Process:
         """Count the bytes that were sent and not read yet; 0 where the system does not say."""
         count = array("i", [0])
         try:
-            fcntl.ioctl(self._stdin, termios.FIONREAD, count)
+            self._ioctl(self._stdin, self._unread_bytes, count)
         except OSError:
             return 0
         return count[0]

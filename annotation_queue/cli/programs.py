@@ -17,7 +17,7 @@ import attrs
 from annotation_queue.batch.labelers import RetryLater, SkipItem
 from annotation_queue.cli.common import fail, to_json
 from annotation_queue.cli.jsonl import kind_of
-from annotation_queue.cli.processes import LineTooMany, Process, ProgramFailed, wait_for
+from annotation_queue.cli.processes import LineTooMany, Process, ProgramFailed, can_run, wait_for
 
 if TYPE_CHECKING:
     from annotation_queue.items import QueueItem
@@ -203,7 +203,7 @@ class Programs:
         pace: Seconds between two items where they come slowly.
 
     Raises:
-        Failure: There is no such command.
+        Failure: There is no such command, or this system cannot run programs.
     """
 
     THREADS_EACH: Final = 2
@@ -353,6 +353,10 @@ class Programs:
 
 
 def _split(command: str) -> list[str]:
+    if not can_run():
+        fail(
+            "--exec needs POSIX pipes, sessions and waitid, which this system lacks; give --labeler a Python function instead"
+        )
     try:
         arguments = shlex.split(command)
     except ValueError as error:

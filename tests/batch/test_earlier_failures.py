@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -204,12 +203,3 @@ def test_what_a_caller_does_to_a_reported_item_touches_nothing_that_is_stored(qu
     report = run_batch(queues, queue_id, fail_or_skip, annotator_id="model", max_attempts=1, on_progress=look)
     assert (report.failed, report.skipped) == (2, 3)
     assert [item.payload for item in queues.iter_items(queue_id)] == [{"n": n} for n in range(3)]
-
-
-def test_the_runner_logs_what_it_does(queues: AnnotationQueues, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "annotation_queue.batch")
-    run_batch(queues, fill(queues, 4), fail_or_skip, annotator_id="model", max_attempts=1)
-    assert {record.name for record in caplog.records} == {"annotation_queue.batch"}
-    assert [record.levelname for record in caplog.records] == ["INFO", "WARNING", "WARNING", "INFO"]
-    assert "(call 'call-001') failed after 1 attempts: ValueError: no score" in caplog.records[2].getMessage()
-    assert "0 completed, 4 skipped, 2 failed" in caplog.records[3].getMessage()

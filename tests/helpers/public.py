@@ -5,6 +5,7 @@ from __future__ import annotations
 PUBLIC = (
     "annotation_queue",
     "annotation_queue.agreement",
+    "annotation_queue.aio",
     "annotation_queue.batch",
     "annotation_queue.cli",
     "annotation_queue.converters",
@@ -13,6 +14,7 @@ PUBLIC = (
     "annotation_queue.repositories.postgres",
     "annotation_queue.repositories.sqlite",
     "annotation_queue.storage",
+    "annotation_queue.telemetry",
     "annotation_queue.testing",
     "annotation_queue.testing.strategies",
     "annotation_queue.web",

@@ -6,9 +6,10 @@ import multiprocessing
 import os
 import random
 import signal
+from concurrent.futures import ProcessPoolExecutor
 from typing import TYPE_CHECKING
 
-from annotation_queue import AnnotationQueues, AnnotationState, Claim, NewItem
+from annotation_queue import AnnotationQueues, AnnotationState, Claim, NewItem, QueueNotFound
 from helpers.clocks import wait_until
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from annotation_queue import Repository
+    from annotation_queue import QueueItem, Repository
 
 
 def kill_at_work(
@@ -88,6 +89,40 @@ def work_on_both_sides_of_a_fork(repository: Repository, *, children: int, each:
     (stats,) = queues.stats([queue.id])
     assert stats.by_annotator == {f"ann-{n}": {AnnotationState.COMPLETED: each} for n in range(children + 1)}
     assert stats.finished_items == total
+
+
+def work_in_started_processes(method: str, repository: Repository, *, workers: int, each: int) -> None:
+    """Let processes that inherit nothing complete a queue with the service that they were given; assert they did.
+
+    Args:
+        method: How processes start: ``spawn`` or ``forkserver``.
+        repository: The repository, with nothing in it.
+        workers: How many processes.
+        each: How many items each of them completes.
+    """
+    context = multiprocessing.get_context(method)
+    queues = AnnotationQueues(repository, "project")
+    queue = queues.create("queue", created_by="ann")
+    queues.add_items(queue.id, (NewItem(call_id=str(number)) for number in range(workers * each)), added_by="ann")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        jobs = [pool.submit(_complete, queues, queue.id, f"ann-{number}", each) for number in range(workers)]
+        # What a worker is handed and what it hands back travels both ways: claims, items, errors.
+        done = [item for job in jobs for item in job.result(60)]
+        lost = pool.submit(queues.get, "no such queue").exception(60)
+    assert isinstance(lost, QueueNotFound)
+    assert lost.queue_id == "no such queue"
+    assert sorted(item.id for item in done) == sorted(item.id for item in queues.iter_items(queue.id))
+    (stats,) = queues.stats([queue.id])
+    assert stats.finished_items == stats.total_items == workers * each
+
+
+def _complete(queues: AnnotationQueues, queue_id: str, annotator_id: str, count: int) -> list[QueueItem]:
+    done = []
+    for _ in range(count):
+        claim = queues.claim(queue_id, annotator_id)
+        assert isinstance(claim, Claim)
+        done.append(queues.complete(claim, os.getpid()))
+    return done
 
 
 def _work(repository: Repository, queue_id: str, number: int, count: int) -> None:

@@ -55,6 +55,8 @@ ORDER = [
     "queues",
     # beside it
     "batch",
+    "aio",
+    "telemetry",
     "agreement",
     "frames",
     "cli",
@@ -93,7 +95,9 @@ RESERVED: dict[str, str | tuple[str, ...]] = {
     "pandas": "frames",
     "pyarrow": "cli.exports",
     "click": "cli",
-    "rich": "cli",
+    "rich": ("cli", "batch.progress"),
+    "tqdm": "batch.progress",
+    "opentelemetry": "telemetry",
     "pytest": "testing",
     "hypothesis": "testing",
 }

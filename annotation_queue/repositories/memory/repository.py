@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from operator import attrgetter
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, NoReturn, Self
 
 import attrs
 
@@ -65,7 +65,7 @@ class MemoryRepository:
     """Keeps everything in this process's memory, indexed; it is gone with the repository.
 
     The methods are those of `Repository`. One lock serialises them. Claiming, saving, reading an item and a page in
-    queue order take about as long with a thousand items as with a million.
+    queue order take about as long with a thousand items as with a million. It cannot be pickled: `TypeError`.
 
     >>> with MemoryRepository() as repository:
     ...     repository.stats("project", [])
@@ -306,6 +306,12 @@ class MemoryRepository:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a MemoryRepository lives in the memory of its process and cannot be pickled; "
+            "processes share a SQLiteRepository or a PostgresRepository"
+        )
 
     def check(self) -> tuple[str, ...]:
         """Recount every index and every counter. O(n log n) for each queue.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
     from types import TracebackType
 
+_LOG: Final = logging.getLogger("annotation_queue.postgres")
 _BUSY: Final = (
     errors.QueryCanceled,
     errors.LockNotAvailable,
@@ -101,7 +103,9 @@ def translate(error: BaseException, name: str) -> StorageError:
     Returns:
         The error to raise from it.
     """
-    told = " ".join(str(error).split())
+    # Only the server's first line: what comes after may show what a row holds.
+    primary = error.diag.message_primary if isinstance(error, psycopg.Error) else None
+    told = " ".join((primary or str(error)).split())
     if isinstance(error, _BUSY):
         return StorageBusy(f"{name} stayed locked or overloaded ({told}); nothing was written, try again")
     if isinstance(error, _FULL):
@@ -244,6 +248,7 @@ class Connections:
                 again = isinstance(error, psycopg.OperationalError) and not isinstance(error, SilentServer)
                 if not (broken and again and time.monotonic() < deadline):
                     raise
+                _LOG.info("a connection to %s was lost before anything was done, and is replaced", self.name)
             else:
                 return connection
 

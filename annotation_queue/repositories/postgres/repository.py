@@ -59,7 +59,9 @@ class PostgresRepository:
     The methods are those of `Repository`, and their contract is there. An acknowledged write is as durable as the server's
     ``synchronous_commit`` and replication make it. Nothing outside the schema is touched, and nothing is set on a connection
     for longer than a transaction, so that a pooler such as PgBouncer in transaction mode may stand in between. A process may
-    fork: both sides go on with connections of their own, unless the pool is the caller's.
+    fork: both sides go on with connections of their own, unless the pool is the caller's. It may also spawn others: a
+    repository is pickled as its conninfo (with the password, if there is one in it) and options, and opened anew where it is
+    unpickled; one on a pool of the caller's refuses with `TypeError`.
 
     Args:
         conninfo: Where the server is, as libpq takes it: ``host=... dbname=...`` or ``postgresql://...``; empty for what the
@@ -98,6 +100,13 @@ class PostgresRepository:
             raise refuse("timeout", timeout, f"a number of seconds, above 0 and at most {_LONGEST_TIMEOUT:,}")
         if pool is not None and not isinstance(pool, ConnectionPool):
             raise refuse("pool", pool, "a psycopg_pool.ConnectionPool or None")
+        self._conninfo = None if pool is not None else conninfo
+        self._options: dict[str, Any] = {
+            "schema": schema,
+            "max_connections": max_connections,
+            "timeout": timeout,
+            "prepare_threshold": prepare_threshold,
+        }
         self._connections = Connections(
             conninfo,
             schema,
@@ -335,6 +344,14 @@ class PostgresRepository:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._conninfo is None:
+            raise TypeError(
+                f"a repository on a pool of the caller's ({self._connections.name}) cannot be pickled, since the pool cannot: "
+                "give PostgresRepository a conninfo instead, or make a repository in the other process"
+            )
+        return partial(type(self), **self._options), (self._conninfo,)
 
     def _reading(self, *, custom: bool = False, ordered: bool = False) -> Session:
         return Session(self._connections.reading(custom=custom, ordered=ordered), self._cache)

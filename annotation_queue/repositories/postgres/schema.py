@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from annotation_queue.errors import SchemaVersionUnknown, StorageCorrupt, StorageError
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from annotation_queue.repositories.postgres.connections import Connections
 
+_LOG: Final = logging.getLogger("annotation_queue.postgres")
 MIGRATIONS: Final = load_migrations("postgres")
 """For each version the statements that lead to it."""
 SCHEMA_VERSION: Final = len(MIGRATIONS)
@@ -80,6 +82,7 @@ def prepare(connections: Connections, migrations: Sequence[Iterable[str]] = MIGR
                 (_ERA, here),
             )
     connections.version = newest
+    _LOG.info("%s was migrated from schema version %d to %d", connections.name, max(version, 0), newest)
 
 
 def _is_known_here(cursor: psycopg.Cursor[Any]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import sqlite3
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
+_LOG: Final = logging.getLogger("annotation_queue.sqlite")
 SYNCHRONOUS: Final = ("FULL", "NORMAL", "OFF")
 
 _BUSY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
@@ -37,6 +39,8 @@ _BEGIN_WRITING: Final = "BEGIN IMMEDIATE"
 _DRIVER_ERRORS: Final = (sqlite3.Error, UnicodeDecodeError)
 _CACHE_KIBIBYTES: Final = 16_384
 _RETRY_SECONDS: Final = (0.001, 0.006)
+LONG_WAIT: Final = 1.0
+"""From how many seconds on a wait for another writer is logged."""
 _FORK_SECONDS: Final = 10.0
 """How long a fork waits for transactions of other threads."""
 
@@ -151,13 +155,18 @@ class Connections:
         Returns:
             Its cursor.
         """
-        deadline = time.monotonic() + self._busy_timeout
+        since = time.monotonic()
+        deadline = since + self._busy_timeout
         while True:
             try:
-                return connection.execute(statement)
+                cursor = connection.execute(statement)
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode & _PRIMARY not in _BUSY or time.monotonic() >= deadline:
                     raise
+            else:
+                if (waited := time.monotonic() - since) >= LONG_WAIT:
+                    _LOG.info("%s was locked by another writer, which was waited for %.1f s", self.path, waited)
+                return cursor
             time.sleep(random.uniform(*_RETRY_SECONDS))  # noqa: S311 - jitter, not a secret
 
     def connect(self) -> sqlite3.Connection:

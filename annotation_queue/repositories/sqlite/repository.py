@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self, cast
+from typing import Any, Final, Self, cast
 
 from annotation_queue.changes import ChangePage, Settlement
 from annotation_queue.counters import stats_of
-from annotation_queue.errors import Conflict
+from annotation_queue.errors import Conflict, StorageError
 from annotation_queue.items import (
     AddedItems,
     AnnotationQueue,
@@ -52,7 +53,8 @@ class SQLiteRepository:
     process always, and the loss of power with ``FULL``; with ``NORMAL`` the newest commits may be missing after a power cut,
     and the file is whole all the same. Nothing but SQLite may open the file: copy it with SQLite's backup.
     A process may fork: the fork waits for the transactions of other threads, and both sides go on with connections of their
-    own.
+    own. It may also spawn others: a repository is pickled as its path and options, and opened anew where it is unpickled,
+    which raises `StorageError` if the file is not there.
 
     Args:
         path: The file; made when missing. Its folder must exist, and it must not lie on a network file system.
@@ -73,6 +75,7 @@ class SQLiteRepository:
             raise refuse("synchronous", synchronous, f"one of {', '.join(SYNCHRONOUS)}")
         if isinstance(busy_timeout, bool) or not isinstance(busy_timeout, int | float) or not busy_timeout >= 0:
             raise refuse("busy_timeout", busy_timeout, "a number of seconds, at least 0")
+        self._options: dict[str, Any] = {"synchronous": synchronous, "busy_timeout": busy_timeout}
         self._caches = Caches()
         self._connections = Connections(str(Path(name).absolute()), synchronous, busy_timeout)
         try:
@@ -270,8 +273,21 @@ class SQLiteRepository:
     ) -> None:
         self.close()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(_reopen, type(self), **self._options), (self._connections.path,)
+
     def _reading(self) -> Session:
         return Session(self._connections.reading(), self._caches)
 
     def _writing(self) -> Session:
         return Session(self._connections.writing(), self._caches)
+
+
+def _reopen(kind: type[SQLiteRepository], path: str, **options: Any) -> SQLiteRepository:  # noqa: ANN401 - those of the class
+    """Open a file that was open where this was pickled."""
+    # On another machine a new and empty file would answer that nothing exists, instead of saying why.
+    if not Path(path).exists():
+        raise StorageError(
+            f"{path} is not there, and the repository was pickled where it is; unpickle it on that machine"
+        )
+    return kind(path, **options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from contextlib import closing
 from functools import cache
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from annotation_queue.repositories.sqlite.connections import Connections
 
+_LOG: Final = logging.getLogger("annotation_queue.sqlite")
 APPLICATION_ID: Final = 0x41_51_75_65
 """What the header of our files carries: "AQue"."""
 
@@ -58,6 +60,7 @@ def prepare(connections: Connections, migrations: Sequence[Iterable[str]] = MIGR
                 connection.execute(statement)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {newest}")
+    _LOG.info("%s was migrated from schema version %d to %d", connections.path, version, newest)
 
 
 def schema_of(execute: Callable[[str], sqlite3.Cursor]) -> dict[tuple[str, str], str | None]:
