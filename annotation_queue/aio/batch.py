@@ -20,8 +20,6 @@ from annotation_queue.batch.run import BatchRun
 from annotation_queue.batch.work import Outcome
 from annotation_queue.queues import AnnotationQueues
 
-__all__ = ["run_batch_async"]
-
 
 async def run_batch_async(
     queues: AsyncAnnotationQueues | AnnotationQueues,

@@ -12,8 +12,6 @@ from typing import Any, Generic, TypeVar
 
 from annotation_queue.errors import StorageError
 
-__all__ = ["Calls"]
-
 _Answer = TypeVar("_Answer")
 
 

@@ -5,22 +5,16 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from annotation_queue.batch.labelers import WorkerLost
+from annotation_queue.batch.labelers import Labeler, WorkerLost
+from annotation_queue.batch.retries import RetryPolicy
 from annotation_queue.batch.tasks import LAST_WAIT, LabelerTasks
+from annotation_queue.batch.work import Outcome, Work
 from annotation_queue.items import Claim
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future
-
-    from annotation_queue.batch.labelers import Labeler
-    from annotation_queue.batch.retries import RetryPolicy
-    from annotation_queue.batch.work import Outcome, Work
-
-__all__ = ["CallerLabelers"]
 
 
 class CallerLabelers:

@@ -24,8 +24,6 @@ from annotation_queue.states import STANDARD, Workflow
 from annotation_queue.values import check_integer, refuse, utc_now
 from annotation_queue.walks import Walk
 
-__all__ = ["CANCELLED", "AsyncAnnotationQueues"]
-
 _LOG: Final = logging.getLogger("annotation_queue.aio")
 CANCELLED: Final = "the caller was cancelled"
 """The reason with which a claim is released that nobody got."""

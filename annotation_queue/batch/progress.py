@@ -12,8 +12,6 @@ from annotation_queue.batch.report import BatchReport
 from annotation_queue.items import QueueStats
 from annotation_queue.states import COMPLETED, SKIPPED
 
-__all__ = ["check_bars", "shown_bars", "to_label"]
-
 _LABELLING: Final = "labelling"
 _LIBRARIES: Final = ("tqdm", "rich")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -51,7 +52,9 @@ def use_coroutine(queues: AnnotationQueues) -> None:
 def run_module(*arguments: str) -> str:
     """Run a program of this environment where the package is; give what it printed."""
     command = [sys.executable, "-m", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout
+    # A checker that asks an environment's Python where its packages are may be answered by the Python that it was made of.
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False).stdout
 
 
 def basedpyright(*arguments: str) -> dict[str, Any]:
