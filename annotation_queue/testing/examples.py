@@ -88,6 +88,9 @@ QUEUE_SORTS: Final = (
     (SortBy("updated_at", "desc"), SortBy("name", "desc")),
 )
 
+_START: Final = datetime(2026, 1, 1, 12, tzinfo=UTC)
+"""When the clock of a history starts."""
+
 FILTERS: Final = (
     ItemFilter(),
     ItemFilter(annotation_states=set()),
@@ -99,6 +102,13 @@ FILTERS: Final = (
     ItemFilter(added_by="É"),
     ItemFilter(added_by="a", call_trace_id="a", annotation_states={"in_progress", "completed"}),
     ItemFilter(id="missing"),
+    ItemFilter(finished=True),
+    ItemFilter(finished=False, call_trace_id={"a", "missing"}),
+    ItemFilter(added_by=("a", "É"), call_op_name=TEXTS, finished=False),
+    ItemFilter(call_id=("a", "B", "call 1"), annotation_states={"completed", "unstarted"}),
+    ItemFilter(call_id=()),
+    ItemFilter(updated_from=_START + timedelta(minutes=1)),
+    ItemFilter(updated_from=_START - timedelta(hours=1), updated_until=_START + timedelta(microseconds=1)),
 )
 
 STEPS: Final = {

@@ -12,7 +12,6 @@ from annotation_queue.changes import ChangePage, Throughput
 from annotation_queue.errors import InvalidCursor
 from annotation_queue.labels import Label, LabelPage, LabelQuery
 from annotation_queue.states import Progress, Transition
-from annotation_queue.testing.tables import matches
 
 if TYPE_CHECKING:
     from annotation_queue.testing.tables import Row, Tables
@@ -28,7 +27,7 @@ def labels(tables: Tables, queue: Row, query: LabelQuery) -> LabelPage:
             for who, own in tables.progresses[item["id"]].items()
             if own["state"] in query.states
             and query.annotator_id in {None, who}
-            and matches(tables.seen(item, None), query.filter)
+            and tables.matches(queue, tables.seen(item, None), query.filter)
         ),
         key=lambda each: each[0],
         reverse=query.newest_first,

@@ -27,7 +27,7 @@ from annotation_queue.query import ItemFilter, ItemPage, ItemQuery, QueuePage, Q
 from annotation_queue.states import AnnotationState, Progress
 from annotation_queue.testing import log
 from annotation_queue.testing.model_claims import ModelOfClaims
-from annotation_queue.testing.tables import folded, is_live, matches, named, sort_rows
+from annotation_queue.testing.tables import folded, is_live, named, sort_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -182,8 +182,9 @@ class Model(ModelOfClaims):
 
     def query_items(self, queue_id: str, query: ItemQuery = ItemQuery()) -> ItemPage:  # noqa: B008 - a frozen value
         """Read items of a queue."""
-        rows = [self._tables.seen(item, query.annotator_id) for item in self._tables.live_items(self._queue(queue_id))]
-        matching = [row for row in rows if matches(row, query.filter)]
+        queue = self._queue(queue_id)
+        rows = [self._tables.seen(item, query.annotator_id) for item in self._tables.live_items(queue)]
+        matching = [row for row in rows if self._tables.matches(queue, row, query.filter)]
         sort = named(query.sort_by) or [("priority", False), ("created_at", True)]
         scope = ("items", self._project_id, queue_id, query.annotator_id)
         page, next_cursor = self._tables.page(matching, sort, query, scope)
@@ -252,12 +253,9 @@ class Model(ModelOfClaims):
     ) -> int:
         """Put progresses back to unstarted, item after item as they are asked for, or in queue order for a filter."""
         at, queue = self._clock(), self._queue(queue_id)
-        if isinstance(which, ItemFilter):
-            in_order = self._tables.in_queue_order(queue)
-            which = [row["id"] for row in in_order if matches(self._tables.seen(row, None), which)]
         live = {row["id"]: row for row in self._tables.live_items(queue)}
         moved = 0
-        for item_id in dict.fromkeys(which):
+        for item_id in self._chosen(queue, which):
             progresses = self._tables.progresses[item_id] if item_id in live else {}
             for who in sorted(progresses):
                 if progresses[who]["state"] != "unstarted" and annotator_id in {None, who}:
@@ -265,6 +263,13 @@ class Model(ModelOfClaims):
                     self._move(item, who, to_state, at=at, reason=reason, actor_id=actor_id, override=True)
                     moved += 1
         return moved
+
+    def _chosen(self, queue: Row, which: Iterable[str] | ItemFilter) -> list[str]:
+        """List the ids that are given, each once, or those of the items that a filter shows, in queue order."""
+        if not isinstance(which, ItemFilter):
+            return [*dict.fromkeys(which)]
+        tables, in_order = self._tables, self._tables.in_queue_order(queue)
+        return [row["id"] for row in in_order if tables.matches(queue, tables.seen(row, None), which)]
 
     def progress(self, item_id: str) -> tuple[Progress, ...]:
         """Read every annotator's progress."""

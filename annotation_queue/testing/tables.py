@@ -167,6 +167,19 @@ class Tables:
         _, who, state = max(shown, default=(0, None, AnnotationState.UNSTARTED))
         return {**item, "annotation_state": state, "annotator_user_id": who}
 
+    def matches(self, queue: Row, row: Row, item_filter: ItemFilter) -> bool:
+        """Tell whether the fields of an item in a view are what a filter asks for."""
+        wanted = attrs.asdict(item_filter, recurse=False)
+        states, finished = wanted.pop("annotation_states"), wanted.pop("finished")
+        first, behind = wanted.pop("updated_from"), wanted.pop("updated_until")
+        return (
+            all(is_one_of(row[field], value) for field, value in wanted.items())
+            and is_one_of(row["annotation_state"], states)
+            and finished in {None, self.is_finished(queue, row)}
+            and (first is None or first <= row["updated_at"])
+            and (behind is None or row["updated_at"] < behind)
+        )
+
     def show(self, item: Row, annotator_id: str | None) -> QueueItem:
         """Show an item in a view."""
         return QueueItem(**self.seen(item, annotator_id))
@@ -318,13 +331,9 @@ def fits(schema: Row, label: JsonValue) -> bool:
     return isinstance(label, _JSON_TYPES[schema["type"]]) and is_bool is (schema["type"] == "boolean")
 
 
-def matches(row: Row, item_filter: ItemFilter) -> bool:
-    """Tell whether the fields of an item in a view are what a filter asks for."""
-    wanted = attrs.asdict(item_filter, recurse=False)
-    states = wanted.pop("annotation_states")
-    return all(value is None or row[field] == value for field, value in wanted.items()) and (
-        states is None or row["annotation_state"] in states
-    )
+def is_one_of(value: object, wanted: object) -> bool:
+    """Tell whether a value is the one that is wanted, or one of those that are; None wants nothing."""
+    return wanted is None or (value == wanted if isinstance(wanted, str) else value in wanted)  # type: ignore[operator]  # a set
 
 
 def named(sort_by: Iterable[SortBy]) -> list[tuple[str, bool]]:

@@ -360,7 +360,7 @@ def test_a_query_of_items_refuses_what_its_other_fields_do_not_take(arguments: d
         ({"call_id": "\0"}, "call_id"),
         ({"call_op_name": "\ud800"}, "call_op_name"),
         ({"call_trace_id": b"x"}, "call_trace_id"),
-        ({"added_by": ["ann"]}, "added_by"),
+        ({"added_by": ["ann", 1]}, "added_by[1]"),
         ({"annotation_states": "completed"}, "annotation_states"),
         ({"annotation_states": ["done"]}, "annotation_states"),
         ({"annotation_states": [None]}, "annotation_states"),

@@ -158,7 +158,7 @@ class CountsThePage(MyRepository):
 class FiltersWithoutCase(MyRepository):
     def query_items(self, project_id: str, queue_id: str, query: ItemQuery) -> ItemPage:
         wanted = query.filter.call_op_name
-        if wanted is None:
+        if not isinstance(wanted, str):
             return super().query_items(project_id, queue_id, query)
         alike = {row.item.call_op_name for row in self._live(queue_id)}
         alike = {name for name in alike if name.casefold() == wanted.casefold()}

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from annotation_queue.items import AnnotationQueue, NewItem, QueueItem, QueueStats, Unavailable
     from annotation_queue.labels import LabelPage, LabelQuery
-    from annotation_queue.query import ItemPage, ItemQuery, QueuePage, QueueQuery
+    from annotation_queue.query import ItemFilter, ItemPage, ItemQuery, QueuePage, QueueQuery
     from annotation_queue.records import Change
     from annotation_queue.states import Progress, Transition
 
@@ -196,12 +196,16 @@ class MyRepository:
             seen.sort(key=lambda item: order.key(order.values(item)))
             if query.include_position:
                 seen = [self._rows[item.id].shown(query.annotator_id, n) for n, item in enumerate(seen, 1)]
-            found = [item for item in seen if query.filter.matches(item)]
+            found = [item for item in seen if self._matches(item, query.filter)]
             if not query.include_payload:
                 found = [attrs.evolve(item, payload=None) for item in found]
             return query.page(
                 queue, self._cut(found, query, query.after(queue)), len(found) if query.include_total else None
             )
+
+    def _matches(self, item: QueueItem, wanted: ItemFilter) -> bool:
+        finished = standing(self._rows[item.id].work(), self._queues[item.queue_id]).finished
+        return wanted.matches(item, finished=finished)
 
     def _cut(self, found: list[Any], query: ItemQuery | QueueQuery, after: tuple[Any, ...] | None) -> list[Any]:
         """Sort what was found, and leave out what comes before the page."""
@@ -290,7 +294,7 @@ class MyRepository:
         return place < cursor if query.newest_first else place > cursor
 
     def _is_wanted(self, label: Label, query: LabelQuery) -> bool:
-        return label.progress.state in query.states and query.filter.matches(label.item)
+        return label.progress.state in query.states and self._matches(label.item, query.filter)
 
     def changes(self, project_id: str, queue_id: str, after: str | None, limit: int) -> ChangePage:
         with self._open():

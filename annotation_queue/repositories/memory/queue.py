@@ -195,7 +195,7 @@ class StoredQueue:
                 own is not None
                 and own.state in query.states
                 and query.annotator_id in {None, annotator_id}
-                and query.filter.matches(stored.item)
+                and query.filter.matches(stored.item, finished=stored.standing.finished)
             ):
                 found.append(Label(item=stored.show(), progress=unpacked(own)))
                 places.append((num,))
