@@ -112,6 +112,7 @@ class ItemFilter:
         finished: Whether it needs nothing more, whatever the view; None for either.
         updated_from: Last changed at this time or later, UTC.
         updated_until: Last changed before this time, UTC.
+        assignee: Reserved for this annotator, maybe among others.
 
     Raises:
         InvalidQuery: One of them is something else.
@@ -129,6 +130,7 @@ class ItemFilter:
     finished: bool | None = None
     updated_from: datetime | None = None
     updated_until: datetime | None = None
+    assignee: str | None = None
 
     def __attrs_post_init__(self) -> None:
         """Check every field."""
@@ -170,6 +172,7 @@ class ItemFilter:
             and self.finished in {None, finished}
             and (self.updated_from is None or item.updated_at >= self.updated_from)
             and (self.updated_until is None or item.updated_at < self.updated_until)
+            and (self.assignee is None or self.assignee in item.assignees)
             and all(getattr(item, name) in values for name, values in self.equalities().items())
         )
 
@@ -316,6 +319,7 @@ _FILTER_CHECKS: Final[dict[str, Check]] = {
     "finished": optional(check_flag),
     "updated_from": optional(_check_moment),
     "updated_until": optional(_check_moment),
+    "assignee": optional(partial(check_id, error=InvalidQuery)),
 }
 _ALL: Final = ItemFilter()
 _PAGE_CHECKS: Final[dict[str, Check]] = {

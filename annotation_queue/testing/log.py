@@ -46,15 +46,17 @@ def changes(tables: Tables, queue: Row, after: str | None, limit: int) -> Change
     """Read a page of the log; a cursor stands for how much of it was shown."""
     bound = ("changes", queue["id"])
     start = 0 if after is None else _marked(tables, "after", after, bound)
-    shown = tables.logs.get(queue["id"], [])[start : start + limit]
-    return ChangePage(transitions=tuple(shown), cursor=_mark(tables, bound, start + len(shown)))
+    left = [(place, each) for place, each in enumerate(tables.logs.get(queue["id"], []), 1) if place > start and each]
+    shown = left[:limit]
+    end = shown[-1][0] if shown else start
+    return ChangePage(transitions=tuple(each for _, each in shown), cursor=_mark(tables, bound, end))
 
 
 def throughput(tables: Tables, queue: Row, window: timedelta, at: datetime) -> Throughput:
     """Count what was settled within the window, and say how long the rest takes at that rate."""
     began: dict[tuple[str, str], datetime] = {}
     settled: list[tuple[Transition, datetime | None]] = []
-    for each in tables.logs.get(queue["id"], []):
+    for each in filter(None, tables.logs.get(queue["id"], [])):
         key = each.item_id, each.annotator_id
         if each.to_state == "in_progress":
             began[key] = each.at

@@ -9,16 +9,16 @@ linear in all that is stored, or worse, so keep it small.
 from __future__ import annotations
 
 import copy
+import json
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from annotation_queue.errors import (
-    Conflict,
-)
+from annotation_queue.errors import Conflict, QueueNotFound
 from annotation_queue.items import (
     AddedItems,
     AnnotationQueue,
+    Purged,
     QueueItem,
     QueueStats,
 )
@@ -30,11 +30,11 @@ from annotation_queue.testing.model_claims import ModelOfClaims
 from annotation_queue.testing.tables import folded, is_live, named, sort_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from datetime import timedelta
+    from collections.abc import Iterable, Iterator, Mapping
+    from datetime import datetime, timedelta
 
     from annotation_queue.changes import ChangePage, Throughput
-    from annotation_queue.items import NewItem
+    from annotation_queue.items import ItemPatch, NewItem
     from annotation_queue.json_values import JsonValue
     from annotation_queue.states import Transition
     from annotation_queue.testing.tables import Row
@@ -157,6 +157,7 @@ class Model(ModelOfClaims):
                 "deleted_at": None,
                 "priority": new.priority,
                 "payload": copy.deepcopy(new.payload),
+                "assignees": new.assignees,
             }
         for item_id, row in added.items():
             self._tables.items[item_id] = row
@@ -203,15 +204,80 @@ class Model(ModelOfClaims):
         """Walk over items while nothing else happens."""
         yield from self.query_items(queue_id, query).items
 
-    def remove_items(self, queue_id: str, item_ids: Iterable[str]) -> int:
+    def update_items(self, queue_id: str, which: Iterable[str] | ItemFilter, patch: ItemPatch) -> int:
+        """Change items."""
+        at, queue = self._clock(), self._queue(queue_id)
+        wanted = set(self._chosen(queue, which))
+        return sum(self._patch(row, patch.given, at) for row in self._tables.live_items(queue) if row["id"] in wanted)
+
+    def reprioritise(self, queue_id: str, priorities: Mapping[str, int]) -> int:
+        """Change priorities."""
+        at, queue = self._clock(), self._queue(queue_id)
+        rows = [row for row in self._tables.live_items(queue) if row["id"] in priorities]
+        return sum(self._patch(row, {"priority": priorities[row["id"]]}, at) for row in rows)
+
+    def _patch(self, row: Row, given: Row, at: datetime) -> bool:
+        """Change an item, and tell whether anything changed; a payload is another one if its text is."""
+        if all(json.dumps(row[field]) == json.dumps(value) for field, value in given.items()):
+            return False
+        row.update(copy.deepcopy(given), updated_at=max(row["updated_at"], at))
+        return True
+
+    def remove_items(self, queue_id: str, which: Iterable[str] | ItemFilter) -> int:
         """Delete items."""
         at, queue = self._clock(), self._queue(queue_id)
-        wanted = set(item_ids)
+        wanted = set(self._chosen(queue, which))
         found = [row for row in self._tables.live_items(queue) if row["id"] in wanted]
         for row in found:
-            row.update(deleted_at=at, updated_at=at)
+            row.update(deleted_at=at, updated_at=max(row["updated_at"], at))
             self._tables.removed[row["id"]] = self._tables.items.pop(row["id"])
         return len(found)
+
+    def restore_items(self, queue_id: str, item_ids: Iterable[str]) -> int:
+        """Bring removed items back, in the order in which they are asked for."""
+        at, queue, tables = self._clock(), self._queue(queue_id), self._tables
+        restored = 0
+        for item_id in dict.fromkeys(item_ids):
+            row = tables.removed.get(item_id)
+            calls = {each["call_id"] for each in tables.live_items(queue)}
+            if row is not None and row["queue_id"] == queue_id and row["call_id"] not in calls:
+                tables.items[item_id] = {**row, "deleted_at": None, "updated_at": max(row["updated_at"], at)}
+                del tables.removed[item_id]
+                restored += 1
+        return restored
+
+    def restore(self, queue_id: str) -> AnnotationQueue:
+        """Bring a deleted queue back."""
+        at, row = self._clock(), self._tables.queues.get(queue_id)
+        if row is None or row["project_id"] != self._project_id:
+            raise QueueNotFound(queue_id)
+        if row["deleted_at"] is not None:
+            row.update(deleted_at=None, updated_at=at)
+        return AnnotationQueue(**row)
+
+    def purge(self, *, removed_before: datetime) -> Purged:
+        """Erase what was removed before a time; in the logs, None stands where something was."""
+        tables = self._tables
+        mine = [row for row in tables.queues.values() if row["project_id"] == self._project_id]
+        gone = {row["id"] for row in mine if row["deleted_at"] is not None and row["deleted_at"] < removed_before}
+        removed = [
+            row
+            for row in tables.removed.values()
+            if row["project_id"] == self._project_id
+            and row["queue_id"] not in gone
+            and row["deleted_at"] < removed_before
+        ]
+        erased = {row["id"] for row in removed}
+        erased |= {row["id"] for row in (*tables.items.values(), *tables.removed.values()) if row["queue_id"] in gone}
+        for item_id in erased:
+            for kept in (tables.items, tables.removed, tables.progresses, tables.histories):
+                kept.pop(item_id, None)
+        for queue_id, log_of in tables.logs.items():
+            tables.logs[queue_id] = [None if each is None or each.item_id in erased else each for each in log_of]
+        for queue_id in gone:
+            del tables.queues[queue_id]
+            tables.logs.pop(queue_id, None)
+        return Purged(items=len(removed), queues=len(gone))
 
     # Progress
 

@@ -118,7 +118,7 @@ class ProductBench(Bench):
         self._asked += 1
         wanted = dict(wanted)
         page, finished = wanted.pop("page"), wanted.pop("finished")
-        fields = {field: self._value(field, wanted.pop(field)) for field in _FILTERED}
+        fields: dict[str, Any] = {field: self._value(field, wanted.pop(field)) for field in _FILTERED}
         conditions = ItemFilter(
             **fields,
             annotation_states=wanted.pop("annotation_states"),

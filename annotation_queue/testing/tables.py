@@ -69,7 +69,7 @@ class Tables:
         removed: The fields of the removed items, by id, in the order of removal.
         progresses: By item id and annotator id.
         histories: Transitions by item id, oldest first.
-        logs: Transitions by queue id, in the order in which they were made.
+        logs: Transitions by queue id, in the order in which they were made; None for what was erased.
         places: By item id and annotator id, how long the queue's log was when the progress had last changed.
         cursors: What a cursor stands for.
     """
@@ -79,7 +79,7 @@ class Tables:
     removed: dict[str, Row] = attrs.field(factory=dict)
     progresses: dict[str, dict[str, Row]] = attrs.field(factory=dict)
     histories: dict[str, list[Transition]] = attrs.field(factory=dict)
-    logs: dict[str, list[Transition]] = attrs.field(factory=dict)
+    logs: dict[str, list[Transition | None]] = attrs.field(factory=dict)
     places: dict[tuple[str, str], int] = attrs.field(factory=dict)
     cursors: dict[str, tuple[object, Any]] = attrs.field(factory=dict)
 
@@ -91,11 +91,17 @@ class Tables:
         ]
         own_state = progresses[annotator_id]["state"] if annotator_id in progresses else "unstarted"
         return (
-            not self.is_finished(queue, item)
+            not queue["is_paused"]
+            and not self.is_for_others(item, annotator_id)
+            and not self.is_finished(queue, item)
             and own_state not in {"completed", "skipped"}
             and annotator_id not in live
             and self.annotations(queue, item) + len(live) < queue["annotations_per_item"]
         )
+
+    def is_for_others(self, item: Row, annotator_id: str) -> bool:
+        """Tell whether an item is reserved, and not for this annotator."""
+        return len(item["assignees"]) > 0 and annotator_id not in item["assignees"]
 
     def annotations(self, queue: Row, item: Row) -> int:
         """Count what uses up an item's required annotations."""
@@ -171,10 +177,12 @@ class Tables:
         """Tell whether the fields of an item in a view are what a filter asks for."""
         wanted = attrs.asdict(item_filter, recurse=False)
         states, finished = wanted.pop("annotation_states"), wanted.pop("finished")
+        assignee = wanted.pop("assignee")
         first, behind = wanted.pop("updated_from"), wanted.pop("updated_until")
         return (
             all(is_one_of(row[field], value) for field, value in wanted.items())
             and is_one_of(row["annotation_state"], states)
+            and (assignee is None or assignee in row["assignees"])
             and finished in {None, self.is_finished(queue, row)}
             and (first is None or first <= row["updated_at"])
             and (behind is None or row["updated_at"] < behind)

@@ -47,6 +47,7 @@ ORDER = [
     "arguments",
     "decisions",
     "answers",
+    "lists",
     "queues",
     # beside it
     "batch",

@@ -40,7 +40,7 @@ class Matcher:
         while prod(map(len, conditions.values())) > _MOST_FITTING:
             name = max(conditions, key=lambda each: len(conditions[each]))
             self._further.append(_among(_reader(name, annotator_id), conditions.pop(name)))
-        self._further += _in_time(wanted)
+        self._further += _others(wanted)
         readers = [_reader(name, annotator_id) for name in conditions]
         if len(readers) == 1:
             self._read: Callable[[StoredItem], Any] = readers[0]
@@ -74,10 +74,12 @@ def _among(read: Callable[[StoredItem], Any], values: frozenset[Any]) -> Callabl
     return lambda stored: read(stored) in values
 
 
-def _in_time(wanted: ItemFilter) -> Iterator[Callable[[StoredItem], bool]]:
-    """Compare when an item last changed."""
-    first, behind = wanted.updated_from, wanted.updated_until
+def _others(wanted: ItemFilter) -> Iterator[Callable[[StoredItem], bool]]:
+    """Compare when an item last changed, and for whom it is reserved."""
+    first, behind, assignee = wanted.updated_from, wanted.updated_until, wanted.assignee
     if first is not None:
         yield lambda stored: stored.item.updated_at >= first
     if behind is not None:
         yield lambda stored: stored.item.updated_at < behind
+    if assignee is not None:
+        yield lambda stored: assignee in stored.item.assignees

@@ -53,7 +53,7 @@ class Selection:
         self._has_long = bool(session.value("has_long_texts", (self._num,)))
         states = query.filter.annotation_states
         one_state = self._annotator is None and states is not None and len(states) == 1
-        self._plan = self._plan_of(one_state=one_state)
+        self._plan = self._plan_of(one_state=one_state or query.filter.finished is False)
 
     def _plan_of(self, *, one_state: bool) -> Plan:
         own = self._annotator is not None
@@ -79,6 +79,13 @@ class Selection:
             self._entity, items, self._total(conditions) if query.include_total else None, has_more=has_more
         )
 
+    def matching(self) -> list[int]:
+        """Find the numbers of all wanted items, in no order."""
+        if self._query.filter.shows_none:
+            return []
+        bare = type(self._plan)("w", ())
+        return [num for (num,) in self._session.composed(*bare.select("w.num", self._num, None, self.conditions("w")))]
+
     def conditions(self, table: str) -> list[Fragment]:
         """Write the conditions that the wanted items fulfil."""
         chosen = self._query.filter
@@ -93,6 +100,9 @@ class Selection:
         conditions += [_among_texts(f"i.{field}", wanted[field]) for field in _KEYS if field in wanted]
         if chosen.finished is not None:
             conditions.append((f"w.claimable_at IS {'' if chosen.finished else 'NOT '}NULL", ()))
+        if chosen.assignee is not None:
+            reserved = "SELECT r.item FROM reservations AS r WHERE r.queue = ? AND r.annotator = ?"
+            conditions.append((f"{table}.num = ANY(ARRAY({reserved}))", (self._num, key_of(chosen.assignee))))
         for sign, moment in ((">=", chosen.updated_from), ("<", chosen.updated_until)):
             if moment is not None:
                 conditions.append((f"w.updated_at {sign} ?", (to_micros(moment),)))

@@ -72,6 +72,10 @@ class Filter:
             self._add_states(conditions, sorted(RANKS[state] for state in chosen.annotation_states))
         if chosen.finished is not None:
             conditions["finished"] = (f"w.claimable_at IS {'' if chosen.finished else 'NOT '}NULL", ())
+        if chosen.assignee is not None:
+            reserved = "SELECT r.num FROM (SELECT item AS num FROM reservations WHERE queue = ? AND annotator = ?) AS r"
+            (annotator,) = self._known([self._session.find_text(chosen.assignee)]) or [0]
+            conditions["assignee"] = (f"w.num IN ({reserved})", (self._queue, annotator))
         times = _in_time(chosen)
         if times is not None:
             conditions["updated_at"] = times
@@ -96,6 +100,12 @@ class Filter:
         """Give the conditions, but for those that every item of a path fulfils."""
         fulfilled = () if path is None else path.index.columns[: len(path.fixed)]
         return tuple(condition for column, condition in self._by_field.items() if column not in fulfilled)
+
+    def only_unfinished(self, conditions: Sequence[Fragment]) -> bool:
+        """Tell whether only unfinished items are wanted, by conditions on ``work`` alone."""
+        return self._chosen.finished is False and not any(
+            table in text for text, _ in conditions for table in ("i.", "p.", "o.")
+        )
 
     def rare_index(self, path: OrderPath | None) -> str:
         """Name the index that finds the wanted items, if they are so few that sorting them costs less than a scan of a path."""
