@@ -86,7 +86,7 @@ Where a thing is found, for those who change the code. Tests mirror the package:
 3. What one call decides, and how it is carried out against others: `decisions`; what goes in and out: `arguments`, `answers`.
 4. What an item's progresses and a queue's items add up to: `records`, `counters`.
 5. What can be asked: `query`, `labels`, `changes`; how values sort: `sorting`; where a page goes on: `cursors`, `walks`.
-6. A method of the service: `queues`; what it asks of a storage, and what every storage promises: `repository`.
+6. A method of the service: `queues`, `lists`; what it asks of a storage, and what every storage promises: `repository`.
 7. A storage: ``repositories/memory``, ``sqlite``, ``postgres``, the same rooms in each; what SQL shares: ``repositories/sql``.
 8. A statement: a storage's ``statements.sql``, or its ``queries`` if it is composed; a byte on disk: ``migrations/0001.sql``.
 9. What a storage checks about itself: its ``check``; connections and the translation of errors: its ``connections``.
@@ -130,7 +130,9 @@ from annotation_queue.items import (
     AnnotationQueue,
     Claim,
     ClaimRef,
+    ItemPatch,
     NewItem,
+    Purged,
     QueueItem,
     QueueStats,
     Unavailable,
@@ -194,6 +196,7 @@ __all__ = [
     "ItemFilter",
     "ItemNotFound",
     "ItemPage",
+    "ItemPatch",
     "ItemQuery",
     "ItemRecord",
     "ItemResult",
@@ -208,6 +211,7 @@ __all__ = [
     "OnFailure",
     "OutcomeUnknown",
     "Progress",
+    "Purged",
     "QueueItem",
     "QueueNotFound",
     "QueuePage",

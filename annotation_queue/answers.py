@@ -35,6 +35,19 @@ def prolonged(claim: Claim | ClaimRef, decision: Decision) -> Claim:
     return make_claim(item=item, annotator_id=ref.annotator_id, token=ref.token, expires_at=expires_at)
 
 
+def granted(decision: Decision) -> Claim:
+    """Give the claim that a decision granted: its last progress is that of who gets it."""
+    own = decision.progresses[-1]
+    if own.lease_expires_at is None:
+        raise ValueError(f"the progress of {own.annotator_id!r} has no lease")
+    return make_claim(
+        item=view(item_of(decision.record), aggregate((own,)), updated_at=decision.updated_at),
+        annotator_id=own.annotator_id,
+        token=own.token,
+        expires_at=own.lease_expires_at,
+    )
+
+
 def raised(outcome: _Outcome | ClaimLost) -> _Outcome:
     """Give an outcome, or raise the error that it is."""
     if isinstance(outcome, ClaimLost):

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import TypeVar
 
 from annotation_queue.errors import InvalidQuery, InvalidValue
 from annotation_queue.items import NewItem
 from annotation_queue.labels import LabelQuery
-from annotation_queue.query import ItemQuery, QueueQuery
-from annotation_queue.values import check_id, check_lease, check_text, is_a, is_iterable, refuse
+from annotation_queue.query import ItemFilter, ItemQuery, QueueQuery
+from annotation_queue.values import (
+    check_flag,
+    check_id,
+    check_integer,
+    check_lease,
+    check_text,
+    is_a,
+    is_iterable,
+    refuse,
+)
 
 _Query = TypeVar("_Query", ItemQuery, QueueQuery, LabelQuery)
-
-
-def check_flag(name: str, value: object) -> bool:
-    """Accept True or False; a text that says so, as a form may send it, is neither."""
-    if not is_a(value, bool):
-        raise refuse(name, value, "True or False")
-    return value
 
 
 def optional_id(name: str, value: str | None) -> str | None:
@@ -56,6 +58,21 @@ def ids(name: str, ids: Iterable[str]) -> tuple[str, ...]:
     if not is_iterable(ids):
         raise refuse(name, ids, "a sequence of ids")
     return tuple(check_id(f"{name}[{index}]", each) for index, each in enumerate(ids))
+
+
+def chosen(which: Iterable[str] | ItemFilter) -> tuple[str, ...] | ItemFilter:
+    """Accept what says which items are meant: ids, or a filter."""
+    return which if isinstance(which, ItemFilter) else ids("which", which)
+
+
+def priorities_of(priorities: Mapping[str, int]) -> dict[str, int]:
+    """Accept new priorities by item id."""
+    if not isinstance(priorities, Mapping):
+        raise refuse("priorities", priorities, "a mapping from item ids to integers")
+    return {
+        check_id(f"priorities[{index}]", item_id): check_integer(f"priorities[{item_id!r}]", priority)
+        for index, (item_id, priority) in enumerate(priorities.items())
+    }
 
 
 def new_items(items: Iterable[NewItem]) -> Iterator[NewItem]:

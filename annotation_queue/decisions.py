@@ -10,10 +10,18 @@ import attrs
 
 from annotation_queue.construction import trusted
 from annotation_queue.errors import ClaimLost, Conflict, ItemNotFound, QueueNotFound
-from annotation_queue.items import AnnotationQueue, Claim, ClaimRef, ref_of, same_queue
+from annotation_queue.items import (
+    AnnotationQueue,
+    Claim,
+    ClaimRef,
+    Unavailable,
+    explain_unavailable,
+    ref_of,
+    same_queue,
+)
 from annotation_queue.json_values import JsonValue
-from annotation_queue.moves import advance, reset
-from annotation_queue.records import Change, ItemRecord, change_of, own_progress
+from annotation_queue.moves import advance, grant, reset
+from annotation_queue.records import Change, ItemRecord, change_of, item_of, own_progress, standing
 from annotation_queue.repository import HearsOfLostClaims, Repository
 from annotation_queue.schemas import check_label
 from annotation_queue.states import (
@@ -24,6 +32,8 @@ from annotation_queue.states import (
     Progress,
     Transition,
     Workflow,
+    claimable_at,
+    is_for,
     unstarted,
     with_lease,
 )
@@ -182,6 +192,59 @@ def put_back(
         record.progresses, annotator_id, at=at, actor_id=actor_id, reason=reason, steps=record.steps
     )
     return Decision(record, progresses, change_of(record, progresses, transitions) if progresses else None)
+
+
+def take(
+    record: ItemRecord | None, item_id: str, annotator_id: str, *, at: datetime, lease: timedelta | None
+) -> Decision:
+    """Claim a very item.
+
+    Args:
+        record: The item, read with its item; None if it is not there.
+        item_id: The item's id.
+        annotator_id: Who wants it.
+        at: Now, UTC.
+        lease: How long the claim lasts; None for the queue's lease.
+
+    Returns:
+        The decision, with the annotator's progress as its last one. If the item cannot be claimed, nothing changes;
+        `explain_item` says why.
+
+    Raises:
+        ItemNotFound: There is no such item.
+        InvalidValue: The lease would end beyond the year 9999.
+    """
+    if record is None:
+        raise ItemNotFound(item_id)
+    free_at = claimable_at(record.progresses, annotator_id, *record.queue.policies)
+    expires_at = lease_end(at, lease or record.queue.lease)
+    is_free = free_at is not None and free_at <= at and is_for(item_of(record).assignees, annotator_id)
+    if record.queue.is_paused or not is_free:
+        return Decision(record, (), None)
+    progresses, transitions = grant(
+        record.progresses, item_id, annotator_id, at=at, expires_at=expires_at, steps=record.steps
+    )
+    return Decision(record, progresses, change_of(record, progresses, transitions))
+
+
+def explain_item(record: ItemRecord, annotator_id: str) -> Unavailable:
+    """Say why an annotator cannot claim an item, as if it were the only one of its queue.
+
+    Args:
+        record: The item, read with its item.
+        annotator_id: Who wanted it.
+    """
+    queue = record.queue
+    is_finished = standing(record.progresses, queue).finished
+    free_at = claimable_at(record.progresses, annotator_id, *queue.policies)
+    for_them = is_for(item_of(record).assignees, annotator_id)
+    return explain_unavailable(
+        live=1,
+        unfinished=0 if is_finished else 1,
+        retry_at=free_at if for_them else None,
+        is_paused=queue.is_paused,
+        is_assigned=free_at is not None and not for_them,
+    )
 
 
 def _carried(record: ItemRecord, own: Progress, wish: Wish) -> Decision:

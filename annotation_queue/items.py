@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import partial
-from typing import Final, Literal, final
+from typing import Any, Final, Literal, final
 
 import attrs
-from attrs import field
+from attrs import NOTHING, field
 
 from annotation_queue.construction import Check, altered, optional, run_checks, trusted
 from annotation_queue.entities import Entity
@@ -22,6 +22,7 @@ from annotation_queue.schemas import check_schema
 from annotation_queue.states import UNSTARTED, AnnotationState, Policies, SkipPolicy, check_state
 from annotation_queue.tables import html_table
 from annotation_queue.values import (
+    check_flag,
     check_id,
     check_integer,
     check_lease,
@@ -77,6 +78,11 @@ def _display_fields(values: Iterable[str]) -> tuple[str, ...]:
     return check_texts("display_fields", values)
 
 
+def _assignees(values: Iterable[str]) -> tuple[str, ...]:
+    given = check_texts("assignees", values)
+    return tuple(sorted({check_id(f"assignees[{index}]", each) for index, each in enumerate(given)}))
+
+
 @attrs.frozen(kw_only=True)
 class AnnotationQueue(Entity):
     """A named list of items to annotate, with its policies.
@@ -92,6 +98,7 @@ class AnnotationQueue(Entity):
         lease: How long a claim lasts without a heartbeat.
         label_schema: A JSON Schema, draft 2020-12, that every label has to satisfy when it is completed or corrected; a draft
             need not. None accepts every label. It takes the extra ``schema``.
+        is_paused: Whether nobody can claim; what is held can be finished all the same.
         created_at: UTC.
         created_by: User id.
         updated_at: When any of its fields last changed, UTC.
@@ -107,6 +114,7 @@ class AnnotationQueue(Entity):
     skip_policy: SkipPolicy = SkipPolicy.FINAL
     lease: timedelta = DEFAULT_LEASE
     label_schema: dict[str, JsonValue] | None = None
+    is_paused: bool = False
     created_at: datetime
     created_by: str
     updated_at: datetime
@@ -131,6 +139,7 @@ _QUEUE_CHECKS: Final[dict[str, Check]] = {
     "skip_policy": partial(check_member, members=SkipPolicy),
     "lease": check_lease,
     "label_schema": check_schema,
+    "is_paused": check_flag,
     "created_at": check_time,
     "created_by": check_id,
     "updated_at": check_time,
@@ -151,6 +160,7 @@ class NewItem(Entity):
         display_fields: Names of the fields that an annotator is shown.
         priority: Greater is served first.
         payload: A JSON object, what a labeler needs to see; it is copied when the item is added.
+        assignees: The annotators who may claim it, in any order; empty for anybody.
     """
 
     call_id: str
@@ -161,6 +171,7 @@ class NewItem(Entity):
     display_fields: tuple[str, ...] = field(default=(), converter=_display_fields)
     priority: int = 0
     payload: dict[str, JsonValue] | None = field(default=None, converter=_payload)
+    assignees: tuple[str, ...] = field(default=(), converter=_assignees)
 
     def __attrs_post_init__(self) -> None:
         """Check every field."""
@@ -205,6 +216,7 @@ class QueueItem(Entity):
         position_in_queue: 1-based, in the whole queue under the query's sort; None where it was not asked for.
         priority: Greater is served first.
         payload: A JSON object or None.
+        assignees: The annotators who may claim it, sorted, each once; empty for anybody.
     """
 
     id: str
@@ -226,6 +238,7 @@ class QueueItem(Entity):
     position_in_queue: int | None = None
     priority: int = 0
     payload: dict[str, JsonValue] | None = None
+    assignees: tuple[str, ...] = field(default=(), converter=_assignees)
 
     def __attrs_post_init__(self) -> None:
         """Check every field."""
@@ -306,7 +319,83 @@ def admit(new: NewItem, *, item_id: str, queue: AnnotationQueue, added_by: str, 
         updated_at=at,
         priority=new.priority,
         payload=check_payload("payload", new.payload),
+        assignees=new.assignees,
     )
+
+
+def _nothing() -> Any:  # noqa: ANN401 - as attrs types it
+    return NOTHING
+
+
+@attrs.frozen(kw_only=True)
+class ItemPatch:
+    """What shall change on items: what is given; the rest stays as it is.
+
+    Args:
+        priority: Greater is served first.
+        payload: A JSON object, which is copied, or None for none.
+        display_fields: Names of the fields that an annotator is shown.
+        assignees: The annotators who may claim it, in any order; empty for anybody.
+
+    >>> ItemPatch(priority=7).given
+    {'priority': 7}
+    """
+
+    priority: int | attrs.NothingType = field(factory=_nothing)
+    payload: dict[str, JsonValue] | attrs.NothingType | None = field(factory=_nothing)
+    display_fields: Iterable[str] | attrs.NothingType = field(factory=_nothing)
+    assignees: Iterable[str] | attrs.NothingType = field(factory=_nothing)
+
+    def __attrs_post_init__(self) -> None:
+        """Check every field that is given."""
+        run_checks(self, {name: check for name, check in _PATCH_CHECKS.items() if name in self.given})
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What changes: name of the field -> value."""
+        return {name: value for name in _PATCH_CHECKS if (value := getattr(self, name)) is not NOTHING}
+
+
+_PATCH_CHECKS: Final[dict[str, Check]] = {
+    "priority": check_integer,
+    "payload": check_payload,
+    "display_fields": lambda _name, values: _display_fields(values),
+    "assignees": lambda _name, values: _assignees(values),
+}
+
+
+def patched(item: QueueItem, patch: ItemPatch, at: datetime) -> QueueItem:
+    """Change an item as a patch says.
+
+    Args:
+        item: The item, with its payload if the patch has one.
+        patch: What changes.
+        at: Now, UTC.
+
+    Returns:
+        The item as it shall be, with a later ``updated_at``; the same item if it has all that the patch says already. Payloads
+        are the same if their JSON texts are, the order of their keys too.
+    """
+    given = patch.given
+    changed = {name: value for name, value in given.items() if not _is_same(getattr(item, name), value)}
+    return attrs.evolve(item, **changed, updated_at=max(item.updated_at, at)) if changed else item
+
+
+def _is_same(before: Any, after: Any) -> bool:  # noqa: ANN401 - the fields of a patch
+    return bool(before == after) and (not isinstance(after, dict) or write_json(before) == write_json(after))
+
+
+@attrs.frozen(kw_only=True)
+class Purged:
+    """What was erased for good.
+
+    Args:
+        items: How many removed items of queues that stay.
+        queues: How many deleted queues, with all that was in them.
+    """
+
+    items: int
+    queues: int
 
 
 @attrs.frozen(kw_only=True)
@@ -446,6 +535,10 @@ class UnavailableReason(StrEnum):
     """Live holds keep every unfinished item that this annotator has not completed or skipped; come back later."""
     SEEN = "seen"
     """This annotator completed or skipped every unfinished item; they wait for others."""
+    PAUSED = "paused"
+    """The queue is paused: nobody is handed out anything new."""
+    ASSIGNED = "assigned"
+    """Every unfinished item that this annotator has not completed or skipped is reserved for others."""
 
 
 @final
@@ -466,23 +559,31 @@ class Unavailable(Entity):
         return False
 
 
-def explain_unavailable(*, live: int, unfinished: int, retry_at: datetime | None) -> Unavailable:
+def explain_unavailable(
+    *, live: int, unfinished: int, retry_at: datetime | None, is_paused: bool = False, is_assigned: bool = False
+) -> Unavailable:
     """Say why an annotator who can claim nothing can claim nothing.
 
     Args:
         live: How many live items the queue has.
         unfinished: How many of them are not finished.
-        retry_at: The least `states.claimable_at` of this annotator over them, UTC; None where each is None.
+        retry_at: The least `states.claimable_at` of this annotator over those that are not reserved for others, UTC; None where
+            each is None.
+        is_paused: Whether the queue is paused.
+        is_assigned: Whether one of the unfinished items is reserved for others, and this annotator has neither completed nor
+            skipped it.
 
     Returns:
         The reason, with the time for LEASED.
     """
     if not live:
         return Unavailable(reason=UnavailableReason.EMPTY)
+    if is_paused:
+        return Unavailable(reason=UnavailableReason.PAUSED)
     if not unfinished:
         return Unavailable(reason=UnavailableReason.FINISHED)
     if retry_at is None:
-        return Unavailable(reason=UnavailableReason.SEEN)
+        return Unavailable(reason=UnavailableReason.ASSIGNED if is_assigned else UnavailableReason.SEEN)
     return Unavailable(reason=UnavailableReason.LEASED, retry_at=retry_at)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from functools import partial
 from typing import Final, TypeVar
 
@@ -13,11 +14,20 @@ from attrs import field
 from annotation_queue.construction import Check, optional, run_checks
 from annotation_queue.cursors import decode_cursor, encode_cursor
 from annotation_queue.entities import Entity
-from annotation_queue.errors import InvalidCursor, InvalidQuery
+from annotation_queue.errors import InvalidCursor, InvalidQuery, InvalidValue
 from annotation_queue.items import AnnotationQueue, QueueItem
 from annotation_queue.sorting import Order, SortBy, SortValue, item_order, queue_order
 from annotation_queue.states import AnnotationState
-from annotation_queue.values import check_id, check_integer, check_member, check_text, is_a, is_iterable, refuse
+from annotation_queue.values import (
+    check_id,
+    check_integer,
+    check_member,
+    check_text,
+    check_time,
+    is_a,
+    is_iterable,
+    refuse,
+)
 
 WALK_BYTES: Final = 2 << 20
 """Most bytes of payloads that a walk holds at a time, and one more item."""
@@ -70,6 +80,22 @@ def _states(values: Iterable[str] | None) -> frozenset[AnnotationState] | None:
     return frozenset(states)
 
 
+def _check_values(name: str, value: object) -> str | frozenset[str]:
+    """Accept one text, or any number of them."""
+    if isinstance(value, str):
+        return _check_text(name, value)
+    if isinstance(value, bytes) or not isinstance(value, Iterable):
+        raise refuse(name, value, "text, a set of texts or None", InvalidQuery)
+    return frozenset(_check_text(f"{name}[{index}]", each) for index, each in enumerate(value))
+
+
+def _check_moment(name: str, value: object) -> datetime:
+    try:
+        return check_time(name, value)
+    except InvalidValue as error:
+        raise InvalidQuery(*error.args) from None
+
+
 EQUALITY_FIELDS: Final = ("id", "call_id", "call_op_name", "call_trace_id", "added_by")
 """Names of the fields by which `ItemFilter` filters for equality."""
 
@@ -78,6 +104,8 @@ EQUALITY_FIELDS: Final = ("id", "call_id", "call_op_name", "call_trace_id", "add
 class ItemFilter(Entity):
     """The conditions that an item has to meet so that a query shows it: all that are given.
 
+    Where a text is compared, a set of texts stands for any of them; an empty set matches nothing.
+
     Args:
         id: Equal to this id.
         call_id: Equal to this call.
@@ -85,32 +113,72 @@ class ItemFilter(Entity):
         call_trace_id: Equal to this trace.
         added_by: Added by this user.
         annotation_states: In one of these states, in the query's view; None for any, an empty set matches nothing.
+        finished: Whether it needs nothing more, whatever the view; None for either.
+        updated_from: Last changed at this time or later, UTC.
+        updated_until: Last changed before this time, UTC.
+        assignee: Reserved for this annotator, maybe among others.
 
     Raises:
         InvalidQuery: One of them is something else.
+
+    >>> ItemFilter(call_id={"call-1", "call-2"}, finished=False).shows_all
+    False
     """
 
-    id: str | None = None
-    call_id: str | None = None
-    call_op_name: str | None = None
-    call_trace_id: str | None = None
-    added_by: str | None = None
+    id: str | Iterable[str] | None = None
+    call_id: str | Iterable[str] | None = None
+    call_op_name: str | Iterable[str] | None = None
+    call_trace_id: str | Iterable[str] | None = None
+    added_by: str | Iterable[str] | None = None
     annotation_states: frozenset[AnnotationState] | None = field(default=None, converter=_states)
+    finished: bool | None = None
+    updated_from: datetime | None = None
+    updated_until: datetime | None = None
+    assignee: str | None = None
 
     def __attrs_post_init__(self) -> None:
         """Check every field."""
         run_checks(self, _FILTER_CHECKS)
 
-    def equalities(self) -> dict[str, str]:
-        """List the equality conditions: name of the field -> the value it must have."""
-        wanted = {name: getattr(self, name) for name in EQUALITY_FIELDS}
-        return {name: value for name, value in wanted.items() if value is not None}
+    @property
+    def shows_all(self) -> bool:
+        """Whether it has no condition."""
+        return self == _ALL
 
-    def matches(self, item: QueueItem) -> bool:
-        """Tell whether an item, in the query's view, meets every condition."""
-        if self.annotation_states is not None and item.annotation_state not in self.annotation_states:
-            return False
-        return all(getattr(item, name) == value for name, value in self.equalities().items())
+    @property
+    def shows_none(self) -> bool:
+        """Whether no item can meet its conditions, whatever is stored: one of its sets is empty."""
+        return self.annotation_states == frozenset() or not all(self.equalities().values())
+
+    @property
+    def follows_progress(self) -> bool:
+        """Whether annotating an item may decide if it is shown."""
+        return (self.annotation_states, self.finished, self.updated_from, self.updated_until) != (None,) * 4
+
+    def equalities(self) -> dict[str, frozenset[str]]:
+        """List the equality conditions: name of the field -> the values of which it must have one."""
+        wanted = {name: getattr(self, name) for name in EQUALITY_FIELDS}
+        return {
+            name: frozenset((value,)) if isinstance(value, str) else value
+            for name, value in wanted.items()
+            if value is not None
+        }
+
+    def matches(self, item: QueueItem, *, finished: bool) -> bool:
+        """Tell whether an item meets every condition.
+
+        Args:
+            item: The item, in the query's view.
+            finished: Whether it needs nothing more: `records.Standing.finished`.
+        """
+        return (
+            (self.annotation_states is None or item.annotation_state in self.annotation_states)
+            and self.finished in {None, finished}
+            and (self.updated_from is None or item.updated_at >= self.updated_from)
+            and (self.updated_until is None or item.updated_at < self.updated_until)
+            and (self.assignee is None or self.assignee in item.assignees)
+            and all(getattr(item, name) in values for name, values in self.equalities().items())
+        )
 
 
 @attrs.frozen
@@ -250,7 +318,14 @@ class QueueQuery(Entity):
         return ("queues", project_id, _sort_key(self.order()))
 
 
-_FILTER_CHECKS: Final[dict[str, Check]] = {name: optional(_check_text) for name in EQUALITY_FIELDS}
+_FILTER_CHECKS: Final[dict[str, Check]] = {
+    **dict.fromkeys(EQUALITY_FIELDS, optional(_check_values)),
+    "finished": optional(check_flag),
+    "updated_from": optional(_check_moment),
+    "updated_until": optional(_check_moment),
+    "assignee": optional(partial(check_id, error=InvalidQuery)),
+}
+_ALL: Final = ItemFilter()
 _PAGE_CHECKS: Final[dict[str, Check]] = {
     "limit": optional(_check_count),
     "offset": _check_count,

@@ -12,13 +12,12 @@ import attrs
 from attrs import NOTHING
 
 from annotation_queue import decisions
-from annotation_queue.answers import claimed_item, in_perspective, prolonged, raised
+from annotation_queue.answers import claimed_item, granted, in_perspective, prolonged, raised
 from annotation_queue.arguments import (
     actor_of,
-    check_flag,
     check_query,
+    chosen,
     ids,
-    new_items,
     optional_id,
     optional_lease,
     optional_reason,
@@ -29,21 +28,19 @@ from annotation_queue.errors import ClaimLost, InvalidQuery, ItemNotFound
 from annotation_queue.ids import uuid7
 from annotation_queue.items import (
     DEFAULT_LEASE,
-    AddedItems,
     AnnotationQueue,
     Claim,
     ClaimRef,
-    NewItem,
     QueueItem,
     QueueStats,
     Unavailable,
-    admit,
     check_claim,
     ref_of,
     same_queue,
 )
 from annotation_queue.json_values import JsonInput, check_texts, plain_json
 from annotation_queue.labels import Label, LabelPage, LabelQuery
+from annotation_queue.lists import Lists
 from annotation_queue.moves import check_move
 from annotation_queue.query import ItemFilter, ItemPage, ItemQuery, QueuePage, QueueQuery, check_cursor
 from annotation_queue.records import item_of, own_progress, view
@@ -63,10 +60,10 @@ from annotation_queue.states import (
     check_state,
 )
 from annotation_queue.values import (
+    check_flag,
     check_id,
     check_integer,
     check_lease,
-    check_time,
     earlier,
     utc_now,
 )
@@ -75,7 +72,7 @@ from annotation_queue.walks import walk
 _Unchanged: TypeAlias = attrs.NothingType
 
 
-class AnnotationQueues:
+class AnnotationQueues(Lists):
     """The annotation queues of one project.
 
     Cheap to make, holds no state of its own, safe to share between threads. Besides the errors that its methods name, each
@@ -136,6 +133,7 @@ class AnnotationQueues:
         skip_policy: SkipPolicy = SkipPolicy.FINAL,
         lease: timedelta = DEFAULT_LEASE,
         label_schema: Mapping[str, JsonInput] | None = None,
+        is_paused: bool = False,
         queue_id: str | None = None,
     ) -> AnnotationQueue:
         """Make a queue.
@@ -149,6 +147,7 @@ class AnnotationQueues:
             skip_policy: What a skip means for the item.
             lease: How long a claim lasts without a heartbeat, at most 36,500 days.
             label_schema: A JSON Schema, draft 2020-12, that every label has to satisfy; None for any label.
+            is_paused: Whether nobody can claim for now.
             queue_id: Its id; None for one of the id factory's. With an id of yours the call may be repeated, after
                 `OutcomeUnknown` too: it returns the queue that is there. Without one a repetition makes another queue, so
                 look for the first one by its name with `query`.
@@ -169,6 +168,7 @@ class AnnotationQueues:
             skip_policy=skip_policy,
             lease=lease,
             label_schema=label_schema,
+            is_paused=is_paused,
         )
         return self._decisions.add_queue(queue, repeats=queue_id is not None)
 
@@ -183,6 +183,7 @@ class AnnotationQueues:
         skip_policy: SkipPolicy = SkipPolicy.FINAL,
         lease: timedelta = DEFAULT_LEASE,
         label_schema: Mapping[str, JsonInput] | None = None,
+        is_paused: bool = False,
     ) -> AnnotationQueue:
         """Find the oldest live queue of exactly that name, or make it, in one atomic step. It may be repeated at any time.
 
@@ -200,6 +201,7 @@ class AnnotationQueues:
             skip_policy=skip_policy,
             lease=lease,
             label_schema=label_schema,
+            is_paused=is_paused,
         )
         return self._repository.get_or_create_queue(queue)
 
@@ -242,6 +244,7 @@ class AnnotationQueues:
         skip_policy: SkipPolicy | _Unchanged = NOTHING,
         lease: timedelta | _Unchanged = NOTHING,
         label_schema: Mapping[str, JsonInput] | _Unchanged | None = NOTHING,
+        is_paused: bool | _Unchanged = NOTHING,
     ) -> AnnotationQueue:
         """Change a queue; what is not given stays. Arguments are those of `create`. It may be repeated.
 
@@ -262,6 +265,7 @@ class AnnotationQueues:
             "skip_policy": skip_policy,
             "lease": lease,
             "label_schema": label_schema,
+            "is_paused": is_paused,
         }
         changes = {field: value for field, value in given.items() if value is not NOTHING}
         at = self._now()
@@ -271,25 +275,6 @@ class AnnotationQueues:
             return after if same_queue(after, before) else attrs.evolve(after, updated_at=at)
 
         return self._decisions.replace_queue(check_id("queue_id", queue_id), change)
-
-    def delete(self, queue_id: str) -> AnnotationQueue:
-        """Delete a queue softly, with all that is in it.
-
-        Repeated it is `QueueNotFound`, which after `OutcomeUnknown` means that the queue is deleted.
-
-        Args:
-            queue_id: Its id.
-
-        Returns:
-            The queue, with ``deleted_at``.
-
-        Raises:
-            QueueNotFound: There is no such live queue in the project; it may have been deleted before.
-        """
-        at = self._now()
-        return self._decisions.replace_queue(
-            check_id("queue_id", queue_id), lambda before: attrs.evolve(before, deleted_at=at, updated_at=at)
-        )
 
     def stats(self, queue_ids: Iterable[str]) -> tuple[QueueStats, ...]:
         """Count what queues hold, all at one instant.
@@ -306,32 +291,6 @@ class AnnotationQueues:
         return self._repository.stats(self._project_id, ids("queue_ids", queue_ids))
 
     # Items
-
-    def add_items(self, queue_id: str, items: Iterable[NewItem], *, added_by: str) -> AddedItems:
-        """Add items to a queue, each call once: all of them or, on any error, none.
-
-        After `OutcomeUnknown` repeat it: what was added counts as a duplicate then. Read its ids back with `query_items` and
-        ``ItemFilter(call_id=...)``.
-
-        Args:
-            queue_id: The queue.
-            items: What to add: any iterable, a one-shot generator too. It must not write to the same repository.
-            added_by: User id.
-
-        Returns:
-            The new items in order, and how many were left out as duplicates.
-
-        Raises:
-            QueueNotFound: There is no such live queue in the project.
-            Conflict: The id factory gave an id that is taken.
-        """
-        added_by = check_id("added_by", added_by)
-        at = self._now()
-
-        def make(new: NewItem, queue: AnnotationQueue) -> QueueItem:
-            return admit(new, item_id=check_id("id", self._new_id()), queue=queue, added_by=added_by, at=at)
-
-        return self._repository.add_items(self._project_id, check_id("queue_id", queue_id), new_items(items), make)
 
     def get_item(
         self,
@@ -413,22 +372,6 @@ class AnnotationQueues:
 
         return walk(read, check_query(query, ItemQuery))
 
-    def remove_items(self, queue_id: str, item_ids: Iterable[str]) -> int:
-        """Delete items softly. It may be repeated, and then counts those only that were still there.
-
-        Args:
-            queue_id: The queue.
-            item_ids: Any number of ids; those of no live item of the queue are passed over.
-
-        Returns:
-            How many were deleted.
-
-        Raises:
-            QueueNotFound: There is no such live queue in the project.
-        """
-        wanted = ids("item_ids", item_ids)
-        return self._repository.remove_items(self._project_id, check_id("queue_id", queue_id), wanted, self._now())
-
     # Annotating
 
     def claim(
@@ -456,8 +399,34 @@ class AnnotationQueues:
             for held in self.holds(queue_id, annotator_id):
                 with suppress(ClaimLost):
                     return self.heartbeat(held, lease=lease)
-        granted = self._claim(queue_id, annotator_id, 1, lease)
-        return granted if isinstance(granted, Unavailable) else granted[0]
+        claims = self._claim(queue_id, annotator_id, 1, lease)
+        return claims if isinstance(claims, Unavailable) else claims[0]
+
+    def claim_item(self, item_id: str, annotator_id: str, *, lease: timedelta | None = None) -> Claim | Unavailable:
+        """Claim a very item, by the same rules as `claim` but for the order.
+
+        After `OutcomeUnknown` ask `holds`: if the item was granted, its claim is there.
+
+        Args:
+            item_id: The item.
+            annotator_id: Who wants to work on it.
+            lease: How long the claim lasts without a heartbeat; None for the queue's lease.
+
+        Returns:
+            The claim, or an `Unavailable` that says why there is none, as if the item were the only one of its queue.
+
+        Raises:
+            QueueNotFound: The item's queue is deleted.
+            ItemNotFound: There is no such live item in the project.
+            InvalidTransition: The workflow has no move from unstarted to in_progress.
+        """
+        item_id, annotator_id = check_id("item_id", item_id), check_id("annotator_id", annotator_id)
+        check_move(self._workflow, UNSTARTED, IN_PROGRESS)
+        decide = partial(
+            decisions.take, item_id=item_id, annotator_id=annotator_id, at=self._now(), lease=optional_lease(lease)
+        )
+        made = self._decisions.carry_out_one(item_id, decide, with_item=True)
+        return granted(made) if made.change is not None else decisions.explain_item(made.record, annotator_id)
 
     def holds(self, queue_id: str, annotator_id: str) -> tuple[Claim, ...]:
         """Read what an annotator holds, also the claims whose lease ran out as long as nobody was granted the item.
@@ -498,8 +467,8 @@ class AnnotationQueues:
         if check_integer("limit", limit, minimum=0) == 0:
             self._repository.get_queue(self._project_id, check_id("queue_id", queue_id))
             return ()
-        granted = self._claim(queue_id, annotator_id, limit, lease)
-        return () if isinstance(granted, Unavailable) else granted
+        claims = self._claim(queue_id, annotator_id, limit, lease)
+        return () if isinstance(claims, Unavailable) else claims
 
     def heartbeat(self, claim: Claim | ClaimRef, *, lease: timedelta | None = None) -> Claim:
         """Prolong a claim, also one whose lease ran out as long as nobody was granted the item. It may be repeated.
@@ -509,7 +478,8 @@ class AnnotationQueues:
             lease: How long it lasts from now; None for the queue's lease.
 
         Returns:
-            The claim with its new end. Nothing else moves, no ``updated_at`` and no history.
+            The claim with its new end. Nothing else moves, no ``updated_at`` and no history. Its item is the one that the claim
+            carries: what `update_items` changed since then is not looked at, as for all that takes a claim.
 
         Raises:
             ClaimLost: The claim no longer holds its item, or the item was removed.
@@ -729,7 +699,11 @@ class AnnotationQueues:
             actor_id=check_id("actor_id", actor_id),
             reason=optional_reason(reason),
         )
-        made = self._decisions.carry_out({queue_id: dict.fromkeys(self._chosen(queue_id, which), decide)})
+        wanted = chosen(which)
+        if isinstance(wanted, ItemFilter):
+            query = ItemQuery(filter=wanted, include_payload=False)
+            wanted = tuple(item.id for item in self.iter_items(queue_id, query))
+        made = self._decisions.carry_out({queue_id: dict.fromkeys(wanted, decide)})
         return sum(len(raised(each).progresses) for each in made.values())
 
     def progress(self, item_id: str) -> tuple[Progress, ...]:
@@ -860,9 +834,6 @@ class AnnotationQueues:
             repository, self._project_id, workflow=self._workflow, clock=self._clock, new_id=self._new_id
         )
 
-    def _now(self) -> datetime:
-        return check_time("clock", self._clock())
-
     def _claim(
         self, queue_id: str, annotator_id: str, limit: int, lease: timedelta | None
     ) -> tuple[Claim, ...] | Unavailable:
@@ -875,11 +846,6 @@ class AnnotationQueues:
         wish = make_wish(to_state=to_state, at=self._now(), workflow=self._workflow, **wanted)
         decide = partial(decisions.finish, wish=wish)
         return claimed_item(claim, self._decisions.carry_out_claim(check_claim(claim), decide, with_label=True))
-
-    def _chosen(self, queue_id: str, which: Iterable[str] | ItemFilter) -> Iterable[str]:
-        if isinstance(which, ItemFilter):
-            return [item.id for item in self.iter_items(queue_id, ItemQuery(filter=which, include_payload=False))]
-        return ids("which", which)
 
     def _new_queue(self, name: str, *, queue_id: str | None = None, **settings: Any) -> AnnotationQueue:  # noqa: ANN401 - checked there
         at = self._now()

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Protocol, Self
 
 from annotation_queue.changes import ChangePage, Settlement
 from annotation_queue.errors import ClaimLost
-from annotation_queue.items import AddedItems, AnnotationQueue, Claim, NewItem, QueueItem, QueueStats, Unavailable
+from annotation_queue.items import (
+    AddedItems,
+    AnnotationQueue,
+    Claim,
+    ItemPatch,
+    NewItem,
+    Purged,
+    QueueItem,
+    QueueStats,
+    Unavailable,
+)
 from annotation_queue.labels import LabelPage, LabelQuery
-from annotation_queue.query import ItemPage, ItemQuery, QueuePage, QueueQuery
+from annotation_queue.query import ItemFilter, ItemPage, ItemQuery, QueuePage, QueueQuery
 from annotation_queue.records import Change, ItemRecord
 from annotation_queue.states import Transition
 
@@ -37,8 +47,10 @@ class Repository(Protocol):
       `ItemNotFound`, is in no page, has no position and counts for nothing.
 
     What is promised of an item's place in queue order (`priority DESC, created_at ASC, id ASC`): ``id``, ``created_at`` and the
-    queue of an item never change. Its ``priority`` changes by no method of this version; whoever keeps what rests on the
-    order (a position, a mark up to which an annotator settled everything) must follow it where a later one changes it.
+    queue of an item never change. Its ``priority`` is changed by `update_items` and `reprioritise` only; whoever keeps what
+    rests on the order (a position, a mark up to which an annotator settled everything) must follow it there.
+
+    Where items are chosen by a filter, it means their aggregate view, at the instant of the step that changes them.
 
     Arguments were checked by the service: texts and JSON are valid, times are UTC, numbers are in range. Storage trouble is
     raised as `StorageError` or one of its kinds, from the driver's own exception; every method of a closed repository
@@ -225,20 +237,107 @@ class Repository(Protocol):
         """
         ...
 
-    def remove_items(self, project_id: str, queue_id: str, item_ids: Iterable[str], at: datetime) -> int:
+    def update_items(
+        self, project_id: str, queue_id: str, which: Sequence[str] | ItemFilter, patch: ItemPatch, at: datetime
+    ) -> int:
+        """Change items as `items.patched` does, with all that rests on their order and on whom they are reserved for.
+
+        Args:
+            project_id: The project.
+            queue_id: The queue.
+            which: Any number of ids, those of no live item of the queue are passed over, as are repetitions; or a filter.
+            patch: What changes.
+            at: Now, UTC: the ``updated_at`` of the items that change, unless theirs is later.
+
+        Returns:
+            How many changed.
+
+        Raises:
+            QueueNotFound: There is no such live queue in the project.
+        """
+        ...
+
+    def reprioritise(self, project_id: str, queue_id: str, priorities: Mapping[str, int], at: datetime) -> int:
+        """Change the priorities of items, each to its own; else as `update_items`.
+
+        Args:
+            project_id: The project.
+            queue_id: The queue.
+            priorities: Item id -> priority; ids of no live item of the queue are passed over.
+            at: Now, UTC.
+
+        Returns:
+            How many changed.
+
+        Raises:
+            QueueNotFound: There is no such live queue in the project.
+        """
+        ...
+
+    def remove_items(self, project_id: str, queue_id: str, which: Sequence[str] | ItemFilter, at: datetime) -> int:
         """Delete items softly: their progresses and histories stay stored and are not reachable.
 
         Args:
             project_id: The project.
             queue_id: The queue.
-            item_ids: Any number of ids; those of no live item of the queue are passed over, as are repetitions.
-            at: Now, UTC: the items' ``deleted_at`` and ``updated_at``.
+            which: Any number of ids, those of no live item of the queue are passed over, as are repetitions; or a filter.
+            at: Now, UTC: the items' ``deleted_at``, and their ``updated_at`` unless theirs is later.
 
         Returns:
             How many were deleted.
 
         Raises:
             QueueNotFound: There is no such live queue in the project.
+        """
+        ...
+
+    def restore_items(self, project_id: str, queue_id: str, item_ids: Sequence[str], at: datetime) -> int:
+        """Bring removed items back, with their progresses, their histories and their places.
+
+        Args:
+            project_id: The project.
+            queue_id: The queue.
+            item_ids: Any number of ids; those of no removed item of the queue are passed over, as are repetitions, and items
+                whose call a live item of the queue has by then: of two with the same call, the first one comes back.
+            at: Now, UTC: their ``updated_at``, unless it is later.
+
+        Returns:
+            How many were brought back.
+
+        Raises:
+            QueueNotFound: There is no such live queue in the project.
+        """
+        ...
+
+    def restore_queue(self, project_id: str, queue_id: str, at: datetime) -> AnnotationQueue:
+        """Bring a deleted queue back, with all that was in it.
+
+        Args:
+            project_id: The project.
+            queue_id: The queue.
+            at: Now, UTC: its ``updated_at``.
+
+        Returns:
+            The queue; if it is not deleted, as it is.
+
+        Raises:
+            QueueNotFound: There is no such queue in the project, live or deleted.
+        """
+        ...
+
+    def purge(self, project_id: str, removed_before: datetime) -> Purged:
+        """Erase removed items for good, with their progresses and log entries, and deleted queues with all that is in them.
+
+        What is erased is in no table any more, and the storage overwrites it where it can. What others refer to by a number may
+        stay: user ids, names of operations and of display fields. A cursor of changes stays good; what was erased is
+        not shown behind it.
+
+        Args:
+            project_id: The project.
+            removed_before: UTC; what was removed or deleted before this time is erased.
+
+        Returns:
+            How many items of queues that stay, and how many queues.
         """
         ...
 
@@ -254,8 +353,8 @@ class Repository(Protocol):
     ) -> tuple[Claim, ...] | Unavailable:
         """Grant an annotator the first claimable items in queue order.
 
-        An item is claimable where `states.claimable_at` for this annotator is not None and not after ``at``. In one atomic
-        step, for each item granted:
+        An item is claimable if `states.claimable_at` for this annotator is not None and not after ``at``, and `states.is_for`
+        says that it is not reserved for others. In a paused queue none is. In one atomic step, for each item granted:
 
         1. it is chosen as the first claimable in queue order, given what was granted before it;
         2. `moves.grant` says what changes, and that is stored as by `save`.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from enum import Enum, StrEnum
 from functools import partial
@@ -290,12 +290,17 @@ def slot_free_at(progresses: Iterable[Progress], slots: int) -> datetime | None:
     return ALWAYS if len(ends) < slots else sorted(ends)[len(ends) - slots]
 
 
+def is_for(assignees: Collection[str], annotator_id: str) -> bool:
+    """Tell whether an annotator may claim an item, as far as it is reserved: for them, or for nobody."""
+    return not assignees or annotator_id in assignees
+
+
 def claimable_at(
     progresses: Sequence[Progress], annotator_id: str | None, annotations_per_item: int, skip_policy: SkipPolicy
 ) -> datetime | None:
     """Say from when on an annotator may claim an item, if nothing happened but leases ending.
 
-    The whole eligibility rule: an item may be claimed at a time exactly if this is not None and not later.
+    With `is_for` the whole eligibility rule: an item may be claimed at a time exactly if this is not None and not later.
 
     Args:
         progresses: Every progress on the item.

@@ -235,6 +235,13 @@ def check_member(
     raise refuse(field, value, f"one of {', '.join(members)}", error)
 
 
+def check_flag(field: str, value: object) -> bool:
+    """Accept True or False; a text that says so, as a form may send it, is neither."""
+    if not isinstance(value, bool):
+        raise refuse(field, value, "True or False")
+    return value
+
+
 def check_lease(field: str, value: object) -> timedelta:
     """Accept how long a claim lasts: more than nothing, at most 36,500 days.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 
-from benchmarks import adding, batch, claims, contention, imports, labels, orders, pages, postgres, sizes, stats
+from benchmarks import adding, batch, claims, contention, imports, labels, lists, orders, pages, postgres, sizes, stats
 from benchmarks.fixtures import opened_fixtures
 from benchmarks.harness import GRID, Run, full_settings, quick_settings, thaw
 from benchmarks.report import print_report, to_json, write_report
@@ -31,6 +31,7 @@ QUESTIONS: Final = {
     "orders": orders.measure,
     "stats": stats.measure,
     "labels": labels.measure,
+    "lists": lists.measure,
 }
 
 

@@ -29,6 +29,7 @@ from annotation_queue.cli.jsonl import STDIN, Shape, open_records, queue_name_of
 from annotation_queue.cli.paths import File
 from annotation_queue.cli.progress import shown_addition
 from annotation_queue.cli.tables import FOLDED, NUMBER, make_console, make_table, print_table, row
+from annotation_queue.items import ItemPatch
 from annotation_queue.query import ItemFilter, ItemQuery
 from annotation_queue.states import SkipPolicy
 from annotation_queue.values import check_id
@@ -51,6 +52,8 @@ class OnChange(StrEnum):
     """The queue keeps the payload that it has."""
     STOP = "stop"
     """Nothing is added."""
+    UPDATE = "update"
+    """The queue takes the payload of the record."""
 
 
 CHUNK: Final = 1_000
@@ -89,7 +92,7 @@ _INPUT_OPTIONS: Final = (
         default=OnChange.KEEP.value,
         show_default=True,
         help="What to do with a record whose id is in the queue with another payload. keep: leave the queue as it is. "
-        "stop: add nothing; the exit code is 2.",
+        "stop: add nothing; the exit code is 2. update: put the record's payload in its place.",
     ),
     click.option(
         "--annotations-per-item",
@@ -153,6 +156,7 @@ class _Comparison:
         queues: The service.
         queue: The queue.
         records: The input.
+        updates: Whether the queue takes the payload of a record that differs.
         differing: The lines of the first records that differ.
         count: How many records differ.
     """
@@ -160,6 +164,7 @@ class _Comparison:
     queues: AnnotationQueues
     queue: AnnotationQueue
     records: Records
+    updates: bool = False
     differing: list[int] = attrs.field(factory=list)
     count: int = 0
 
@@ -177,6 +182,8 @@ class _Comparison:
             if known is not None and isinstance(known, int) is not record.has_integer_id and str(known) == item.call_id:
                 return False
             if _as_text(before) != _as_text(record.item.payload or {}):
+                if self.updates:
+                    self.queues.update_items(self.queue.id, (item.id,), ItemPatch(payload=record.item.payload))
                 self.count += 1
                 if len(self.differing) < _NAMED:
                     self.differing.append(record.line)
@@ -230,7 +237,7 @@ def add_records(
     Raises:
         Failure: A record differs and shall not, or its id is an integer where the queue's is the same digits as text.
     """
-    comparison = _Comparison(queues, queue, records)
+    comparison = _Comparison(queues, queue, records, updates=on_change is OnChange.UPDATE)
     if on_change is OnChange.STOP:
         comparison.look_ahead()
     source = iter(records)
@@ -260,7 +267,8 @@ def add_records(
     if on_change is OnChange.STOP:
         comparison.stop("; what comes before the first of them was added")
     if comparison.count:
-        say(f"{records.name}: {comparison.says()}; the queue keeps its own (see --on-change)")
+        kept = "the queue has theirs now" if comparison.updates else "the queue keeps its own (see --on-change)"
+        say(f"{records.name}: {comparison.says()}; {kept}")
     return done
 
 

@@ -42,6 +42,8 @@ _LONGEST_WAIT: Final = 1.0
 _WHY: Final = {
     UnavailableReason.EMPTY: "the queue is empty",
     UnavailableReason.FINISHED: "every item is finished",
+    UnavailableReason.PAUSED: "the queue is paused",
+    UnavailableReason.ASSIGNED: "what is left is reserved for others",
     UnavailableReason.SEEN: "this annotator has labelled or skipped what is left; it waits for others",
 }
 _SHOWN: Final = ("call_op_name", "call_trace_id", "display_fields", "priority", "payload")
@@ -195,8 +197,17 @@ Example:
 @click.option("--limit", metavar="N", type=click.IntRange(min=1), default=1, help="Take up to N items.  [default: 1]")
 @lease_option("How long it is held without a heartbeat.  [default: the queue's]", default=None)
 @click.option("--wait", is_flag=True, help="Wait while others hold what is left.")
+@click.option("--item", "item_id", metavar="ITEM_ID", help="Take this item, and no other.")
 def claim(
-    *, db: Path, project: str, queue_name: str | None, annotator: str, limit: int, lease: timedelta | None, wait: bool
+    *,
+    db: Path,
+    project: str,
+    queue_name: str | None,
+    annotator: str,
+    limit: int,
+    lease: timedelta | None,
+    wait: bool,
+    item_id: str | None,
 ) -> int:
     """Take the next item in queue order, and print the claim as one line of JSON.
 
@@ -207,13 +218,16 @@ def claim(
     something later, else 1. If the claim cannot be printed, the item is given back.
     """
     with open_queues(db, project) as queues:
-        queue = choose_queue(queues, queue_name)
+        queue_id = "" if item_id is not None else choose_queue(queues, queue_name).id
         said = False
         while True:
-            claims = queues.claim_batch(queue.id, annotator, limit, lease=lease)
-            if claims:
-                break
-            found = queues.claim(queue.id, annotator, lease=lease)
+            if item_id is not None:
+                found = queues.claim_item(item_id, annotator, lease=lease)
+            else:
+                claims = queues.claim_batch(queue_id, annotator, limit, lease=lease)
+                if claims:
+                    break
+                found = queues.claim(queue_id, annotator, lease=lease)
             if isinstance(found, Claim):
                 claims = (found,)
                 break

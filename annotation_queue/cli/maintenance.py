@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from annotation_queue.cli.choosing import calls_to_ids, choose, confirmed, item_filter, read_ids, which_options
 from annotation_queue.cli.common import (
     FAILURES,
     check_file,
@@ -19,12 +19,11 @@ from annotation_queue.cli.common import (
     queue_option,
     say,
 )
-from annotation_queue.query import ItemFilter, ItemQuery
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-_STDIN: Final = "-"
+    from annotation_queue.query import ItemFilter
 
 
 @click.command(
@@ -33,40 +32,46 @@ _STDIN: Final = "-"
 \b
 Examples:
   annotation-queue remove --call-id trace-17 --db labels.db
-  annotation-queue items --state skipped --json --db labels.db |
-    jq -r .id | annotation-queue remove - --db labels.db
+  annotation-queue remove --state skipped --yes --db labels.db
 """,
 )
-@click.argument("item_ids", metavar="[ITEM_ID]...", nargs=-1)
+@which_options
 @db_option
 @project_option
 @queue_option
-@click.option("--call-id", "call_ids", metavar="ID", multiple=True, help="The item of this call; repeatable.")
 def remove(
-    *, item_ids: tuple[str, ...], db: Path, project: str, queue_name: str | None, call_ids: tuple[str, ...]
+    *,
+    item_ids: tuple[str, ...],
+    db: Path,
+    project: str,
+    queue_name: str | None,
+    every: bool,
+    yes: bool,
+    dry_run: bool,
+    **wanted: Any,  # noqa: ANN401 - the filters
 ) -> int:
-    """Remove items by their ids (- for one on each line of standard input) or their calls' ids, and print how many.
+    """Remove items by their ids (- for one on each line of standard input) or by filters, and print how many.
 
-    Their labels are no longer in any list or export, and this command line cannot bring them back. An id that is not in the
-    queue is passed over, and the exit code is 1. A removed record may be added again, as a new item.
+    Their labels are in no list and no export any more, until restore brings them back. An id or a call that is not in the queue
+    is passed over, and the exit code is 1. A removed record may be added again, as a new item.
     """
-    if not item_ids and not call_ids:
-        fail("say which items: ITEM_ID, or --call-id")
-    ids = dict.fromkeys(item_id for item_id in item_ids if item_id != _STDIN)
-    if _STDIN in item_ids:
-        ids.update(dict.fromkeys(line.strip() for line in sys.stdin if line.strip()))
-    missing = 0
+    call_ids = dict.fromkeys(wanted["call_id"])
+    is_named = item_filter({**wanted, "call_id": ()}).shows_all and not every
+    if is_named and not item_ids and not call_ids:
+        fail("say which items: ITEM_ID, --call-id, another filter, or --all")
+    ids = read_ids(item_ids) if is_named else ()
     with open_queues(db, project) as queues:
         queue = choose_queue(queues, queue_name)
-        for call_id in dict.fromkeys(call_ids):
-            found = queues.query_items(
-                queue.id, ItemQuery(filter=ItemFilter(call_id=call_id), include_payload=False)
-            ).items
-            missing += not found
-            ids.update(dict.fromkeys(item.id for item in found))
-        removed = queues.remove_items(queue.id, ids)
+        if is_named:
+            found = (*ids, *calls_to_ids(queues, queue.id, call_ids))
+            which: tuple[str, ...] | ItemFilter = tuple(dict.fromkeys(found))
+        else:
+            which, found = choose(item_ids, wanted, every=every), ()
+        if not confirmed(queues, queue, which, "remove", yes=yes or is_named, dry_run=dry_run):
+            return 0
+        removed = queues.remove_items(queue.id, which)
     click.echo(removed)
-    missing += len(ids) - removed
+    missing = len(ids) + len(call_ids) - removed - (len(found) - len(set(found))) if is_named else 0
     if missing:
         say(f"{missing:,} of them {'is' if missing == 1 else 'are'} not in queue {queue.name!r}")
     return FAILURES if missing else 0

@@ -50,8 +50,9 @@ def history_problems(
     except ValueError as error:
         yield str(error)
     moved_at = max([created_at, *(each.at for each in history)])
-    if updated_at != moved_at:
-        yield f"item {item_id!r} was updated at {updated_at}, and its last change was at {moved_at}"
+    # Updating, removing and restoring an item moves its time too.
+    if updated_at < moved_at:
+        yield f"item {item_id!r} was updated at {updated_at}, and changed at {moved_at} after that"
     told, found = _told(history), {each.annotator_id: each for each in progresses}
     labels = fold_labels(history)
     for annotator_id in sorted(told.keys() | found.keys()):

@@ -38,8 +38,9 @@ empty tuple, and is called all the time.
 - One class for each thing that a repository does: `QueuesContract`, `RepeatingContract`, `ItemsContract`, `ProgressContract`,
   `ClaimsContract`, `FencingContract`, `BatchesContract`, `QueriesContract`, `PositionsContract`, `CursorsContract`,
   `StatisticsContract`, `HistoryContract`, `RevisionsContract`, `OverridesContract`, `LabelsContract`, `ChangesContract`,
-  `HoldsContract`, `IsolationContract`, `HostileInputContract`, `AliasingContract`, `ThreadsContract`, `StoringContract` and
-  `AgreementContract`. Each has all that it needs, so that a repository can grow through them one by one.
+  `HoldsContract`, `BulkContract`, `AssignmentsContract`, `IsolationContract`, `HostileInputContract`, `AliasingContract`,
+  `ThreadsContract`, `StoringContract` and `AgreementContract`. Each has all that it needs, so that a repository can grow
+  through them one by one.
 - `repository_state_machine` gives the state machine of `AgreementContract`, with its ``TestCase``. The hypothesis profile
   says how many histories it tries.
 - `strategies` makes items, queries, JSON and what must be refused: ``new_items()``, ``item_queries()``, ``json_values()``,
@@ -65,7 +66,9 @@ from annotation_queue.testing.comparison import PROJECTS, Bench, Disagreement
 from annotation_queue.testing.contracts import (
     AgreementContract,
     AliasingContract,
+    AssignmentsContract,
     BatchesContract,
+    BulkContract,
     ChangesContract,
     ClaimsContract,
     Contract,
@@ -101,8 +104,10 @@ __all__ = [
     "PROJECTS",
     "AgreementContract",
     "AliasingContract",
+    "AssignmentsContract",
     "BatchesContract",
     "Bench",
+    "BulkContract",
     "Call",
     "Calls",
     "ChangesContract",

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import attrs
 
-from annotation_queue.items import NewItem
+from annotation_queue.items import ItemPatch, NewItem
 from annotation_queue.json_values import JsonValue
 from annotation_queue.labels import LabelQuery
 from annotation_queue.query import ItemFilter, ItemQuery, QueueQuery
@@ -232,11 +232,53 @@ class Calls(ClaimCalls):
         )
         self._remember(project, queue_id, None)
 
-    def remove_items(self, queue: int, aim: str, item: int, count: int) -> None:
-        """Delete items: some that are, maybe, not in the queue, one twice, and one that never was."""
+    def remove_items(self, queue: int, aim: str, *, item: int, count: int, item_filter: ItemFilter | None) -> None:
+        """Delete items: some that are, maybe, not in the queue, one twice, and one that never was; or by a filter."""
+        project, queue_id = self._queue(queue, aim)
+        which = self._which(item, count, item_filter)
+        self.ask(lambda service: service.remove_items(queue_id, which), project)
+
+    def update_items(
+        self, queue: int, aim: str, *, item: int, count: int, item_filter: ItemFilter | None, patch: dict[str, Any]
+    ) -> None:
+        """Change items, chosen as by `remove_items`."""
+        project, queue_id = self._queue(queue, aim)
+        which = self._which(item, count, item_filter)
+        self.ask(lambda service: service.update_items(queue_id, which, ItemPatch(**patch)), project)
+
+    def reprioritise(self, queue: int, aim: str, *, item: int, count: int, first: int, step: int) -> None:
+        """Give items priorities, each its own, and one that never was."""
         project, queue_id = self._queue(queue, aim)
         item_ids = [self._item(item + number, RIGHT)[1] for number in range(count)]
-        self.ask(lambda service: service.remove_items(queue_id, (*item_ids, item_ids[0], "missing")), project)
+        priorities = {item_id: first + step * number for number, item_id in enumerate((*item_ids, "missing"))}
+        self.ask(lambda service: service.reprioritise(queue_id, priorities), project)
+
+    def _which(self, item: int, count: int, item_filter: ItemFilter | None) -> tuple[str, ...] | ItemFilter:
+        if item_filter is not None:
+            return item_filter
+        item_ids = [self._item(item + number, RIGHT)[1] for number in range(count)]
+        return (*item_ids, item_ids[0], "missing")
+
+    def restore_items(self, queue: int, aim: str, *, item: int, count: int) -> None:
+        """Bring items back: the newest removed ones, one that may be there, one twice, and one that never was."""
+        project, queue_id = self._queue(queue, aim)
+        item_ids = [*[*self.tables.removed][-count:], self._item(item, RIGHT)[1]]
+        self.ask(lambda service: service.restore_items(queue_id, (*item_ids, item_ids[0], "missing")), project)
+
+    def restore(self, queue: int, aim: str) -> None:
+        """Bring a queue back, deleted or not."""
+        project, queue_id = self._queue(queue, aim)
+        self.ask(lambda service: service.restore(queue_id), project)
+
+    def purge(self, project: str, ago: timedelta) -> None:
+        """Erase what was removed some time ago."""
+        removed_before = self.clock.now - ago
+        self.ask(lambda service: service.purge(removed_before=removed_before), project)
+
+    def pause(self, queue: int, aim: str, *, is_paused: bool) -> None:
+        """Pause a queue, or end its pause."""
+        project, queue_id = self._queue(queue, aim)
+        self.ask(lambda service: service.update(queue_id, is_paused=is_paused), project)
 
     # Progress
 
@@ -288,8 +330,7 @@ class Calls(ClaimCalls):
     ) -> None:
         """Put progresses back: on items by their ids, one of them twice and one that never was, or by a filter."""
         project, queue_id = self._queue(queue, aim)
-        item_ids = [self._item(item + number, RIGHT)[1] for number in range(count)]
-        which = (*item_ids, item_ids[0], "missing") if item_filter is None else item_filter
+        which = self._which(item, count, item_filter)
         self.ask(
             lambda service: service.reset(queue_id, which, actor_id=actor, annotator_id=annotator, reason=reason),
             project,

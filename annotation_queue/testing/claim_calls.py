@@ -19,6 +19,11 @@ class ClaimCalls(Aims):
         claim = self.ask(lambda service: service.claim(queue_id, annotator, lease=lease, resume=resume), project)
         self._keep((claim,))
 
+    def claim_item(self, item: int, aim: str, annotator: str, lease: timedelta | None) -> None:
+        """Claim a very item."""
+        project, item_id = self._item(item, aim)
+        self._keep((self.ask(lambda service: service.claim_item(item_id, annotator, lease=lease), project),))
+
     def claim_batch(self, queue: int, aim: str, annotator: str, limit: int, lease: timedelta | None) -> None:
         """Claim some items."""
         project, queue_id = self._queue(queue, aim)

@@ -66,6 +66,7 @@ SHAPES: Final[tuple[dict[str, Any], ...]] = tuple(
         "call_trace_id": TEXTS[index % 2],
         "display_fields": TEXTS[: index % 3],
         "priority": PRIORITIES[index % len(PRIORITIES)],
+        "assignees": ((), (), ("Bob",), (), ("é", "ann"))[index % 5],
         "payload": {"text": TEXTS[index], "nested": ANNOTATIONS[index % len(ANNOTATIONS)]} if index % 3 else None,
     }
     for index in range(len(TEXTS))
@@ -88,6 +89,9 @@ QUEUE_SORTS: Final = (
     (SortBy("updated_at", "desc"), SortBy("name", "desc")),
 )
 
+_START: Final = datetime(2026, 1, 1, 12, tzinfo=UTC)
+"""When the clock of a history starts."""
+
 FILTERS: Final = (
     ItemFilter(),
     ItemFilter(annotation_states=set()),
@@ -99,7 +103,32 @@ FILTERS: Final = (
     ItemFilter(added_by="É"),
     ItemFilter(added_by="a", call_trace_id="a", annotation_states={"in_progress", "completed"}),
     ItemFilter(id="missing"),
+    ItemFilter(finished=True),
+    ItemFilter(finished=False, call_trace_id={"a", "missing"}),
+    ItemFilter(added_by=("a", "É"), call_op_name=TEXTS, finished=False),
+    ItemFilter(call_id=("a", "B", "call 1"), annotation_states={"completed", "unstarted"}),
+    ItemFilter(call_id=()),
+    ItemFilter(assignee="Bob"),
+    ItemFilter(assignee="ann", finished=False),
+    ItemFilter(updated_from=_START + timedelta(minutes=1)),
+    ItemFilter(updated_from=_START - timedelta(hours=1), updated_until=_START + timedelta(microseconds=1)),
 )
+
+PATCHES: Final[tuple[dict[str, Any], ...]] = (
+    {"priority": 1},
+    {"priority": 5, "assignees": ()},
+    {"priority": -(1 << 63)},
+    {"assignees": ("ann",)},
+    {"assignees": ("Bob", "ann", "é")},
+    {"assignees": ("Bob",), "priority": 0},
+    {"assignees": ()},
+    {"payload": None},
+    {"payload": {"text": "another"}},
+    {"payload": {"b": [1], "a": 1.0}, "display_fields": ("a",)},
+    {"display_fields": (), "payload": {"a": 1, "b": [1]}},
+    {},
+)
+"""What items are changed to."""
 
 STEPS: Final = {
     "nothing": timedelta(),

@@ -12,7 +12,6 @@ from annotation_queue.changes import ChangePage, Throughput
 from annotation_queue.errors import InvalidCursor
 from annotation_queue.labels import Label, LabelPage, LabelQuery
 from annotation_queue.states import Progress, Transition
-from annotation_queue.testing.tables import matches
 
 if TYPE_CHECKING:
     from annotation_queue.testing.tables import Row, Tables
@@ -28,7 +27,7 @@ def labels(tables: Tables, queue: Row, query: LabelQuery) -> LabelPage:
             for who, own in tables.progresses[item["id"]].items()
             if own["state"] in query.states
             and query.annotator_id in {None, who}
-            and matches(tables.seen(item, None), query.filter)
+            and tables.matches(queue, tables.seen(item, None), query.filter)
         ),
         key=lambda each: each[0],
         reverse=query.newest_first,
@@ -47,15 +46,17 @@ def changes(tables: Tables, queue: Row, after: str | None, limit: int) -> Change
     """Read a page of the log; a cursor stands for how much of it was shown."""
     bound = ("changes", queue["id"])
     start = 0 if after is None else _marked(tables, "after", after, bound)
-    shown = tables.logs.get(queue["id"], [])[start : start + limit]
-    return ChangePage(transitions=tuple(shown), cursor=_mark(tables, bound, start + len(shown)))
+    left = [(place, each) for place, each in enumerate(tables.logs.get(queue["id"], []), 1) if place > start and each]
+    shown = left[:limit]
+    end = shown[-1][0] if shown else start
+    return ChangePage(transitions=tuple(each for _, each in shown), cursor=_mark(tables, bound, end))
 
 
 def throughput(tables: Tables, queue: Row, window: timedelta, at: datetime) -> Throughput:
     """Count what was settled within the window, and say how long the rest takes at that rate."""
     began: dict[tuple[str, str], datetime] = {}
     settled: list[tuple[Transition, datetime | None]] = []
-    for each in tables.logs.get(queue["id"], []):
+    for each in filter(None, tables.logs.get(queue["id"], [])):
         key = each.item_id, each.annotator_id
         if each.to_state == "in_progress":
             began[key] = each.at

@@ -9,8 +9,9 @@ linear in all that is stored, or worse, so keep it small.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator
-from datetime import timedelta
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
 import attrs
@@ -18,11 +19,14 @@ import attrs
 from annotation_queue.changes import ChangePage, Throughput
 from annotation_queue.errors import (
     Conflict,
+    QueueNotFound,
 )
 from annotation_queue.items import (
     AddedItems,
     AnnotationQueue,
+    ItemPatch,
     NewItem,
+    Purged,
     QueueItem,
     QueueStats,
 )
@@ -32,7 +36,7 @@ from annotation_queue.query import ItemFilter, ItemPage, ItemQuery, QueuePage, Q
 from annotation_queue.states import AnnotationState, Progress, Transition
 from annotation_queue.testing import log
 from annotation_queue.testing.model_claims import ModelOfClaims
-from annotation_queue.testing.tables import Row, folded, is_live, matches, named, sort_rows
+from annotation_queue.testing.tables import Row, folded, is_live, named, sort_rows
 
 
 class Model(ModelOfClaims):
@@ -152,6 +156,7 @@ class Model(ModelOfClaims):
                 "deleted_at": None,
                 "priority": new.priority,
                 "payload": copy.deepcopy(new.payload),
+                "assignees": new.assignees,
             }
         for item_id, row in added.items():
             self._tables.items[item_id] = row
@@ -177,8 +182,9 @@ class Model(ModelOfClaims):
 
     def query_items(self, queue_id: str, query: ItemQuery = ItemQuery()) -> ItemPage:  # noqa: B008 - a frozen value
         """Read items of a queue."""
-        rows = [self._tables.seen(item, query.annotator_id) for item in self._tables.live_items(self._queue(queue_id))]
-        matching = [row for row in rows if matches(row, query.filter)]
+        queue = self._queue(queue_id)
+        rows = [self._tables.seen(item, query.annotator_id) for item in self._tables.live_items(queue)]
+        matching = [row for row in rows if self._tables.matches(queue, row, query.filter)]
         sort = named(query.sort_by) or [("priority", False), ("created_at", True)]
         scope = ("items", self._project_id, queue_id, query.annotator_id)
         page, next_cursor = self._tables.page(matching, sort, query, scope)
@@ -197,15 +203,80 @@ class Model(ModelOfClaims):
         """Walk over items while nothing else happens."""
         yield from self.query_items(queue_id, query).items
 
-    def remove_items(self, queue_id: str, item_ids: Iterable[str]) -> int:
+    def update_items(self, queue_id: str, which: Iterable[str] | ItemFilter, patch: ItemPatch) -> int:
+        """Change items."""
+        at, queue = self._clock(), self._queue(queue_id)
+        wanted = set(self._chosen(queue, which))
+        return sum(self._patch(row, patch.given, at) for row in self._tables.live_items(queue) if row["id"] in wanted)
+
+    def reprioritise(self, queue_id: str, priorities: Mapping[str, int]) -> int:
+        """Change priorities."""
+        at, queue = self._clock(), self._queue(queue_id)
+        rows = [row for row in self._tables.live_items(queue) if row["id"] in priorities]
+        return sum(self._patch(row, {"priority": priorities[row["id"]]}, at) for row in rows)
+
+    def _patch(self, row: Row, given: Row, at: datetime) -> bool:
+        """Change an item, and tell whether anything changed; a payload is another one if its text is."""
+        if all(json.dumps(row[field]) == json.dumps(value) for field, value in given.items()):
+            return False
+        row.update(copy.deepcopy(given), updated_at=max(row["updated_at"], at))
+        return True
+
+    def remove_items(self, queue_id: str, which: Iterable[str] | ItemFilter) -> int:
         """Delete items."""
         at, queue = self._clock(), self._queue(queue_id)
-        wanted = set(item_ids)
+        wanted = set(self._chosen(queue, which))
         found = [row for row in self._tables.live_items(queue) if row["id"] in wanted]
         for row in found:
-            row.update(deleted_at=at, updated_at=at)
+            row.update(deleted_at=at, updated_at=max(row["updated_at"], at))
             self._tables.removed[row["id"]] = self._tables.items.pop(row["id"])
         return len(found)
+
+    def restore_items(self, queue_id: str, item_ids: Iterable[str]) -> int:
+        """Bring removed items back, in the order in which they are asked for."""
+        at, queue, tables = self._clock(), self._queue(queue_id), self._tables
+        restored = 0
+        for item_id in dict.fromkeys(item_ids):
+            row = tables.removed.get(item_id)
+            calls = {each["call_id"] for each in tables.live_items(queue)}
+            if row is not None and row["queue_id"] == queue_id and row["call_id"] not in calls:
+                tables.items[item_id] = {**row, "deleted_at": None, "updated_at": max(row["updated_at"], at)}
+                del tables.removed[item_id]
+                restored += 1
+        return restored
+
+    def restore(self, queue_id: str) -> AnnotationQueue:
+        """Bring a deleted queue back."""
+        at, row = self._clock(), self._tables.queues.get(queue_id)
+        if row is None or row["project_id"] != self._project_id:
+            raise QueueNotFound(queue_id)
+        if row["deleted_at"] is not None:
+            row.update(deleted_at=None, updated_at=at)
+        return AnnotationQueue(**row)
+
+    def purge(self, *, removed_before: datetime) -> Purged:
+        """Erase what was removed before a time; in the logs, None stands where something was."""
+        tables = self._tables
+        mine = [row for row in tables.queues.values() if row["project_id"] == self._project_id]
+        gone = {row["id"] for row in mine if row["deleted_at"] is not None and row["deleted_at"] < removed_before}
+        removed = [
+            row
+            for row in tables.removed.values()
+            if row["project_id"] == self._project_id
+            and row["queue_id"] not in gone
+            and row["deleted_at"] < removed_before
+        ]
+        erased = {row["id"] for row in removed}
+        erased |= {row["id"] for row in (*tables.items.values(), *tables.removed.values()) if row["queue_id"] in gone}
+        for item_id in erased:
+            for kept in (tables.items, tables.removed, tables.progresses, tables.histories):
+                kept.pop(item_id, None)
+        for queue_id, log_of in tables.logs.items():
+            tables.logs[queue_id] = [None if each is None or each.item_id in erased else each for each in log_of]
+        for queue_id in gone:
+            del tables.queues[queue_id]
+            tables.logs.pop(queue_id, None)
+        return Purged(items=len(removed), queues=len(gone))
 
     # Progress
 
@@ -247,12 +318,9 @@ class Model(ModelOfClaims):
     ) -> int:
         """Put progresses back to unstarted, item after item as they are asked for, or in queue order for a filter."""
         at, queue = self._clock(), self._queue(queue_id)
-        if isinstance(which, ItemFilter):
-            in_order = self._tables.in_queue_order(queue)
-            which = [row["id"] for row in in_order if matches(self._tables.seen(row, None), which)]
         live = {row["id"]: row for row in self._tables.live_items(queue)}
         moved = 0
-        for item_id in dict.fromkeys(which):
+        for item_id in self._chosen(queue, which):
             progresses = self._tables.progresses[item_id] if item_id in live else {}
             for who in sorted(progresses):
                 if progresses[who]["state"] != "unstarted" and annotator_id in {None, who}:
@@ -260,6 +328,13 @@ class Model(ModelOfClaims):
                     self._move(item, who, to_state, at=at, reason=reason, actor_id=actor_id, override=True)
                     moved += 1
         return moved
+
+    def _chosen(self, queue: Row, which: Iterable[str] | ItemFilter) -> list[str]:
+        """List the ids that are given, each once, or those of the items that a filter shows, in queue order."""
+        if not isinstance(which, ItemFilter):
+            return [*dict.fromkeys(which)]
+        tables, in_order = self._tables, self._tables.in_queue_order(queue)
+        return [row["id"] for row in in_order if tables.matches(queue, tables.seen(row, None), which)]
 
     def progress(self, item_id: str) -> tuple[Progress, ...]:
         """Read every annotator's progress."""

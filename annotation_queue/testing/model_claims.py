@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
+
+import attrs
 
 from annotation_queue.errors import (
     AnnotationQueueError,
@@ -52,7 +55,15 @@ class ModelOfClaims:
         for item in self._tables.in_queue_order(queue):
             if self._tables.is_claimable(queue, item, annotator_id, at):
                 return self._grant(queue, item, annotator_id, at, lease)
-        return self._explain(queue, annotator_id, at)
+        return self._explain(queue, self._tables.live_items(queue), annotator_id, at)
+
+    def claim_item(self, item_id: str, annotator_id: str, *, lease: timedelta | None = None) -> Claim | Unavailable:
+        """Claim a very item, or explain why not as if there were no other."""
+        at, item = self._clock(), self._item(item_id)
+        queue = self._queue(item["queue_id"])
+        if self._tables.is_claimable(queue, item, annotator_id, at):
+            return self._grant(queue, item, annotator_id, at, lease)
+        return self._explain(queue, [item], annotator_id, at)
 
     def holds(self, queue_id: str, annotator_id: str) -> tuple[Claim, ...]:
         """List what an annotator holds, expired or not."""
@@ -81,7 +92,8 @@ class ModelOfClaims:
             self._move(item, claim.annotator_id, AnnotationState.IN_PROGRESS, at=at, annotation=annotation)
         own = self._tables.progresses[item["id"]][claim.annotator_id]
         own["lease_expires_at"] = at + (self._queue(item["queue_id"])["lease"] if lease is None else lease)
-        return self._claim(item, own)
+        renewed = self._claim(item, own)
+        return attrs.evolve(renewed, item=_as_claimed(renewed.item, claim))
 
     def complete(self, claim: Claim | ClaimRef, annotation: JsonValue = None) -> QueueItem:
         """Finish a claim with a label, or revise it."""
@@ -130,7 +142,7 @@ class ModelOfClaims:
         at = self._clock()
         item = self._claimed(claim, "in_progress", "in_progress" if state == "unstarted" else state)
         self._move(item, claim.annotator_id, state, at=at, actor_id=claim.annotator_id, **given)
-        return self._tables.show(item, claim.annotator_id)
+        return _as_claimed(self._tables.show(item, claim.annotator_id), claim)
 
     def _claimed(self, claim: Claim | ClaimRef, *states: str) -> Row:
         """Find the item of a claim whose progress still carries the token and is in one of the states."""
@@ -161,10 +173,11 @@ class ModelOfClaims:
         self._move(item, annotator_id, AnnotationState.IN_PROGRESS, at=at, ends=ends, actor_id=annotator_id)
         return self._claim(item, progresses[annotator_id])
 
-    def _explain(self, queue: Row, annotator_id: str, at: datetime) -> Unavailable:
-        items = self._tables.live_items(queue)
+    def _explain(self, queue: Row, items: list[Row], annotator_id: str, at: datetime) -> Unavailable:
         if not items:
             return Unavailable(reason=UnavailableReason.EMPTY)
+        if queue["is_paused"]:
+            return Unavailable(reason=UnavailableReason.PAUSED)
         if all(self._tables.is_finished(queue, item) for item in items):
             return Unavailable(reason=UnavailableReason.FINISHED)
         instants = sorted(
@@ -176,6 +189,12 @@ class ModelOfClaims:
         for instant in instants:
             if any(self._tables.is_claimable(queue, item, annotator_id, instant) for item in items):
                 return Unavailable(reason=UnavailableReason.LEASED, retry_at=instant)
+        left = [item for item in items if not self._tables.is_finished(queue, item)]
+        states = [
+            self._tables.progresses[item["id"]].get(annotator_id, {"state": "unstarted"})["state"] for item in left
+        ]
+        if any(state in {"unstarted", "in_progress"} for state in states):
+            return Unavailable(reason=UnavailableReason.ASSIGNED)
         return Unavailable(reason=UnavailableReason.SEEN)
 
     def _queue(self, queue_id: str) -> Row:
@@ -186,6 +205,17 @@ class ModelOfClaims:
 
     def _move(self, item: Row, annotator_id: str, to_state: AnnotationState, **given: Any) -> None:  # noqa: ANN401 - passed on
         self._tables.move(item, annotator_id, to_state, self._workflow, **given)
+
+
+def _as_claimed(item: QueueItem, claim: Claim | ClaimRef) -> QueueItem:
+    """Show an item as a claim carries it: what was updated since then is not looked at."""
+    if isinstance(claim, ClaimRef):
+        return item
+    kept = {
+        name: copy.deepcopy(getattr(claim.item, name))
+        for name in ("priority", "payload", "display_fields", "assignees")
+    }
+    return attrs.evolve(item, **kept)
 
 
 def _aimed(claim: Claim | ClaimRef) -> tuple[str, str | None]:

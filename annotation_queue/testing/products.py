@@ -30,6 +30,7 @@ _FILTERED: Final = (*_OF_THE_ITEM,)
 
 ASPECTS: Final[Mapping[str, Sequence[Any]]] = {
     **dict.fromkeys(_FILTERED, (_ANY, _THERE, _NOT_THERE)),
+    "finished": (None, False),
     "annotation_states": (None, frozenset(), {COMPLETED}, {UNSTARTED, SKIPPED}, set(AnnotationState)),
     "annotator_id": (None, "bob", "a stranger"),
     "sort_by": (
@@ -116,9 +117,15 @@ class ProductBench(Bench):
         """
         self._asked += 1
         wanted = dict(wanted)
-        page = wanted.pop("page")
-        fields = {field: self._value(field, wanted.pop(field)) for field in _FILTERED}
-        conditions = ItemFilter(**fields, annotation_states=wanted.pop("annotation_states"))
+        page, finished = wanted.pop("page"), wanted.pop("finished")
+        fields: dict[str, Any] = {field: self._value(field, wanted.pop(field)) for field in _FILTERED}
+        conditions = ItemFilter(
+            **fields,
+            annotation_states=wanted.pop("annotation_states"),
+            finished=True if finished is False and self._asked % 4 == 0 else finished,
+            updated_from=self.clock.now - timedelta(seconds=6) if self._asked % 5 == 0 else None,
+            updated_until=self.clock.now - timedelta(seconds=2) if self._asked % 10 == 0 else None,
+        )
         query = ItemQuery(filter=conditions, include_total=True, include_payload=self._asked % 3 > 0, **wanted)
         if page == "one to skip":
             query = attrs.evolve(query, offset=1, limit=self._asked % 4)
@@ -135,12 +142,16 @@ class ProductBench(Bench):
             cursors = {side.name: side.cursor for side in self.sides}
         return int(found.total)
 
-    def _value(self, field: str, kind: str) -> str | None:
+    def _value(self, field: str, kind: str) -> str | Sequence[str] | None:
         if kind == _ANY:
             return None
         if kind == _THERE:
-            return self._there[field]
+            return (self._there[field], (self._there[field], f"no {field}"), [*self._values(field)])[self._asked % 3]
         return self._elsewhere[field] if self._asked % 2 else f"no {field}"
+
+    def _values(self, field: str) -> set[str]:
+        """List all that the queue's items have of a field."""
+        return {row[field] for row in self.tables.items.values() if row["queue_id"] == self._queue_id}
 
     def _create(self) -> str:
         self.ids.begin_call()

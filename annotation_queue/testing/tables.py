@@ -66,7 +66,7 @@ class Tables:
         removed: The fields of the removed items, by id, in the order of removal.
         progresses: By item id and annotator id.
         histories: Transitions by item id, oldest first.
-        logs: Transitions by queue id, in the order in which they were made.
+        logs: Transitions by queue id, in the order in which they were made; None for what was erased.
         places: By item id and annotator id, how long the queue's log was when the progress had last changed.
         cursors: What a cursor stands for.
     """
@@ -76,7 +76,7 @@ class Tables:
     removed: dict[str, Row] = attrs.field(factory=dict)
     progresses: dict[str, dict[str, Row]] = attrs.field(factory=dict)
     histories: dict[str, list[Transition]] = attrs.field(factory=dict)
-    logs: dict[str, list[Transition]] = attrs.field(factory=dict)
+    logs: dict[str, list[Transition | None]] = attrs.field(factory=dict)
     places: dict[tuple[str, str], int] = attrs.field(factory=dict)
     cursors: dict[str, tuple[object, Any]] = attrs.field(factory=dict)
 
@@ -88,11 +88,17 @@ class Tables:
         ]
         own_state = progresses[annotator_id]["state"] if annotator_id in progresses else "unstarted"
         return (
-            not self.is_finished(queue, item)
+            not queue["is_paused"]
+            and not self.is_for_others(item, annotator_id)
+            and not self.is_finished(queue, item)
             and own_state not in {"completed", "skipped"}
             and annotator_id not in live
             and self.annotations(queue, item) + len(live) < queue["annotations_per_item"]
         )
+
+    def is_for_others(self, item: Row, annotator_id: str) -> bool:
+        """Tell whether an item is reserved, and not for this annotator."""
+        return len(item["assignees"]) > 0 and annotator_id not in item["assignees"]
 
     def annotations(self, queue: Row, item: Row) -> int:
         """Count what uses up an item's required annotations."""
@@ -163,6 +169,21 @@ class Tables:
         ]
         _, who, state = max(shown, default=(0, None, AnnotationState.UNSTARTED))
         return {**item, "annotation_state": state, "annotator_user_id": who}
+
+    def matches(self, queue: Row, row: Row, item_filter: ItemFilter) -> bool:
+        """Tell whether the fields of an item in a view are what a filter asks for."""
+        wanted = attrs.asdict(item_filter, recurse=False)
+        states, finished = wanted.pop("annotation_states"), wanted.pop("finished")
+        assignee = wanted.pop("assignee")
+        first, behind = wanted.pop("updated_from"), wanted.pop("updated_until")
+        return (
+            all(is_one_of(row[field], value) for field, value in wanted.items())
+            and is_one_of(row["annotation_state"], states)
+            and (assignee is None or assignee in row["assignees"])
+            and finished in {None, self.is_finished(queue, row)}
+            and (first is None or first <= row["updated_at"])
+            and (behind is None or row["updated_at"] < behind)
+        )
 
     def show(self, item: Row, annotator_id: str | None) -> QueueItem:
         """Show an item in a view."""
@@ -315,13 +336,9 @@ def fits(schema: Row, label: JsonValue) -> bool:
     return isinstance(label, _JSON_TYPES[schema["type"]]) and is_bool is (schema["type"] == "boolean")
 
 
-def matches(row: Row, item_filter: ItemFilter) -> bool:
-    """Tell whether the fields of an item in a view are what a filter asks for."""
-    wanted = attrs.asdict(item_filter, recurse=False)
-    states = wanted.pop("annotation_states")
-    return all(value is None or row[field] == value for field, value in wanted.items()) and (
-        states is None or row["annotation_state"] in states
-    )
+def is_one_of(value: object, wanted: object) -> bool:
+    """Tell whether a value is the one that is wanted, or one of those that are; None wants nothing."""
+    return wanted is None or (value == wanted if isinstance(wanted, str) else value in wanted)  # type: ignore[operator]  # a set
 
 
 def named(sort_by: Iterable[SortBy]) -> list[tuple[str, bool]]:

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from annotation_queue import QUEUE_ORDER, AnnotationState, Direction
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from annotation_queue import ItemQuery, QueueItem
 
 Value: TypeAlias = "str | int | None"
@@ -63,8 +61,8 @@ def order_of(query: ItemQuery) -> list[tuple[str, bool]]:
 
 def conditions_of(query: ItemQuery) -> list[tuple[str, list[Value]]]:
     """Give what the filter asks for: column, and the values it may have."""
-    equal: Iterable[tuple[str, Value]] = query.filter.equalities().items()
-    wanted: list[tuple[str, list[Value]]] = [(column, [value]) for column, value in equal]
+    equal = query.filter.equalities().items()
+    wanted: list[tuple[str, list[Value]]] = [(column, [*values]) for column, values in equal]
     if query.filter.annotation_states is not None:
         ranks: list[Value] = [RANKS[state] for state in query.filter.annotation_states]
         wanted.append(("annotation_state", ranks))

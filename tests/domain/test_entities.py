@@ -126,7 +126,7 @@ def test_the_entities_of_the_domain_take_keywords_only(made: type[Any]) -> None:
     assert all(field.kw_only for field in attrs.fields(made))
 
 
-def test_an_item_has_the_17_standard_fields_then_priority_and_payload() -> None:
+def test_an_item_has_the_17_standard_fields_then_priority_payload_and_assignees() -> None:
     assert [field.name for field in attrs.fields(QueueItem)] == [
         "id",
         "project_id",
@@ -147,6 +147,7 @@ def test_an_item_has_the_17_standard_fields_then_priority_and_payload() -> None:
         "position_in_queue",
         "priority",
         "payload",
+        "assignees",
     ]
 
 
@@ -189,6 +190,7 @@ REFUSED: list[tuple[Any, str, list[object]]] = [
     (QUEUE, "skip_policy", ["never", None, 1]),
     (QUEUE, "lease", [timedelta(), timedelta(seconds=-1), timedelta.max, 300, None]),
     (QUEUE, "label_schema", [*JSON, [], "x", True, {"type": "nope"}]),
+    (QUEUE, "is_paused", [None, 1, "yes"]),
     (QUEUE, "created_at", [*TIME, None]),
     (QUEUE, "created_by", ID),
     (QUEUE, "updated_at", [*TIME, None]),
@@ -199,6 +201,7 @@ REFUSED: list[tuple[Any, str, list[object]]] = [
     (NEW_ITEM, "call_op_name", TEXT),
     (NEW_ITEM, "call_trace_id", TEXT),
     (NEW_ITEM, "display_fields", TEXTS),
+    (NEW_ITEM, "assignees", TEXTS),
     (NEW_ITEM, "priority", INTEGER),
     (NEW_ITEM, "payload", [*JSON, [], "x", 1, True]),
     (ITEM, "id", ID),
@@ -210,6 +213,7 @@ REFUSED: list[tuple[Any, str, list[object]]] = [
     (ITEM, "call_op_name", TEXT),
     (ITEM, "call_trace_id", TEXT),
     (ITEM, "display_fields", TEXTS),
+    (ITEM, "assignees", TEXTS),
     (ITEM, "added_by", [1, "", "\0"]),
     (ITEM, "annotation_state", STATE),
     (ITEM, "annotator_user_id", [1, "", "\0"]),
@@ -360,7 +364,7 @@ def test_a_query_of_items_refuses_what_its_other_fields_do_not_take(arguments: d
         ({"call_id": "\0"}, "call_id"),
         ({"call_op_name": "\ud800"}, "call_op_name"),
         ({"call_trace_id": b"x"}, "call_trace_id"),
-        ({"added_by": ["ann"]}, "added_by"),
+        ({"added_by": ["ann", 1]}, "added_by[1]"),
         ({"annotation_states": "completed"}, "annotation_states"),
         ({"annotation_states": ["done"]}, "annotation_states"),
         ({"annotation_states": [None]}, "annotation_states"),

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from annotation_queue import AnnotationQueue, AnnotationState, ItemFilter, NewItem, Progress, SkipPolicy, Transition
 from annotation_queue.counters import changes, counts_of, live_and_unfinished
+from annotation_queue.errors import InvalidQuery
 from annotation_queue.items import admit
 from annotation_queue.moves import grant
 from annotation_queue.records import NEW, Change, ItemRecord, Standing, change_of, merge, one_finishes, standing
@@ -199,12 +200,55 @@ def test_a_grant_finds_the_annotators_own_progress_by_what_their_id_says(who: st
 def test_a_filter_shows_what_is_equal_and_neither_what_is_less_nor_what_is_more(name: str) -> None:
     new = NewItem(call_id="mmm", call_op_name="mmm", call_trace_id="mmm")
     item = admit(new, item_id="mmm", queue=queue(), added_by="mmm", at=START)
-    shown = {text: ItemFilter(**{name: text}).matches(item) for text in ("mm", "aaa", "mm" + "m"[:], "mmmm", "zzz")}
+    shown = {
+        text: ItemFilter(**dict[str, Any]({name: text})).matches(item, finished=False)
+        for text in ("mm", "aaa", "mm" + "m"[:], "mmmm", "zzz")
+    }
     assert shown == {"mm": False, "aaa": False, "mmm": True, "mmmm": False, "zzz": False}
-    assert ItemFilter(**{name: _copy("mmm")}).matches(item)
-    assert ItemFilter(**{name: "mmm"}, annotation_states={UNSTARTED}).matches(item)
-    assert not ItemFilter(**{name: "mmm"}, annotation_states={COMPLETED}).matches(item)
-    assert not ItemFilter(annotation_states=()).matches(item)
+    assert ItemFilter(**dict[str, Any]({name: _copy("mmm")})).matches(item, finished=False)
+    assert ItemFilter(**dict[str, Any]({name: "mmm"}), annotation_states={UNSTARTED}).matches(item, finished=False)
+    assert not ItemFilter(**dict[str, Any]({name: "mmm"}), annotation_states={COMPLETED}).matches(item, finished=False)
+    assert not ItemFilter(annotation_states=()).matches(item, finished=False)
+
+
+def test_a_filter_takes_one_value_or_several_and_what_is_finished_or_changed_in_time() -> None:
+    item = admit(NewItem(call_id="mmm"), item_id="mmm", queue=queue(), added_by="mmm", at=START)
+    later = START + timedelta(microseconds=1)
+    met = (
+        ItemFilter(call_id=["mmm", "x"]),
+        ItemFilter(call_id={"mmm"}, added_by="mmm"),
+        ItemFilter(finished=False),
+        ItemFilter(updated_from=START, updated_until=later),
+    )
+    missed = (
+        ItemFilter(call_id=()),
+        ItemFilter(call_id={"x"}),
+        ItemFilter(finished=True),
+        ItemFilter(updated_from=later),
+        ItemFilter(updated_until=START),
+    )
+    assert [each.matches(item, finished=False) for each in (*met, *missed)] == [True] * len(met) + [False] * len(missed)
+    assert [each.shows_none for each in missed] == [True, False, False, False, False]
+    assert ItemFilter().shows_all
+    assert not any(each.shows_all for each in met)
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"call_id": 1},
+        {"call_id": [1]},
+        {"id": b"x"},
+        {"added_by": ["\0"]},
+        {"finished": 1},
+        {"updated_from": "today"},
+        {"updated_until": START.replace(tzinfo=None)},
+    ],
+)
+def test_what_is_no_condition_is_refused_with_its_field(wanted: dict[str, Any]) -> None:
+    with pytest.raises(InvalidQuery) as caught:
+        ItemFilter(**wanted)
+    assert caught.value.field.startswith(next(iter(wanted)))
 
 
 @given(states_of_all, states_of_all, st.integers(1, 3), st.sampled_from(SkipPolicy))

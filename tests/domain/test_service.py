@@ -261,7 +261,7 @@ def test_what_is_equal_to_an_id_is_that_id(clock: Clock) -> None:
         for wanted in (ItemFilter(call_id="call-1"), ItemFilter(call_op_name="op"), ItemFilter(added_by="ann")):
             query = _copy(ItemQuery(filter=wanted, annotator_id="bob"))
             assert queues.query_items(queue.id, query).items == (seen,)
-            assert query.filter.matches(item)
+            assert query.filter.matches(item, finished=False)
         assert queues.query_items(queue.id, ItemQuery(filter=ItemFilter(annotation_states={COMPLETED}))).items == (
             queues.get_item(item.id),
         )
@@ -291,19 +291,19 @@ BY_NAME: list[tuple[Callable[..., object], str, str]] = [
     (
         AnnotationQueues.create,
         "self name",
-        "created_by description scorer_refs annotations_per_item skip_policy lease label_schema queue_id",
+        "created_by description scorer_refs annotations_per_item skip_policy lease label_schema is_paused queue_id",
     ),
     (
         AnnotationQueues.get_or_create,
         "self name",
-        "created_by description scorer_refs annotations_per_item skip_policy lease label_schema",
+        "created_by description scorer_refs annotations_per_item skip_policy lease label_schema is_paused",
     ),
     (AnnotationQueues.get, "self queue_id", ""),
     (AnnotationQueues.query, "self query", ""),
     (
         AnnotationQueues.update,
         "self queue_id",
-        "name description scorer_refs annotations_per_item skip_policy lease label_schema",
+        "name description scorer_refs annotations_per_item skip_policy lease label_schema is_paused",
     ),
     (AnnotationQueues.delete, "self queue_id", ""),
     (AnnotationQueues.stats, "self queue_ids", ""),
@@ -311,7 +311,7 @@ BY_NAME: list[tuple[Callable[..., object], str, str]] = [
     (AnnotationQueues.get_item, "self item_id", "queue_id annotator_id include_position"),
     (AnnotationQueues.query_items, "self queue_id query", ""),
     (AnnotationQueues.iter_items, "self queue_id query", ""),
-    (AnnotationQueues.remove_items, "self queue_id item_ids", ""),
+    (AnnotationQueues.remove_items, "self queue_id which", ""),
     (AnnotationQueues.claim, "self queue_id annotator_id", "lease resume"),
     (AnnotationQueues.holds, "self queue_id annotator_id", ""),
     (AnnotationQueues.claim_batch, "self queue_id annotator_id limit", "lease"),

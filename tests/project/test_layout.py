@@ -52,6 +52,7 @@ ORDER = [
     "arguments",
     "decisions",
     "answers",
+    "lists",
     "queues",
     # beside it
     "batch",

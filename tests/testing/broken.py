@@ -17,6 +17,7 @@ from annotation_queue.records import own_progress
 from annotation_queue.repositories.sqlite import blocks as sqlite_blocks
 from annotation_queue.sorting import Order
 from testing import broken_dictionaries as wrong
+from testing import broken_lists as wrong_list
 from testing import broken_logs as wrong_log
 from testing.dictionary import MyRepository
 
@@ -268,6 +269,34 @@ BROKEN: Final = {
     "gets or creates without a lock": _dictionary(testing.ThreadsContract, wrong_log.GetsOrCreatesWithoutALock),
     "gets the newest queue of a name": _dictionary(testing.RepeatingContract, wrong_log.GetsTheNewestOfAName),
     "gets a deleted queue of a name": _dictionary(testing.RepeatingContract, wrong_log.GetsADeletedQueueOfAName),
+    "hands reserved items to others": _dictionary(testing.AssignmentsContract, wrong_list.HandsReservedItemsToOthers),
+    "keeps reserved items from everybody": _dictionary(
+        testing.AssignmentsContract, wrong_list.KeepsReservedItemsFromEverybody
+    ),
+    "forgets its pauses": _dictionary(testing.AssignmentsContract, wrong_list.ForgetsItsPauses),
+    "says seen for assigned": _dictionary(testing.AssignmentsContract, wrong_list.SaysSeenForAssigned),
+    "counts what is the same": _dictionary(testing.BulkContract, wrong_list.CountsWhatIsTheSame),
+    "lets updates turn back the time": _dictionary(testing.BulkContract, wrong_list.LetsUpdatesTurnBackTheTime),
+    "updates payloads only": _dictionary(testing.BulkContract, wrong_list.UpdatesPayloadsOnly),
+    "gives all the first priority": _dictionary(testing.BulkContract, wrong_list.GivesAllTheFirstPriority),
+    "restores beside a live call": _dictionary(testing.BulkContract, wrong_list.RestoresBesideALiveCall),
+    "restores without progresses": _dictionary(testing.BulkContract, wrong_list.RestoresWithoutProgresses),
+    "purges without the log": _dictionary(testing.BulkContract, wrong_list.PurgesWithoutTheLog),
+    "purges what was removed later": _dictionary(testing.BulkContract, wrong_list.PurgesWhatWasRemovedLater),
+    "purges other projects": _dictionary(testing.BulkContract, wrong_list.PurgesOtherProjects),
+    "sqlite: moves items but not their block counts": sql(
+        testing.BulkContract,
+        "SET priority_down = :priority_down, assignees",
+        "SET priority_down = :priority_down + 1, assignees",
+    ),
+    "sqlite: a reserved item is found along the order": sql(
+        testing.AssignmentsContract, "AND r.annotator = :annotator", "AND r.annotator >= :annotator - 1"
+    ),
+    "sqlite: purges without the log": sql(
+        testing.BulkContract,
+        "^DELETE FROM log WHERE queue = :queue AND item IN",
+        "DELETE FROM log WHERE queue = -:queue AND item IN",
+    ),
     "memory: counts what was before": _dictionary(testing.StatisticsContract, StaleStatistics),
     "memory: ignores policy changes": _dictionary(testing.PoliciesContract, IgnoresPolicyChanges),
     "memory: swallows conflicts": _dictionary(testing.StoringContract, SwallowsConflicts),

@@ -158,7 +158,7 @@ class CountsThePage(MyRepository):
 class FiltersWithoutCase(MyRepository):
     def query_items(self, project_id: str, queue_id: str, query: ItemQuery) -> ItemPage:
         wanted = query.filter.call_op_name
-        if wanted is None:
+        if not isinstance(wanted, str):
             return super().query_items(project_id, queue_id, query)
         alike = {row.item.call_op_name for row in self._live(queue_id)}
         alike = {name for name in alike if name.casefold() == wanted.casefold()}
@@ -326,8 +326,8 @@ class KeepsDeletedQueues(MyRepository):
 
 
 class KeepsDeletedItems(MyRepository):
-    def remove_items(self, project_id: str, queue_id: str, item_ids: Iterable[str], at: datetime) -> int:
-        wanted = list(item_ids)
+    def remove_items(self, project_id: str, queue_id: str, which: Sequence[str] | ItemFilter, at: datetime) -> int:
+        wanted = [row.item.id for row in self._chosen(queue_id, which)]
         rows = {item_id: row for item_id, row in self._rows.items() if item_id in wanted}
         removed = super().remove_items(project_id, queue_id, wanted, at)
         for row in rows.values():

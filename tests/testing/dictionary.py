@@ -12,16 +12,16 @@ import attrs
 from annotation_queue.changes import ChangePage, Settlement, change_cursor, is_settlement, place_of_cursor
 from annotation_queue.counters import counts_of, stats_of
 from annotation_queue.errors import Conflict, ItemNotFound, QueueNotFound, StorageError
-from annotation_queue.items import AddedItems, Claim, copy_queue, explain_unavailable
+from annotation_queue.items import AddedItems, Claim, ItemPatch, Purged, copy_queue, explain_unavailable, patched
 from annotation_queue.labels import Label
 from annotation_queue.moves import grant
-from annotation_queue.query import search_text
+from annotation_queue.query import ItemFilter, search_text
 from annotation_queue.records import ItemRecord, change_of, standing, view
-from annotation_queue.states import IN_PROGRESS, UNREAD, aggregate, claimable_at, with_annotation
+from annotation_queue.states import IN_PROGRESS, UNREAD, aggregate, claimable_at, is_for, with_annotation
 from annotation_queue.values import lease_end
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from datetime import datetime, timedelta
     from types import TracebackType
 
@@ -46,12 +46,18 @@ class Row:
 
     item: QueueItem
     progresses: dict[str, Progress] = attrs.field(factory=dict)
+    is_erased: bool = False
     history: list[Transition] = attrs.field(factory=list)
     revision: int = 0
 
     def work(self) -> tuple[Progress, ...]:
         """Give copies of the progresses, by annotator id."""
         return tuple(copied(self.progresses[name]) for name in sorted(self.progresses))
+
+    def erase(self) -> None:
+        """Forget all but that it was there, for whose sake the entries of others in the log keep their numbers."""
+        self.is_erased, self.item = True, attrs.evolve(self.item, payload=None)
+        self.progresses, self.history = {}, []
 
     def shown(self, annotator_id: str | None = None, position: int | None = None) -> QueueItem:
         """Give a copy of the item in a view."""
@@ -196,12 +202,16 @@ class MyRepository:
             seen.sort(key=lambda item: order.key(order.values(item)))
             if query.include_position:
                 seen = [self._rows[item.id].shown(query.annotator_id, n) for n, item in enumerate(seen, 1)]
-            found = [item for item in seen if query.filter.matches(item)]
+            found = [item for item in seen if self._matches(item, query.filter)]
             if not query.include_payload:
                 found = [attrs.evolve(item, payload=None) for item in found]
             return query.page(
                 queue, self._cut(found, query, query.after(queue)), len(found) if query.include_total else None
             )
+
+    def _matches(self, item: QueueItem, wanted: ItemFilter) -> bool:
+        finished = standing(self._rows[item.id].work(), self._queues[item.queue_id]).finished
+        return wanted.matches(item, finished=finished)
 
     def _cut(self, found: list[Any], query: ItemQuery | QueueQuery, after: tuple[Any, ...] | None) -> list[Any]:
         """Sort what was found, and leave out what comes before the page."""
@@ -211,14 +221,79 @@ class MyRepository:
             keyed = [(key, index) for key, index in keyed if key > order.key(after)]
         return [found[index] for _, index in keyed[query.offset :]]
 
-    def remove_items(self, project_id: str, queue_id: str, item_ids: Iterable[str], at: datetime) -> int:
+    def update_items(
+        self, project_id: str, queue_id: str, which: Sequence[str] | ItemFilter, patch: ItemPatch, at: datetime
+    ) -> int:
         with self._open():
             self.get_queue(project_id, queue_id)
-            wanted = set(item_ids)
-            gone = [row for row in self._live(queue_id) if row.item.id in wanted]
+            return sum(self._patch(row, patch, at) for row in self._chosen(queue_id, which))
+
+    def reprioritise(self, project_id: str, queue_id: str, priorities: Mapping[str, int], at: datetime) -> int:
+        with self._open():
+            self.get_queue(project_id, queue_id)
+            rows = self._chosen(queue_id, tuple(priorities))
+            return sum(self._patch(row, ItemPatch(priority=priorities[row.item.id]), at) for row in rows)
+
+    def _patch(self, row: Row, patch: ItemPatch, at: datetime) -> bool:
+        after = patched(row.item, patch, at)
+        changes = after is not row.item
+        row.item, row.revision = copy.deepcopy(after), row.revision + changes
+        return changes
+
+    def _chosen(self, queue_id: str, which: Sequence[str] | ItemFilter) -> list[Row]:
+        live = self._live(queue_id)
+        if isinstance(which, ItemFilter):
+            return [row for row in live if self._matches(row.shown(), which)]
+        wanted = set(which)
+        return [row for row in live if row.item.id in wanted]
+
+    def remove_items(self, project_id: str, queue_id: str, which: Sequence[str] | ItemFilter, at: datetime) -> int:
+        with self._open():
+            self.get_queue(project_id, queue_id)
+            gone = self._chosen(queue_id, which)
             for row in gone:
-                row.item = attrs.evolve(row.item, deleted_at=at, updated_at=at)
+                row.item = attrs.evolve(row.item, deleted_at=at, updated_at=max(row.item.updated_at, at))
             return len(gone)
+
+    def restore_items(self, project_id: str, queue_id: str, item_ids: Sequence[str], at: datetime) -> int:
+        with self._open():
+            self.get_queue(project_id, queue_id)
+            calls, restored = {row.item.call_id for row in self._live(queue_id)}, 0
+            for item_id in dict.fromkeys(item_ids):
+                row = self._rows.get(item_id)
+                if row is None or row.is_erased or row.item.queue_id != queue_id or row.item.call_id in calls:
+                    continue
+                calls.add(row.item.call_id)
+                row.item = attrs.evolve(row.item, deleted_at=None, updated_at=max(row.item.updated_at, at))
+                row.revision += 1
+                restored += 1
+            return restored
+
+    def restore_queue(self, project_id: str, queue_id: str, at: datetime) -> AnnotationQueue:
+        with self._open():
+            queue = self._queues.get(queue_id)
+            if queue is None or queue.project_id != project_id:
+                raise QueueNotFound(queue_id)
+            if queue.deleted_at is not None:
+                queue = self._queues[queue_id] = attrs.evolve(queue, deleted_at=None, updated_at=at)
+            return copy_queue(queue)
+
+    def purge(self, project_id: str, removed_before: datetime) -> Purged:
+        with self._open():
+            mine = [queue for queue in self._queues.values() if queue.project_id == project_id]
+            gone = {each.id for each in mine if each.deleted_at is not None and each.deleted_at < removed_before}
+            left = {each.id for each in mine} - gone
+            old = [row.item for row in self._rows.values() if row.item.queue_id in left and not row.is_erased]
+            items = {item.id for item in old if item.deleted_at is not None and item.deleted_at < removed_before}
+            for item_id in items:
+                self._rows[item_id].erase()
+            bare = [
+                each if self._is_kept(each) else attrs.evolve(each, annotation=None, reason=None) for each in self._log
+            ]
+            self._log = [each for each in bare if self._rows[each.item_id].item.queue_id not in gone]
+            self._rows = {key: row for key, row in self._rows.items() if row.item.queue_id not in gone}
+            self._queues = {key: queue for key, queue in self._queues.items() if key not in gone}
+            return Purged(items=len(items), queues=len(gone))
 
     def claim(
         self,
@@ -236,9 +311,13 @@ class MyRepository:
             live = self._in_order(queue_id)
             claims: list[Claim] = []
             waits: list[datetime] = []
+            others = 0
             for row in live:
                 free_at = self._claimable_at(row, annotator_id, queue)
-                if free_at is None or free_at > at or len(claims) == limit:
+                if not self._is_for(row, annotator_id):
+                    others += free_at is not None
+                    continue
+                if queue.is_paused or free_at is None or free_at > at or len(claims) == limit:
                     waits += [free_at] if free_at else []
                     continue
                 record = self._record(row)
@@ -249,8 +328,15 @@ class MyRepository:
                 claims.append(self._claim(row, changed[-1]))
             unfinished = sum(not standing(row.work(), queue).finished for row in live)
             return tuple(claims) or explain_unavailable(
-                live=len(live), unfinished=unfinished, retry_at=min(waits, default=None)
+                live=len(live),
+                unfinished=unfinished,
+                retry_at=min(waits, default=None),
+                is_paused=queue.is_paused,
+                is_assigned=others > 0,
             )
+
+    def _is_for(self, row: Row, annotator_id: str) -> bool:
+        return is_for(row.item.assignees, annotator_id)
 
     def _claimable_at(self, row: Row, annotator_id: str, queue: AnnotationQueue) -> datetime | None:
         return claimable_at(row.work(), annotator_id, queue.annotations_per_item, queue.skip_policy)
@@ -290,21 +376,26 @@ class MyRepository:
         return place < cursor if query.newest_first else place > cursor
 
     def _is_wanted(self, label: Label, query: LabelQuery) -> bool:
-        return label.progress.state in query.states and query.filter.matches(label.item)
+        return label.progress.state in query.states and self._matches(label.item, query.filter)
 
     def changes(self, project_id: str, queue_id: str, after: str | None, limit: int) -> ChangePage:
         with self._open():
             queue = self.get_queue(project_id, queue_id)
             start = place_of_cursor(queue, after)[0] if after is not None else 0
-            shown = tuple(map(copied, self._log_of(queue_id)[start : start + limit]))
-            return ChangePage(transitions=shown, cursor=change_cursor(queue, (start + len(shown),)))
+            log = [(place, each) for place, each in enumerate(self._log_of(queue_id), 1) if self._is_kept(each)]
+            shown = [(place, each) for place, each in log if place > start][:limit]
+            cursor = change_cursor(queue, (shown[-1][0] if shown else start,))
+            return ChangePage(transitions=tuple(copied(each) for _, each in shown), cursor=cursor)
+
+    def _is_kept(self, transition: Transition) -> bool:
+        return not self._rows[transition.item_id].is_erased
 
     def settled_since(self, project_id: str, queue_id: str, since: datetime) -> tuple[Settlement, ...]:
         with self._open():
             self.get_queue(project_id, queue_id)
             started: dict[tuple[str, str], datetime] = {}
             found: list[Settlement] = []
-            for each in self._log_of(queue_id):
+            for each in filter(self._is_kept, self._log_of(queue_id)):
                 key = (each.item_id, each.annotator_id)
                 if each.to_state is IN_PROGRESS:
                     started[key] = each.at

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from annotation_queue.repositories.memory.reservations import Reservations
 from annotation_queue.repositories.memory.sorted_keys import SortedKeys
 from annotation_queue.repositories.memory.timed_keys import TimedKeys
 from annotation_queue.states import ALWAYS, claimable_at
@@ -62,16 +63,18 @@ class ClaimIndex:
         find: Gives the stored item of a key.
     """
 
-    __slots__ = ("_blocked", "_find", "_held", "_open")
+    __slots__ = ("_blocked", "_find", "_held", "_open", "reserved")
 
     def __init__(self, find: Callable[[Key], StoredItem]) -> None:
         self._find = find
         self._open = SortedKeys()
         self._held = TimedKeys()
         self._blocked: dict[str, _Blocked] = {}
+        self.reserved = Reservations(find)
+        """Those that have assignees; the others are here."""
 
     def add(self, keys: Iterable[Key]) -> None:
-        """Add new items, which nobody touched. O(log n) for each."""
+        """Add new items, which nobody touched and which are reserved for nobody. O(log n) for each."""
         self._open.update(keys)
 
     def move(
@@ -91,6 +94,9 @@ class ClaimIndex:
             changed: The progresses that changed.
             queue: The queue, for its policies.
         """
+        if stored.item.assignees:
+            self.reserved.move(stored, is_unfinished=after is not None, queue=queue)
+            return
         key = stored.key
         if before == ALWAYS != after:
             self._open.remove(key)
@@ -131,6 +137,9 @@ class ClaimIndex:
             expired = blocked.waiting.first(at)
             if expired is not None and (best is None or expired < best):
                 best = expired
+        own = self.reserved.first(annotator_id, at)
+        if own is not None and (best is None or own < best):
+            best = own
         key = self._held.first(at)
         while key is not None and (best is None or key < best):
             time = self._time(self._find(key), annotator_id, queue)
@@ -153,7 +162,8 @@ class ClaimIndex:
             The time, UTC; None where they may take none of the unfinished items.
         """
         blocked = self._blocked.get(annotator_id)
-        best = None if blocked is None else blocked.waiting.earliest()
+        ends = (None if blocked is None else blocked.waiting.earliest(), self.reserved.earliest(annotator_id))
+        best = min((time for time in ends if time is not None), default=None)
         earliest = self._held.earliest()
         if earliest is None or (best is not None and best <= earliest):
             return best
@@ -177,10 +187,12 @@ class ClaimIndex:
         Returns:
             What is wrong, in words; nothing when it is whole.
         """
-        live = sorted(items, key=lambda stored: stored.key)
+        every = sorted(items, key=lambda stored: stored.key)
+        live = [stored for stored in every if not stored.item.assignees]
         times = {stored.key: stored.standing.claimable_at for stored in live}
         wrong = [f"open items: {each}" for each in self._open.check()]
         wrong += [f"held items: {each}" for each in self._held.check()]
+        wrong += self.reserved.check(every, queue)
         if list(self._open) != [key for key, time in times.items() if time == ALWAYS]:
             wrong.append("the open items are not those that are claimable at any time")
         if list(self._held.items()) != [(key, time) for key, time in times.items() if time not in {None, ALWAYS}]:

@@ -57,18 +57,22 @@ class StoredItem:
     def __init__(self, item: QueueItem) -> None:
         self.payload: bytes | None = None
         """Packed."""
-        if item.payload is not None:
-            self.payload = pack(item.payload)
-            item = attrs.evolve(item, payload=None)
         self.item = item
         """The aggregate view, without payload and position: nothing in it can change, so it may be handed out."""
-        self.key: Key = (-item.priority, to_micros(item.created_at), item.id)
+        self.key: Key
         """The key of queue order."""
+        self.put(item)
         self.progresses: tuple[Progress, ...] = ()
         """By annotator id, in the form that is kept."""
         self.history: list[Transition] | None = None
         self.revision = 0
         self.standing: Standing = NEW
+
+    def put(self, item: QueueItem) -> None:
+        """Take an item, in the aggregate view with its payload, in place of the one that is there."""
+        self.payload = None if item.payload is None else pack(item.payload)
+        self.item = item if item.payload is None else attrs.evolve(item, payload=None)
+        self.key = (-item.priority, to_micros(item.created_at), item.id)
 
     def own(self, annotator_id: str) -> Progress | None:
         """Find the progress of an annotator."""

@@ -44,8 +44,8 @@ class Listing:
         self._annotator_id = annotator_id
         self._matches = None if wanted is None else Matcher(wanted, annotator_id)
         self.keys = keys
-        by_state = wanted is not None and wanted.annotation_states is not None
-        self.moves = by_state or any(field.name in _MOVING_FIELDS for field in order.fields)
+        follows = wanted is not None and wanted.follows_progress
+        self.moves = follows or any(field.name in _MOVING_FIELDS for field in order.fields)
         """Whether annotating moves items in it, into it or out of it."""
 
     @property

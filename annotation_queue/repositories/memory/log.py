@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING
 
 from annotation_queue.changes import Settlement, is_settlement
 from annotation_queue.states import IN_PROGRESS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from datetime import datetime
 
     from annotation_queue.repositories.memory.item import StoredItem
@@ -36,9 +36,17 @@ class Recent:
         if len(self._nums) > 2 * len(self._last) + 64:
             self._sweep()
 
-    def discard(self, key: object) -> None:
-        """Forget a key."""
-        self._last.pop(key, None)
+    def discard(self, key: object) -> int:
+        """Forget a key, and give the number under which it was noted last; 0 for none."""
+        return self._last.pop(key, 0)
+
+    def put_back(self, key: object, num: int) -> None:
+        """Note a key again that was discarded, under the number that it had. O(n)."""
+        at = bisect_left(self._nums, num)
+        if at == len(self._nums) or self._nums[at] != num:
+            self._nums.insert(at, num)
+            self._keys.insert(at, key)
+        self._last[key] = num
 
     def _sweep(self) -> None:
         kept = [(num, key) for num, key in zip(self._nums, self._keys, strict=True) if self._last.get(key) == num]
@@ -68,8 +76,8 @@ class Log:
     __slots__ = ("_latest", "transitions")
 
     def __init__(self) -> None:
-        self.transitions: list[Transition] = []
-        """Those with labels that could be changed carry them packed."""
+        self.transitions: list[Transition | None] = []
+        """Those with labels that could be changed carry them packed. None stands for what was erased."""
         self._latest: list[datetime] = []
         """For each the greatest time up to it: so that it ascends, whatever the clocks said."""
 
@@ -83,10 +91,28 @@ class Log:
         latest.append(latest[-1] if latest and latest[-1] > at else at)
         return len(self.transitions)
 
+    def erase(self, item_ids: Collection[str]) -> None:
+        """Erase the transitions of items; all others keep their numbers. O(n)."""
+        for index, transition in enumerate(self.transitions):
+            if transition is not None and transition.item_id in item_ids:
+                self.transitions[index] = None
+
+    def page(self, start: int, limit: int) -> tuple[list[Transition], int]:
+        """Read transitions behind a number, up to a limit, and the number of the last one. O(what it passes)."""
+        found: list[Transition] = []
+        for num in range(start, len(self.transitions)):
+            transition = self.transitions[num]
+            if transition is not None:
+                if len(found) == limit:
+                    break
+                found.append(transition)
+                start = num + 1
+        return found, start
+
     def settled_since(self, since: datetime, items: Mapping[str, StoredItem]) -> Iterator[Settlement]:
         """Find the settlements after a time. O(log n), and linear in what the log got since."""
         for transition in self.transitions[bisect_right(self._latest, since) :]:
-            if transition.at > since and is_settlement(transition):
+            if transition is not None and transition.at > since and is_settlement(transition):
                 yield Settlement(transition, _start_of(transition, items[transition.item_id].history or ()))
 
 

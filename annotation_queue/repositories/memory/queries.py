@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import compress, islice
+from itertools import chain, compress, islice
 from sys import maxsize
 from typing import TYPE_CHECKING, Final
 
@@ -56,7 +56,6 @@ class Selection:
         self._annotator_id = query.annotator_id
         self._order = query.order()
         self._wanted = query.filter.equalities()
-        self._states = query.filter.annotation_states
 
     def page(self) -> ItemPage:
         """Read the page."""
@@ -75,7 +74,7 @@ class Selection:
                 keys = self._stored.orders.select(self._order, self._annotator_id, query.filter, self._fewest())
             start = query.offset if behind is None else keys.bisect_right(behind)
             chosen = list(islice(keys.iter_from(start), stop))
-            if self._states is None and not self._wanted:
+            if query.filter.shows_all:
                 positions = range(start + 1, start + 1 + len(chosen))
             total = len(keys) if query.include_total else None
         shown = self._show(chosen if query.limit is None else chosen[: query.limit], positions)
@@ -115,10 +114,10 @@ class Selection:
 
     def _keys(self) -> SortedKeys | None:
         """Give the keys of the items that the filter shows, if they are at hand or few; else None."""
-        stored, states = self._stored, self._states
-        if states is None and not self._wanted:
+        stored, wanted = self._stored, self._query.filter
+        if wanted.shows_all:
             return self._all()
-        fewest = () if states == frozenset() else self._fewest()
+        fewest = () if wanted.shows_none else self._fewest()
         if fewest is not None and len(fewest) <= _FEW:
             few, matcher = map(stored.items.__getitem__, fewest), Matcher(self._query.filter, self._annotator_id)
             return SortedKeys(key_in(self._order, each, self._annotator_id) for each in few if matcher(each))
@@ -127,17 +126,24 @@ class Selection:
     def _fewest(self) -> Collection[str] | None:
         """Give the ids that the strictest condition of equality leaves; None without one."""
         stored, left = self._stored, []
-        for name, value in self._wanted.items():
+        for name, values in self._wanted.items():
             if name == "id":
-                found = stored.items.get(value)
-                live = found is not None and stored.calls.get(found.item.call_id) == value
-                left.append((value,) if live else ())
+                left.append([value for value in values if self._is_live(value)])
             elif name == "call_id":
-                left.append((stored.calls[value],) if value in stored.calls else ())
+                left.append([stored.calls[value] for value in values if value in stored.calls])
         if left:
             return min(left, key=len)
-        others = [stored.orders.with_value(name, value) for name, value in self._wanted.items()]
+        others = [self._with_values(name, values) for name, values in self._wanted.items()]
         return min(others, key=len, default=None)
+
+    def _is_live(self, item_id: str) -> bool:
+        found = self._stored.items.get(item_id)
+        return found is not None and self._stored.calls.get(found.item.call_id) == item_id
+
+    def _with_values(self, name: str, values: Collection[str]) -> Collection[str]:
+        """Give the ids of the items that have one of some values."""
+        each = [self._stored.orders.with_value(name, value) for value in values]
+        return each[0] if len(each) == 1 else set(chain.from_iterable(each))
 
     def _glance(self, behind: Key | None, stop: int) -> tuple[list[Key], list[int]] | None:
         """Look for the page in the part of the order where it begins.

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, cast
 
+import attrs
+
 from annotation_queue.changes import ChangePage, change_cursor, place_of_cursor
 from annotation_queue.counters import FINISHED, SETTLED, counts_of, stats_of
 from annotation_queue.items import make_claim
 from annotation_queue.labels import Label
-from annotation_queue.query import WALK_BYTES, until_full
+from annotation_queue.query import ItemFilter
 from annotation_queue.records import change_of, make_record, standing
 from annotation_queue.repositories.history_check import history_problems
 from annotation_queue.repositories.memory.claims import ClaimIndex
+from annotation_queue.repositories.memory.filters import Matcher
 from annotation_queue.repositories.memory.item import (
     StoredItem,
     deleted,
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from annotation_queue.items import AnnotationQueue, Claim, QueueStats
+    from annotation_queue.items import AnnotationQueue, Claim, QueueItem, QueueStats
     from annotation_queue.labels import LabelPage, LabelQuery
     from annotation_queue.records import Change, ItemRecord
     from annotation_queue.repositories.memory.sorted_keys import Key
@@ -58,6 +61,8 @@ class StoredQueue:
         self.log = Log()
         self.recent = Recent()
         """The progresses on live items, (item id, annotator id), in the order in which they last changed."""
+        self._removed: dict[tuple[str, str], int] = {}
+        """The same of removed items, with the number under which each stood there."""
         self._held_by: dict[str, set[Key]] = {}
         """Annotator id -> the keys of the live items that they hold; they are few, and sorted when they are read."""
         self._in_state = dict.fromkeys(AnnotationState, 0)
@@ -86,9 +91,41 @@ class StoredQueue:
         keys = [stored.key for stored in added]
         self.in_order.update(keys)
         self._in_state[UNSTARTED] += len(keys)
-        self.claims.add(keys)
+        self.claims.add(stored.key for stored in added if not stored.item.assignees)
+        for stored in added:
+            if stored.item.assignees:
+                self.claims.move(stored, None, stored.standing.claimable_at, (), self.queue)
         self.calls.update((stored.item.call_id, stored.item.id) for stored in added)
         self.orders.add(added)
+
+    def put(self, stored: StoredItem, item: QueueItem) -> None:
+        """Put an item, in the aggregate view with its payload, in the place of a live one. O(log n)."""
+        holders = [each.annotator_id for each in stored.progresses if each.state is IN_PROGRESS]
+        self.in_order.remove(stored.key)
+        self.orders.remove(stored)
+        self.claims.move(stored, stored.standing.claimable_at, None, (), self.queue)
+        for annotator_id in holders:
+            self._hold(stored.key, annotator_id, is_held=False)
+        stored.put(item)
+        stored.revision += 1
+        for annotator_id in holders:
+            self._hold(stored.key, annotator_id, is_held=True)
+        self.claims.move(stored, None, stored.standing.claimable_at, stored.progresses, self.queue)
+        self.orders.add([stored])
+        self.in_order.add(stored.key)
+
+    def chosen(self, which: Sequence[str] | ItemFilter) -> list[StoredItem]:
+        """List the live items of some ids, each once, or those that a filter shows. O(n) for a filter."""
+        if not isinstance(which, ItemFilter):
+            found = map(self.items.get, dict.fromkeys(which))
+            return [each for each in found if each is not None and self.holds_live(each)]
+        if which.shows_none:
+            return []
+        return [*self.live()] if which.shows_all else [*filter(Matcher(which, None), self.live())]
+
+    def holds_live(self, stored: StoredItem) -> bool:
+        """Tell whether an item is a live one of this queue."""
+        return stored.item.queue_id == self.queue.id and stored.item.deleted_at is None
 
     def remove(self, stored: StoredItem, at: datetime) -> None:
         """Delete a live item at a time, UTC. O(log n)."""
@@ -102,9 +139,37 @@ class StoredQueue:
         for progress in stored.progresses:
             self._count(progress.annotator_id, progress.state, -1)
             self._hold(stored.key, progress.annotator_id, is_held=False)
-            self.recent.discard((stored.item.id, progress.annotator_id))
+            key = (stored.item.id, progress.annotator_id)
+            self._removed[key] = self.recent.discard(key)
         stored.item = deleted(stored.item, at)
         stored.revision += 1
+
+    def restore(self, stored: StoredItem, at: datetime) -> None:
+        """Bring a removed item back at a time, UTC. O(log n), and O(n) for each progress on it."""
+        stored.item = attrs.evolve(stored.item, deleted_at=None, updated_at=max(stored.item.updated_at, at))
+        # Policies may have changed meanwhile.
+        stored.standing = after = standing(stored.progresses, self.queue)
+        stored.revision += 1
+        self.in_order.add(stored.key)
+        self.calls[stored.item.call_id] = stored.item.id
+        self._in_state[after.state] += 1
+        self._settled += after.settled
+        self._finished += after.finished
+        for progress in stored.progresses:
+            key = (stored.item.id, progress.annotator_id)
+            self.recent.put_back(key, self._removed.pop(key))
+            self._count(progress.annotator_id, progress.state, 1)
+            if progress.state is IN_PROGRESS:
+                self._hold(stored.key, progress.annotator_id, is_held=True)
+        self.claims.move(stored, None, after.claimable_at, stored.progresses, self.queue)
+        self.orders.add([stored])
+
+    def erase(self, gone: Sequence[StoredItem]) -> None:
+        """Forget removed items, which the caller drops. O(the log)."""
+        for stored in gone:
+            for progress in stored.progresses:
+                del self._removed[stored.item.id, progress.annotator_id]
+        self.log.erase({stored.item.id for stored in gone})
 
     def change(
         self, stored: StoredItem, change: Change, progresses: Sequence[Progress], transitions: Sequence[Transition]
@@ -195,7 +260,7 @@ class StoredQueue:
                 own is not None
                 and own.state in query.states
                 and query.annotator_id in {None, annotator_id}
-                and query.filter.matches(stored.item)
+                and query.filter.matches(stored.item, finished=stored.standing.finished)
             ):
                 places.append((num,))
                 if len(found) == query.limit or (room is not None and room <= 0):
@@ -207,11 +272,9 @@ class StoredQueue:
     def changes(self, after: str | None, limit: int) -> ChangePage:
         """Read the log from a cursor on. O(limit)."""
         start = 0 if after is None else place_of_cursor(self.queue, after)[0]
-        entries = self.log.transitions[start : start + limit]
-        transitions = [*until_full(((each, size_of(each.annotation)) for each in entries), WALK_BYTES)]
+        transitions, end = self.log.page(start, limit)
         return ChangePage(
-            transitions=tuple(map(unpacked_transition, transitions)),
-            cursor=change_cursor(self.queue, (start + len(transitions),)),
+            transitions=tuple(map(unpacked_transition, transitions)), cursor=change_cursor(self.queue, (end,))
         )
 
     def stats(self) -> QueueStats:
@@ -266,6 +329,8 @@ class StoredQueue:
         told: dict[str, list[Transition]] = {}
         last: dict[object, int] = {}
         for num, transition in enumerate(self.log.transitions, 1):
+            if transition is None:
+                continue
             told.setdefault(transition.item_id, []).append(transition)
             last[transition.item_id, transition.annotator_id] = num
         histories = {
@@ -276,6 +341,10 @@ class StoredQueue:
         progresses = [(stored.item.id, each.annotator_id) for stored in live for each in stored.progresses]
         if self.recent.items() != sorted((last.get(key, 0), key) for key in progresses):
             yield "the progresses are not in the order in which they last changed"
+        removed = [s for s in self.items.values() if s.item.queue_id == self.queue.id and s.item.deleted_at is not None]
+        gone = [(stored.item.id, each.annotator_id) for stored in removed for each in stored.progresses]
+        if self._removed != {key: last.get(key, 0) for key in gone}:
+            yield "the removed progresses do not stand under the numbers that they had"
         for annotator_id in {*self._held_by, *(annotator_id for _, annotator_id in progresses)}:
             held = [
                 stored.key

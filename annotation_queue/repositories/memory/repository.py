@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from operator import attrgetter
 from types import TracebackType
@@ -19,17 +19,20 @@ from annotation_queue.items import (
     AddedItems,
     AnnotationQueue,
     Claim,
+    ItemPatch,
     NewItem,
+    Purged,
     QueueItem,
     QueueStats,
     Unavailable,
     copy_queue,
     explain_unavailable,
     make_claim,
+    patched,
 )
 from annotation_queue.labels import LabelPage, LabelQuery
 from annotation_queue.moves import grant
-from annotation_queue.query import ItemPage, ItemQuery, QueuePage, QueueQuery
+from annotation_queue.query import ItemFilter, ItemPage, ItemQuery, QueuePage, QueueQuery
 from annotation_queue.records import Change, ItemRecord
 from annotation_queue.repositories.memory.item import StoredItem, packed, unpacked_transition
 from annotation_queue.repositories.memory.queries import find_page
@@ -205,18 +208,75 @@ class MemoryRepository:
         with self._lock:
             return find_page(self._queue(project_id, queue_id), query)
 
-    def remove_items(self, project_id: str, queue_id: str, item_ids: Iterable[str], at: datetime) -> int:
-        """Delete items softly. O(log n) for each."""
-        wanted = dict.fromkeys(item_ids)
+    def update_items(
+        self, project_id: str, queue_id: str, which: Sequence[str] | ItemFilter, patch: ItemPatch, at: datetime
+    ) -> int:
+        """Change items. O(log n) for each that changes, and O(n) for a filter."""
         with self._lock:
             queue = self._queue(project_id, queue_id)
-            removed = 0
-            for item_id in wanted:
+            return _patch(queue, ((stored, patch) for stored in queue.chosen(which)), at)
+
+    def reprioritise(self, project_id: str, queue_id: str, priorities: Mapping[str, int], at: datetime) -> int:
+        """Change priorities. O(log n) for each that changes."""
+        with self._lock:
+            queue = self._queue(project_id, queue_id)
+            wanted = ((stored, priorities[stored.item.id]) for stored in queue.chosen(tuple(priorities)))
+            return _patch(queue, ((stored, ItemPatch(priority=priority)) for stored, priority in wanted), at)
+
+    def remove_items(self, project_id: str, queue_id: str, which: Sequence[str] | ItemFilter, at: datetime) -> int:
+        """Delete items softly. O(log n) for each, and O(n) for a filter."""
+        with self._lock:
+            queue = self._queue(project_id, queue_id)
+            gone = queue.chosen(which)
+            for stored in gone:
+                queue.remove(stored, at)
+            return len(gone)
+
+    def restore_items(self, project_id: str, queue_id: str, item_ids: Sequence[str], at: datetime) -> int:
+        """Bring removed items back. The cost is that of `StoredQueue.restore`."""
+        with self._lock:
+            queue = self._queue(project_id, queue_id)
+            restored = 0
+            for item_id in dict.fromkeys(item_ids):
                 stored = self._items.get(item_id)
-                if stored is not None and stored.item.queue_id == queue_id and stored.item.deleted_at is None:
-                    queue.remove(stored, at)
-                    removed += 1
-            return removed
+                if stored is not None and stored.item.queue_id == queue_id and stored.item.call_id not in queue.calls:
+                    queue.restore(stored, at)
+                    restored += 1
+            return restored
+
+    def restore_queue(self, project_id: str, queue_id: str, at: datetime) -> AnnotationQueue:
+        """Bring a deleted queue back. O(1)."""
+        with self._lock:
+            self._check_open()
+            stored = self._queues.get(queue_id)
+            if stored is None or stored.queue.project_id != project_id:
+                raise QueueNotFound(queue_id)
+            if stored.queue.deleted_at is not None:
+                stored.replace(attrs.evolve(stored.queue, deleted_at=None, updated_at=at))
+                stored.policy_revision += 1
+                self._listings[project_id].put(stored.queue)
+            return copy_queue(stored.queue)
+
+    def purge(self, project_id: str, removed_before: datetime) -> Purged:
+        """Erase what was removed, and let go of its memory. O(n) for all that is stored."""
+        with self._lock:
+            self._check_open()
+            mine = [stored for stored in self._queues.values() if stored.queue.project_id == project_id]
+            gone = {stored.queue.id for stored in mine if _is_before(stored.queue.deleted_at, removed_before)}
+            items = 0
+            for queue in mine:
+                if queue.queue.id not in gone:
+                    of_queue = (each for each in self._items.values() if each.item.queue_id == queue.queue.id)
+                    old = [each for each in of_queue if _is_before(each.item.deleted_at, removed_before)]
+                    queue.erase(old)
+                    items += len(old)
+                    for each in old:
+                        del self._items[each.item.id]
+            for item_id in [key for key, each in self._items.items() if each.item.queue_id in gone]:
+                del self._items[item_id]
+            for queue_id in gone:
+                del self._queues[queue_id]
+            return Purged(items=items, queues=len(gone))
 
     def claim(
         self,
@@ -233,7 +293,8 @@ class MemoryRepository:
             queue = self._queue(project_id, queue_id)
             expires_at = lease_end(at, queue.queue.lease if lease is None else lease)
             claims: list[Claim] = []
-            while len(claims) < limit and (stored := queue.claims.first(annotator_id, at, queue.queue)) is not None:
+            most = 0 if queue.queue.is_paused else limit
+            while len(claims) < most and (stored := queue.claims.first(annotator_id, at, queue.queue)) is not None:
                 progresses, transitions = grant(
                     stored.progresses,
                     stored.item.id,
@@ -254,7 +315,13 @@ class MemoryRepository:
             if claims:
                 return tuple(claims)
             retry_at = queue.claims.retry_at(annotator_id, queue.queue)
-            return explain_unavailable(live=len(queue.in_order), unfinished=queue.unfinished, retry_at=retry_at)
+            return explain_unavailable(
+                live=len(queue.in_order),
+                unfinished=queue.unfinished,
+                retry_at=retry_at,
+                is_paused=queue.queue.is_paused,
+                is_assigned=retry_at is None and queue.claims.reserved.keep_from(annotator_id),
+            )
 
     def history(self, project_id: str, item_id: str) -> tuple[Transition, ...]:
         """Read an item's history. O(its length)."""
@@ -369,3 +436,19 @@ class MemoryRepository:
             if stored is None or stored.item.queue_id != queue_id:
                 return None
         return None if stored.item.deleted_at is not None else (queue, stored)
+
+
+def _patch(queue: StoredQueue, patches: Iterable[tuple[StoredItem, ItemPatch]], at: datetime) -> int:
+    """Change items of a queue, and count those that change."""
+    changed = 0
+    for stored, patch in patches:
+        before = stored.show()
+        after = patched(before, patch, at)
+        if after is not before:
+            queue.put(stored, after)
+            changed += 1
+    return changed
+
+
+def _is_before(removed: datetime | None, moment: datetime) -> bool:
+    return removed is not None and removed < moment

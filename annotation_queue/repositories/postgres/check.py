@@ -22,6 +22,19 @@ if TYPE_CHECKING:
 
 _SQL: Final = load_statements("sql/queues", "postgres/check")
 
+_ITEMS: Final = {
+    "live_without_work": "item number {} is live and has no row in work, or is deleted and has one",
+    "unlike_work": "item number {} has another id, creation or priority in work",
+    "without_id": "item number {} has another id, or none, in item_ids",
+    "without_call": "item number {} has another call, or none, in calls",
+    "strays": "a progress or transition refers to item number {}, which has no such thing",
+    "out_of_order": "the log of item number {} has a gap, or entries that are not in the order of their steps",
+    "unlike_log": "item number {} counts other entries than the log has, or names another transaction",
+    "misplaced_labels": "item number {} has a label beside the entry of the log that left it",
+    "wrong_reservations": "item number {} is reserved for others than its assignees say, or its reservation is not up to date",
+}
+"""What each statement finds, with the number of an item."""
+
 
 def problems(session: Session) -> Iterator[str]:
     """Find what is wrong in a schema.
@@ -32,22 +45,9 @@ def problems(session: Session) -> Iterator[str]:
     Yields:
         A sentence for each thing that differs from its recount. The cost is linear in all that is stored.
     """
-    for (num,) in session.composed(_SQL["live_without_work"], ()):
-        yield f"item number {num} is live and has no row in work, or is deleted and has one"
-    for (num,) in session.composed(_SQL["unlike_work"], ()):
-        yield f"item number {num} has another id, creation or priority in work"
-    for (num,) in session.composed(_SQL["without_id"], ()):
-        yield f"item number {num} has another id, or none, in item_ids"
-    for (num,) in session.composed(_SQL["without_call"], ()):
-        yield f"item number {num} has another call, or none, in calls"
-    for (num,) in session.composed(_SQL["strays"], ()):
-        yield f"a progress or transition refers to item number {num}, which has no such thing"
-    for (num,) in session.composed(_SQL["out_of_order"], ()):
-        yield f"the log of item number {num} has a gap, or entries that are not in the order of their steps"
-    for (num,) in session.composed(_SQL["unlike_log"], ()):
-        yield f"item number {num} counts other entries than the log has, or names another transaction"
-    for (num,) in session.composed(_SQL["misplaced_labels"], ()):
-        yield f"item number {num} has a label beside the entry of the log that left it"
+    for statement, text in _ITEMS.items():
+        for (num,) in session.composed(_SQL[statement], ()):
+            yield text.format(num)
     for num, revision in session.rows("all_queues", ()):
         (columns,) = session.rows("queue_by_num", (num,))
         yield from _of_queue(session, StoredQueue(num, revision, queue_of(columns)))

@@ -64,3 +64,18 @@ WHERE NOT EXISTS (SELECT FROM items AS i WHERE i.queue = p.queue AND i.num = p.i
 UNION
 SELECT item FROM log AS t
 WHERE NOT EXISTS (SELECT FROM progresses AS p WHERE p.queue = t.queue AND p.item = t.item AND p.annotator = t.annotator)
+
+-- Reservations that do not say what their items, their assignees and their progresses say.
+
+-- name: wrong_reservations --
+WITH expected AS (
+    SELECT w.queue, w.num AS item, w.priority_down, w.created_at, w.claimable_at, coalesce(p.state >= 2, FALSE) AS is_settled, w.id,
+        a.annotator COLLATE "C" AS annotator
+    FROM work AS w CROSS JOIN json_array_elements_text(w.assignees::json) AS a(annotator)
+        LEFT JOIN progresses AS p ON p.queue = w.queue AND p.item = w.num AND p.annotator = a.annotator
+    WHERE w.assignees IS NOT NULL
+), kept AS (
+    SELECT queue, item, priority_down, created_at, claimable_at, is_settled, id, annotator FROM reservations
+)
+SELECT item FROM (SELECT * FROM expected EXCEPT SELECT * FROM kept) AS e
+UNION SELECT item FROM (SELECT * FROM kept EXCEPT SELECT * FROM expected) AS k

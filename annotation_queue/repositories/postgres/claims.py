@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from annotation_queue.counters import live_and_unfinished
 from annotation_queue.items import explain_unavailable, make_claim
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from annotation_queue.records import Change, ItemRecord
     from annotation_queue.repositories.postgres.session import Session
     from annotation_queue.repositories.sql.rows import StoredQueue
+
+
+_ENDS: Final = ("retry_at", "own_retry_at", "reserved_retry_at")
+"""The statements that each find when an annotator could claim one kind of items."""
 
 
 def first_place(session: Session, num: int, queue: AnnotationQueue | None, annotator: str) -> QueueKey:
@@ -81,6 +85,8 @@ def claim(
     chosen = [tuple(split(row, Version, ItemRow)) for row in found]
     queue = session.locked_version(chosen[0][0] if chosen else None, project_id, queue_id)
     expires_at = lease_end(at, lease or queue.queue.lease)
+    if queue.queue.is_paused:
+        return ()
     rows = [row for _, row in chosen if row.num is not None]
     rows.sort(key=lambda row: (row.priority_down, row.created_at, session.text(num, row.id)))
     claims: list[Claim] = []
@@ -120,15 +126,22 @@ def explain(session: Session, queue: StoredQueue, annotator_id: str, at: datetim
     annotator = key_of(annotator_id)
     start = first_place(session, queue.num, queue.queue, annotator)
     wanted = _wanted(queue.num, annotator, start, at, 1)
-    if session.value("is_claimable", wanted):
+    if not queue.queue.is_paused and session.value("is_claimable", wanted):
         return None
     live, unfinished = live_and_unfinished(session.counts([queue.num]).get(queue.num, {}))
-    retry_at = None
+    retry_at, is_assigned = None, False
     if unfinished:
         own = {"queue": queue.num, "annotator": annotator}
-        moments = session.value("retry_at", own), session.value("own_retry_at", {**own, **start._asdict()})
+        moments = [session.value(each, {**own, **start._asdict()}) for each in _ENDS]
         retry_at = time_or_none(min((moment for moment in moments if moment is not None), default=None))
-    return explain_unavailable(live=live, unfinished=unfinished, retry_at=retry_at)
+        is_assigned = retry_at is None and session.value("is_assigned", own)
+    return explain_unavailable(
+        live=live,
+        unfinished=unfinished,
+        retry_at=retry_at,
+        is_paused=queue.queue.is_paused,
+        is_assigned=is_assigned,
+    )
 
 
 def holds(session: Session, queue: StoredQueue, annotator_id: str) -> tuple[Claim, ...]:

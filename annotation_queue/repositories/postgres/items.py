@@ -19,7 +19,7 @@ from annotation_queue.repositories.sql.rows import json_or_none, micros_or_none,
 from annotation_queue.values import to_micros
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from annotation_queue.items import AnnotationQueue, NewItem, QueueItem
@@ -76,9 +76,11 @@ def _insert(session: Session, queue: int, items: Sequence[QueueItem], payloads: 
             updated_at=to_micros(item.updated_at),
             priority_down=~item.priority,
             payload=payload,
+            assignees=json.dumps([*map(key_of, item.assignees)], ensure_ascii=False) if item.assignees else None,
         )
         for item, payload in zip(items, payloads, strict=True)
     ]
+    session.long_keys((queue, text) for item in items for text in item.assignees)
     session.long_keys(
         (queue, text)
         for row in rows
@@ -97,10 +99,8 @@ def _keyed(row: NewItemRow) -> NewItemRow:
     )
 
 
-def remove_items(session: Session, queue: StoredQueue, item_ids: Iterable[str], at: datetime) -> int:
-    """Delete items softly; what is deleted is as for `Repository.remove_items`."""
-    wanted = {"ids": sorted({*map(key_of, item_ids)}), "queue": queue.num}
-    nums = [num for (num,) in session.rows("lock_by_id", wanted)]
+def remove_items(session: Session, queue: StoredQueue, nums: Sequence[int], at: datetime) -> int:
+    """Delete live items softly, given by their numbers; the result is that of `Repository.remove_items`."""
     for span in spans([1] * len(nums)):
         session.rows("delete_items", {"queue": queue.num, "nums": integers(nums[span]), "at": to_micros(at)})
     return len(nums)

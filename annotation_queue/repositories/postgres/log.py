@@ -94,7 +94,7 @@ def labels(session: Session, queue: StoredQueue, query: LabelQuery) -> LabelPage
     """Read a page of labels; result and errors are those of `Repository.labels`."""
     after = query.after(queue.queue)
     start = None if after is None else _place("cursor", after)
-    if not query.states or query.filter.annotation_states == frozenset() or query.limit == 0:
+    if not query.states or query.filter.shows_none or query.limit == 0:
         return query.page(queue.queue, (), ())
     rows = _chosen(session, queue, query, start)
     found: list[Label] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
+from annotation_queue.counters import live_and_unfinished
 from annotation_queue.query import until_full
 from annotation_queue.records import view
 from annotation_queue.repositories.postgres.columns import plan_of
@@ -13,7 +14,7 @@ from annotation_queue.repositories.postgres.texts import key_of
 from annotation_queue.repositories.sql.orders import beyond, order_by, values_of
 from annotation_queue.repositories.sql.rows import RANKS, STATES
 from annotation_queue.states import UNSTARTED, AnnotationState
-from annotation_queue.values import MAX_INTEGER
+from annotation_queue.values import MAX_INTEGER, to_micros
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from annotation_queue.sorting import SortValue
 
 _CALL = "num = (SELECT c.num FROM calls AS c WHERE c.queue = ? AND c.call_id = ?)"
+_CALLS = "num = ANY(ARRAY(SELECT c.num FROM calls AS c WHERE c.queue = ? AND c.call_id = ANY(?::text[])))"
 _KEYS = ("call_op_name", "call_trace_id", "added_by")
 _FIRST_LOOK: Final = 1_024
 _FURTHER: Final = 32
@@ -51,7 +53,7 @@ class Selection:
         self._has_long = bool(session.value("has_long_texts", (self._num,)))
         states = query.filter.annotation_states
         one_state = self._annotator is None and states is not None and len(states) == 1
-        self._plan = self._plan_of(one_state=one_state)
+        self._plan = self._plan_of(one_state=one_state or query.filter.finished is False)
 
     def _plan_of(self, *, one_state: bool) -> Plan:
         own = self._annotator is not None
@@ -61,7 +63,7 @@ class Selection:
         """Read the page."""
         query = self._query
         after = query.after(self._entity)
-        if query.filter.annotation_states == frozenset():
+        if query.filter.shows_none:
             return query.page(self._entity, (), 0 if query.include_total else None)
         conditions = self.conditions(self._plan.table)
         nums = self._nums(conditions, after)
@@ -77,18 +79,33 @@ class Selection:
             self._entity, items, self._total(conditions) if query.include_total else None, has_more=has_more
         )
 
+    def matching(self) -> list[int]:
+        """Find the numbers of all wanted items, in no order."""
+        if self._query.filter.shows_none:
+            return []
+        bare = type(self._plan)("w", ())
+        return [num for (num,) in self._session.composed(*bare.select("w.num", self._num, None, self.conditions("w")))]
+
     def conditions(self, table: str) -> list[Fragment]:
         """Write the conditions that the wanted items fulfil."""
         chosen = self._query.filter
         conditions: list[Fragment] = []
-        if chosen.id is not None:
-            conditions.append((f"{table}.id = ?", (key_of(chosen.id),)))
-        if chosen.call_id is not None:
-            conditions.append((f"{table}.{_CALL}", (self._num, key_of(chosen.call_id))))
-        for field in _KEYS:
-            value = getattr(chosen, field)
-            if value is not None:
-                conditions.append((f"i.{field} = ?", (key_of(value),)))
+        wanted = {field: [*map(key_of, sorted(values))] for field, values in chosen.equalities().items()}
+        if "id" in wanted:
+            conditions.append(_among_texts(f"{table}.id", wanted["id"]))
+        if "call_id" in wanted:
+            calls = wanted["call_id"]
+            alone = len(calls) == 1
+            conditions.append((f"{table}.{_CALL if alone else _CALLS}", (self._num, calls[0] if alone else calls)))
+        conditions += [_among_texts(f"i.{field}", wanted[field]) for field in _KEYS if field in wanted]
+        if chosen.finished is not None:
+            conditions.append((f"w.claimable_at IS {'' if chosen.finished else 'NOT '}NULL", ()))
+        if chosen.assignee is not None:
+            reserved = "SELECT r.item FROM reservations AS r WHERE r.queue = ? AND r.annotator = ?"
+            conditions.append((f"{table}.num = ANY(ARRAY({reserved}))", (self._num, key_of(chosen.assignee))))
+        for sign, moment in ((">=", chosen.updated_from), ("<", chosen.updated_until)):
+            if moment is not None:
+                conditions.append((f"w.updated_at {sign} ?", (to_micros(moment),)))
         if chosen.annotation_states is not None:
             ranks = sorted(RANKS[state] for state in chosen.annotation_states)
             if self._annotator is None:
@@ -137,10 +154,14 @@ class Selection:
         return list(until_full(((num, sizes[num]) for num in nums), query.max_bytes))
 
     def _total(self, conditions: list[Fragment]) -> int:
-        states, annotator_id = self._query.filter.annotation_states, self._query.annotator_id
-        if conditions and not (states and len(conditions) == 1):
+        chosen, annotator_id = self._query.filter, self._query.annotator_id
+        states = chosen.annotation_states
+        if conditions and not (len(conditions) == 1 and (states or chosen.finished is not None)):
             return self._count(self._plan_of(one_state=False), [conditions])
         counts = self._session.counts([self._num]).get(self._num, {})
+        if chosen.finished is not None:
+            live, unfinished = live_and_unfinished(counts)
+            return live - unfinished if chosen.finished else unfinished
         by_state = {state: counts.get((None, state), 0) for state in AnnotationState}
         if annotator_id is not None:
             own = {state: counts.get((annotator_id, state), 0) for state in AnnotationState if state is not UNSTARTED}
@@ -201,6 +222,10 @@ def _before(terms: Sequence[Term], values: Sequence[SortValue]) -> Iterable[list
 
 def _among(column: str, ranks: Sequence[int]) -> Fragment:
     return (f"{column} = ?", (ranks[0],)) if len(ranks) == 1 else (f"{column} = ANY(?::bigint[])", (integers(ranks),))
+
+
+def _among_texts(column: str, keys: list[str]) -> Fragment:
+    return (f"{column} = ?", (keys[0],)) if len(keys) == 1 else (f"{column} = ANY(?::text[])", (keys,))
 
 
 def query_items(session: Session, queue: LiveQueue, query: ItemQuery) -> ItemPage:

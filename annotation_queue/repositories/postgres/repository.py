@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, cast
 
+import attrs
 from psycopg_pool import ConnectionPool
 
 from annotation_queue.changes import ChangePage, Settlement
@@ -20,17 +21,19 @@ from annotation_queue.items import (
     AddedItems,
     AnnotationQueue,
     Claim,
+    ItemPatch,
     NewItem,
+    Purged,
     QueueItem,
     QueueStats,
     Unavailable,
     copy_queue,
 )
 from annotation_queue.labels import LabelPage, LabelQuery
-from annotation_queue.query import ItemPage, ItemQuery, QueuePage, QueueQuery
+from annotation_queue.query import ItemFilter, ItemPage, ItemQuery, QueuePage, QueueQuery
 from annotation_queue.records import Change, ItemRecord
+from annotation_queue.repositories.postgres import bulk, log, removed
 from annotation_queue.repositories.postgres import claims as postgres_claims
-from annotation_queue.repositories.postgres import log
 from annotation_queue.repositories.postgres.cache import Cache, Revision
 from annotation_queue.repositories.postgres.check import problems
 from annotation_queue.repositories.postgres.connections import Connections
@@ -232,15 +235,82 @@ class PostgresRepository:
         with self._reading(custom=True) as session:
             return query_items(session, session.queue(project_id, queue_id), query)
 
-    def remove_items(self, project_id: str, queue_id: str, item_ids: Iterable[str], at: datetime) -> int:
-        """See `Repository.remove_items`. Cost: linear in the ids."""
-        wanted = list(item_ids)
+    def update_items(
+        self, project_id: str, queue_id: str, which: Sequence[str] | ItemFilter, patch: ItemPatch, at: datetime
+    ) -> int:
+        """See `Repository.update_items`. Cost: linear in the items that are meant.
+
+        It waits for the changes of the queue's items that are under way, and these then wait for it.
+        """
+
+        def update(num: int) -> int:
+            with self._writing(alone=num, custom=True) as session:
+                queue = session.locked_queue(num, project_id, queue_id)
+                return bulk.update_items(session, queue, bulk.find_items(session, queue, which), patch, at)
+
+        return self._with_num(queue_id, update)
+
+    def reprioritise(self, project_id: str, queue_id: str, priorities: Mapping[str, int], at: datetime) -> int:
+        """See `Repository.reprioritise`. Cost: linear in the ids; who waits is as for `update_items`."""
+
+        def reprioritise(num: int) -> int:
+            with self._writing(alone=num, custom=True) as session:
+                return bulk.reprioritise(session, session.locked_queue(num, project_id, queue_id), priorities, at)
+
+        return self._with_num(queue_id, reprioritise)
+
+    def remove_items(self, project_id: str, queue_id: str, which: Sequence[str] | ItemFilter, at: datetime) -> int:
+        """See `Repository.remove_items`. Cost: linear in the ids, or in what the filter has to look at.
+
+        With a filter nobody else changes the queue's items meanwhile.
+        """
+        by_filter = isinstance(which, ItemFilter)
 
         def remove(num: int) -> int:
-            with self._writing([num], custom=True) as session:
-                return remove_items(session, session.locked_queue(num, project_id, queue_id), wanted, at)
+            with self._writing([] if by_filter else [num], alone=num if by_filter else None, custom=True) as session:
+                queue = session.locked_queue(num, project_id, queue_id)
+                return remove_items(session, queue, bulk.find_items(session, queue, which), at)
 
         return self._with_num(queue_id, remove)
+
+    def restore_items(self, project_id: str, queue_id: str, item_ids: Sequence[str], at: datetime) -> int:
+        """See `Repository.restore_items`. Cost: linear in the ids. Who adds to the same queue meanwhile waits.
+
+        What version 1 removed cannot be brought back and is passed over.
+        """
+
+        def restore(num: int) -> int:
+            with self._writing([num], adding=num, custom=True) as session:
+                queue = session.locked_queue(num, project_id, queue_id)
+                return removed.restore_items(session, queue, item_ids, at)
+
+        return self._with_num(queue_id, restore)
+
+    def restore_queue(self, project_id: str, queue_id: str, at: datetime) -> AnnotationQueue:
+        """See `Repository.restore_queue`. Cost: constant."""
+
+        def restore(num: int) -> AnnotationQueue:
+            with self._writing(alone=num) as session:
+                stored = session.deleted_queue(project_id, queue_id)
+                if stored.num != num:
+                    raise Renumbered(queue_id)
+                if stored.queue.deleted_at is None:
+                    return copy_queue(stored.queue)
+                after = attrs.evolve(stored.queue, deleted_at=None, updated_at=at)
+                session.change_queue(num, after)
+                return copy_queue(after)
+
+        return self._with_num(queue_id, restore)
+
+    def purge(self, project_id: str, removed_before: datetime) -> Purged:
+        """See `Repository.purge`. Cost: linear in what is erased, all in one transaction.
+
+        The server overwrites what a table lost when it vacuums and writes there again. Its write-ahead log, its replicas and
+        its backups keep what they have.
+        """
+        with self._writing(custom=True) as session:
+            items, queues = removed.purge(session, project_id, removed_before)
+        return Purged(items=items, queues=queues)
 
     def claim(
         self,

@@ -27,6 +27,15 @@ class NewItemRow(NamedTuple):
     updated_at: int
     priority_down: int
     payload: str | None
+    assignees: str | None
+
+
+class PatchRow(NamedTuple):
+    """What becomes of an item that is updated."""
+
+    num: int
+    priority_down: int
+    assignees: str | None
 
 
 class StandingRow(NamedTuple):
@@ -184,5 +193,6 @@ ENTRIES: Final = RowSet("entries", (EntryKey, TransitionRow))
 LABEL_KEYS: Final = RowSet("label_keys", (LabelKey,))
 COUNTS: Final = RowSet("counts", (CounterRow,))
 LONG_TEXTS: Final = RowSet("long_texts", (LongTextRow,))
-ROW_SETS: Final = (ITEMS, STANDINGS, PROGRESSES, ENTRIES, LABEL_KEYS, COUNTS, LONG_TEXTS)
+PATCHES: Final = RowSet("patches", (PatchRow,))
+ROW_SETS: Final = (ITEMS, PATCHES, STANDINGS, PROGRESSES, ENTRIES, LABEL_KEYS, COUNTS, LONG_TEXTS)
 """All that statements take."""

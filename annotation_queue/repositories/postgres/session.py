@@ -165,6 +165,18 @@ class Session:
             raise QueueNotFound(queue_id)
         return cast("StoredQueue", stored)
 
+    def deleted_queue(self, project_id: str, queue_id: str) -> StoredQueue:
+        """Read a queue of a project, live or deleted.
+
+        Raises:
+            QueueNotFound: The project has no such queue.
+        """
+        version = self._version_of(queue_id)
+        stored = None if version is None else self._queue_of(version)
+        if stored is None or stored.queue.project_id != project_id:
+            raise QueueNotFound(queue_id)
+        return stored
+
     def locked_version(self, version: Version | None, project_id: str, queue_id: str) -> StoredQueue:
         """Give the queue of a version that was found by a number that is remembered; None if no queue has that number.
 
@@ -317,7 +329,11 @@ class Session:
     def item_of(self, row: ItemRow, queue: StoredQueue) -> QueueItem:
         """Build an item in the aggregate view."""
         text = partial(self.text, queue.num)
-        return item_of(row, queue.queue, Texts(text, text, text, _fields_of))
+        return item_of(
+            row,
+            queue.queue,
+            Texts(text, text, text, _fields_of, lambda keys: tuple(sorted(map(text, _fields_of(keys))))),
+        )
 
     # Changes
 

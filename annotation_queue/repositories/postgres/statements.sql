@@ -7,7 +7,7 @@
 -- name: live_item_columns_without_payload --
 w.num, w.revision, w.steps, w.id, i.call_id, i.call_started_at, i.call_ended_at, i.call_op_name, i.call_trace_id,
     i.display_fields,
-    i.added_by, w.state, w.annotator, w.created_at, w.updated_at, w.priority_down
+    i.added_by, w.state, w.annotator, w.created_at, w.updated_at, w.priority_down, w.assignees
 
 -- name: live_item_columns --
 @live_item_columns_without_payload@, i.payload
@@ -42,9 +42,9 @@ SELECT @queue_version@ FROM queues AS q WHERE q.id = ?
 
 -- name: store_queue --
 INSERT INTO queues (id, project_id, name, search_name, description, scorer_refs, annotations_per_item, skip_policy, lease,
-    label_schema, created_at, created_by, updated_at, deleted_at, revision)
+    label_schema, is_paused, created_at, created_by, updated_at, deleted_at, revision)
 VALUES (:id, :project_id, :name, :search_name, :description, :scorer_refs, :annotations_per_item, :skip_policy, :lease,
-    :label_schema, :created_at, :created_by, :updated_at, :deleted_at, :revision)
+    :label_schema, :is_paused, :created_at, :created_by, :updated_at, :deleted_at, :revision)
 ON CONFLICT DO NOTHING RETURNING num
 
 -- Changes a queue; its id, project and creation stay.
@@ -52,6 +52,7 @@ ON CONFLICT DO NOTHING RETURNING num
 -- name: change_queue --
 UPDATE queues SET name = :name, search_name = :search_name, description = :description, scorer_refs = :scorer_refs,
     annotations_per_item = :annotations_per_item, skip_policy = :skip_policy, lease = :lease, label_schema = :label_schema,
+    is_paused = :is_paused,
     updated_at = :updated_at, deleted_at = :deleted_at, revision = :revision
 WHERE num = :num
 
@@ -123,8 +124,8 @@ WITH new AS MATERIALIZED (
         n.call_trace_id, n.added_by, n.display_fields, n.payload
     FROM new AS n
 )
-INSERT INTO work (queue, num, priority_down, created_at, updated_at, id)
-SELECT :queue, n.num, n.priority_down, n.created_at, n.updated_at, n.id FROM new AS n
+INSERT INTO work (queue, num, priority_down, created_at, updated_at, id, assignees)
+SELECT :queue, n.num, n.priority_down, n.created_at, n.updated_at, n.id, n.assignees FROM new AS n
 
 -- Items in a queue, or without the id of a queue each in the one it is in; a row for each progress on an item, or one without.
 -- An item that is not there has a row of NULLs, with its queue if that is there.
@@ -199,7 +200,34 @@ SELECT p.item, p.state FROM progresses AS p WHERE p.queue = ? AND p.annotator = 
 
 -- name: lock_by_id --
 WITH k AS MATERIALIZED (SELECT queue, num FROM item_ids WHERE id = ANY(:ids::text[]) AND queue = :queue)
-SELECT w.num FROM k JOIN work AS w ON w.queue = k.queue AND w.num = k.num ORDER BY w.num FOR UPDATE OF w
+SELECT w.num, w.id FROM k JOIN work AS w ON w.queue = k.queue AND w.num = k.num ORDER BY w.num FOR UPDATE OF w
+
+-- Reads what of live items of a queue can be updated.
+
+-- name: patchable --
+SELECT w.num, w.priority_down, i.display_fields, w.assignees,
+    NOT :compares_payload OR i.payload IS NOT DISTINCT FROM :payload::text
+FROM work AS w JOIN items AS i ON i.queue = w.queue AND i.num = w.num
+WHERE w.queue = :queue AND w.num = ANY(:nums::bigint[])
+
+-- Gives items other places or assignees, and moves their times, which never go back.
+
+-- name: patch_work --
+UPDATE work AS w SET priority_down = t.priority_down, assignees = t.assignees, updated_at = greatest(w.updated_at, :at::bigint),
+    revision = w.revision + 1
+FROM {patches} WHERE w.queue = :queue AND w.num = t.num
+
+-- The places stand here too.
+
+-- name: patch_places --
+UPDATE items AS i SET priority_down = t.priority_down FROM {patches}
+WHERE i.queue = :queue AND i.num = t.num AND i.priority_down <> t.priority_down
+
+-- name: patch_payload --
+UPDATE items SET payload = :value::text WHERE queue = :queue AND num = ANY(:nums::bigint[])
+
+-- name: patch_display_fields --
+UPDATE items SET display_fields = :value::text WHERE queue = :queue AND num = ANY(:nums::bigint[])
 
 -- The number of this transaction in the log; the second one is NULL in a transaction that has changed and locked nothing.
 
@@ -227,7 +255,9 @@ ON CONFLICT (queue, annotator, shard) DO UPDATE SET unstarted = c.unstarted + ex
 
 -- name: delete_items --
 WITH gone AS (
-    DELETE FROM work WHERE queue = :queue AND num = ANY(:nums::bigint[]) RETURNING num, state, completed, skipped, claimable_at
+    DELETE FROM work WHERE queue = :queue AND num = ANY(:nums::bigint[]) RETURNING *
+), kept AS (
+    INSERT INTO removed SELECT * FROM gone
 ), deleted AS (
     UPDATE items SET deleted_at = :at WHERE queue = :queue AND num = ANY(:nums::bigint[]) RETURNING queue, call_id
 ), free AS (
@@ -247,6 +277,93 @@ SELECT :queue, t.annotator, -coalesce(sum(t.n) FILTER (WHERE t.state = 0), 0), -
     -sum(t.finished), 0, pg_backend_pid() % 64
 FROM counted AS t GROUP BY t.annotator ORDER BY t.annotator
 @summed@
+
+-- Reads removed items of a queue, in the order of their ids in the list.
+
+-- name: removed_by_id --
+SELECT r.num, i.call_id
+FROM unnest(:ids::text[]) WITH ORDINALITY AS t(id, place) JOIN item_ids AS k ON k.id = t.id AND k.queue = :queue
+    JOIN removed AS r ON r.queue = k.queue AND r.num = k.num JOIN items AS i ON i.queue = k.queue AND i.num = k.num
+ORDER BY t.place
+
+-- Brings items back, with a revision that nobody has read; those that are still removed.
+
+-- name: restore_items --
+WITH back AS (
+    DELETE FROM removed WHERE queue = :queue AND num = ANY(:nums::bigint[]) RETURNING *
+), live AS (
+    UPDATE items AS i SET deleted_at = NULL FROM back AS b WHERE i.queue = b.queue AND i.num = b.num
+), given AS (
+    INSERT INTO calls (queue, num, call_id)
+    SELECT i.queue, i.num, i.call_id FROM back AS b JOIN items AS i ON i.queue = b.queue AND i.num = b.num
+)
+INSERT INTO work (queue, num, priority_down, created_at, updated_at, claimable_at, revision, completed, skipped, state, id, annotator,
+    tx, steps, assignees)
+SELECT b.queue, b.num, b.priority_down, b.created_at, greatest(b.updated_at, i.deleted_at, :at::bigint), b.claimable_at,
+    b.revision + 1, b.completed, b.skipped, b.state, b.id, b.annotator, b.tx, b.steps, b.assignees
+FROM back AS b JOIN items AS i ON i.queue = b.queue AND i.num = b.num
+RETURNING num
+
+-- Gives a restored item the standing that it has by now.
+
+-- name: stand_again --
+UPDATE work SET claimable_at = :claimable_at::bigint WHERE queue = :queue AND num = :num
+
+-- Finds what of a project was deleted before a time, and locks it.
+
+-- name: lock_purgeable_queues --
+SELECT num FROM queues WHERE project_id = :project_id AND deleted_at < :before ORDER BY num FOR UPDATE
+
+-- name: lock_purgeable_items --
+SELECT i.queue, i.num FROM queues AS q JOIN items AS i ON i.queue = q.num
+WHERE q.project_id = :project_id AND i.deleted_at IS NOT NULL AND i.deleted_at < :before ORDER BY i.queue, i.num FOR UPDATE OF i
+
+-- Erases items, and queues with all that is in them.
+
+-- name: erase_log --
+DELETE FROM log WHERE queue = :queue AND item = ANY(:nums::bigint[])
+
+-- name: erase_progresses --
+DELETE FROM progresses WHERE queue = :queue AND item = ANY(:nums::bigint[])
+
+-- name: erase_item_ids --
+DELETE FROM item_ids WHERE queue = :queue AND num = ANY(:nums::bigint[])
+
+-- name: erase_removed --
+DELETE FROM removed WHERE queue = :queue AND num = ANY(:nums::bigint[])
+
+-- name: erase_items --
+DELETE FROM items WHERE queue = :queue AND num = ANY(:nums::bigint[])
+
+-- name: erase_log_of_queue --
+DELETE FROM log WHERE queue = :queue
+
+-- name: erase_progresses_of_queue --
+DELETE FROM progresses WHERE queue = :queue
+
+-- name: erase_item_ids_of_queue --
+DELETE FROM item_ids WHERE queue = :queue
+
+-- name: erase_calls_of_queue --
+DELETE FROM calls WHERE queue = :queue
+
+-- name: erase_work_of_queue --
+DELETE FROM work WHERE queue = :queue
+
+-- name: erase_removed_of_queue --
+DELETE FROM removed WHERE queue = :queue
+
+-- name: erase_items_of_queue --
+DELETE FROM items WHERE queue = :queue
+
+-- name: erase_counters_of_queue --
+DELETE FROM counters WHERE queue = :queue
+
+-- name: erase_long_texts_of_queue --
+DELETE FROM long_texts WHERE queue = :queue
+
+-- name: erase_queues_of_queue --
+DELETE FROM queues WHERE num = :queue
 
 -- Stores changes. The items are locked in one order, whatever the plan; what changed meanwhile is left alone; and nothing else
 -- is written unless every item was.
@@ -370,13 +487,21 @@ coalesce((SELECT p.state >= 2 OR p.lease_expires_at > :at
 
 -- name: open_items --
 SELECT w.* FROM work AS w
-WHERE w.queue = :queue AND w.claimable_at = -62135596800000000 AND @from_place@ AND NOT @is_kept@
+WHERE w.queue = :queue AND w.claimable_at = -62135596800000000 AND w.assignees IS NULL AND @from_place@ AND NOT @is_kept@
 ORDER BY w.priority_down, w.created_at, w.id LIMIT :limit
 
 -- name: expired_items --
 SELECT w.* FROM work AS w
-WHERE w.queue = :queue AND w.claimable_at > -62135596800000000 AND w.claimable_at <= :at AND NOT @is_kept@
+WHERE w.queue = :queue AND w.claimable_at > -62135596800000000 AND w.assignees IS NULL AND w.claimable_at <= :at AND NOT @is_kept@
 ORDER BY w.priority_down, w.created_at, w.id LIMIT :limit
+
+-- Those that are reserved for the annotator.
+
+-- name: reserved_items --
+SELECT w.* FROM reservations AS r JOIN work AS w ON w.queue = r.queue AND w.num = r.item
+WHERE r.queue = :queue AND r.annotator = :annotator AND r.claimable_at IS NOT NULL AND NOT r.is_settled AND r.claimable_at <= :at
+    AND w.queue = :queue AND w.claimable_at <= :at AND NOT @is_kept@
+ORDER BY r.priority_down, r.created_at, r.id LIMIT :limit
 
 -- Chooses and locks items for claims. The rows of work are as they are since they are locked; there is a row without an item if
 -- there is none. An item that a transaction younger than this one changed meanwhile is left alone: an entry of this one would
@@ -384,22 +509,23 @@ ORDER BY w.priority_down, w.created_at, w.id LIMIT :limit
 
 -- name: lock_claimable --
 WITH open AS MATERIALIZED (@open_items@ FOR UPDATE OF w SKIP LOCKED),
-    expired AS MATERIALIZED (@expired_items@ FOR UPDATE OF w SKIP LOCKED)
+    expired AS MATERIALIZED (@expired_items@ FOR UPDATE OF w SKIP LOCKED),
+    reserved AS MATERIALIZED (@reserved_items@ FOR UPDATE OF w SKIP LOCKED)
 SELECT @queue_version@, @live_item_columns@, (SELECT set_config('plan_cache_mode', 'force_generic_plan', TRUE))
-FROM queues AS q LEFT JOIN ((SELECT * FROM open UNION ALL SELECT * FROM expired) AS w
+FROM queues AS q LEFT JOIN ((SELECT * FROM open UNION ALL SELECT * FROM expired UNION ALL SELECT * FROM reserved) AS w
     JOIN items AS i ON i.queue = w.queue AND i.num = w.num) ON w.queue = q.num AND w.tx <= @own_tx@
 WHERE q.num = :queue
 
 -- Tells whether there is something that can be claimed.
 
 -- name: is_claimable --
-SELECT EXISTS (@open_items@) OR EXISTS (@expired_items@)
+SELECT EXISTS (@open_items@) OR EXISTS (@expired_items@) OR EXISTS (@reserved_items@)
 
 -- Finds the first open item from a place on that an annotator has not settled.
 
 -- name: first_unsettled --
 SELECT w.priority_down, w.created_at, w.id FROM work AS w
-WHERE w.queue = :queue AND w.claimable_at = -62135596800000000 AND @from_place@
+WHERE w.queue = :queue AND w.claimable_at = -62135596800000000 AND w.assignees IS NULL AND @from_place@
     AND NOT coalesce((SELECT p.state >= 2 FROM progresses AS p
         WHERE p.queue = w.queue AND p.item = w.num AND p.annotator = :annotator), FALSE)
 ORDER BY w.priority_down, w.created_at, w.id LIMIT 1
@@ -408,7 +534,7 @@ ORDER BY w.priority_down, w.created_at, w.id LIMIT 1
 
 -- name: last_open --
 SELECT w.priority_down, w.created_at, w.id FROM work AS w
-WHERE w.queue = ? AND w.claimable_at = -62135596800000000
+WHERE w.queue = ? AND w.claimable_at = -62135596800000000 AND w.assignees IS NULL
 ORDER BY w.priority_down DESC, w.created_at DESC, w.id DESC LIMIT 1
 
 -- Finds when the first lease ends that keeps an item from an annotator who has not settled the item.
@@ -416,14 +542,30 @@ ORDER BY w.priority_down DESC, w.created_at DESC, w.id DESC LIMIT 1
 -- name: retry_at --
 SELECT min(greatest(w.claimable_at, coalesce(p.lease_expires_at, w.claimable_at)))
 FROM work AS w LEFT JOIN progresses AS p ON p.queue = w.queue AND p.item = w.num AND p.annotator = :annotator
-WHERE w.queue = :queue AND w.claimable_at > -62135596800000000 AND (p.state IS NULL OR p.state < 2)
+WHERE w.queue = :queue AND w.claimable_at > -62135596800000000 AND w.assignees IS NULL AND (p.state IS NULL OR p.state < 2)
 
 -- Finds when the first lease of an annotator's own ends on an item that others could claim.
 
 -- name: own_retry_at --
 SELECT min(p.lease_expires_at)
 FROM work AS w JOIN progresses AS p ON p.queue = w.queue AND p.item = w.num AND p.annotator = :annotator
-WHERE w.queue = :queue AND w.claimable_at = -62135596800000000 AND @from_place@ AND p.state = 1
+WHERE w.queue = :queue AND w.claimable_at = -62135596800000000 AND w.assignees IS NULL AND @from_place@ AND p.state = 1
+
+-- Finds when an annotator could claim the first of the items that are reserved for them.
+
+-- name: reserved_retry_at --
+SELECT min(greatest(r.claimable_at, coalesce(p.lease_expires_at, r.claimable_at)))
+FROM reservations AS r LEFT JOIN progresses AS p ON p.queue = r.queue AND p.item = r.item AND p.annotator = :annotator
+WHERE r.queue = :queue AND r.annotator = :annotator AND r.claimable_at IS NOT NULL AND NOT r.is_settled
+
+-- Tells whether an unfinished item that an annotator has not settled is reserved for others.
+
+-- name: is_assigned --
+SELECT EXISTS (
+    SELECT FROM work AS w WHERE w.queue = :queue AND w.assignees IS NOT NULL AND w.claimable_at IS NOT NULL
+        AND NOT EXISTS (SELECT FROM reservations AS r WHERE r.queue = :queue AND r.item = w.num AND r.annotator = :annotator)
+        AND NOT EXISTS (SELECT FROM progresses AS p
+            WHERE p.queue = :queue AND p.item = w.num AND p.annotator = :annotator AND p.state >= 2))
 
 -- Policies. An item that nobody touched keeps its standing under any of them. Who holds something is found first: looked up for
 -- each item, or joined, the server may read all that is held for each of them.

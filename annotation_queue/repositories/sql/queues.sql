@@ -1,7 +1,7 @@
 -- What every SQL storage asks in the same words.
 
 -- name: queue_columns --
-id, project_id, name, description, scorer_refs, annotations_per_item, skip_policy, lease, label_schema, created_at,
+id, project_id, name, description, scorer_refs, annotations_per_item, skip_policy, lease, label_schema, is_paused, created_at,
     created_by, updated_at, deleted_at
 
 -- name: transition_columns --
@@ -25,9 +25,9 @@ FROM queues WHERE num = ?
 
 -- name: add_queue --
 INSERT INTO queues (id, project_id, name, search_name, description, scorer_refs, annotations_per_item, skip_policy, lease,
-    label_schema, created_at, created_by, updated_at, deleted_at)
+    label_schema, is_paused, created_at, created_by, updated_at, deleted_at)
 VALUES (:id, :project_id, :name, :search_name, :description, :scorer_refs, :annotations_per_item, :skip_policy, :lease,
-    :label_schema, :created_at, :created_by, :updated_at, :deleted_at)
+    :label_schema, :is_paused, :created_at, :created_by, :updated_at, :deleted_at)
 ON CONFLICT DO NOTHING RETURNING num
 
 -- Changes a queue; its id, project and creation stay.
@@ -35,6 +35,7 @@ ON CONFLICT DO NOTHING RETURNING num
 -- name: replace_queue --
 UPDATE queues SET name = :name, search_name = :search_name, description = :description, scorer_refs = :scorer_refs,
     annotations_per_item = :annotations_per_item, skip_policy = :skip_policy, lease = :lease, label_schema = :label_schema,
+    is_paused = :is_paused,
     updated_at = :updated_at, deleted_at = :deleted_at, revision = revision + 1
 WHERE num = :num
 

@@ -153,6 +153,7 @@ class QueueRow(NamedTuple):
     skip_policy: str
     lease: int
     label_schema: str | None
+    is_paused: int
     created_at: int
     created_by: str
     updated_at: int
@@ -178,6 +179,7 @@ class ItemRow(NamedTuple):
     created_at: int
     updated_at: int
     priority_down: int
+    assignees: int | str | None
     payload: str | None
 
 
@@ -216,12 +218,14 @@ class Texts(NamedTuple):
         op_name: Gives the name of an operation.
         user: Gives a user id.
         fields: Gives the display fields.
+        assignees: Gives the assignees of an item that has some.
     """
 
     key: Callable[[Any], str]
     op_name: Callable[[Any], str]
     user: Callable[[Any], str]
     fields: Callable[[Any], tuple[str, ...]]
+    assignees: Callable[[Any], tuple[str, ...]]
 
 
 def queue_values(queue: AnnotationQueue) -> dict[str, object]:
@@ -236,6 +240,7 @@ def queue_values(queue: AnnotationQueue) -> dict[str, object]:
         skip_policy=queue.skip_policy.value,
         lease=queue.lease // _MICROSECOND,
         label_schema=json_or_none(queue.label_schema),
+        is_paused=int(queue.is_paused),
         created_at=to_micros(queue.created_at),
         created_by=queue.created_by,
         updated_at=to_micros(queue.updated_at),
@@ -258,6 +263,7 @@ def queue_of(columns: Iterable[Any]) -> AnnotationQueue:
         skip_policy=SkipPolicy(row.skip_policy),
         lease=timedelta(microseconds=row.lease),
         label_schema=value_or_none(row.label_schema),
+        is_paused=bool(row.is_paused),
         created_at=from_micros(row.created_at),
         created_by=row.created_by,
         updated_at=from_micros(row.updated_at),
@@ -296,6 +302,7 @@ def item_of(row: ItemRow, queue: AnnotationQueue, texts: Texts) -> QueueItem:
         updated_at=from_micros(row.updated_at),
         priority=~row.priority_down,
         payload=value_or_none(row.payload),
+        assignees=() if row.assignees is None else texts.assignees(row.assignees),
     )
 
 

@@ -150,6 +150,24 @@ def count_moved(session: Session, queue: int, moves: Sequence[Move]) -> None:
         session.execute(SQL["count_states"], (*sums, *block))
 
 
+def count_reordered(
+    session: Session, queue: int, before: Mapping[BlockKey, AnnotationState], after: Mapping[BlockKey, AnnotationState]
+) -> None:
+    """Count items anew that have other places in queue order, which stand in ``work`` by now.
+
+    Args:
+        session: The session, inside a write transaction.
+        queue: The queue's number.
+        before: Where they stood, each with its aggregate state.
+        after: Where they stand.
+    """
+    _uncount(session, queue, IN_ORDER, before)
+    for block, keys in _by_block(session, queue, IN_ORDER, sorted(after)):
+        n = _add(session, block, len(keys), Counter(after[key] for key in keys))
+        if n > 2 * SIZE:
+            _split(session, block, IN_ORDER, n)
+
+
 def _by_block(
     session: Session, queue: int, index: Index, keys: Sequence[BlockKey]
 ) -> Iterator[tuple[_Block, Sequence[BlockKey]]]:
@@ -191,12 +209,15 @@ def count_removed(session: Session, queue: int, places: Mapping[Place, Annotatio
     """
     for index in COUNTED:
         pick = _PICK[index]
-        by_key = {pick(place): state for place, state in places.items()}
-        for block, keys in _by_block(session, queue, index, sorted(by_key)):
-            states: Counter[str] = Counter(by_key[key] for key in keys)
-            left = _add(session, block, -len(keys), {state: -n for state, n in states.items()})
-            if not left and block.start != FIRST_BLOCK:
-                session.execute(SQL["delete_block"], block._asdict())
+        _uncount(session, queue, index, {pick(place): state for place, state in places.items()})
+
+
+def _uncount(session: Session, queue: int, index: Index, by_key: Mapping[BlockKey, AnnotationState]) -> None:
+    for block, keys in _by_block(session, queue, index, sorted(by_key)):
+        states: Counter[str] = Counter(by_key[key] for key in keys)
+        left = _add(session, block, -len(keys), {state: -n for state, n in states.items()})
+        if not left and block.start != FIRST_BLOCK:
+            session.execute(SQL["delete_block"], block._asdict())
 
 
 def _add(session: Session, block: _Block, n: int, by_state: Mapping[str, int]) -> int:

@@ -83,6 +83,8 @@ def _file_problems(session: Session) -> Iterator[str]:
             yield f"the {kind} {name} is not the one of this schema version"
     for (num,) in session.execute(_SQL["live_without_work"]).fetchall():
         yield f"item number {num} is live and has no row in work, or is deleted and has one"
+    for (num,) in session.execute(_SQL["removed_twice"]).fetchall():
+        yield f"item number {num} is not removed and is kept as such, or is kept with another id, queue or start"
     for (num,) in session.execute(_SQL["unlike_work"]).fetchall():
         yield f"item number {num} has another id, queue, operation or start in work"
 
@@ -140,7 +142,7 @@ def _of_item(
     item = session.item_of(row, queue.queue)
     kept = (item.annotation_state, item.annotator_user_id, completed, skipped, claimable)
     claimable_at = micros_or_none(derived.claimable_at)
-    if claimable_at is not None and claimable_at > ALWAYS_MICROS:
+    if claimable_at is not None and claimable_at > ALWAYS_MICROS and not item.assignees:
         ends.append(claimable_at)
     if kept != (derived.state, derived.annotator_id, derived.completed, derived.skipped, claimable_at):
         yield f"item {record.item_id!r} keeps a standing that its progresses do not give: {kept}, not {derived}"
@@ -165,11 +167,14 @@ def _of_log(session: Session, num: int) -> Iterator[str]:
             yield f"entry number {entry} of the log {text}"
     for (item,) in session.execute(_SQL["wrong_ends"], of_queue).fetchall():
         yield f"item number {item} has another number of steps, or another last entry, than the log tells"
+    for (item,) in session.execute(_SQL["wrong_reservations"], of_queue).fetchall():
+        yield f"item number {item} is reserved for others than its assignees say, or its reservation is not up to date"
     for (item,) in session.execute(_SQL["wrong_pointers"], of_queue).fetchall():
         yield f"a progress on item number {item} was changed by another entry of the log than the one that it names"
     for (item,) in session.execute(_SQL["labels_twice"], of_queue).fetchall():
         yield f"a completed progress on item number {item} has a label of its own beside the one in the log"
     kept = session.log_end(num)
-    found = session.execute(_SQL["end"], of_queue).fetchone()
-    if tuple(kept) != (found[0], kept.latest if found[1] is None else found[1]):
-        yield f"the log ends at {found}, and the counters say at {tuple(kept)}"
+    count, latest, erased = session.execute(_SQL["end"], of_queue).fetchone()
+    is_latest = latest is None or (latest <= kept.latest if erased else latest == kept.latest)
+    if kept.entries != count + erased or not is_latest:
+        yield f"the log has {count} entries up to {latest}, {erased} were erased, and the counters say {tuple(kept)}"

@@ -10,6 +10,10 @@ SELECT i.num FROM items AS i LEFT JOIN work AS w ON w.num = i.num WHERE (i.delet
 SELECT i.num FROM items AS i JOIN work AS w ON w.num = i.num JOIN op_names AS o ON o.num = w.op
 WHERE (i.id, i.queue, i.call_started_at) <> (w.id, w.queue, w.call_started_at) OR o.queue <> w.queue
 
+-- name: removed_twice --
+SELECT r.num FROM removed AS r LEFT JOIN items AS i ON i.num = r.num
+WHERE i.deleted_at IS NULL OR (i.id, i.queue, i.call_started_at) IS NOT (r.id, r.queue, r.call_started_at)
+
 -- What else an item keeps of its standing.
 
 -- name: kept_standing --
@@ -25,9 +29,12 @@ WHERE w.queue = :queue AND (w.steps, w.last_entry) IS NOT (coalesce(t.steps, 0),
 
 -- name: out_of_order --
 SELECT num FROM (
-    SELECT num, latest, max(at) OVER in_log AS told, row_number() OVER in_log AS place FROM log WHERE queue = :queue
+    SELECT num, latest, max(at) OVER in_log AS told, row_number() OVER in_log AS place, lag(latest) OVER in_log AS before,
+        (SELECT erased FROM counters WHERE queue = :queue AND annotator = 0) AS erased
+    FROM log WHERE queue = :queue
     WINDOW in_log AS (ORDER BY num)
-) WHERE latest <> told OR num <> place
+) WHERE CASE erased WHEN 0 THEN latest <> told OR num <> place
+    ELSE latest < told OR latest < before OR num < place OR num > place + erased END
 
 -- name: broken_chains --
 SELECT l.num FROM log AS l LEFT JOIN log AS b ON b.queue = l.queue AND b.num = l.before
@@ -35,7 +42,7 @@ WHERE l.queue = :queue AND NOT coalesce(
     CASE WHEN l.step = 1 THEN l.before IS NULL ELSE b.item = l.item AND b.step = l.step - 1 AND b.num < l.num END, FALSE)
 
 -- name: of_other_queues --
-SELECT l.num FROM log AS l JOIN items AS i ON i.num = l.item WHERE l.queue = :queue AND i.queue <> l.queue
+SELECT l.num FROM log AS l LEFT JOIN items AS i ON i.num = l.item WHERE l.queue = :queue AND i.queue IS NOT l.queue
 
 -- name: wrong_starts --
 SELECT num FROM (
@@ -58,11 +65,27 @@ WHERE i.queue = :queue AND (p.queue <> i.queue OR (l.item, l.annotator, l.step, 
 SELECT p.item FROM progresses AS p WHERE p.queue = :queue AND p.state = 2 AND p.annotation IS NOT NULL
 
 -- name: end --
-SELECT count(*), max(latest) FROM log WHERE queue = :queue
+SELECT count(*), max(latest), coalesce((SELECT erased FROM counters WHERE queue = :queue AND annotator = 0), 0)
+FROM log WHERE queue = :queue
 
 -- name: wrong_ops --
 SELECT o.text, o.live FROM op_names AS o
 WHERE o.queue = ? AND o.live <> (SELECT count(*) FROM work AS w WHERE w.queue = o.queue AND w.op = o.num)
+
+-- Reservations that do not say what their items, their assignees and their progresses say.
+
+-- name: wrong_reservations --
+WITH expected AS (
+    SELECT w.num AS item, t.num AS annotator, w.queue, w.priority_down, w.created_at, w.id, w.claimable_at,
+        coalesce(p.state >= 2, FALSE) AS is_settled
+    FROM work AS w CROSS JOIN texts AS l ON l.num = w.assignees CROSS JOIN json_each(l.text) AS e JOIN texts AS t ON t.text = e.value
+        LEFT JOIN progresses AS p ON p.item = w.num AND p.annotator = t.num
+    WHERE w.queue = :queue
+), kept AS (
+    SELECT item, annotator, queue, priority_down, created_at, id, claimable_at, is_settled FROM reservations WHERE queue = :queue
+)
+SELECT item FROM (SELECT * FROM expected EXCEPT SELECT * FROM kept)
+UNION SELECT item FROM (SELECT * FROM kept EXCEPT SELECT * FROM expected)
 
 -- name: block_shapes --
 SELECT lane, a, b, id, n FROM blocks WHERE queue = ?

@@ -38,7 +38,8 @@ def claim(
     queue, annotator = session.claim_context(project_id, queue_id, annotator_id)
     expires_at = lease_end(at, lease or queue.queue.lease)
     claims: list[Claim] = []
-    while len(claims) < limit and (row := _first_claimable(session, queue, annotator, to_micros(at))) is not None:
+    most = 0 if queue.queue.is_paused else limit
+    while len(claims) < most and (row := _first_claimable(session, queue, annotator, to_micros(at))) is not None:
         record, item = session.record_of(row, queue), session.item_of(row, queue.queue)
         progresses, transitions = grant(
             record.progresses, item.id, annotator_id, at=at, expires_at=expires_at, steps=record.steps
@@ -74,7 +75,16 @@ def _first_claimable(session: Session, queue: StoredQueue, annotator: int, now: 
         SQL["first_open"], {"queue": queue.num, **start._asdict(), "annotator": annotator, "now": now}
     )
     row = found.fetchone()
-    return _earlier_expired(session, queue.num, annotator, now, None if row is None else ItemRow._make(row))
+    first = _earlier_expired(session, queue.num, annotator, now, None if row is None else ItemRow._make(row))
+    return _earlier_reserved(session, queue.num, annotator, now, first) if annotator else first
+
+
+def _earlier_reserved(session: Session, queue: int, annotator: int, now: int, found: ItemRow | None) -> ItemRow | None:
+    """Take an item that is reserved for the annotator instead of the one found, if it comes first."""
+    row = session.execute(SQL["first_reserved"], {"queue": queue, "annotator": annotator, "now": now}).fetchone()
+    if row is not None and (found is None or _place(ItemRow._make(row)) < _place(found)):
+        return ItemRow._make(row)
+    return found
 
 
 def _first_unsettled(session: Session, queue: StoredQueue, annotator: int) -> QueueKey:
@@ -116,11 +126,21 @@ def _place(row: ItemRow) -> QueueKey:
 
 def _unavailable(session: Session, queue: StoredQueue, annotator: int) -> Unavailable:
     live, unfinished = live_and_unfinished(session.counts(queue.num))
-    retry_at = None
+    retry_at, is_assigned = None, False
     if unfinished:
         who = {"queue": queue.num, "annotator": annotator}
         (waiting,) = session.execute(SQL["retry_at"], who).fetchone()
         start = _first_unsettled(session, queue, annotator)
         (own,) = session.execute(SQL["own_retry_at"], {**who, **start._asdict()}).fetchone()
-        retry_at = time_or_none(min((moment for moment in (waiting, own) if moment is not None), default=None))
-    return explain_unavailable(live=live, unfinished=unfinished, retry_at=retry_at)
+        (reserved,) = session.execute(SQL["reserved_retry_at"], who).fetchone()
+        retry_at = time_or_none(
+            min((moment for moment in (waiting, own, reserved) if moment is not None), default=None)
+        )
+        is_assigned = retry_at is None and session.execute(SQL["is_assigned"], who).fetchone() == (1,)
+    return explain_unavailable(
+        live=live,
+        unfinished=unfinished,
+        retry_at=retry_at,
+        is_paused=queue.queue.is_paused,
+        is_assigned=is_assigned,
+    )

@@ -205,6 +205,13 @@ class Connections:
         turning.__enter__()
         turning.end()
 
+    def empty_log(self) -> None:
+        """Move the write-ahead log into the file and empty it, unless somebody still reads what is in it."""
+        moving = Transaction(self, "PRAGMA wal_checkpoint(TRUNCATE)")
+        # As above.
+        moving.__enter__()
+        moving.end()
+
     def close(self) -> None:
         """Close what is idle, and what is lent as soon as it comes back; a second time does nothing."""
         if self._pid != os.getpid():

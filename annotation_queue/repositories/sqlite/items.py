@@ -117,12 +117,20 @@ def _insert(
                 "queue": queue,
                 "added_by": text(item.added_by or item.created_by),
                 "updated_at": to_micros(item.updated_at),
+                "assignees": assigned(session, item.assignees) if item.assignees else None,
             }
             for num, (item, place) in enumerate(zip(items, places, strict=True), first)
         ),
     )
     session.executemany(SQL["count_op"], ((n, num) for num, n in Counter(place.op for place in places).items()))
     count_added(session, queue, places)
+
+
+def assigned(session: Session, assignees: Sequence[str]) -> int | None:
+    """Give the number of the text that lists assignees, who all get numbers; None for nobody."""
+    for annotator_id in assignees:
+        session.text_num(annotator_id)
+    return session.text_num(json.dumps(assignees, ensure_ascii=False)) if assignees else None
 
 
 class _Removed(NamedTuple):
@@ -144,21 +152,22 @@ class _Removed(NamedTuple):
         return Place(self.priority_down, self.created_at, self.id, self.call_started_at, self.op)
 
 
-def remove_items(session: Session, queue: int, item_ids: Sequence[str], at: datetime) -> int:
+def remove_items(session: Session, queue: int, chosen: Sequence[int], at: datetime) -> int:
     """Delete items softly.
 
     Args:
         session: The session.
         queue: The queue's number.
-        item_ids: Ids, as for `Repository.remove_items`.
+        chosen: The numbers of live items of the queue, each once.
         at: Now, UTC.
 
     Returns:
         How many were deleted.
     """
     removed = 0
-    for wanted in lists(item_ids):
-        rows = [*map(_Removed._make, session.execute(SQL["live_places_by_id"], {"ids": wanted, "queue": queue}))]
+    for part in in_chunks(chosen):
+        wanted = {"nums": json.dumps(part), "queue": queue}
+        rows = [*map(_Removed._make, session.execute(SQL["live_places"], wanted))]
         removed += len(rows)
         if not rows:
             continue
@@ -173,6 +182,7 @@ def remove_items(session: Session, queue: int, item_ids: Sequence[str], at: date
         session.executemany(SQL["count_op"], ((-n, op) for op, n in Counter(row.op for row in rows).items()))
         count_removed(session, queue, {row.place: STATES[row.state] for row in rows})
         session.execute(SQL["delete_items"], {"deleted_at": to_micros(at), "nums": nums})
+        session.execute(SQL["keep_removed"], {"deleted_at": to_micros(at), "nums": nums})
         session.execute(SQL["delete_work"], {"nums": nums})
     return removed
 

@@ -59,8 +59,9 @@ def _first_later(session: Session, queue: int, micros: int) -> int:
     low, high = 1, session.log_end(queue).entries + 1
     while low < high:
         middle = (low + high) // 2
-        (latest,) = session.execute(SQL["latest"], (queue, middle)).fetchone()
-        low, high = (middle + 1, high) if latest <= micros else (low, middle)
+        found = session.execute(SQL["latest"], (queue, middle)).fetchone()
+        # Behind the last one that was not erased, none is left.
+        low, high = (middle + 1, high) if found is not None and found[0] <= micros else (low, middle)
     return low
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, cast
+
+import attrs
 
 from annotation_queue.changes import ChangePage, Settlement
 from annotation_queue.counters import stats_of
@@ -17,20 +19,22 @@ from annotation_queue.items import (
     AddedItems,
     AnnotationQueue,
     Claim,
+    ItemPatch,
     NewItem,
+    Purged,
     QueueItem,
     QueueStats,
     Unavailable,
     copy_queue,
 )
 from annotation_queue.labels import LabelPage, LabelQuery
-from annotation_queue.query import ItemPage, ItemQuery, QueuePage, QueueQuery
+from annotation_queue.query import ItemFilter, ItemPage, ItemQuery, QueuePage, QueueQuery
 from annotation_queue.records import Change, ItemRecord
 from annotation_queue.records import item_of as record_item
 from annotation_queue.repositories.sql.chunks import add_each_call
 from annotation_queue.repositories.sql.rows import history_of, queue_values
+from annotation_queue.repositories.sqlite import bulk, log, removed
 from annotation_queue.repositories.sqlite import claims as sqlite_claims
-from annotation_queue.repositories.sqlite import log
 from annotation_queue.repositories.sqlite.cache import Caches, Revision
 from annotation_queue.repositories.sqlite.check import problems
 from annotation_queue.repositories.sqlite.connections import SYNCHRONOUS, Connections
@@ -180,19 +184,67 @@ class SQLiteRepository:
         with self._reading() as session:
             return query_items(session, session.queue(project_id, queue_id), query)
 
-    def remove_items(self, project_id: str, queue_id: str, item_ids: Iterable[str], at: datetime) -> int:
-        """See `Repository.remove_items`. Cost: linear in the ids.
+    def update_items(
+        self, project_id: str, queue_id: str, which: Sequence[str] | ItemFilter, patch: ItemPatch, at: datetime
+    ) -> int:
+        """See `Repository.update_items`. Cost: linear in the items that are meant, all in one transaction."""
+        with self._writing() as session:
+            queue = session.queue(project_id, queue_id)
+            return bulk.update_items(session, queue.num, bulk.find_items(session, queue.num, which), patch, at)
+
+    def reprioritise(self, project_id: str, queue_id: str, priorities: Mapping[str, int], at: datetime) -> int:
+        """See `Repository.reprioritise`. Cost: linear in the ids, all in one transaction."""
+        with self._writing() as session:
+            return bulk.reprioritise(session, session.queue(project_id, queue_id).num, priorities, at)
+
+    def remove_items(self, project_id: str, queue_id: str, which: Sequence[str] | ItemFilter, at: datetime) -> int:
+        """See `Repository.remove_items`. Cost: linear in the ids, or in what the filter has to look at.
 
         Many are removed in several transactions, so that others get their turn in between: each removes a part whole, and what
-        fails between two of them leaves the parts before it removed. Calling again removes the rest.
+        fails between two of them leaves the parts before it removed. Calling again removes the rest. A filter chooses among the
+        items that are there at the beginning, and is asked again about each part.
         """
-        wanted = list(item_ids)
-        removed = 0
-        for start in range(0, len(wanted) or 1, _REMOVED_AT_ONCE):
+        with self._reading() as session:
+            nums = bulk.find_items(session, session.queue(project_id, queue_id).num, which)
+        count = 0
+        for start in range(0, len(nums), _REMOVED_AT_ONCE):
             with self._writing() as session:
-                queue = session.queue(project_id, queue_id)
-                removed += remove_items(session, queue.num, wanted[start : start + _REMOVED_AT_ONCE], at)
-        return removed
+                queue, part = session.queue(project_id, queue_id).num, nums[start : start + _REMOVED_AT_ONCE]
+                if isinstance(which, ItemFilter):
+                    part = bulk.find_items(session, queue, which, part)
+                count += remove_items(session, queue, part, at)
+        return count
+
+    def restore_items(self, project_id: str, queue_id: str, item_ids: Sequence[str], at: datetime) -> int:
+        """See `Repository.restore_items`. Cost: linear in the ids, all in one transaction.
+
+        What version 1 removed cannot be brought back and is passed over: it did not keep where an item stood.
+        """
+        with self._writing() as session:
+            return removed.restore_items(session, session.queue(project_id, queue_id), item_ids, at)
+
+    def restore_queue(self, project_id: str, queue_id: str, at: datetime) -> AnnotationQueue:
+        """See `Repository.restore_queue`. Cost: constant."""
+        with self._writing() as session:
+            stored = session.queue(project_id, queue_id, deleted=True)
+            if stored.queue.deleted_at is None:
+                return copy_queue(stored.queue)
+            after = attrs.evolve(stored.queue, deleted_at=None, updated_at=at)
+            session.begin_epoch()
+            session.execute(SQL["replace_queue"], {**queue_values(after), "num": stored.num})
+            return copy_queue(after)
+
+    def purge(self, project_id: str, removed_before: datetime) -> Purged:
+        """See `Repository.purge`. Cost: linear in what is erased and in the logs of its queues, all in one transaction.
+
+        What is erased is overwritten in the file, and the write-ahead log is emptied, unless somebody reads it at that moment;
+        then it is emptied by a later purge, or when the last connection is closed. What the file had deleted or overwritten
+        before, such as earlier drafts, may stay in its free space until ``VACUUM``. Backups keep what they have.
+        """
+        with self._writing() as session:
+            items, queues = removed.purge(session, project_id, removed_before)
+        self._connections.empty_log()
+        return Purged(items=items, queues=queues)
 
     def claim(
         self,

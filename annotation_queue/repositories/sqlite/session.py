@@ -154,15 +154,17 @@ class Session(Interned):
 
     # Records
 
-    def queue(self, project_id: str, queue_id: str) -> StoredQueue:
-        """Read a live queue of a project.
+    def queue(self, project_id: str, queue_id: str, *, deleted: bool = False) -> StoredQueue:
+        """Read a live queue of a project, or a deleted one too.
 
         Raises:
             QueueNotFound: There is none.
         """
         key = self.execute(SQL["queue_key"], (queue_id,)).fetchone()
         queue = None if key is None else self.queue_by_key(*key)
-        if queue is None or queue.queue.project_id != project_id or queue.queue.deleted_at is not None:
+        if queue is None or queue.queue.project_id != project_id:
+            raise QueueNotFound(queue_id)
+        if queue.queue.deleted_at is not None and not deleted:
             raise QueueNotFound(queue_id)
         return queue
 
@@ -272,7 +274,7 @@ class Session(Interned):
 
     def item_of(self, row: Iterable[Any], queue: AnnotationQueue) -> QueueItem:
         """Build an item in the aggregate view from the columns of an `ItemRow`."""
-        return item_of(ItemRow._make(row), queue, Texts(str, self.op_name, self.text, self.fields))
+        return item_of(ItemRow._make(row), queue, Texts(str, self.op_name, self.text, self.fields, self.fields))
 
     # Changes
 

@@ -6,7 +6,7 @@
 
 -- name: live_item_columns_without_payload --
 w.num, w.revision, w.steps, w.id, i.call_id, i.call_started_at, i.call_ended_at, w.op, i.call_trace_id, i.display_fields,
-    w.added_by, w.state, w.annotator, w.created_at, w.updated_at, w.priority_down
+    w.added_by, w.state, w.annotator, w.created_at, w.updated_at, w.priority_down, w.assignees
 
 -- name: live_item_columns --
 @live_item_columns_without_payload@, i.payload
@@ -157,8 +157,8 @@ VALUES (:num, :queue, :id, :call_id, :call_started_at, :call_ended_at, :call_tra
 -- Adds what of it is sorted, filtered and changed.
 
 -- name: add_work --
-INSERT INTO work (num, queue, priority_down, created_at, id, call_started_at, op, added_by, updated_at)
-VALUES (:num, :queue, :priority_down, :created_at, :id, :call_started_at, :op, :added_by, :updated_at)
+INSERT INTO work (num, queue, priority_down, created_at, id, call_started_at, op, added_by, updated_at, assignees)
+VALUES (:num, :queue, :priority_down, :created_at, :id, :call_started_at, :op, :added_by, :updated_at, :assignees)
 
 -- Reads live items by their numbers, in no order.
 
@@ -204,14 +204,51 @@ SELECT p.item, p.state FROM json_each(?) AS wanted CROSS JOIN progresses AS p ON
 -- name: few_of_adder --
 SELECT count(*) FROM (SELECT 1 FROM work INDEXED BY work_by_adder WHERE queue = ? AND added_by = ? LIMIT ?)
 
+-- Items that are updated
+
+-- Reads what of live items of a queue can be updated.
+
+-- name: patchable --
+SELECT w.num, w.priority_down, w.created_at, w.id, w.state, i.display_fields, w.assignees,
+    CASE :compares_payload WHEN 1 THEN i.payload IS :payload ELSE 1 END
+FROM json_each(:nums) AS wanted CROSS JOIN work AS w ON w.num = wanted.value CROSS JOIN items AS i ON i.num = w.num
+WHERE w.queue = :queue
+
+-- Gives an item another place or other assignees, and moves its time, which never goes back.
+
+-- name: patch_work --
+UPDATE work SET priority_down = :priority_down, assignees = :assignees, updated_at = max(updated_at, :at), revision = revision + 1
+WHERE num = :num
+
+-- The same without a new place, which costs less.
+
+-- name: patch_work_in_place --
+UPDATE work SET assignees = :assignees, updated_at = max(updated_at, :at), revision = revision + 1 WHERE num = :num
+
+-- Gives an item another payload.
+
+-- name: patch_payload --
+UPDATE items SET payload = :payload WHERE num = :num
+
+-- Gives an item other display fields.
+
+-- name: patch_display_fields --
+UPDATE items SET display_fields = :display_fields WHERE num = :num
+
+-- Finds the numbers of live items of a queue.
+
+-- name: live_nums_by_id --
+SELECT DISTINCT w.num, w.id FROM json_each(:ids) AS wanted CROSS JOIN work AS w INDEXED BY work_by_id
+    ON w.queue = :queue AND w.id = wanted.value
+
 -- Removal. All statements take lists.
 
 -- Reads where live items of a queue stand in every index, and what they count for.
 
--- name: live_places_by_id --
-SELECT DISTINCT w.num, w.priority_down, w.created_at, w.id, w.call_started_at, w.op, w.state,
+-- name: live_places --
+SELECT w.num, w.priority_down, w.created_at, w.id, w.call_started_at, w.op, w.state,
     w.completed + w.skipped > 0, w.claimable_at IS NULL
-FROM json_each(:ids) AS wanted CROSS JOIN work AS w INDEXED BY work_by_id ON w.queue = :queue AND w.id = wanted.value
+FROM json_each(:nums) AS wanted CROSS JOIN work AS w ON w.num = wanted.value AND w.queue = :queue
 
 -- Counts the progresses on items by annotator and state.
 
@@ -224,10 +261,108 @@ FROM json_each(?) AS wanted CROSS JOIN progresses AS p ON p.item = wanted.value 
 -- name: delete_items --
 UPDATE items SET deleted_at = :deleted_at WHERE num IN (SELECT value FROM json_each(:nums))
 
+-- Keeps what restoring them needs.
+
+-- name: keep_removed --
+INSERT INTO removed (num, queue, priority_down, created_at, id, call_started_at, op, added_by, updated_at, state, annotator, completed, skipped,
+    claimable_at, revision, steps, last_entry, assignees)
+SELECT num, queue, priority_down, created_at, id, call_started_at, op, added_by, max(updated_at, :deleted_at), state, annotator,
+    completed, skipped, claimable_at, revision, steps, last_entry, assignees
+FROM work WHERE num IN (SELECT value FROM json_each(:nums))
+
 -- Takes them out of every order.
 
 -- name: delete_work --
 DELETE FROM work WHERE num IN (SELECT value FROM json_each(:nums))
+
+-- What was removed
+
+-- Reads removed items of a queue, in the order of their ids in the list.
+
+-- name: removed_by_id --
+SELECT i.num, i.id, i.call_id, r.priority_down, r.created_at, r.call_started_at, r.op,
+    EXISTS (SELECT 1 FROM progresses AS p WHERE p.item = i.num)
+FROM json_each(:ids) AS wanted CROSS JOIN items AS i ON i.id = wanted.value CROSS JOIN removed AS r ON r.num = i.num
+WHERE i.queue = :queue ORDER BY wanted.key
+
+-- Puts items back into every order, with a revision that nobody has read.
+
+-- name: restore_work --
+INSERT INTO work (num, queue, priority_down, created_at, id, call_started_at, op, added_by, updated_at, state, annotator, completed, skipped,
+    claimable_at, revision, steps, last_entry, assignees)
+SELECT num, queue, priority_down, created_at, id, call_started_at, op, added_by, max(updated_at, :at), state, annotator, completed,
+    skipped, claimable_at, revision + 1, steps, last_entry, assignees
+FROM removed WHERE num IN (SELECT value FROM json_each(:nums))
+
+-- name: forget_removed --
+DELETE FROM removed WHERE num IN (SELECT value FROM json_each(:nums))
+
+-- name: restore_items --
+UPDATE items SET deleted_at = NULL WHERE num IN (SELECT value FROM json_each(:nums))
+
+-- Lets SQLite overwrite what it deletes, and ends that.
+
+-- name: secure_delete --
+PRAGMA secure_delete = ON
+
+-- name: insecure_delete --
+PRAGMA secure_delete = OFF
+
+-- Finds what of a project was deleted before a time.
+
+-- name: purgeable_queues --
+SELECT num FROM queues WHERE project_id = :project_id AND deleted_at < :before
+
+-- name: purgeable_items --
+SELECT i.queue, i.num FROM queues AS q CROSS JOIN items AS i INDEXED BY items_removed ON i.queue = q.num
+WHERE q.project_id = :project_id AND i.deleted_at IS NOT NULL AND i.deleted_at < :before
+
+-- Erases the entries of items from a queue's log, and counts them.
+
+-- name: erase_entries --
+DELETE FROM log WHERE queue = :queue AND item IN (SELECT value FROM json_each(:nums))
+
+-- name: count_erased --
+UPDATE counters SET erased = erased + :n WHERE queue = :queue AND annotator = 0
+
+-- name: erase_progresses --
+DELETE FROM progresses WHERE item IN (SELECT value FROM json_each(:nums))
+
+-- name: erase_items --
+DELETE FROM items WHERE num IN (SELECT value FROM json_each(:nums))
+
+-- Erases a queue. What each item has goes before the item.
+
+-- name: nums_of_queue --
+SELECT num FROM work WHERE queue = :queue
+UNION ALL SELECT num FROM items INDEXED BY items_removed WHERE queue = :queue AND deleted_at IS NOT NULL
+
+-- name: erase_log_of_queue --
+DELETE FROM log WHERE queue = :queue
+
+-- name: erase_progresses_of_queue --
+DELETE FROM progresses WHERE item IN (@nums_of_queue@)
+
+-- name: erase_work_of_queue --
+DELETE FROM work WHERE queue = :queue
+
+-- name: erase_removed_of_queue --
+DELETE FROM removed WHERE queue = :queue
+
+-- name: erase_items_of_queue --
+DELETE FROM items WHERE queue = :queue
+
+-- name: erase_blocks_of_queue --
+DELETE FROM blocks WHERE queue = :queue
+
+-- name: erase_counters_of_queue --
+DELETE FROM counters WHERE queue = :queue
+
+-- name: erase_ops_of_queue --
+DELETE FROM op_names WHERE queue = :queue
+
+-- name: erase_queue --
+DELETE FROM queues WHERE num = :queue
 
 -- Changes
 
@@ -285,10 +420,10 @@ SELECT @transition_columns@ FROM entry ORDER BY num
 SELECT l.num, i.id, l.annotator, l.from_state, l.to_state, l.at, l.reason, l.annotation, l.actor
 FROM log AS l CROSS JOIN items AS i ON i.num = l.item WHERE l.queue = :queue AND l.num > :after ORDER BY l.num LIMIT :limit
 
--- Reads the greatest time up to an entry.
+-- Reads the greatest time up to an entry, or to the next one if it was erased.
 
 -- name: latest --
-SELECT latest FROM log WHERE queue = ? AND num = ?
+SELECT latest FROM log WHERE queue = ? AND num >= ? ORDER BY num LIMIT 1
 
 -- Reads the steps to completed or skipped from an entry on that are later than a time.
 
@@ -424,7 +559,7 @@ FROM queues AS q LEFT JOIN counters AS c ON c.queue = q.num AND c.annotator = 0 
 -- name: first_open --
 SELECT @live_item_columns@
 FROM work AS w INDEXED BY work_open CROSS JOIN items AS i ON i.num = w.num
-WHERE w.queue = :queue AND w.claimable_at = -62135596800000000
+WHERE w.queue = :queue AND w.claimable_at = -62135596800000000 AND w.assignees IS NULL
     AND (w.priority_down, w.created_at, w.id) >= (:priority_down, :created_at, :id)
     AND NOT EXISTS (
         SELECT 1 FROM progresses AS p
@@ -435,7 +570,7 @@ ORDER BY w.priority_down, w.created_at, w.id LIMIT 1
 
 -- name: first_unsettled --
 SELECT w.priority_down, w.created_at, w.id FROM work AS w INDEXED BY work_open
-WHERE w.queue = :queue AND w.claimable_at = -62135596800000000
+WHERE w.queue = :queue AND w.claimable_at = -62135596800000000 AND w.assignees IS NULL
     AND (w.priority_down, w.created_at, w.id) >= (:priority_down, :created_at, :id)
     AND NOT EXISTS (SELECT 1 FROM progresses AS p WHERE p.item = w.num AND p.annotator = :annotator AND p.state >= 2)
 ORDER BY w.priority_down, w.created_at, w.id LIMIT 1
@@ -444,7 +579,7 @@ ORDER BY w.priority_down, w.created_at, w.id LIMIT 1
 
 -- name: last_open --
 SELECT w.priority_down, w.created_at, w.id FROM work AS w INDEXED BY work_open
-WHERE w.queue = ? AND w.claimable_at = -62135596800000000
+WHERE w.queue = ? AND w.claimable_at = -62135596800000000 AND w.assignees IS NULL
 ORDER BY w.priority_down DESC, w.created_at DESC, w.id DESC LIMIT 1
 
 -- Finds the first item whose lease ran out and that nothing else keeps an annotator from.
@@ -452,30 +587,56 @@ ORDER BY w.priority_down DESC, w.created_at DESC, w.id DESC LIMIT 1
 -- name: first_expired --
 SELECT @live_item_columns@
 FROM work AS w INDEXED BY work_waiting CROSS JOIN items AS i ON i.num = w.num
-WHERE w.queue = :queue AND w.claimable_at > -62135596800000000 AND w.claimable_at <= :now AND NOT EXISTS (
+WHERE w.queue = :queue AND w.claimable_at > -62135596800000000 AND w.assignees IS NULL AND w.claimable_at <= :now
+    AND NOT EXISTS (
     SELECT 1 FROM progresses AS p
     WHERE p.item = w.num AND p.annotator = :annotator AND (p.state >= 2 OR p.lease_expires_at > :now))
 ORDER BY w.priority_down, w.created_at, w.id LIMIT 1
+
+-- Finds the first item that is reserved for an annotator who may claim it now.
+
+-- name: first_reserved --
+SELECT @live_item_columns@
+FROM reservations AS r INDEXED BY reservations_in_order CROSS JOIN work AS w ON w.num = r.item CROSS JOIN items AS i ON i.num = w.num
+WHERE r.queue = :queue AND r.annotator = :annotator AND r.claimable_at IS NOT NULL AND NOT r.is_settled AND r.claimable_at <= :now
+    AND NOT EXISTS (SELECT 1 FROM progresses AS p WHERE p.item = r.item AND p.annotator = :annotator AND p.lease_expires_at > :now)
+ORDER BY r.priority_down, r.created_at, r.id LIMIT 1
+
+-- Finds when an annotator could claim the first of the items that are reserved for them.
+
+-- name: reserved_retry_at --
+SELECT min(max(r.claimable_at, coalesce(p.lease_expires_at, r.claimable_at)))
+FROM reservations AS r INDEXED BY reservations_in_order LEFT JOIN progresses AS p ON p.item = r.item AND p.annotator = :annotator
+WHERE r.queue = :queue AND r.annotator = :annotator AND r.claimable_at IS NOT NULL AND NOT r.is_settled
+
+-- Tells whether an unfinished item that an annotator has not settled is reserved for others.
+
+-- name: is_assigned --
+SELECT EXISTS (
+    SELECT 1 FROM work AS w INDEXED BY work_reserved
+    WHERE w.queue = :queue AND w.assignees IS NOT NULL AND w.claimable_at IS NOT NULL
+        AND NOT EXISTS (SELECT 1 FROM reservations AS r WHERE r.item = w.num AND r.annotator = :annotator)
+        AND NOT EXISTS (SELECT 1 FROM progresses AS p WHERE p.item = w.num AND p.annotator = :annotator AND p.state >= 2))
 
 -- Finds when the first lease ends that keeps an item from everybody.
 
 -- name: least_expiry --
 SELECT min(w.claimable_at) FROM work AS w INDEXED BY work_waiting
-WHERE w.queue = ? AND w.claimable_at > -62135596800000000
+WHERE w.queue = ? AND w.claimable_at > -62135596800000000 AND w.assignees IS NULL
 
 -- Finds when an annotator could claim the first of the items that leases keep from everybody.
 
 -- name: retry_at --
 SELECT min(max(w.claimable_at, coalesce(p.lease_expires_at, w.claimable_at)))
 FROM work AS w INDEXED BY work_waiting LEFT JOIN progresses AS p ON p.item = w.num AND p.annotator = :annotator
-WHERE w.queue = :queue AND w.claimable_at > -62135596800000000 AND (p.state IS NULL OR p.state < 2)
+WHERE w.queue = :queue AND w.claimable_at > -62135596800000000 AND w.assignees IS NULL AND (p.state IS NULL OR p.state < 2)
 
 -- Finds when the first hold of an annotator's own ends on an item that is open for others.
 
 -- name: own_retry_at --
 SELECT min(p.lease_expires_at)
 FROM work AS w INDEXED BY work_open JOIN progresses AS p ON p.item = w.num AND p.annotator = :annotator
-WHERE w.queue = :queue AND w.claimable_at = -62135596800000000
+WHERE w.queue = :queue AND w.claimable_at = -62135596800000000 AND w.assignees IS NULL
     AND (w.priority_down, w.created_at, w.id) >= (:priority_down, :created_at, :id) AND p.state = 1
 
 -- Reads what an annotator holds, in queue order.

@@ -2,8 +2,10 @@
 
 from annotation_queue.testing.contracts.agreement import AgreementContract
 from annotation_queue.testing.contracts.aliasing import AliasingContract
+from annotation_queue.testing.contracts.assignments import AssignmentsContract
 from annotation_queue.testing.contracts.base import Contract
 from annotation_queue.testing.contracts.batches import BatchesContract
+from annotation_queue.testing.contracts.bulk import BulkContract
 from annotation_queue.testing.contracts.changes import ChangesContract
 from annotation_queue.testing.contracts.claims import ClaimsContract
 from annotation_queue.testing.contracts.cursors import CursorsContract
@@ -30,7 +32,9 @@ from annotation_queue.testing.contracts.threads import ThreadsContract
 __all__ = [
     "AgreementContract",
     "AliasingContract",
+    "AssignmentsContract",
     "BatchesContract",
+    "BulkContract",
     "ChangesContract",
     "ClaimsContract",
     "Contract",
@@ -78,6 +82,8 @@ class RepositoryContract(
     LabelsContract,
     ChangesContract,
     HoldsContract,
+    BulkContract,
+    AssignmentsContract,
     IsolationContract,
     HostileInputContract,
     AliasingContract,

@@ -177,10 +177,10 @@ ARGUMENTS: list[tuple[str, str, list[Any], Callable[[World, Any], object]]] = [
     ("iter_items", "queue_id", [*ID, None], lambda it, bad: list(it.queues.iter_items(bad))),
     ("iter_items", "query", [None, {}, QueueQuery()], lambda it, bad: list(it.queues.iter_items(it.queue.id, bad))),
     ("remove_items", "queue_id", [*ID, None], lambda it, bad: it.queues.remove_items(bad, [])),
-    ("remove_items", "item_ids", ["abc", b"abc", 5, None], lambda it, bad: it.queues.remove_items(it.queue.id, bad)),
+    ("remove_items", "which", ["abc", b"abc", 5, None], lambda it, bad: it.queues.remove_items(it.queue.id, bad)),
     (
         "remove_items",
-        "item_ids[1]",
+        "which[1]",
         [*ID, None],
         lambda it, bad: it.queues.remove_items(it.queue.id, (each for each in [it.items[0].id, bad])),
     ),

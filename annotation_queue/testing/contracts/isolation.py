@@ -9,7 +9,7 @@ import attrs
 import pytest
 
 from annotation_queue.errors import ClaimLost, Conflict, InvalidCursor, ItemNotFound, NotFound, QueueNotFound
-from annotation_queue.items import AnnotationQueue, Claim, NewItem, QueueItem
+from annotation_queue.items import AnnotationQueue, Claim, ItemPatch, NewItem, QueueItem
 from annotation_queue.query import ItemFilter, ItemQuery, QueueQuery
 from annotation_queue.queues import AnnotationQueues
 from annotation_queue.states import AnnotationState
@@ -52,6 +52,8 @@ class Project:
 
 Operation = tuple[str, type[Exception], "Callable[[Project, Project], object]"]
 
+_PATCH = ItemPatch(priority=9)
+
 # What one project does with the ids of another, and what it is told.
 REFUSED: list[Operation] = [
     ("get", QueueNotFound, lambda us, them: us.queues.get(them.queue.id)),
@@ -65,6 +67,11 @@ REFUSED: list[Operation] = [
         QueueNotFound,
         lambda us, them: us.queues.add_items(them.queue.id, [NewItem(call_id="x")], added_by="ann"),
     ),
+    ("update_items", QueueNotFound, lambda us, them: us.queues.update_items(them.queue.id, ItemFilter(), _PATCH)),
+    ("reprioritise", QueueNotFound, lambda us, them: us.queues.reprioritise(them.queue.id, {them.items[0].id: 1})),
+    ("restore_items", QueueNotFound, lambda us, them: us.queues.restore_items(them.queue.id, [them.items[3].id])),
+    ("restore", QueueNotFound, lambda us, them: us.queues.restore(them.gone.queue_id)),
+    ("claim_item", ItemNotFound, lambda us, them: us.queues.claim_item(them.items[0].id, "bob")),
     ("get_item", ItemNotFound, lambda us, them: us.queues.get_item(them.items[0].id)),
     ("get_item", ItemNotFound, lambda us, them: us.queues.get_item(them.items[3].id)),
     ("get_item", ItemNotFound, lambda us, them: us.queues.get_item(them.gone.id)),
@@ -129,7 +136,7 @@ REFUSED: list[Operation] = [
 ]
 
 # Those that take no id, or answer it with nothing.
-ANSWERED = {"query", "query_items", "remove_items", "get_or_create", "project_id", "using"}
+ANSWERED = {"query", "query_items", "remove_items", "purge", "get_or_create", "project_id", "using"}
 
 
 def moved(claim: Claim, us: Project) -> Claim:

@@ -67,12 +67,13 @@ def brute_force(items: Sequence[QueueItem], query: ItemQuery) -> list[QueueItem]
     if query.include_position:
         seen = [attrs.evolve(item, position_in_queue=place) for place, item in enumerate(seen, 1)]
     wanted = {
-        name: getattr(query.filter, name) for name in ("id", "call_id", "call_op_name", "call_trace_id", "added_by")
+        name: {value} if isinstance(value := getattr(query.filter, name), str) else value
+        for name in ("id", "call_id", "call_op_name", "call_trace_id", "added_by")
     }
     return [
         item
         for item in seen
-        if all(value is None or getattr(item, name) == value for name, value in wanted.items())
+        if all(values is None or getattr(item, name) in values for name, values in wanted.items())
         and (query.filter.annotation_states is None or item.annotation_state in query.filter.annotation_states)
     ]
 

@@ -14,6 +14,8 @@ from annotation_queue.repositories.memory.claims import ClaimIndex, _Blocked
 from annotation_queue.repositories.memory.item import StoredItem
 from annotation_queue.repositories.memory.listings import Listing, Listings
 from annotation_queue.repositories.memory.queue import StoredQueue
+from annotation_queue.repositories.memory.reservations import Reservations
+from annotation_queue.repositories.memory.timed_keys import TimedKeys
 from annotation_queue.states import COMPLETED, IN_PROGRESS, UNSTARTED
 from helpers.memory import service
 
@@ -27,6 +29,7 @@ BY_ID = ItemQuery(sort_by=[SortBy("id")]).order()
 BY_CHANGE = ItemQuery(sort_by=[SortBy("updated_at")]).order()
 OPEN = ItemFilter(annotation_states={UNSTARTED})
 LATER = datetime(2100, 1, 1, tzinfo=UTC)
+EARLIER = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 def done(queue: StoredQueue) -> StoredItem:
@@ -85,9 +88,10 @@ QUEUE: list[tuple[str, Callable[[StoredQueue], object], str]] = [
     ("_by_annotator", lambda queue: queue._by_annotator.clear(), "counts"),
     ("_by_annotator", lambda queue: queue._by_annotator.update(eve={COMPLETED: 1}), "counts"),
     ("log", lambda queue: queue.log.transitions.pop(), "the log does not hold the histories"),
-    ("log", lambda queue: queue.log.append(queue.log.transitions[0]), "the log does not hold the histories"),
+    ("log", lambda queue: queue.log.append(queue.log.transitions[0]), "the log does not hold the histories"),  # type: ignore[arg-type]  # it is there
     ("recent", lambda queue: queue.recent.discard(("id-000002", "ann")), "order in which they last changed"),
     ("recent", lambda queue: queue.recent.note(("id-000002", "ann"), 99), "order in which they last changed"),
+    ("_removed", lambda queue: queue._removed.update({("id-000002", "ann"): 1}), "removed progresses do not stand"),
     ("_held_by", lambda queue: queue._held_by["cy"].pop(), "what 'cy' holds is not what"),
     ("_held_by", lambda queue: queue._held_by.setdefault("eve", {max(queue.in_order)}), "what 'eve' holds is not what"),
 ]
@@ -99,6 +103,15 @@ CLAIMS: list[tuple[str, Callable[[StoredQueue], object], str]] = [
     ("_held", lambda queue: queue.claims._held.set(next(queue.claims._held.items())[0], LATER), "the held items are"),
     ("_held", lambda queue: setattr(queue.claims._held, "_floor", LATER), "held items: the floor"),
     ("_blocked", lambda queue: queue.claims._blocked.clear(), "blocked for"),
+    (
+        "reserved",
+        lambda queue: queue.claims.reserved._unfinished.add(max(queue.in_order)),
+        "the reserved items are not",
+    ),
+]
+RESERVED: list[tuple[str, Callable[[StoredQueue], object], str]] = [
+    ("_unfinished", lambda queue: queue.claims.reserved._unfinished.add(max(queue.in_order)), "reserved items are not"),
+    ("_times", lambda queue: queue.claims.reserved._times.update(eve=TimedKeys()), "what is reserved for annotators"),
 ]
 BLOCKED: list[tuple[str, Callable[[StoredQueue], object], str]] = [
     ("keys", lambda queue: queue.claims._blocked["ann"].keys.remove(done(queue).key), "'ann' are not those open"),
@@ -150,7 +163,7 @@ ITEM: list[tuple[str, Callable[[StoredQueue], object], str]] = [
     ("item", change("item", annotation_state=IN_PROGRESS), "the view"),
     ("item", change("item", annotator_user_id="eve"), "the view"),
     ("item", change("item", annotator_user_id="aaa"), "the view"),
-    ("item", change("item", updated_at=LATER), "updated at"),
+    ("item", change("item", updated_at=EARLIER), "updated at"),
     ("item", change("item", priority=5), "key"),
     ("item", change("item", priority=-5), "key"),
     ("item", change("item", created_at=LATER), "key"),
@@ -180,11 +193,20 @@ LISTING: list[tuple[str, Callable[[StoredQueue], object], str]] = [
     ("moves", lambda queue: setattr(first_listing(queue.orders._selections), "moves", False), "does not follow what"),
     ("moves", lambda queue: setattr(first_listing(queue.orders._orders), "moves", True), "does not follow what"),
 ]
-KEPT = {StoredQueue: QUEUE, ClaimIndex: CLAIMS, _Blocked: BLOCKED, StoredItem: ITEM, Listings: ORDERS, Listing: LISTING}
+KEPT = {
+    StoredQueue: QUEUE,
+    ClaimIndex: CLAIMS,
+    Reservations: RESERVED,
+    _Blocked: BLOCKED,
+    StoredItem: ITEM,
+    Listings: ORDERS,
+    Listing: LISTING,
+}
 FACTS = {
     # The queue itself, what counts changes, what only points elsewhere, and what has rows of its own here.
     StoredQueue: {"queue", "policy_revision", "items", "claims", "orders"},
     ClaimIndex: {"_find"},
+    Reservations: {"_find"},
     # A guess, which every search verifies.
     _Blocked: {"hint"},
     StoredItem: {"payload", "revision"},

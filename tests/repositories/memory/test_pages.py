@@ -55,7 +55,7 @@ def _assert_page(queues: AnnotationQueues, queue_id: str, query: ItemQuery, all_
     """Compare a page, and the walk by cursor from it, with sorting and filtering all items of the view."""
     ordered = sorted(all_items, key=cmp_to_key(_compare(query.sort_by or DEFAULT_SORT)))
     numbered = [attrs.evolve(item, position_in_queue=place) for place, item in enumerate(ordered, 1)]
-    matching = [item for item in numbered if query.filter.matches(item)]
+    matching = [item for item in numbered if query.filter.matches(item, finished=False)]
     if not query.include_position:
         matching = [attrs.evolve(item, position_in_queue=None) for item in matching]
     stop = None if query.limit is None else query.offset + query.limit

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -50,12 +50,14 @@ def test_long_texts_sort_as_they_do_in_memory(repository: PostgresRepository, fi
 def test_long_texts_are_found_by_equality(repository: PostgresRepository, field: str) -> None:
     queues, queue_id = _filled(repository)
     for text in TEXTS:
-        query = ItemQuery(filter=ItemFilter(**{field: text}), include_total=True)
+        wanted: dict[str, Any] = {field: text}
+        query = ItemQuery(filter=ItemFilter(**wanted), include_total=True)
         page = queues.query_items(queue_id, query)
         assert [item.call_id for item in page.items] == [text]
         assert page.total == 1
     for text in (key_of(COMMON), COMMON + "c"):
-        assert queues.query_items(queue_id, ItemQuery(filter=ItemFilter(**{field: text}))).items == ()
+        wanted = {field: text}
+        assert queues.query_items(queue_id, ItemQuery(filter=ItemFilter(**wanted))).items == ()
 
 
 def test_an_annotator_of_any_length_can_work(repository: PostgresRepository) -> None:

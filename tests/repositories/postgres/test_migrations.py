@@ -208,7 +208,8 @@ def test_a_migration_that_fails_leaves_the_schema_and_what_it_holds_as_they_were
 
 
 NEWER = {
-    "AnnotationQueue": {"label_schema"},
+    "AnnotationQueue": {"label_schema", "is_paused"},
+    "QueueItem": {"assignees"},
     "Progress": {"started_at", "step", "token"},
     "Transition": {"annotation", "actor_id"},
 }

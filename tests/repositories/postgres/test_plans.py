@@ -50,7 +50,9 @@ QUERIES = [
     ItemQuery(filter=UNSTARTED, annotator_id="ann-1", limit=50, include_position=True),
     ItemQuery(filter=ItemFilter(annotation_states=["completed"]), annotator_id="ann-1", limit=50, include_total=True),
     *(
-        ItemQuery(filter=ItemFilter(**{field: value}), limit=5, include_position=True, include_total=True)
+        ItemQuery(
+            filter=ItemFilter(**dict[str, Any]({field: value})), limit=5, include_position=True, include_total=True
+        )
         for field, value in [
             ("id", "none"),
             ("call_id", "call-7"),

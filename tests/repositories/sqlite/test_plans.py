@@ -6,9 +6,19 @@ import json
 from itertools import product
 from typing import TYPE_CHECKING
 
+import attrs
 import pytest
 
-from annotation_queue import AnnotationQueues, ItemFilter, ItemQuery, NewItem, QueueQuery, SortBy, SQLiteRepository
+from annotation_queue import (
+    AnnotationQueues,
+    ItemFilter,
+    ItemPatch,
+    ItemQuery,
+    NewItem,
+    QueueQuery,
+    SortBy,
+    SQLiteRepository,
+)
 from annotation_queue.repositories.sqlite.queries import filters as sqlite_filters
 from annotation_queue.repositories.sqlite.queries import groups as sqlite_groups
 
@@ -102,6 +112,23 @@ def test_an_order_over_what_annotating_changes_is_read_along_the_lane_of_the_res
     steps = plans(lambda: queues.query_items(queue_id, query))
     assert [step for step in steps if is_slow(step)] == []
     assert any("work_by_id" in step for step in steps)
+
+
+def test_unfinished_items_are_read_and_counted_along_the_indexes_that_hold_no_others(
+    plans: Callable[[Callable[[], object]], list[str]], queue: tuple[AnnotationQueues, str]
+) -> None:
+    queues, queue_id = queue
+    for claim in queues.claim_batch(queue_id, "cy", 9):
+        queues.complete(claim)
+    queues.update_items(queue_id, ItemFilter(call_op_name="op-1", finished=False), ItemPatch(assignees=["bob"]))
+    wanted = ItemFilter(finished=False)
+    page = ItemQuery(filter=wanted, limit=5, include_total=True)
+    cursor = queues.query_items(queue_id, page).next_cursor
+    shown = [item.id for item in queues.iter_items(queue_id, ItemQuery(filter=wanted))]
+    assert shown == [item.id for item in queues.iter_items(queue_id) if item.annotation_state != "completed"]
+    for query in (page, attrs.evolve(page, cursor=cursor), attrs.evolve(page, offset=3)):
+        steps = plans(lambda query=query: queues.query_items(queue_id, query))  # type: ignore[misc]
+        assert [step for step in steps if is_slow(step)] == []
 
 
 def test_items_in_one_state_are_read_in_queue_order_without_a_sort(

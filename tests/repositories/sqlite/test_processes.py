@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,8 @@ import pytest
 from annotation_queue import (
     AnnotationQueues,
     AnnotationState,
+    ItemFilter,
+    ItemPatch,
     MemoryRepository,
     NewItem,
     SQLiteRepository,
@@ -360,3 +363,84 @@ def test_a_memory_repository_is_copied_by_a_fork_also_while_other_threads_use_it
         assert codes == [0] * 10
         assert repository.check() == ()
         assert "child" not in {item.call_id for item in queues.iter_items(queue.id)}
+
+
+RANKED_WORKER = """
+import sys, time
+from annotation_queue import AnnotationQueues, SQLiteRepository
+path, queue_id, annotator = sys.argv[1:]
+with SQLiteRepository(path, synchronous="OFF", busy_timeout=60) as repository:
+    queues = AnnotationQueues(repository, "project")
+    print("ready", flush=True)
+    sys.stdin.readline()
+    while (found := queues.claim(queue_id, annotator)) or found.reason == "assigned":
+        if found:
+            print(found.item.call_id, flush=True)
+            queues.complete(found)
+        else:
+            time.sleep(0.01)
+"""
+
+
+@pytest.mark.slow
+def test_while_8_processes_claim_another_ranks_all_items_anew_and_none_is_claimed_twice_or_lost(path: Path) -> None:
+    count, step, rounds = 10_000, 300, 4
+    with SQLiteRepository(path, synchronous="OFF", busy_timeout=60) as repository:
+        queues = AnnotationQueues(repository, "project")
+        queue = queues.create("queue", created_by="ann")
+        added = queues.add_items(
+            queue.id, (NewItem(call_id=str(number)) for number in range(count)), added_by="ann"
+        ).added
+        # What is left over keeps the processes there while the whole list is ranked again and again.
+        queues.update_items(queue.id, [item.id for item in added[step:]], ItemPatch(assignees=["nobody"]))
+        workers = [
+            subprocess.Popen(
+                [sys.executable, "-c", RANKED_WORKER, str(path), queue.id, f"ann-{number}"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for number in range(PROCESSES)
+        ]
+        try:
+            for worker in workers:
+                assert worker.stdout is not None
+                assert worker.stdout.readline() == "ready\n"
+            for worker in workers:
+                assert worker.stdin is not None
+                worker.stdin.write("go\n")
+                worker.stdin.flush()
+            for number in range(1, rounds):
+                ranks = {item.id: number * count + place * 7_919 % count for place, item in enumerate(added)}
+                assert queues.reprioritise(queue.id, ranks) == count
+                freed = [item.id for item in added[number * step : (number + 1) * step]]
+                assert queues.update_items(queue.id, freed, ItemPatch(assignees=())) == step
+            assert queues.remove_items(queue.id, ItemFilter(assignee="nobody")) == count - rounds * step
+            outputs = [worker.communicate(timeout=120)[0] for worker in workers]
+            assert [worker.returncode for worker in workers] == [0] * PROCESSES
+        finally:
+            for worker in workers:
+                worker.kill()
+        claimed = [call_id for output in outputs for call_id in output.split()]
+        assert len(claimed) == rounds * step
+        assert set(claimed) == {str(number) for number in range(rounds * step)}
+        assert repository.check() == ()
+
+
+def test_what_is_purged_is_in_no_byte_of_the_file(path: Path) -> None:
+    with SQLiteRepository(path) as repository:
+        queues = AnnotationQueues(repository, "project")
+        queue = queues.create("queue", created_by="ann")
+        news = [NewItem(call_id=f"call-{number}", payload={"text": f"secret-{number}" * 400}) for number in range(40)]
+        added = queues.add_items(queue.id, news, added_by="ann").added
+        for item in added:
+            queues.update_progress(item.id, "bob", AnnotationState.COMPLETED, annotation=f"label-{item.call_id}")
+        queues.remove_items(queue.id, [item.id for item in added[:39]])
+        purged = queues.purge(removed_before=queues.get_item(added[39].id).updated_at + timedelta(days=1))
+        assert purged.items == 39
+        assert repository.check() == ()
+        everything = b"".join(each.read_bytes() for each in path.parent.iterdir() if each.suffix != ".db-shm")
+        assert b"secret-39" in everything
+        for number in (0, 7, 38):
+            assert f"secret-{number}secret".encode() not in everything
+            assert f"label-call-{number}".encode() not in everything

@@ -12,6 +12,7 @@ CREATE INDEX queues_by_updated ON queues (project_id, updated_at, id) WHERE dele
 CREATE INDEX queues_by_updated_down ON queues (project_id, updated_at DESC, id) WHERE deleted_at IS NULL;
 
 ALTER TABLE queues ADD COLUMN label_schema TEXT;
+ALTER TABLE queues ADD COLUMN is_paused INTEGER NOT NULL DEFAULT 0;
 
 -- A row for each transaction that gave numbers to texts, operations or queues, or changed a queue. Its salt is drawn by lot:
 -- whoever finds the row that they know finds a file that goes on from what they know, and no copy of an earlier time that went
@@ -26,11 +27,12 @@ INSERT INTO epochs (salt) VALUES (random());
 -- All transitions and revisions of a queue in the order in which they were stored; nothing in it ever changes. `num` counts within
 -- the queue, `step` within the item, both from 1 on. `before` is the number of the item's entry before this one. `latest` is the
 -- greatest `at` up to here. A step to completed has the label. A step from another state to completed or skipped has the time
--- when the annotator had last entered in_progress. Nobody is the actor of what nobody did.
+-- when the annotator had last entered in_progress. Nobody is the actor of what nobody did. Its items are no foreign key, for which
+-- each item that is erased would have to be looked for in all of the log.
 CREATE TABLE log (
     queue INTEGER NOT NULL,
     num INTEGER NOT NULL,
-    item INTEGER NOT NULL REFERENCES items,
+    item INTEGER NOT NULL,
     step INTEGER NOT NULL,
     before INTEGER,
     annotator INTEGER NOT NULL REFERENCES texts,
@@ -158,3 +160,96 @@ WHERE t.queue = counters.queue AND counters.annotator = 0;
 UPDATE counters SET entries = t.entries, latest = t.latest
 FROM (SELECT queue, max(num) AS entries, max(latest) AS latest FROM log GROUP BY queue) AS t
 WHERE t.queue = counters.queue AND counters.annotator = 0;
+
+-- Whom an item is reserved for: a text that is a JSON list; NULL for nobody. Claims look for reserved items in `reservations`, and for
+-- all others along indexes that leave the reserved ones out.
+ALTER TABLE work ADD COLUMN assignees INTEGER REFERENCES texts;
+
+DROP INDEX work_open;
+DROP INDEX work_waiting;
+CREATE INDEX work_open ON work (queue, priority_down, created_at, id)
+    WHERE claimable_at = -62135596800000000 AND assignees IS NULL;
+CREATE INDEX work_waiting ON work (queue, priority_down, created_at, id, claimable_at)
+    WHERE claimable_at > -62135596800000000 AND assignees IS NULL;
+CREATE INDEX work_reserved ON work (queue, priority_down, created_at, id) WHERE assignees IS NOT NULL AND claimable_at IS NOT NULL;
+
+-- A row for each annotator whom a live item is reserved for, with what of the item claims need. Triggers keep it, so that what
+-- changes an item need not know of it, and items that nobody reserved cost nothing.
+CREATE TABLE reservations (
+    item INTEGER NOT NULL REFERENCES items,
+    annotator INTEGER NOT NULL REFERENCES texts,
+    queue INTEGER NOT NULL,
+    priority_down INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    claimable_at INTEGER,
+    is_settled INTEGER NOT NULL,
+    PRIMARY KEY (item, annotator)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX reservations_in_order ON reservations (queue, annotator, priority_down, created_at, id, claimable_at)
+    WHERE claimable_at IS NOT NULL AND NOT is_settled;
+
+CREATE TRIGGER work_reserved_on_insert AFTER INSERT ON work WHEN new.assignees IS NOT NULL
+BEGIN
+    INSERT INTO reservations (item, annotator, queue, priority_down, created_at, id, claimable_at, is_settled)
+    SELECT new.num, t.num, new.queue, new.priority_down, new.created_at, new.id, new.claimable_at,
+        EXISTS (SELECT 1 FROM progresses AS p WHERE p.item = new.num AND p.annotator = t.num AND p.state >= 2)
+    FROM texts AS l CROSS JOIN json_each(l.text) AS e CROSS JOIN texts AS t ON t.text = e.value WHERE l.num = new.assignees;
+END;
+
+CREATE TRIGGER work_reserved_anew AFTER UPDATE OF assignees ON work WHEN new.assignees IS NOT old.assignees
+BEGIN
+    DELETE FROM reservations WHERE item = new.num;
+    INSERT INTO reservations (item, annotator, queue, priority_down, created_at, id, claimable_at, is_settled)
+    SELECT new.num, t.num, new.queue, new.priority_down, new.created_at, new.id, new.claimable_at,
+        EXISTS (SELECT 1 FROM progresses AS p WHERE p.item = new.num AND p.annotator = t.num AND p.state >= 2)
+    FROM texts AS l CROSS JOIN json_each(l.text) AS e CROSS JOIN texts AS t ON t.text = e.value WHERE l.num = new.assignees;
+END;
+
+CREATE TRIGGER work_reserved_changes AFTER UPDATE OF claimable_at, priority_down ON work WHEN new.assignees IS NOT NULL
+BEGIN
+    UPDATE reservations SET claimable_at = new.claimable_at, priority_down = new.priority_down WHERE item = new.num;
+END;
+
+CREATE TRIGGER work_reserved_goes AFTER DELETE ON work WHEN old.assignees IS NOT NULL
+BEGIN
+    DELETE FROM reservations WHERE item = old.num;
+END;
+
+CREATE TRIGGER progresses_settled_first AFTER INSERT ON progresses WHEN new.state >= 2
+BEGIN
+    UPDATE reservations SET is_settled = 1 WHERE item = new.item AND annotator = new.annotator;
+END;
+
+CREATE TRIGGER progresses_settled_later AFTER UPDATE OF state ON progresses WHEN (new.state >= 2) <> (old.state >= 2)
+BEGIN
+    UPDATE reservations SET is_settled = new.state >= 2 WHERE item = new.item AND annotator = new.annotator;
+END;
+
+-- What `work` had of removed items, so that they can be restored; those that version 1 removed have nothing here. `erased` counts
+-- the entries that a queue's log had and that were erased with their items.
+CREATE TABLE removed (
+    num INTEGER PRIMARY KEY REFERENCES items,
+    queue INTEGER NOT NULL,
+    priority_down INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    call_started_at INTEGER NOT NULL,
+    op INTEGER NOT NULL,
+    added_by INTEGER NOT NULL REFERENCES texts,
+    updated_at INTEGER NOT NULL,
+    state INTEGER NOT NULL,
+    annotator INTEGER REFERENCES texts,
+    completed INTEGER NOT NULL,
+    skipped INTEGER NOT NULL,
+    claimable_at INTEGER,
+    revision INTEGER NOT NULL,
+    steps INTEGER NOT NULL,
+    last_entry INTEGER,
+    assignees INTEGER REFERENCES texts
+) STRICT;
+
+CREATE INDEX removed_of_queue ON removed (queue);
+CREATE INDEX items_removed ON items (queue, deleted_at) WHERE deleted_at IS NOT NULL;
+ALTER TABLE counters ADD COLUMN erased INTEGER NOT NULL DEFAULT 0;

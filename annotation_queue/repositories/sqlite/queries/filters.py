@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable, Sequence
 from typing import Final
 
+from annotation_queue.counters import live_and_unfinished
 from annotation_queue.query import ItemFilter, ItemQuery
 from annotation_queue.repositories.sql.orders import Fragment
 from annotation_queue.repositories.sql.rows import RANKS
@@ -11,6 +14,7 @@ from annotation_queue.repositories.sqlite.indexes import BY_STATE, IN_ORDER, Ord
 from annotation_queue.repositories.sqlite.session import Session
 from annotation_queue.repositories.sqlite.statements import SQL
 from annotation_queue.states import UNSTARTED, AnnotationState
+from annotation_queue.values import to_micros
 
 _UNIQUE: Final = {"id": "work_by_id", "call_id": "live_calls", "call_trace_id": "live_traces"}
 """Filters that leave next to nothing, with the index that finds it."""
@@ -39,29 +43,45 @@ class Filter:
         """Columns of indexes in which every wanted item has the same value, with the value."""
         self.matches_nothing = False
         """Whether it is known that no item can be wanted. Then the conditions say nothing, and nothing needs to be read."""
+        self._ops: list[int] = []
+        self._adders: list[int] = []
         self._by_field = self._conditions(query.filter)
 
     def _conditions(self, chosen: ItemFilter) -> dict[str, Fragment]:
+        self.matches_nothing |= chosen.shows_none
         conditions: dict[str, Fragment] = {}
-        if chosen.id is not None:
-            conditions["id"] = ("w.id = ?", (chosen.id,))
-        for field, value in (("call_id", chosen.call_id), ("call_trace_id", chosen.call_trace_id)):
-            if value is not None:
-                conditions[field] = (f"i.queue = ? AND i.{field} = ? AND i.deleted_at IS NULL", (self._queue, value))
-        if chosen.call_op_name is not None:
-            op = self._known(self._session.find_op_name(self._queue, chosen.call_op_name))
-            conditions["op"] = ("w.op = ?", (op,))
-            self.fixed["op"] = op
-        if chosen.added_by is not None:
-            conditions["added_by"] = ("w.added_by = ?", (self._known(self._session.find_text(chosen.added_by)),))
+        wanted = chosen.equalities()
+        if "id" in wanted:
+            conditions["id"] = _among("w.id", [*wanted["id"]])
+        for field in wanted.keys() & {"call_id", "call_trace_id"}:
+            text, values = _among(f"i.{field}", [*wanted[field]])
+            conditions[field] = (f"i.queue = ? AND {text} AND i.deleted_at IS NULL", (self._queue, *values))
+        if "call_op_name" in wanted:
+            self._ops = self._known(self._session.find_op_name(self._queue, name) for name in wanted["call_op_name"])
+            conditions["op"] = _among("w.op", self._ops)
+            if len(self._ops) == 1:
+                (self.fixed["op"],) = self._ops
+        if "added_by" in wanted:
+            self._adders = self._known(map(self._session.find_text, wanted["added_by"]))
+            conditions["added_by"] = _among("w.added_by", self._adders)
         if chosen.annotation_states is not None:
             self._add_states(conditions, sorted(RANKS[state] for state in chosen.annotation_states))
+        if chosen.finished is not None:
+            conditions["finished"] = (f"w.claimable_at IS {'' if chosen.finished else 'NOT '}NULL", ())
+        if chosen.assignee is not None:
+            reserved = "SELECT r.num FROM (SELECT item AS num FROM reservations WHERE queue = ? AND annotator = ?) AS r"
+            (annotator,) = self._known([self._session.find_text(chosen.assignee)]) or [0]
+            conditions["assignee"] = (f"w.num IN ({reserved})", (self._queue, annotator))
+        times = _in_time(chosen)
+        if times is not None:
+            conditions["updated_at"] = times
         return conditions
 
-    def _known(self, num: int | None) -> int:
-        """Give the number of a text. If the storage does not know the text, no item has it."""
-        self.matches_nothing |= num is None
-        return num or 0
+    def _known(self, nums: Iterable[int | None]) -> list[int]:
+        """Give the numbers of texts. If the storage knows none of them, no item has one."""
+        known = [num for num in nums if num is not None]
+        self.matches_nothing |= not known
+        return known
 
     def _add_states(self, conditions: dict[str, Fragment], ranks: list[int]) -> None:
         # Of an annotator who never did anything, every item is unstarted.
@@ -77,6 +97,12 @@ class Filter:
         fulfilled = () if path is None else path.index.columns[: len(path.fixed)]
         return tuple(condition for column, condition in self._by_field.items() if column not in fulfilled)
 
+    def only_unfinished(self, conditions: Sequence[Fragment]) -> bool:
+        """Tell whether only unfinished items are wanted, by conditions on ``work`` alone."""
+        return self._chosen.finished is False and not any(
+            table in text for text, _ in conditions for table in ("i.", "p.", "o.")
+        )
+
     def rare_index(self, path: OrderPath | None) -> str:
         """Name the index that finds the wanted items, if they are so few that sorting them costs less than a scan of a path."""
         for field, index in _UNIQUE.items():
@@ -85,10 +111,10 @@ class Filter:
         fulfilled = () if path is None else path.index.columns[: len(path.fixed)]
         if "op" in self._by_field and "op" not in fulfilled and self._live_of_op() < FEW:
             return "work_by_op"
-        if self._chosen.added_by is not None:
-            added_by = self._session.find_text(self._chosen.added_by)
-            if self._session.execute(SQL["few_of_adder"], (self._queue, added_by, FEW)).fetchone()[0] < FEW:
-                return "work_by_adder"
+        if "added_by" in self._by_field and self._added_by(self._adders) < FEW:
+            return "work_by_adder"
+        if "updated_at" in self._by_field and self._updated() < FEW:
+            return "work_by_updated"
         if (
             "state" in self._by_field
             and "state" not in fulfilled
@@ -104,6 +130,10 @@ class Filter:
             return self._session.live(self._queue)
         if self._by_field.keys() == {"op"}:
             return self._live_of_op()
+        if self._by_field.keys() == {"finished"}:
+            counts = self._session.counts(self._queue)
+            live, unfinished = live_and_unfinished(counts)
+            return live - unfinished if self._chosen.finished else unfinished
         return self._counted_by_state() if self._by_field.keys() == {"state"} and self._aggregate else None
 
     def in_blocks(self, path: OrderPath) -> str:
@@ -114,9 +144,34 @@ class Filter:
         return " + ".join(_BLOCK_COLUMNS[state] for state in states) if path.index in {IN_ORDER, BY_STATE} else ""
 
     def _live_of_op(self) -> int:
-        row = self._session.execute(SQL["live_of_op"], (self.fixed["op"],)).fetchone()
-        return 0 if row is None else int(row[0])
+        return sum(n for op in self._ops for (n,) in self._session.execute(SQL["live_of_op"], (op,)).fetchall())
+
+    def _added_by(self, adders: Sequence[int]) -> int:
+        """Count what some users added, but of each no further than to a limit."""
+        few = SQL["few_of_adder"]
+        return sum(self._session.execute(few, (self._queue, each, FEW)).fetchone()[0] for each in adders)
+
+    def _updated(self) -> int:
+        """Count what changed in the time that is asked for, but no further than to a limit."""
+        text, values = self._by_field["updated_at"]
+        some = f"SELECT 1 FROM work AS w INDEXED BY work_by_updated WHERE w.queue = ? AND {text} LIMIT ?"
+        (n,) = self._session.execute(f"SELECT count(*) FROM ({some})", (self._queue, *values, FEW)).fetchone()
+        return int(n)
 
     def _counted_by_state(self) -> int:
         counts = self._session.counts(self._queue)
         return sum(counts.get((None, state), 0) for state in self._chosen.annotation_states or ())
+
+
+def _among(column: str, values: Sequence[int | str]) -> Fragment:
+    """Write the condition that a column has one of some values."""
+    if len(values) == 1:
+        return f"{column} = ?", tuple(values)
+    return f"{column} IN (SELECT value FROM json_each(?))", (json.dumps(values),)
+
+
+def _in_time(chosen: ItemFilter) -> Fragment | None:
+    """Write the condition on when an item last changed; None without one."""
+    ends = ((">=", chosen.updated_from), ("<", chosen.updated_until))
+    given = [(f"w.updated_at {sign} ?", to_micros(moment)) for sign, moment in ends if moment is not None]
+    return (" AND ".join(text for text, _ in given), tuple(micros for _, micros in given)) if given else None

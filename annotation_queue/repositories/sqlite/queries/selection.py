@@ -18,6 +18,7 @@ from annotation_queue.repositories.sqlite.queries.groups import Groups
 from annotation_queue.repositories.sqlite.queries.ranks import BlockCounts, Ranks
 from annotation_queue.repositories.sqlite.queries.scans import Scan
 from annotation_queue.repositories.sqlite.queries.sorts import Sort
+from annotation_queue.repositories.sqlite.queries.unfinished import unfinished_nums
 from annotation_queue.repositories.sqlite.session import Session
 from annotation_queue.repositories.sqlite.statements import SQL
 from annotation_queue.sorting import SortValue
@@ -94,6 +95,8 @@ class Selection:
             if found is None:
                 return []
             start, offset = found
+        if path.index is IN_ORDER and all(path.ups) and self._filter.only_unfinished(conditions):
+            return unfinished_nums(session, queue, conditions, start, at=after is None, limit=most, offset=offset)
         join = (OWN, (self._filter.annotator,)) if any("p." in text for text, _ in conditions) else ("", ())
         scan = Scan(session, queue, join, conditions)
         return scan.nums(path, start, at=after is None, limit=most, offset=offset)

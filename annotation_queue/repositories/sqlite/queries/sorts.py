@@ -24,7 +24,7 @@ class Sort:
         session: The session.
         queue: The queue's number.
         annotator: The number of the annotator whose perspective is asked for.
-        terms: The order.
+        terms: The order; none for any.
     """
 
     session: Session
@@ -49,7 +49,8 @@ class Sort:
         """
         behind = [] if after is None else [beyond(self.terms, after, after=True)]
         text, values = self._select("w.num", [*conditions, *behind], self.terms, index)
-        text = f"{text} ORDER BY {order_by(self.terms)} LIMIT ? OFFSET ?"
+        order = f"ORDER BY {order_by(self.terms)} " if self.terms else ""
+        text = f"{text} {order}LIMIT ? OFFSET ?"
         return [num for (num,) in self.session.execute(text, (*values, limit, offset)).fetchall()]
 
     def count(self, conditions: Sequence[Fragment]) -> int:

@@ -1,0 +1,254 @@
+"""Changing many items of a queue, and what was removed: update, reprioritise, reset, restore, purge, pause."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from annotation_queue.cli.choosing import calls_to_ids, choose, confirmed, read_ids, time_option, which_options
+from annotation_queue.cli.common import (
+    FAILURES,
+    choose_queue,
+    db_option,
+    fail,
+    open_queues,
+    project_option,
+    queue_option,
+    say,
+)
+from annotation_queue.cli.jsonl import parse_json
+from annotation_queue.errors import InvalidValue
+from annotation_queue.items import ItemPatch
+from annotation_queue.values import check_integer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+    from pathlib import Path
+
+
+@click.command(
+    short_help="Change items: priority, payload, display fields, assignees.",
+    epilog="""
+\b
+Examples:
+  annotation-queue update --op-name chat --priority 5 --db labels.db
+  annotation-queue update 0199c0de-… --assign bob --assign eve --db labels.db
+  annotation-queue update --assignee bob --unassign --yes --db labels.db
+""",
+)
+@which_options
+@db_option
+@project_option
+@queue_option
+@click.option("--priority", type=int, metavar="N", help="Greater is served first.")
+@click.option("--payload", metavar="JSON", help="A JSON object that takes the place of the payload, or null.")
+@click.option("--display-field", "display_fields", metavar="NAME", multiple=True, help="What is shown; repeatable.")
+@click.option(
+    "--assign", "assignees", metavar="NAME", multiple=True, help="Reserve them for this annotator; repeatable."
+)
+@click.option("--unassign", is_flag=True, help="Let anybody claim them.")
+def update(
+    *,
+    item_ids: tuple[str, ...],
+    db: Path,
+    project: str,
+    queue_name: str | None,
+    every: bool,
+    yes: bool,
+    dry_run: bool,
+    priority: int | None,
+    payload: str | None,
+    display_fields: tuple[str, ...],
+    assignees: tuple[str, ...],
+    unassign: bool,
+    **wanted: Any,  # noqa: ANN401 - the filters
+) -> int:
+    """Change items, by their ids (- for one on each line of standard input) or by filters, all in one step; print how many.
+
+    What is not given stays as it is. An item that has all of it already is not changed and does not count.
+    """
+    given: dict[str, Any] = {}
+    if priority is not None:
+        given["priority"] = priority
+    if payload is not None:
+        given["payload"] = _parsed("--payload", payload)
+    if display_fields:
+        given["display_fields"] = display_fields
+    if assignees and unassign:
+        fail("give --assign or --unassign, not both")
+    if assignees or unassign:
+        given["assignees"] = assignees
+    if not given:
+        fail("say what to change: --priority, --payload, --display-field, --assign or --unassign")
+    patch, which = ItemPatch(**given), choose(item_ids, wanted, every=every)
+    with open_queues(db, project) as queues:
+        queue = choose_queue(queues, queue_name)
+        if confirmed(queues, queue, which, "change", yes=yes, dry_run=dry_run):
+            click.echo(queues.update_items(queue.id, which, patch))
+    return 0
+
+
+def _parsed(where: str, text: str) -> Any:  # noqa: ANN401 - any JSON value
+    try:
+        return parse_json(text)
+    except ValueError as error:
+        fail(f"{where}: {error}")
+
+
+@click.command(
+    short_help="Give items new priorities from a file.",
+    epilog="""
+\b
+Example:
+  ./uncertainty | annotation-queue reprioritise - --db labels.db
+""",
+)
+@click.argument("file", metavar="FILE", type=click.File(encoding="utf-8"))
+@db_option
+@project_option
+@queue_option
+def reprioritise(*, file: Any, db: Path, project: str, queue_name: str | None) -> int:  # noqa: ANN401 - a file of click's
+    """Give items the priorities that FILE (- for standard input) has, all in one step, and print how many changed.
+
+    Each line is a JSON object with the fields id or call_id, and priority, an integer. Items that the queue does not have are
+    passed over.
+    """
+    by_id: dict[str, int] = {}
+    by_call: dict[str, int] = {}
+    for where, line in _lines(file):
+        known = {name: line[name] for name in ("id", "call_id") if isinstance(line.get(name), str)}
+        if len(known) != 1:
+            fail(f"{where}: give id or call_id, as text")
+        try:
+            priority = check_integer("priority", line.get("priority"))
+        except InvalidValue as error:
+            fail(f"{where}: {error}")
+        ((name, value),) = known.items()
+        (by_id if name == "id" else by_call)[value] = priority
+    with open_queues(db, project) as queues:
+        queue = choose_queue(queues, queue_name)
+        click.echo(queues.reprioritise(queue.id, {**calls_to_ids(queues, queue.id, by_call), **by_id}))
+    return 0
+
+
+def _lines(file: Any) -> Iterator[tuple[str, dict[str, Any]]]:  # noqa: ANN401 - a file of click's
+    name = getattr(file, "name", "standard input")
+    for number, text in enumerate(file, 1):
+        if text.strip():
+            line = _parsed(f"{name}:{number}", text)
+            if not isinstance(line, dict):
+                fail(f"{name}:{number}: expected a JSON object")
+            yield f"{name}:{number}", line
+
+
+@click.command(
+    short_help="Put items back to unstarted.",
+    epilog="Example: annotation-queue reset --state completed --annotator model-1 --actor boss --db labels.db",
+)
+@which_options
+@db_option
+@project_option
+@queue_option
+@click.option("--actor", required=True, metavar="NAME", help="Who does it; it stands in the history.")
+@click.option("--annotator", metavar="NAME", help="Only what this annotator did.")
+@click.option("--reason", metavar="TEXT", help="Why; it stands in the history.")
+def reset(
+    *,
+    item_ids: tuple[str, ...],
+    db: Path,
+    project: str,
+    queue_name: str | None,
+    every: bool,
+    yes: bool,
+    dry_run: bool,
+    actor: str,
+    annotator: str | None,
+    reason: str | None,
+    **wanted: Any,  # noqa: ANN401 - the filters
+) -> int:
+    """Put progresses on items back to unstarted, all in one step, and print how many.
+
+    Labels are cleared; those that were completed stay in the history. What is held is lost to its holder.
+    """
+    which = choose(item_ids, wanted, every=every)
+    with open_queues(db, project) as queues:
+        queue = choose_queue(queues, queue_name)
+        if confirmed(queues, queue, which, "put back", yes=yes, dry_run=dry_run):
+            click.echo(queues.reset(queue.id, which, actor_id=actor, annotator_id=annotator, reason=reason))
+    return 0
+
+
+@click.command(short_help="Bring removed items or a deleted queue back.")
+@click.argument("item_ids", metavar="[ITEM_ID]...", nargs=-1)
+@db_option
+@project_option
+@queue_option
+@click.option("--deleted-queue", metavar="QUEUE_ID", help="Bring this queue back, with all that was in it.")
+def restore(
+    *, item_ids: tuple[str, ...], db: Path, project: str, queue_name: str | None, deleted_queue: str | None
+) -> int:
+    """Bring removed items back, by their ids (- for one on each line of standard input), with all their labels; print how many.
+
+    An item whose call is in the queue again is passed over, and the exit code is 1.
+    """
+    with open_queues(db, project) as queues:
+        if deleted_queue is not None:
+            click.echo(queues.restore(deleted_queue).id)
+            return 0
+        if not item_ids:
+            fail("say what to bring back: ITEM_ID, or --deleted-queue")
+        ids, queue = read_ids(item_ids), choose_queue(queues, queue_name)
+        restored = queues.restore_items(queue.id, ids)
+    click.echo(restored)
+    return FAILURES if restored < len(ids) else 0
+
+
+@click.command(
+    short_help="Erase for good what was removed.",
+    epilog="Example: annotation-queue purge --removed-before 2026-01-01T00:00:00Z --yes --db labels.db",
+)
+@db_option
+@project_option
+@time_option("--removed-before", "Erase what was removed or deleted before this time.", required=True)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def purge(*, db: Path, project: str, removed_before: datetime, yes: bool) -> int:
+    """Erase removed items and deleted queues of the project, with their labels and histories; print how many of each.
+
+    Nothing of it can be brought back. What SQLite deletes is overwritten in the file; backups keep what they have.
+    """
+    say(f"erase for good what was removed from project {project!r} before {removed_before.isoformat()}")
+    if not yes:
+        click.confirm("Go on?", abort=True, err=True)
+    with open_queues(db, project) as queues:
+        purged = queues.purge(removed_before=removed_before)
+    click.echo(json.dumps({"items": purged.items, "queues": purged.queues}))
+    return 0
+
+
+@click.command(short_help="Hand out nothing more of a queue.")
+@db_option
+@project_option
+@queue_option
+def pause(*, db: Path, project: str, queue_name: str | None) -> int:
+    """Let nobody claim anything more of a queue, until it is resumed; what is held can be finished."""
+    return _set_pause(db, project, queue_name, is_paused=True)
+
+
+@click.command(short_help="End the pause of a queue.")
+@db_option
+@project_option
+@queue_option
+def resume(*, db: Path, project: str, queue_name: str | None) -> int:
+    """Let annotators claim items of a queue again."""
+    return _set_pause(db, project, queue_name, is_paused=False)
+
+
+def _set_pause(db: Path, project: str, queue_name: str | None, *, is_paused: bool) -> int:
+    with open_queues(db, project) as queues:
+        queue = choose_queue(queues, queue_name)
+        queues.update(queue.id, is_paused=is_paused)
+    say(f"queue {queue.name!r} is {'paused' if is_paused else 'not paused'}")
+    return 0

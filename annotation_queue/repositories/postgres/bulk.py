@@ -1,0 +1,98 @@
+"""Changing many items of a queue at once: which ones are meant, and what becomes of them, inside one write transaction."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, NamedTuple
+
+from annotation_queue.query import ItemFilter, ItemQuery
+from annotation_queue.repositories.postgres.queries import Selection
+from annotation_queue.repositories.postgres.rows import PATCHES, PatchRow, integers
+from annotation_queue.repositories.postgres.texts import key_of
+from annotation_queue.repositories.sql.chunks import in_chunks
+from annotation_queue.repositories.sql.patches import StoredPatch, given
+from annotation_queue.values import to_micros
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
+
+    from annotation_queue.items import ItemPatch
+    from annotation_queue.repositories.postgres.session import Session
+    from annotation_queue.repositories.sql.rows import StoredQueue
+
+
+def find_items(session: Session, queue: StoredQueue, which: Sequence[str] | ItemFilter) -> list[int]:
+    """Find the numbers of the live items that are meant, and lock those that are given by ids.
+
+    Args:
+        session: The session.
+        queue: The queue; for a filter nobody else may change its items meanwhile.
+        which: Ids, as for `Repository.update_items`, or a filter.
+
+    Returns:
+        The numbers, each once.
+    """
+    if isinstance(which, ItemFilter):
+        return Selection(session, queue, ItemQuery(filter=which)).matching()
+    return [num for num, _ in _locked(session, queue.num, which)]
+
+
+def _locked(session: Session, queue: int, item_ids: Iterable[str]) -> list[tuple[int, str]]:
+    """Lock live items of a queue, given by their ids; their numbers, each with the key of its id."""
+    wanted = {"ids": sorted({*map(key_of, item_ids)}), "queue": queue}
+    return [(num, key) for num, key in session.rows("lock_by_id", wanted)]
+
+
+def assigned(session: Session, queue: int, assignees: Sequence[str]) -> str | None:
+    """Write what is kept of assignees: their keys as a JSON list, or None for nobody."""
+    session.long_keys((queue, each) for each in assignees)
+    return json.dumps([*map(key_of, assignees)], ensure_ascii=False) if assignees else None
+
+
+class _Patchable(NamedTuple):
+    """The columns of ``patchable``."""
+
+    num: int
+    priority_down: int
+    display_fields: str
+    assignees: str | None
+    has_payload: bool
+
+
+def update_items(session: Session, queue: StoredQueue, nums: Sequence[int], patch: ItemPatch, at: datetime) -> int:
+    """Change live items of a queue, given by their numbers; the result is that of `Repository.update_items`."""
+    stored = StoredPatch.of(
+        patch,
+        lambda fields: json.dumps(fields, ensure_ascii=False),
+        lambda assignees: assigned(session, queue.num, assignees),
+    )
+    return _update(session, queue.num, dict.fromkeys(nums, stored), at)
+
+
+def reprioritise(session: Session, queue: StoredQueue, priorities: Mapping[str, int], at: datetime) -> int:
+    """Change priorities; the result is that of `Repository.reprioritise`."""
+    by_key = {key_of(item_id): priority for item_id, priority in priorities.items()}
+    found = _locked(session, queue.num, priorities)
+    return _update(session, queue.num, {num: StoredPatch(priority_down=~by_key[key]) for num, key in found}, at)
+
+
+def _update(session: Session, queue: int, patches: Mapping[int, StoredPatch], at: datetime) -> int:
+    changed = 0
+    for part in in_chunks([*patches]):
+        compared = patches[part[0]].compared
+        rows = session.rows("patchable", {"queue": queue, "nums": integers(part), **compared})
+        found = [row for row in map(_Patchable._make, rows) if patches[row.num].changes(row)]
+        changed += len(found)
+        new = [PatchRow(row.num, patches[row.num].place(row), patches[row.num].reserved(row)) for row in found]
+        session.rows("patch_work", {"queue": queue, "at": to_micros(at), **PATCHES.values(new)})
+        if any(row.priority_down != place for row, (_, place, _) in zip(found, new, strict=True)):
+            session.rows("patch_places", {"queue": queue, **PATCHES.values(new)})
+        for column in ("payload", "display_fields"):
+            # One patch gives all of them the same.
+            values = given(column, ((row.num, patches[row.num]) for row in found))
+            if values:
+                nums = integers(num for num, _ in values)
+                session.rows(f"patch_{column}", {"queue": queue, "nums": nums, "value": values[0][1]})
+    session.count(queue, {}, opened=changed > 0)
+    return changed

@@ -1,0 +1,127 @@
+"""Changing many items of a queue at once: which ones are meant, and what becomes of them, inside one write transaction."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, NamedTuple
+
+from annotation_queue.query import ItemFilter, ItemQuery
+from annotation_queue.repositories.sql.chunks import in_chunks
+from annotation_queue.repositories.sql.patches import StoredPatch, given
+from annotation_queue.repositories.sql.rows import STATES
+from annotation_queue.repositories.sqlite.blocks import count_reordered
+from annotation_queue.repositories.sqlite.items import assigned
+from annotation_queue.repositories.sqlite.queries.filters import Filter
+from annotation_queue.repositories.sqlite.queries.sorts import Sort
+from annotation_queue.repositories.sqlite.session import lists
+from annotation_queue.repositories.sqlite.statements import SQL
+from annotation_queue.values import MAX_INTEGER, to_micros
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
+
+    from annotation_queue.items import ItemPatch
+    from annotation_queue.repositories.sqlite.session import Session
+
+
+def find_items(
+    session: Session, queue: int, which: Sequence[str] | ItemFilter, among: Sequence[int] | None = None
+) -> list[int]:
+    """Find the numbers of the live items that are meant. Cost: linear in the ids, or as a query for a filter.
+
+    Args:
+        session: The session.
+        queue: The queue's number.
+        which: Ids, as for `Repository.update_items`, or a filter.
+        among: For a filter, numbers of items out of which it chooses; None for all of the queue.
+
+    Returns:
+        The numbers, each once.
+    """
+    if not isinstance(which, ItemFilter):
+        return [num for num, _ in numbers(session, queue, which)]
+    wanted = Filter(session, queue, ItemQuery(filter=which), 0)
+    if wanted.matches_nothing:
+        return []
+    conditions, index = [*wanted.conditions()], wanted.rare_index(None)
+    if among is not None:
+        conditions.append(("w.num IN (SELECT value FROM json_each(?))", (json.dumps(among),)))
+        index = ""
+    return Sort(session, queue, 0, ()).nums(conditions, index, None, limit=MAX_INTEGER, offset=0)
+
+
+def numbers(session: Session, queue: int, item_ids: Iterable[str]) -> Iterable[tuple[int, str]]:
+    """Find the numbers of those of some items that are live items of a queue, each once with its id."""
+    distinct = [*dict.fromkeys(item_ids)]
+    for wanted in lists(distinct):
+        yield from session.execute(SQL["live_nums_by_id"], {"ids": wanted, "queue": queue}).fetchall()
+
+
+class _Patchable(NamedTuple):
+    """The columns of ``patchable``."""
+
+    num: int
+    priority_down: int
+    created_at: int
+    id: str
+    state: int
+    display_fields: int
+    assignees: int | None
+    has_payload: int
+
+
+def update_items(session: Session, queue: int, nums: Sequence[int], patch: ItemPatch, at: datetime) -> int:
+    """Change live items of a queue, given by their numbers; the result is that of `Repository.update_items`."""
+    stored = StoredPatch.of(
+        patch,
+        lambda fields: session.text_num(json.dumps(fields, ensure_ascii=False)),
+        lambda assignees: assigned(session, assignees),
+    )
+    return _update(session, queue, ((num, stored) for num in nums), len(nums), at)
+
+
+def reprioritise(session: Session, queue: int, priorities: Mapping[str, int], at: datetime) -> int:
+    """Change priorities; the result is that of `Repository.reprioritise`."""
+    found = [*numbers(session, queue, priorities)]
+    patches = ((num, StoredPatch(priority_down=~priorities[item_id])) for num, item_id in found)
+    return _update(session, queue, patches, len(found), at)
+
+
+def _update(session: Session, queue: int, patches: Iterable[tuple[int, StoredPatch]], count: int, at: datetime) -> int:
+    changed = 0
+    left = iter(patches)
+    for part in in_chunks(range(count)):
+        chunk = dict(next(left) for _ in part)
+        compared = next(iter(chunk.values())).compared
+        asked = {"nums": json.dumps([*chunk]), "queue": queue, **compared}
+        rows = [*map(_Patchable._make, session.execute(SQL["patchable"], asked).fetchall())]
+        rows = [row for row in rows if chunk[row.num].changes(row)]
+        changed += len(rows)
+        _store(session, queue, [(row, chunk[row.num]) for row in rows], to_micros(at))
+    if changed:
+        session.reopened(queue)
+    return changed
+
+
+def _store(session: Session, queue: int, changes: Sequence[tuple[_Patchable, StoredPatch]], at: int) -> None:
+    moved: list[dict[str, object]] = []
+    in_place: list[dict[str, object]] = []
+    before, after = {}, {}
+    for row, patch in changes:
+        values = {"num": row.num, "at": at, "assignees": patch.reserved(row)}
+        place = patch.place(row)
+        if place == row.priority_down:
+            in_place.append(values)
+        else:
+            moved.append({**values, "priority_down": place})
+            before[row.priority_down, row.created_at, row.id] = STATES[row.state]
+            after[place, row.created_at, row.id] = STATES[row.state]
+    session.executemany(SQL["patch_work"], moved)
+    session.executemany(SQL["patch_work_in_place"], in_place)
+    for column in ("payload", "display_fields"):
+        rows = (
+            {"num": num, column: value} for num, value in given(column, ((row.num, patch) for row, patch in changes))
+        )
+        session.executemany(SQL[f"patch_{column}"], rows)
+    count_reordered(session, queue, before, after)

@@ -1,0 +1,129 @@
+"""What was removed: brought back, or erased for good, inside one write transaction."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from annotation_queue.counters import counts_of
+from annotation_queue.records import NEW, standing
+from annotation_queue.repositories.sql.chunks import in_chunks
+from annotation_queue.repositories.sql.rows import ALWAYS_MICROS, StoredQueue, micros_or_none
+from annotation_queue.repositories.sqlite.blocks import Move, Place, count_added, count_moved
+from annotation_queue.repositories.sqlite.cache import QueueKey
+from annotation_queue.repositories.sqlite.session import lists
+from annotation_queue.repositories.sqlite.statements import SQL
+from annotation_queue.states import UNSTARTED
+from annotation_queue.values import to_micros
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from annotation_queue.repositories.sqlite.session import Session
+
+_ITEM_ERASING: Final = ("erase_progresses", "forget_removed", "erase_items")
+_QUEUE_ERASING: Final = (
+    "erase_log_of_queue",
+    "erase_progresses_of_queue",
+    "erase_work_of_queue",
+    "erase_removed_of_queue",
+    "erase_items_of_queue",
+    "erase_blocks_of_queue",
+    "erase_counters_of_queue",
+    "erase_ops_of_queue",
+    "erase_queue",
+)
+"""The statements that erase items and queues, in an order in which nothing refers to what is gone."""
+
+
+class _Removed(NamedTuple):
+    """The columns of ``removed_by_id``."""
+
+    num: int
+    id: str
+    call_id: str
+    priority_down: int
+    created_at: int
+    call_started_at: int
+    op: int
+    is_touched: int
+
+    @property
+    def place(self) -> Place:
+        """Where it will stand in every index."""
+        return Place(self.priority_down, self.created_at, self.id, self.call_started_at, self.op)
+
+
+def restore_items(session: Session, queue: StoredQueue, item_ids: Sequence[str], at: datetime) -> int:
+    """Bring removed items back; the result is that of `Repository.restore_items`."""
+    restored = 0
+    for wanted in lists([*dict.fromkeys(item_ids)]):
+        rows = map(
+            _Removed._make, session.execute(SQL["removed_by_id"], {"ids": wanted, "queue": queue.num}).fetchall()
+        )
+        # Of two that have the same call, the first one comes back.
+        by_call: dict[str, _Removed] = {}
+        for row in rows:
+            by_call.setdefault(row.call_id, row)
+        for calls in lists([*by_call]):
+            for (call_id,) in session.execute(SQL["taken_calls"], (calls, queue.num)).fetchall():
+                del by_call[call_id]
+        _bring_back(session, queue, [*by_call.values()], to_micros(at))
+        restored += len(by_call)
+    if restored:
+        session.reopened(queue.num)
+    return restored
+
+
+def _bring_back(session: Session, queue: StoredQueue, rows: Sequence[_Removed], at: int) -> None:
+    if not rows:
+        return
+    nums = {"nums": json.dumps([row.num for row in rows]), "at": at}
+    for statement in ("restore_work", "forget_removed", "restore_items"):
+        session.execute(SQL[statement], nums)
+    session.executemany(SQL["count_op"], ((n, op) for op, n in Counter(row.op for row in rows).items()))
+    count_added(session, queue.num, [row.place for row in rows])
+    touched = [row for row in rows if row.is_touched]
+    counts = Counter({key: n * (len(rows) - len(touched)) for key, n in counts_of(NEW, ()).items()})
+    records = session.records(queue.queue.project_id, [row.id for row in touched], queue.queue.id) if touched else {}
+    moves: list[Move] = []
+    for row in touched:
+        # Policies may have changed meanwhile.
+        progresses = records[row.id].progresses
+        now = standing(progresses, queue.queue)
+        counts.update(counts_of(now, progresses))
+        claimable_at = micros_or_none(now.claimable_at)
+        session.execute(SQL["refresh_item"], (claimable_at, row.num))
+        if claimable_at is not None and ALWAYS_MICROS < claimable_at < session.next_expiry(queue.num):
+            session.set_next_expiry(queue.num, claimable_at)
+        if now.state is not UNSTARTED:
+            moves.append(Move(QueueKey(row.priority_down, row.created_at, row.id), UNSTARTED, now.state))
+    session.count(queue.num, counts)
+    count_moved(session, queue.num, moves)
+
+
+def purge(session: Session, project_id: str, removed_before: datetime) -> tuple[int, int]:
+    """Erase what was removed; gives how many items of queues that stay, and how many queues."""
+    # Whatever these statements free is overwritten with zeros.
+    session.execute(SQL["secure_delete"])
+    asked = {"project_id": project_id, "before": to_micros(removed_before)}
+    queues = [num for (num,) in session.execute(SQL["purgeable_queues"], asked).fetchall()]
+    for queue in queues:
+        for statement in _QUEUE_ERASING:
+            session.execute(SQL[statement], {"queue": queue})
+    items: dict[int, list[int]] = {}
+    for queue, num in session.execute(SQL["purgeable_items"], asked).fetchall():
+        items.setdefault(queue, []).append(num)
+    for queue, found in items.items():
+        of_queue = {"queue": queue, "nums": json.dumps(found)}
+        entries = session.execute(SQL["erase_entries"], of_queue).rowcount
+        session.execute(SQL["count_erased"], {"queue": queue, "n": entries})
+        for part in in_chunks(found):
+            for statement in _ITEM_ERASING:
+                session.execute(SQL[statement], {"nums": json.dumps(part)})
+    session.execute(SQL["insecure_delete"])
+    if queues or items:
+        session.begin_epoch()
+    return sum(map(len, items.values())), len(queues)

@@ -1,0 +1,133 @@
+"""Lists that move: ranking items anew, removing many, and what reserved items cost the claims."""
+
+from __future__ import annotations
+
+import threading
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from annotation_queue import ItemFilter, ItemPatch, ItemQuery
+from annotation_queue.repositories.memory import MemoryRepository
+from annotation_queue.repositories.sqlite import SQLiteRepository
+from benchmarks.fixtures import Filled, fill
+from benchmarks.harness import OURS_MEMORY, OURS_SQLITE
+from benchmarks.postgres import OursOnPostgres, folder_of, started
+
+if TYPE_CHECKING:
+    from annotation_queue import Repository
+    from benchmarks.harness import Run
+
+_QUESTION: Final = "lists"
+_ASKED: Final = 100_000
+_RESERVED: Final = 200_000
+_RANKED: Final = {OURS_SQLITE: 30_000, OursOnPostgres.name: 10_000}
+"""Least items a second that get a new priority."""
+_REMOVED: Final = {OURS_SQLITE: 40_000}
+"""Least items a second that are removed."""
+_LONGEST_WAIT: Final = 1_000
+"""Most milliseconds that a claim of another queue waits meanwhile."""
+_CLAIMS: Final = 300
+_MOST_GROWTH: Final = 1.3
+"""How much longer a claim may take beside reserved items."""
+
+
+def measure(run: Run) -> None:
+    """Rank 100,000 items anew and remove them, and claim beside as many that are reserved for others."""
+    server = started(run)
+    try:
+        size = run.settings.size(_ASKED)
+        for name in (OURS_SQLITE, OURS_MEMORY, *([OursOnPostgres.name] if server is not None else [])):
+            with _opened(run, name, server) as repository:
+                _rank_and_remove(run, name, fill(repository, size), size)
+        for name in (OURS_SQLITE, OURS_MEMORY):
+            _reserve(run, name)
+    finally:
+        if server is not None:
+            server.remove()
+
+
+def _opened(run: Run, name: str, server: Any) -> Repository:  # noqa: ANN401 - of the tests, which may be missing
+    if name == OURS_MEMORY:
+        return MemoryRepository()
+    if name == OURS_SQLITE:
+        return SQLiteRepository(run.fixtures.scratch() / "queues.db", synchronous="NORMAL")
+    return OursOnPostgres(folder_of(run, server), "NORMAL").repository
+
+
+def _rank_and_remove(run: Run, name: str, filled: Filled, size: int) -> None:
+    queues, queue_id = filled.queues, filled.queue_id
+    ids = [item.id for item in queues.iter_items(queue_id, ItemQuery(include_payload=False))]
+    ranks = {item_id: (number * 7_919) % size + 1_000 for number, item_id in enumerate(ids)}
+    rate = _rate(partial(queues.reprioritise, queue_id, ranks), size)
+    if name in _RANKED:
+        run.at_least(f"rank anew: {name}", rate, _RANKED[name], asked=_ASKED, size=size, unit="/s")
+    half = ids[: size // 2]
+    other = queues.create("other", created_by="ann")
+    waits = _Waits(filled, other.id)
+    by_ids = _rate(partial(queues.remove_items, queue_id, half), len(half))
+    by_filter = _rate(partial(queues.remove_items, queue_id, ItemFilter(finished=False)), size - len(half))
+    longest = waits.stop()
+    if name in _REMOVED:
+        run.at_least(f"remove by ids: {name}", by_ids, _REMOVED[name], asked=_ASKED, size=size, unit="/s")
+        run.at_least(f"remove by a filter: {name}", by_filter, _REMOVED[name], asked=_ASKED, size=size, unit="/s")
+        run.at_most(f"claim elsewhere meanwhile: {name}", longest, _LONGEST_WAIT, asked=_ASKED, size=size, unit="ms")
+
+
+def _rate(call: Any, expected: int) -> float:  # noqa: ANN401 - a call that counts what it changed
+    began = time.perf_counter()
+    assert call() == expected
+    return expected / (time.perf_counter() - began)
+
+
+class _Waits:
+    """Asks for claims of another queue in a thread, and notes the longest answer."""
+
+    def __init__(self, filled: Filled, queue_id: str) -> None:
+        self._queues = filled.queues
+        self._queue_id = queue_id
+        self._over = threading.Event()
+        self._longest = 0.0
+        self._thread = threading.Thread(target=self._ask)
+        self._thread.start()
+
+    def _ask(self) -> None:
+        while not self._over.is_set():
+            began = time.perf_counter()
+            assert not self._queues.claim(self._queue_id, "bob")
+            self._longest = max(self._longest, time.perf_counter() - began)
+            self._over.wait(0.002)
+
+    def stop(self) -> float:
+        """End, and give the longest wait in milliseconds."""
+        self._over.set()
+        self._thread.join()
+        return self._longest * 1_000
+
+
+def _reserve(run: Run, name: str) -> None:
+    """Claim where nobody reserved anything, then where the first half is reserved for others, and 100 for the annotator."""
+    size = run.settings.size(_RESERVED)
+    with _opened(run, name, None) as repository:
+        filled = fill(repository, size)
+        queues, queue_id = filled.queues, filled.queue_id
+        ids = [item.id for item in queues.iter_items(queue_id, ItemQuery(include_payload=False))]
+        plain = _claim_time(filled, "ann")
+        queues.update_items(queue_id, ids[: size // 2], ItemPatch(assignees=["others"]))
+        beside = _claim_time(filled, "bob")
+        queues.update_items(queue_id, ids[size // 2 :: max(1, size // 200)], ItemPatch(assignees=["cy"]))
+        own = _claim_time(filled, "cy")
+    for what, measured in (("beside items reserved for others", beside), ("of an annotator with reserved items", own)):
+        run.at_most(f"claim {what}: {name}", measured / plain, _MOST_GROWTH, asked=_RESERVED, size=size)
+
+
+def _claim_time(filled: Filled, annotator_id: str) -> float:
+    """Give the median seconds of claims that are released again."""
+    seconds = []
+    for _ in range(_CLAIMS):
+        began = time.perf_counter()
+        claim = filled.queues.claim(filled.queue_id, annotator_id)
+        seconds.append(time.perf_counter() - began)
+        assert claim
+        filled.queues.release(claim)
+    return sorted(seconds)[len(seconds) // 2]
