@@ -52,7 +52,7 @@ from annotation_queue.items import AddedItems, AnnotationQueue, Unavailable
 from annotation_queue.query import ItemFilter, ItemQuery
 from annotation_queue.repository import HearsOfLostClaims, Repository
 from annotation_queue.sorting import SortBy
-from annotation_queue.states import IN_PROGRESS, LEASE_EXPIRED, UNSTARTED
+from annotation_queue.states import LEASE_EXPIRED
 from annotation_queue.values import class_name, utc_now
 
 __all__ = ["TelemetryRepository"]
@@ -70,7 +70,7 @@ _QUEUE: Final = f"{_NAME}.queue_id"
 _REASON: Final = f"{_NAME}.reason"
 _ERROR: Final = "error.type"
 _OLDEST: Final = ItemQuery(
-    filter=ItemFilter(annotation_states=frozenset({UNSTARTED, IN_PROGRESS})),
+    filter=ItemFilter(finished=False),
     sort_by=(SortBy("created_at"),),
     limit=1,
     include_payload=False,
@@ -158,7 +158,12 @@ class TelemetryRepository(HearsOfLostClaims):
     get_records = _observed(Repository.get_records)
     save = _observed(Repository.save)
     query_items = _observed(Repository.query_items)
+    update_items = _observed(Repository.update_items)
+    reprioritise = _observed(Repository.reprioritise)
     remove_items = _observed(Repository.remove_items)
+    restore_items = _observed(Repository.restore_items)
+    restore_queue = _observed(Repository.restore_queue)
+    purge = _observed(Repository.purge)
     claim = _observed(Repository.claim)
     holds = _observed(Repository.holds)
     labels = _observed(Repository.labels)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from annotation_queue.changes import Settlement, is_settlement
+from annotation_queue.query import WALK_BYTES, until_full
+from annotation_queue.repositories.memory.item import StoredItem, size_of
 from annotation_queue.states import IN_PROGRESS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
     from datetime import datetime
 
-    from annotation_queue.repositories.memory.item import StoredItem
     from annotation_queue.states import Transition
 
 
@@ -99,15 +101,14 @@ class Log:
 
     def page(self, start: int, limit: int) -> tuple[list[Transition], int]:
         """Read transitions behind a number, up to a limit, and the number of the last one. O(what it passes)."""
-        found: list[Transition] = []
-        for num in range(start, len(self.transitions)):
-            transition = self.transitions[num]
-            if transition is not None:
-                if len(found) == limit:
-                    break
-                found.append(transition)
-                start = num + 1
-        return found, start
+        kept = (
+            (num, transition)
+            for num, transition in enumerate(islice(self.transitions, start, None), start + 1)
+            if transition is not None
+        )
+        sized = ((each, size_of(each[1].annotation)) for each in islice(kept, limit))
+        found = [*until_full(sized, WALK_BYTES)]
+        return [transition for _, transition in found], found[-1][0] if found else start
 
     def settled_since(self, since: datetime, items: Mapping[str, StoredItem]) -> Iterator[Settlement]:
         """Find the settlements after a time. O(log n), and linear in what the log got since."""
