@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from annotation_queue.errors import InvalidQuery, InvalidValue
 from annotation_queue.items import NewItem
@@ -62,12 +62,12 @@ def ids(name: str, ids: Iterable[str]) -> tuple[str, ...]:
 
 def chosen(which: Iterable[str] | ItemFilter) -> tuple[str, ...] | ItemFilter:
     """Accept what says which items are meant: ids, or a filter."""
-    return which if isinstance(which, ItemFilter) else ids("which", which)
+    return which if is_a(which, ItemFilter) else ids("which", cast("Iterable[str]", which))
 
 
 def priorities_of(priorities: Mapping[str, int]) -> dict[str, int]:
     """Accept new priorities by item id."""
-    if not isinstance(priorities, Mapping):
+    if not issubclass(type(priorities), Mapping):
         raise refuse("priorities", priorities, "a mapping from item ids to integers")
     return {
         check_id(f"priorities[{index}]", item_id): check_integer(f"priorities[{item_id!r}]", priority)

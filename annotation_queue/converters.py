@@ -27,6 +27,8 @@ __all__ = ["explain", "make_converter"]
 
 _Hook: TypeAlias = Callable[[Any, Any], Any]
 _LONGEST: Final = timedelta.max.total_seconds()
+_Texts: Final = str | frozenset[str] | None
+"""One text, any of several, or none."""
 
 
 def make_converter() -> cattrs.Converter:
@@ -51,6 +53,7 @@ def make_converter() -> cattrs.Converter:
     converter.register_structure_hook(timedelta, _duration)
     converter.register_structure_hook(StrEnum, _member)
     converter.register_structure_hook_func(partial(operator.is_, Any), lambda value, _kind: value)
+    converter.register_structure_hook_func(lambda kind: kind == _Texts, _texts)
     converter.register_structure_hook_factory(_is_list, _list_hook)
     converter.register_structure_hook_factory(_is_object, _object_hook)
     converter.register_structure_hook_factory(attrs.has, _entity_hook)
@@ -107,6 +110,14 @@ def _exactly(kinds: tuple[type, ...], expected: str, value: object, _kind: objec
     if type(value) not in kinds:
         raise _Unfit(value, expected)
     return value
+
+
+def _texts(value: object, _kind: object) -> str | frozenset[str] | None:
+    if value is None or type(value) is str:
+        return value
+    if type(value) is list and all(type(each) is str for each in value):
+        return frozenset(value)
+    raise _Unfit(value, "text, a list of texts or null")
 
 
 def _time(value: object, _kind: object) -> datetime:

@@ -386,7 +386,7 @@ def _is_same(before: Any, after: Any) -> bool:  # noqa: ANN401 - the fields of a
 
 
 @attrs.frozen(kw_only=True)
-class Purged:
+class Purged(Entity):
     """What was erased for good.
 
     Args:

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 
 import attrs
 
 from annotation_queue.arguments import chosen, ids, new_items, priorities_of
-from annotation_queue.items import ItemPatch, admit
-from annotation_queue.values import check_id, check_time, refuse
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-    from datetime import datetime
-
-    from annotation_queue.decisions import Decisions
-    from annotation_queue.items import AddedItems, AnnotationQueue, NewItem, Purged, QueueItem
-    from annotation_queue.query import ItemFilter
-    from annotation_queue.repository import Repository
+from annotation_queue.decisions import Decisions
+from annotation_queue.items import AddedItems, AnnotationQueue, ItemPatch, NewItem, Purged, QueueItem, admit
+from annotation_queue.query import ItemFilter
+from annotation_queue.repository import Repository
+from annotation_queue.values import check_id, check_time, is_a, refuse
 
 
 class Lists:
@@ -35,8 +30,8 @@ class Lists:
     def add_items(self, queue_id: str, items: Iterable[NewItem], *, added_by: str) -> AddedItems:
         """Add items to a queue, each call once: all of them or, on any error, none.
 
-        After `OutcomeUnknown` repeat it: what was added counts as a duplicate then. Read its ids back with `query_items` and
-        ``ItemFilter(call_id=...)``.
+        After `OutcomeUnknown` repeat it: what was added counts as a duplicate then. Read its ids back with
+        `AnnotationQueues.query_items` and ``ItemFilter(call_id=...)``.
 
         Args:
             queue_id: The queue.
@@ -76,7 +71,7 @@ class Lists:
         Raises:
             QueueNotFound: There is no such live queue in the project.
         """
-        if not isinstance(patch, ItemPatch):
+        if not is_a(patch, ItemPatch):
             raise refuse("patch", patch, "an ItemPatch")
         queue_id, wanted = check_id("queue_id", queue_id), chosen(which)
         return self._repository.update_items(self._project_id, queue_id, wanted, patch, self._now())

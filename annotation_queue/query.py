@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 
 import attrs
 from attrs import field
@@ -80,13 +80,22 @@ def _states(values: Iterable[str] | None) -> frozenset[AnnotationState] | None:
     return frozenset(states)
 
 
+def _texts(value: str | Iterable[str] | None) -> str | frozenset[str] | None:
+    """Say what is taken; `_check_values`, which knows the field, makes of it what is kept."""
+    return cast("str | frozenset[str] | None", value)
+
+
 def _check_values(name: str, value: object) -> str | frozenset[str]:
     """Accept one text, or any number of them."""
-    if isinstance(value, str):
+    if is_a(value, str):
         return _check_text(name, value)
-    if isinstance(value, bytes) or not isinstance(value, Iterable):
+    if not is_iterable(value):
         raise refuse(name, value, "text, a set of texts or None", InvalidQuery)
-    return frozenset(_check_text(f"{name}[{index}]", each) for index, each in enumerate(value))
+    try:
+        values = list(value)
+    except Exception as error:
+        raise refuse(name, value, "text, a set of texts or None", InvalidQuery) from error
+    return frozenset(_check_text(f"{name}[{index}]", each) for index, each in enumerate(values))
 
 
 def _check_moment(name: str, value: object) -> datetime:
@@ -125,11 +134,11 @@ class ItemFilter(Entity):
     False
     """
 
-    id: str | Iterable[str] | None = None
-    call_id: str | Iterable[str] | None = None
-    call_op_name: str | Iterable[str] | None = None
-    call_trace_id: str | Iterable[str] | None = None
-    added_by: str | Iterable[str] | None = None
+    id: str | frozenset[str] | None = field(default=None, converter=_texts)
+    call_id: str | frozenset[str] | None = field(default=None, converter=_texts)
+    call_op_name: str | frozenset[str] | None = field(default=None, converter=_texts)
+    call_trace_id: str | frozenset[str] | None = field(default=None, converter=_texts)
+    added_by: str | frozenset[str] | None = field(default=None, converter=_texts)
     annotation_states: frozenset[AnnotationState] | None = field(default=None, converter=_states)
     finished: bool | None = None
     updated_from: datetime | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -14,6 +15,7 @@ from annotation_queue import (
     ClaimLost,
     Conflict,
     ItemFilter,
+    ItemPatch,
     ItemQuery,
     MemoryRepository,
     NewItem,
@@ -29,7 +31,10 @@ if TYPE_CHECKING:
     from annotation_queue import AnnotationQueue
 
 COMPLETED: Final = AnnotationState.COMPLETED
-WRITES: Final = ("add_queue", "get_or_create_queue", "replace_queue", "add_items", "save", "remove_items", "claim")
+WRITES: Final = (
+    *("add_queue", "get_or_create_queue", "replace_queue", "restore_queue", "add_items", "save", "claim"),
+    *("update_items", "reprioritise", "remove_items", "restore_items", "purge"),
+)
 
 
 class Unsure:
@@ -162,6 +167,47 @@ def remove_items(world: World, *, stored: bool | None) -> None:
         assert world.queues.remove_items(world.queue.id, world.items[1:]) == (0 if stored else 2)
 
 
+def update_items(world: World, *, stored: bool | None) -> None:
+    patch = ItemPatch(priority=7, payload={"a": 1})
+    world.once(lambda: world.queues.update_items(world.queue.id, ItemFilter(), patch), stored=stored)
+    if stored is not None:
+        assert world.queues.update_items(world.queue.id, ItemFilter(), patch) == (0 if stored else 3)
+
+
+def reprioritise(world: World, *, stored: bool | None) -> None:
+    priorities = {world.items[2]: 9, world.items[1]: -1}
+    world.once(lambda: world.queues.reprioritise(world.queue.id, priorities), stored=stored)
+    if stored is not None:
+        assert world.queues.reprioritise(world.queue.id, priorities) == (0 if stored else 2)
+
+
+def restore_items(world: World, *, stored: bool | None) -> None:
+    world.queues.remove_items(world.queue.id, world.items)
+    world.once(lambda: world.queues.restore_items(world.queue.id, world.items), stored=stored)
+    if stored is not None:
+        assert world.queues.restore_items(world.queue.id, world.items) == (0 if stored else 3)
+
+
+def restore(world: World, *, stored: bool | None) -> None:
+    world.queues.delete(world.queue.id)
+    world.once(lambda: world.queues.restore(world.queue.id), stored=stored)
+    assert world.queues.restore(world.queue.id).deleted_at is None
+
+
+def purge(world: World, *, stored: bool | None) -> None:
+    world.queues.remove_items(world.queue.id, world.items[1:])
+    at = datetime(2100, 1, 1, tzinfo=UTC)
+    world.once(lambda: world.queues.purge(removed_before=at), stored=stored)
+    if stored is not None:
+        assert world.queues.purge(removed_before=at).items == (0 if stored else 2)
+
+
+def claim_item(world: World, *, stored: bool | None) -> None:
+    world.once(lambda: world.queues.claim_item(world.items[2], "eve"), stored=stored)
+    held = world.queues.holds(world.queue.id, "eve") or (world.queues.claim_item(world.items[2], "eve"),)
+    assert [(each.item.call_id, each.token) for each in held if isinstance(each, Claim)] == [("c", 1)]
+
+
 def claim(world: World, *, stored: bool | None) -> None:
     world.once(lambda: world.queues.claim(world.queue.id, "eve", resume=True), stored=stored)
     held = world.queues.claim(world.queue.id, "eve", resume=True)
@@ -256,7 +302,8 @@ def reset(world: World, *, stored: bool | None) -> None:
 RECIPES: list[Callable[..., None]] = [
     *(create, create_without_an_id, get_or_create, update, delete, add_items, remove_items, claim, claim_batch),
     *(heartbeat, heartbeat_batch, save_draft, complete, correct, complete_batch, skip, release),
-    *(update_progress, override, reset),
+    *(update_progress, override, reset, claim_item),
+    *(update_items, reprioritise, restore_items, restore, purge),
 ]
 
 
@@ -277,7 +324,7 @@ READS: Final = {
 
 
 def test_every_method_that_writes_says_what_to_do_after_an_unknown_outcome_and_has_a_recipe() -> None:
-    methods = {name: made for name, made in vars(AnnotationQueues).items() if not name.startswith("_")}
+    methods = {name: made for name, made in inspect.getmembers(AnnotationQueues) if not name.startswith("_")}
     writes = {name: inspect.getdoc(made) or "" for name, made in methods.items() if name not in READS}
     says_nothing = [
         name for name, said in writes.items() if "may be repeated" not in said and "OutcomeUnknown" not in said

@@ -38,9 +38,11 @@ def test_there_is_an_example_of_every_entity() -> None:
 
 def test_what_the_package_offers_and_holds_values_only_is_an_entity() -> None:
     of_storages = {"Change", "ItemRecord", "Standing"}
+    # What it leaves out is no value, and so nothing that JSON could say.
+    arguments = {"ItemPatch"}
     offered = {name: getattr(annotation_queue, name) for name in annotation_queue.__all__}
     values = {name for name, value in offered.items() if isinstance(value, type) and attrs.has(value)}
-    assert values - of_storages == {name for name in values if issubclass(offered[name], Entity)}
+    assert values - of_storages - arguments == {name for name in values if issubclass(offered[name], Entity)}
 
 
 def takes_and_gives(kind: type, body: object) -> Callable[[Any], Any]:

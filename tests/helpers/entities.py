@@ -74,6 +74,8 @@ def every_entity() -> list[Entity]:
         Unavailable(reason=UnavailableReason.LEASED, retry_at=claim.expires_at),
         STANDARD,
         SortBy("id", "desc"),
+        queues.purge(removed_before=datetime(2027, 1, 1, tzinfo=UTC)),
+        ItemFilter(id={"item-1", "item-2"}, finished=False, updated_from=claim.expires_at, assignee="ann"),
         ItemFilter(call_id="call-1", annotation_states={AnnotationState.COMPLETED, AnnotationState.SKIPPED}),
         ItemQuery(sort_by=[SortBy("priority"), SortBy("id", "desc")], limit=5, filter=ItemFilter(added_by="ann")),
         QueueQuery(name="q", sort_by=[SortBy("name")]),

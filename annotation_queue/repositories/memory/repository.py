@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import threading
-import weakref
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from operator import attrgetter
 from types import TracebackType
-from typing import Final, NoReturn, Self
+from typing import NoReturn, Self
 
 import attrs
 
@@ -34,34 +32,13 @@ from annotation_queue.labels import LabelPage, LabelQuery
 from annotation_queue.moves import grant
 from annotation_queue.query import ItemFilter, ItemPage, ItemQuery, QueuePage, QueueQuery
 from annotation_queue.records import Change, ItemRecord
+from annotation_queue.repositories.memory.forks import hold_at_fork
 from annotation_queue.repositories.memory.item import StoredItem, packed, unpacked_transition
 from annotation_queue.repositories.memory.queries import find_page
 from annotation_queue.repositories.memory.queue import StoredQueue
 from annotation_queue.repositories.memory.queue_listings import QueueListings
 from annotation_queue.states import Transition
 from annotation_queue.values import lease_end
-
-# A child that is forked while another thread holds a lock would wait for it for ever, so a fork takes them all.
-_repositories: Final[weakref.WeakSet[MemoryRepository]] = weakref.WeakSet()
-_held: Final[list[threading.RLock]] = []
-_one_fork: Final = threading.RLock()
-
-
-def _hold_all() -> None:
-    _one_fork.acquire()
-    for repository in list(_repositories):
-        repository._lock.acquire()  # noqa: SLF001 - a fork is the one thing that concerns all of them
-        _held.append(repository._lock)  # noqa: SLF001
-
-
-def _release_all() -> None:
-    while _held:
-        _held.pop().release()
-    _one_fork.release()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_hold_all, after_in_parent=_release_all, after_in_child=_release_all)
 
 
 class MemoryRepository:
@@ -78,7 +55,7 @@ class MemoryRepository:
     def __init__(self) -> None:
         # Reentrant, since making an item and an iterable of items may call back.
         self._lock = threading.RLock()
-        _repositories.add(self)
+        hold_at_fork(self._lock)
         self._closed = False
         self._queues: dict[str, StoredQueue] = {}
         """By id, deleted ones too."""
