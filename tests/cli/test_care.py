@@ -141,7 +141,7 @@ def test_completion_prints_a_script_that_the_shell_takes(
     [
         ("annotation-queue ag", ["agreement"]),
         ("annotation-queue export --for", ["--format"]),
-        ("annotation-queue export --format ", ["jsonl", "csv"]),
+        ("annotation-queue export --format ", ["jsonl", "csv", "parquet"]),
         ("annotation-queue label --on-", ["--on-bad-line", "--on-change", "--on-failure"]),
     ],
 )

@@ -184,8 +184,8 @@ class Database:
             ]
             if is_made:
                 # Emptying tables takes less time than making them.
-                deletes = "; ".join(f"DELETE FROM {schema}.{table}" for table in _TABLES.split(", "))  # noqa: S608 - our own names
-                connection.execute(f"BEGIN; {_LOCK_TIMEOUT}; {deletes}; COMMIT")
+                deletes = "; ".join(f"DELETE FROM {table}" for table in _TABLES.split(", "))  # noqa: S608 - our own names
+                connection.execute(f"BEGIN; SET LOCAL search_path TO {schema}; {_LOCK_TIMEOUT}; {deletes}; COMMIT")
         return schema
 
     def pool(self, schema: str) -> ConnectionPool[Any]:

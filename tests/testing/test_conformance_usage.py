@@ -54,9 +54,9 @@ def test_a_strangers_repository_passes_the_whole_suite_by_the_text_that_is_told(
 
 
 def test_a_history_that_disagrees_says_where_the_first_difference_is() -> None:
-    history = [testing.Call("take_over", {"annotator": "ann", "lease": None})]
-    assert repr(history[0]) == "take_over(annotator='ann', lease=None)"
-    with pytest.raises(testing.Disagreement, match=r"^the answer\[1\]\.annotator_id is 'ann' and should be 'Bob'"):
+    history = [testing.Call("take_over", {"annotator": "eve", "lease": None})]
+    assert repr(history[0]) == "take_over(annotator='eve', lease=None)"
+    with pytest.raises(testing.Disagreement, match=r"^the answer\[1\]\.annotator_id is 'eve' and should be 'Bob'"):
         testing.play(history, ForgetsReleasesInHistories())
 
 
