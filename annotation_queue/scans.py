@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 
-from annotation_queue.changes import Settlement, is_settlement
+from annotation_queue.changes import ChangePage, Settlement, change_cursor, is_settlement, place_of_cursor
 from annotation_queue.counters import counts_of, stats_of
 from annotation_queue.items import (
     AddedItems,
@@ -27,10 +27,19 @@ from annotation_queue.items import (
 )
 from annotation_queue.labels import Label, LabelPage, LabelQuery
 from annotation_queue.moves import grant
-from annotation_queue.query import ItemPage, ItemQuery, QueuePage, QueueQuery, search_text
+from annotation_queue.query import ItemFilter, ItemPage, ItemQuery, QueuePage, QueueQuery, search_text
 from annotation_queue.records import Change, ItemRecord, change_of, item_of, merge, standing, view
 from annotation_queue.sorting import item_order
-from annotation_queue.states import IN_PROGRESS, UNREAD, Progress, Transition, aggregate, claimable_at, with_annotation
+from annotation_queue.states import (
+    IN_PROGRESS,
+    UNREAD,
+    Progress,
+    Transition,
+    aggregate,
+    claimable_at,
+    is_for,
+    with_annotation,
+)
 from annotation_queue.values import lease_end
 
 
@@ -96,14 +105,56 @@ def scan_items(queue: AnnotationQueue, query: ItemQuery, records: Iterable[ItemR
     Raises:
         InvalidCursor: The cursor is not one of this queue, sort and perspective.
     """
-    after = query.after(queue)
-    everything = _sorted([seen_by(record, query.annotator_id) for record in records], query)
+    after, live = query.after(queue), list(records)
+    finished = {record.item_id: standing(record.progresses, queue).finished for record in live}
+    everything = _sorted([seen_by(record, query.annotator_id) for record in live], query)
     if query.include_position:
         everything = [attrs.evolve(item, position_in_queue=place) for place, item in enumerate(everything, 1)]
-    found = [item for item in everything if query.filter.matches(item)]
+    found = [item for item in everything if query.filter.matches(item, finished=finished[item.id])]
     if not query.include_payload:
         found = [attrs.evolve(item, payload=None) for item in found]
     return query.page(queue, _from(found, query, after), len(found) if query.include_total else None)
+
+
+def scan_selection(which: Sequence[str] | ItemFilter, records: Iterable[ItemRecord]) -> tuple[ItemRecord, ...]:
+    """Decide which items `Repository.update_items` changes, or `Repository.remove_items` deletes.
+
+    Args:
+        which: Ids in any order, repeated ones once; or a filter, which means the aggregate view.
+        records: The live items of the queue in any order, each with its item.
+
+    Returns:
+        The records of those that are meant, as the records came. Ids of none of them are passed over.
+    """
+    if isinstance(which, ItemFilter):
+        return tuple(record for record in records if _is_shown(record, which))
+    wanted = set(which)
+    return tuple(record for record in records if record.item_id in wanted)
+
+
+def scan_restorations(item_ids: Iterable[str], records: Iterable[ItemRecord]) -> tuple[ItemRecord, ...]:
+    """Decide which items `Repository.restore_items` brings back: each call once.
+
+    Args:
+        item_ids: What was asked for.
+        records: The items of the queue, live and removed, in any order, each with its item.
+
+    Returns:
+        The records of those that come back, in the order of their ids.
+    """
+    found = {record.item_id: record for record in records}
+    # A live item holds its own call, so that it is passed over as well.
+    calls = {item_of(record).call_id for record in found.values() if item_of(record).deleted_at is None}
+    restored = []
+    for record in [found[item_id] for item_id in dict.fromkeys(item_ids) if item_id in found]:
+        if item_of(record).call_id not in calls:
+            calls.add(item_of(record).call_id)
+            restored.append(record)
+    return tuple(restored)
+
+
+def _is_shown(record: ItemRecord, wanted: ItemFilter) -> bool:
+    return wanted.matches(seen_by(record, None), finished=standing(record.progresses, record.queue).finished)
 
 
 def seen_by(record: ItemRecord, annotator_id: str | None) -> QueueItem:
@@ -171,19 +222,29 @@ def scan_claims(
     live = in_queue_order(records)
     changes: list[tuple[ItemRecord, Change]] = []
     waits: list[datetime] = []
+    is_assigned = False
     for record in live:
         free_at = claimable_at(record.progresses, annotator_id, queue.annotations_per_item, queue.skip_policy)
-        if free_at is not None and free_at <= at and len(changes) < limit:
+        if free_at is None:
+            continue
+        if not is_for(item_of(record).assignees, annotator_id):
+            is_assigned = True
+        elif queue.is_paused or free_at > at or len(changes) == limit:
+            waits.append(free_at)
+        else:
             moved = grant(
                 record.progresses, record.item_id, annotator_id, at=at, expires_at=expires_at, steps=record.steps
             )
             changes.append((record, change_of(record, *moved)))
-        elif free_at is not None:
-            waits.append(free_at)
     if changes:
         return tuple(changes), None
-    unfinished = sum(not standing(record.progresses, queue).finished for record in live)
-    return (), explain_unavailable(live=len(live), unfinished=unfinished, retry_at=min(waits, default=None))
+    return (), explain_unavailable(
+        live=len(live),
+        unfinished=sum(not standing(record.progresses, queue).finished for record in live),
+        retry_at=min(waits, default=None),
+        is_paused=queue.is_paused,
+        is_assigned=is_assigned,
+    )
 
 
 def scan_holds(annotator_id: str, records: Iterable[ItemRecord]) -> tuple[Claim, ...]:
@@ -247,7 +308,7 @@ def after_change(record: ItemRecord, change: Change) -> ItemRecord:
 
 
 def scan_labels(
-    queue: AnnotationQueue, query: LabelQuery, records: Iterable[ItemRecord], log: Sequence[Transition]
+    queue: AnnotationQueue, query: LabelQuery, records: Iterable[ItemRecord], log: Sequence[Transition | None]
 ) -> LabelPage:
     """Answer `Repository.labels`.
 
@@ -255,7 +316,8 @@ def scan_labels(
         queue: The queue.
         query: What was asked for.
         records: Its live items in any order, each with its item.
-        log: Its whole log, oldest first. The place of a progress is that of its last transition, counted from 1.
+        log: Its whole log, oldest first, with None where something was erased. The place of a progress is that of its last
+            transition, counted from 1.
 
     Returns:
         The page.
@@ -264,28 +326,46 @@ def scan_labels(
         InvalidCursor: The cursor is not one of this queue and query.
     """
     after = query.after(queue)
-    places = {(each.item_id, each.annotator_id): place for place, each in enumerate(log, 1)}
+    places = {(each.item_id, each.annotator_id): place for place, each in enumerate(log, 1) if each is not None}
     found = [
         (places[record.item_id, own.annotator_id], Label(item=seen_by(record, None), progress=own))
         for record in records
+        if _is_shown(record, query.filter)
         for own in record.progresses
         if query.annotator_id in {None, own.annotator_id} and own.state in query.states
     ]
-    found = sorted(
-        (each for each in found if query.filter.matches(each[1].item)),
-        key=lambda each: each[0],
-        reverse=query.newest_first,
-    )
+    found.sort(key=lambda each: each[0], reverse=query.newest_first)
     if after is not None:
         found = [each for each in found if (each[0] < after[0] if query.newest_first else each[0] > after[0])]
     return query.page(queue, [label for _, label in found], [(place,) for place, _ in found])
 
 
-def scan_settlements(log: Iterable[Transition], since: datetime) -> tuple[Settlement, ...]:
+def scan_changes(queue: AnnotationQueue, log: Iterable[Transition | None], after: str | None, limit: int) -> ChangePage:
+    """Answer `Repository.changes` for a storage that shows no transition before all that are stored in front of it.
+
+    Args:
+        queue: The queue.
+        log: Its whole log, oldest first, with None where something was erased, so that what is behind it keeps its place.
+        after: A cursor of this queue's changes; None for the start.
+        limit: Most transitions, at least 1.
+
+    Returns:
+        The page.
+
+    Raises:
+        InvalidCursor: ``after`` is no cursor of this queue's changes.
+    """
+    start = 0 if after is None else place_of_cursor(queue, after)[0]
+    found = [(place, each) for place, each in enumerate(log, 1) if each is not None and place > start][:limit]
+    end, _ = found[-1] if found else (start, None)
+    return ChangePage(transitions=tuple(each for _, each in found), cursor=change_cursor(queue, (end,)))
+
+
+def scan_settlements(log: Iterable[Transition | None], since: datetime) -> tuple[Settlement, ...]:
     """Answer `Repository.settled_since`.
 
     Args:
-        log: The queue's whole log, oldest first.
+        log: The queue's whole log, oldest first, with None where something was erased.
         since: UTC; a step counts if its ``at`` is later.
 
     Returns:
@@ -294,6 +374,8 @@ def scan_settlements(log: Iterable[Transition], since: datetime) -> tuple[Settle
     started: dict[tuple[str, str], datetime] = {}
     found = []
     for each in log:
+        if each is None:
+            continue
         key = each.item_id, each.annotator_id
         if each.to_state is IN_PROGRESS:
             started[key] = each.at

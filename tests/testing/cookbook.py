@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import attrs
 import lmdb
@@ -20,9 +20,13 @@ import lmdb
 from annotation_queue import storage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime, timedelta
     from pathlib import Path
+
+ERASED: Final = b""
+"""What stands in a log where a purge took something, so that what is behind it keeps its number."""
+NUMBER_BYTES: Final = 8
 
 
 @attrs.frozen
@@ -61,29 +65,42 @@ class Transaction:
     def put(self, table: str, key: bytes, entity: object) -> None:
         self._txn.put(key, storage.dump_entity(entity), db=self._tables[table])
 
-    def below(self, table: str, prefix: bytes = b"") -> Iterator[bytes]:
-        """Read the values whose keys begin so, in the order of the keys."""
+    def below(self, table: str, prefix: bytes = b"") -> dict[bytes, bytes]:
+        """Read what is stored under keys that begin so, in the order of the keys."""
+        values = {}
         with self._txn.cursor(db=self._tables[table]) as cursor:
             found = cursor.set_range(prefix)
             while found and bytes(cursor.key()).startswith(prefix):
-                yield bytes(cursor.value())
+                values[bytes(cursor.key())] = bytes(cursor.value())
                 found = cursor.next()
+        return values
 
     def add_queue(self, queue: storage.AnnotationQueue) -> None:
         if self.get("queues", key_of(queue.id)) is not None:
             raise storage.Conflict(f"queue id {queue.id!r} is taken")
         self.put("queues", key_of(queue.id), queue)
 
-    def queue(self, project_id: str, queue_id: str) -> storage.AnnotationQueue:
+    def any_queue(self, project_id: str, queue_id: str) -> storage.AnnotationQueue:
+        """Read a queue, live or deleted."""
         found = self.get("queues", key_of(queue_id))
         queue = None if found is None else storage.load_entity(storage.AnnotationQueue, found)
-        if queue is None or queue.project_id != project_id or queue.deleted_at is not None:
+        if queue is None or queue.project_id != project_id:
             raise storage.QueueNotFound(queue_id)
         return queue
 
+    def queue(self, project_id: str, queue_id: str) -> storage.AnnotationQueue:
+        queue = self.any_queue(project_id, queue_id)
+        if queue.deleted_at is not None:
+            raise storage.QueueNotFound(queue_id)
+        return queue
+
+    def all_queues(self, project_id: str) -> list[storage.AnnotationQueue]:
+        """Read the queues of a project, live and deleted."""
+        queues = [storage.load_entity(storage.AnnotationQueue, each) for each in self.below("queues").values()]
+        return [each for each in queues if each.project_id == project_id]
+
     def queues(self, project_id: str) -> list[storage.AnnotationQueue]:
-        queues = [storage.load_entity(storage.AnnotationQueue, each) for each in self.below("queues")]
-        return [each for each in queues if each.project_id == project_id and each.deleted_at is None]
+        return [each for each in self.all_queues(project_id) if each.deleted_at is None]
 
     def record(self, project_id: str, item_id: str, queue_id: str | None = None) -> storage.ItemRecord:
         if queue_id is not None:
@@ -98,25 +115,67 @@ class Transaction:
             raise storage.ItemNotFound(item_id)
         return record_of(written, queue)
 
+    def records(self, queue: storage.AnnotationQueue) -> list[storage.ItemRecord]:
+        """Read the items of a queue, live and removed."""
+        return [record_of(each, queue) for each in self.below("items", key_of(queue.id)).values()]
+
     def live(self, queue: storage.AnnotationQueue) -> list[storage.ItemRecord]:
-        records = [record_of(each, queue) for each in self.below("items", key_of(queue.id))]
-        return [record for record in records if storage.item_of(record).deleted_at is None]
+        return [record for record in self.records(queue) if storage.item_of(record).deleted_at is None]
 
     def store(self, item: storage.QueueItem, progresses: tuple[storage.Progress, ...] = (), steps: int = 0) -> None:
         self.put("places", key_of(item.id), item.queue_id)
         self.put("items", key_of(item.queue_id, item.id), Row(item, progresses, steps))
 
-    def log(self, queue: storage.AnnotationQueue) -> list[storage.Transition]:
-        return [storage.load_entity(storage.Transition, each) for each in self.below("log", key_of(queue.id))]
+    def alter(
+        self, records: Iterable[storage.ItemRecord], after: Callable[[storage.QueueItem], storage.QueueItem]
+    ) -> int:
+        """Store items as they shall be, with their progresses as they are; count those that change."""
+        altered = [(record, after(storage.item_of(record))) for record in records]
+        altered = [(record, item) for record, item in altered if item is not record.item]
+        for record, item in altered:
+            self.store(item, record.progresses, record.steps)
+        return len(altered)
+
+    def log(self, queue: storage.AnnotationQueue) -> list[storage.Transition | None]:
+        """Read the log of a queue, with None where something was erased."""
+        entries = self.below("log", key_of(queue.id)).values()
+        return [None if each == ERASED else storage.load_entity(storage.Transition, each) for each in entries]
+
+    def end_of_log(self, queue: storage.AnnotationQueue) -> int:
+        """Count the entries of a queue's log, erased ones too: the number of the next one."""
+        start = key_of(queue.id)
+        with self._txn.cursor(db=self._tables["log"]) as cursor:
+            found = cursor.prev() if cursor.set_range(start + b"\xff" * NUMBER_BYTES) else cursor.last()
+            key = bytes(cursor.key()) if found else b""
+        return int.from_bytes(key.removeprefix(start), "big") + 1 if key.startswith(start) else 0
 
     def change(self, record: storage.ItemRecord, change: storage.Change) -> storage.ItemRecord:
         """Store a change of an item as it is now; give what is stored."""
         after = storage.after_change(record, change)
         self.store(storage.item_of(after), after.progresses, after.steps)
-        size = self._txn.stat(db=self._tables["log"])["entries"]
-        for number, transition in enumerate(change.transitions, size):
-            self.put("log", key_of(record.queue.id) + number.to_bytes(8, "big"), transition)
+        for number, transition in enumerate(change.transitions, self.end_of_log(record.queue)):
+            self.put("log", key_of(record.queue.id) + number.to_bytes(NUMBER_BYTES, "big"), transition)
         return after
+
+    def delete(self, table: str, key: bytes) -> None:
+        self._txn.delete(key, db=self._tables[table])
+
+    def erase_items(self, queue: storage.AnnotationQueue, item_ids: Collection[str]) -> None:
+        """Erase items of a queue, and what its log says of them."""
+        for item_id in item_ids:
+            self.delete("places", key_of(item_id))
+            self.delete("items", key_of(queue.id, item_id))
+        for key, written in self.below("log", key_of(queue.id)).items():
+            if written != ERASED and storage.load_entity(storage.Transition, written).item_id in item_ids:
+                self._txn.put(key, ERASED, db=self._tables["log"])
+
+    def erase_queue(self, queue: storage.AnnotationQueue) -> None:
+        """Erase a queue with all that is in it."""
+        for record in self.records(queue):
+            self.delete("places", key_of(record.item_id))
+        for table in ("items", "log", "queues"):
+            for key in self.below(table, key_of(queue.id)):
+                self.delete(table, key)
 
 
 class LMDBRepository:
@@ -227,15 +286,65 @@ class LMDBRepository:
             queue = stored.queue(project_id, queue_id)
             return storage.scan_items(queue, query, stored.live(queue))
 
-    def remove_items(self, project_id: str, queue_id: str, item_ids: Iterable[str], at: datetime) -> int:
-        wanted = set(item_ids)
+    def update_items(
+        self,
+        project_id: str,
+        queue_id: str,
+        which: Sequence[str] | storage.ItemFilter,
+        patch: storage.ItemPatch,
+        at: datetime,
+    ) -> int:
         with self._transaction(write=True) as stored:
-            live = stored.live(stored.queue(project_id, queue_id))
-            gone = [record for record in live if record.item_id in wanted]
-            for record in gone:
-                item = attrs.evolve(storage.item_of(record), deleted_at=at, updated_at=at)
-                stored.store(item, record.progresses, record.steps)
-        return len(gone)
+            chosen = storage.scan_selection(which, stored.live(stored.queue(project_id, queue_id)))
+            return stored.alter(chosen, lambda item: storage.patched(item, patch, at))
+
+    def reprioritise(self, project_id: str, queue_id: str, priorities: Mapping[str, int], at: datetime) -> int:
+        patches = {item_id: storage.ItemPatch(priority=priority) for item_id, priority in priorities.items()}
+        with self._transaction(write=True) as stored:
+            chosen = storage.scan_selection(tuple(patches), stored.live(stored.queue(project_id, queue_id)))
+            return stored.alter(chosen, lambda item: storage.patched(item, patches[item.id], at))
+
+    def remove_items(
+        self, project_id: str, queue_id: str, which: Sequence[str] | storage.ItemFilter, at: datetime
+    ) -> int:
+        with self._transaction(write=True) as stored:
+            chosen = storage.scan_selection(which, stored.live(stored.queue(project_id, queue_id)))
+            return stored.alter(
+                chosen, lambda item: attrs.evolve(item, deleted_at=at, updated_at=max(item.updated_at, at))
+            )
+
+    def restore_items(self, project_id: str, queue_id: str, item_ids: Sequence[str], at: datetime) -> int:
+        with self._transaction(write=True) as stored:
+            chosen = storage.scan_restorations(item_ids, stored.records(stored.queue(project_id, queue_id)))
+            return stored.alter(
+                chosen, lambda item: attrs.evolve(item, deleted_at=None, updated_at=max(item.updated_at, at))
+            )
+
+    def restore_queue(self, project_id: str, queue_id: str, at: datetime) -> storage.AnnotationQueue:
+        with self._transaction(write=True) as stored:
+            queue = stored.any_queue(project_id, queue_id)
+            if queue.deleted_at is not None:
+                queue = attrs.evolve(queue, deleted_at=None, updated_at=at)
+                stored.put("queues", key_of(queue.id), queue)
+            return queue
+
+    def purge(self, project_id: str, removed_before: datetime) -> storage.Purged:
+        """As the contract says. LMDB overwrites the freed pages of its file when it needs them, and not before."""
+
+        def is_old(entity: storage.AnnotationQueue | storage.QueueItem) -> bool:
+            return entity.deleted_at is not None and entity.deleted_at < removed_before
+
+        items = queues = 0
+        with self._transaction(write=True) as stored:
+            for queue in stored.all_queues(project_id):
+                if is_old(queue):
+                    stored.erase_queue(queue)
+                    queues += 1
+                else:
+                    old = {each.item_id for each in stored.records(queue) if is_old(storage.item_of(each))}
+                    stored.erase_items(queue, old)
+                    items += len(old)
+        return storage.Purged(items=items, queues=queues)
 
     def claim(
         self, project_id: str, queue_id: str, annotator_id: str, *, limit: int, at: datetime, lease: timedelta | None
@@ -262,9 +371,7 @@ class LMDBRepository:
     def changes(self, project_id: str, queue_id: str, after: str | None, limit: int) -> storage.ChangePage:
         with self._transaction() as stored:
             queue = stored.queue(project_id, queue_id)
-            start = 0 if after is None else storage.place_of_cursor(queue, after)[0]
-            shown = tuple(stored.log(queue)[start : start + limit])
-            return storage.ChangePage(transitions=shown, cursor=storage.change_cursor(queue, (start + len(shown),)))
+            return storage.scan_changes(queue, stored.log(queue), after, limit)
 
     def settled_since(self, project_id: str, queue_id: str, since: datetime) -> tuple[storage.Settlement, ...]:
         with self._transaction() as stored:
@@ -273,7 +380,7 @@ class LMDBRepository:
     def history(self, project_id: str, item_id: str) -> tuple[storage.Transition, ...]:
         with self._transaction() as stored:
             record = stored.record(project_id, item_id)
-            return tuple(each for each in stored.log(record.queue) if each.item_id == item_id)
+            return tuple(each for each in stored.log(record.queue) if each is not None and each.item_id == item_id)
 
     def stats(self, project_id: str, queue_ids: Sequence[str]) -> tuple[storage.QueueStats, ...]:
         with self._transaction() as stored:

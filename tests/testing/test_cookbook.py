@@ -7,9 +7,11 @@ import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import lmdb
 import pytest
 
-from annotation_queue.testing import RepositoryContract
+from annotation_queue import AnnotationQueues, AnnotationState, ItemFilter, NewItem
+from annotation_queue.testing import Clock, RepositoryContract
 from project.test_layout import lines_of_code
 from testing import cookbook
 from testing.cookbook import LMDBRepository
@@ -29,9 +31,34 @@ def test_the_cookbook_is_short_and_imports_nothing_of_the_library_but_what_stora
     assert [line for line in imports if "annotation_queue" in line] == ["from annotation_queue import storage"]
 
 
+def test_what_is_purged_is_in_no_table_any_more(tmp_path: Path) -> None:
+    clock = Clock()
+    with LMDBRepository(tmp_path, is_durable=False) as repository:
+        queues = AnnotationQueues(repository, "project", clock=clock)
+        for name in ("kept", "deleted"):
+            queue = queues.create(name, created_by="ann")
+            for call in (f"{name} queue, removed item", f"{name} queue, live item"):
+                (item,) = queues.add_items(queue.id, [NewItem(call_id=call)], added_by="ann").added
+                queues.update_progress(item.id, "bob", AnnotationState.COMPLETED, annotation=f"label: {call}")
+            queues.remove_items(queue.id, ItemFilter(call_id=f"{name} queue, removed item"))
+        queues.delete(queue.id)
+        clock.move(1)
+        purged = queues.purge(removed_before=clock.now)
+        assert (purged.items, purged.queues) == (1, 1)
+
+    with lmdb.open(str(tmp_path), max_dbs=4) as folder, folder.begin() as stored:
+        tables = [folder.open_db(name, txn=stored, create=False) for name in (b"queues", b"items", b"log")]
+        values = [bytes(value) for table in tables for _, value in stored.cursor(db=table)]
+    assert any(b"label: kept queue, live item" in value for value in values)
+    assert not any(b"removed item" in value or b"deleted" in value.replace(b"deleted_at", b"") for value in values)
+
+
 @pytest.mark.slow
 class TestLMDBRepository(RepositoryContract):
     """The whole contract, on a fresh folder each time."""
+
+    histories_per_example = 0.5
+    many = 80
 
     @pytest.fixture(autouse=True)
     def _folders(self, tmp_path: Path) -> None:
