@@ -35,7 +35,7 @@ class Lists:
 
         Args:
             queue_id: The queue.
-            items: What to add: any iterable, a one-shot generator too. It must not write to the same repository.
+            items: What to add: any iterable, a one-shot generator too; nothing is stored before it has ended.
             added_by: User id.
 
         Returns:
@@ -94,6 +94,8 @@ class Lists:
 
     def remove_items(self, queue_id: str, which: Iterable[str] | ItemFilter) -> int:
         """Delete items softly. It may be repeated, and then counts those only that were still there.
+
+        A storage may remove many items in several steps, each of them whole, and let others in between.
 
         Args:
             queue_id: The queue.

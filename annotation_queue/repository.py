@@ -139,7 +139,8 @@ class Repository(Protocol):
         """Add items to a queue, each call once.
 
         The iterable is read once, from front to back, and may be a generator. An error it raises propagates and nothing is
-        added. It may be read while the storage is locked for writers, so it must not write to the same repository.
+        added. It is best read to its end before anything is locked: it may take its time, and a repository that reads it under
+        its lock has to let it write to the same repository, from the same thread.
 
         Args:
             project_id: The project.
@@ -276,6 +277,9 @@ class Repository(Protocol):
 
     def remove_items(self, project_id: str, queue_id: str, which: Sequence[str] | ItemFilter, at: datetime) -> int:
         """Delete items softly: their progresses and histories stay stored and are not reachable.
+
+        Many items may be removed in several steps, each of them whole, so that others are let in between. What fails in between
+        leaves the earlier steps done; calling again removes the rest.
 
         Args:
             project_id: The project.

@@ -133,3 +133,13 @@ def test_a_record_that_differs_may_take_the_place_of_the_queues(filled: Shell) -
     assert "1 record differs" in err
     assert "the queue has theirs now" in err
     assert {item["call_id"]: item["payload"] for item in items(filled)}["1"] == {"id": 1, "text": "new"}
+
+
+def test_a_record_that_differs_is_labelled_as_the_file_has_it(filled: Shell) -> None:
+    (filled.folder / "more.jsonl").write_text(json.dumps({"id": 1, "text": "a new text"}))
+    filled.run(
+        *("label", "more.jsonl", "--queue", "items", "--on-change", "update", "--labeler", "own_labelers:plain_size"),
+        *("--annotator", "model", "--export", "labels.jsonl", *DB),
+    )
+    labels = {line["call_id"]: line["annotation"] for line in filled.read("labels.jsonl")}
+    assert labels["1"] == {"size": len("a new text")}
