@@ -147,7 +147,7 @@ ARGUMENTS: Final[Mapping[str, Mapping[str, Sequence[Any]]]] = {
         "project": PROJECTS,
         "ago": (timedelta(minutes=1), timedelta(), timedelta(hours=1), timedelta(microseconds=-1)),
     },
-    "pause": {"queue": _QUEUE, "aim": _AIM, "is_paused": (False, False, True)},
+    "pause": {"queue": _QUEUE, "aim": _AIM, "is_paused": (*(False,) * 5, True)},
     "update_progress": {
         "item": _ITEM,
         "aim": _AIM,

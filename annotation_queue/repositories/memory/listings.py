@@ -196,6 +196,11 @@ class Listings:
             if not ids[value]:
                 del ids[value]
 
+    def forget_what_is_finished(self) -> None:
+        """Let go of the selections of what is finished, or is not: the queue's policies have changed."""
+        self._selections = {name: each for name, each in self._selections.items() if name[-1].finished is None}
+        self.moving = [each for each in self._listings() if each.moves]
+
     def check(self, live: Sequence[StoredItem]) -> tuple[str, ...]:
         """Verify every invariant. O(listings * n log n).
 

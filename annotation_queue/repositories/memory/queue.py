@@ -225,6 +225,7 @@ class StoredQueue:
             self._finished += stored.standing.finished
             claims.move(stored, None, stored.standing.claimable_at, (), after)
         self.claims = claims
+        self.orders.forget_what_is_finished()
 
     def _hold(self, key: Key, annotator_id: str, *, is_held: bool) -> None:
         held = self._held_by.get(annotator_id)

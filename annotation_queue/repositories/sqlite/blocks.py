@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from annotation_queue.repositories.sql.rows import STATES
 from annotation_queue.repositories.sqlite.indexes import COUNTED, IN_ORDER
 from annotation_queue.repositories.sqlite.statements import SQL
-from annotation_queue.states import UNSTARTED
 from annotation_queue.values import MIN_INTEGER
 
 if TYPE_CHECKING:
@@ -93,19 +92,21 @@ def index_key(index: Index, block: BlockKey) -> Key:
     return (*block[: len(index.columns) - 1], block[2])
 
 
-def count_added(session: Session, queue: int, places: Sequence[Place]) -> None:
-    """Count new items, which stand in ``work`` by now and which nobody touched.
+def count_added(session: Session, queue: int, places: Mapping[Place, AnnotationState]) -> None:
+    """Count items that are new, or back; they stand in ``work`` by now.
 
     The cost is that of the blocks which they fall into.
 
     Args:
         session: The session, inside a write transaction.
         queue: The queue's number.
-        places: Where they stand.
+        places: Where they stand, each with its aggregate state.
     """
     for index in COUNTED:
-        for block, keys in _by_block(session, queue, index, sorted(map(_PICK[index], places))):
-            n = _add(session, block, len(keys), {UNSTARTED: len(keys)})
+        pick = _PICK[index]
+        by_key = {pick(place): state for place, state in places.items()}
+        for block, keys in _by_block(session, queue, index, sorted(by_key)):
+            n = _add(session, block, len(keys), Counter(by_key[key] for key in keys))
             if n > 2 * SIZE:
                 _split(session, block, index, n)
 

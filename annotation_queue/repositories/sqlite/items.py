@@ -23,7 +23,7 @@ from annotation_queue.repositories.sql.rows import (
 from annotation_queue.repositories.sqlite.blocks import Place, count_added, count_removed
 from annotation_queue.repositories.sqlite.session import lists
 from annotation_queue.repositories.sqlite.statements import SQL
-from annotation_queue.states import open_slots, slot_free_at, unstarted, with_lease
+from annotation_queue.states import UNSTARTED, open_slots, slot_free_at, unstarted, with_lease
 from annotation_queue.values import from_micros, to_micros
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def _insert(
         ),
     )
     session.executemany(SQL["count_op"], ((n, num) for num, n in Counter(place.op for place in places).items()))
-    count_added(session, queue, places)
+    count_added(session, queue, dict.fromkeys(places, UNSTARTED))
 
 
 def assigned(session: Session, assignees: Sequence[str]) -> int | None:

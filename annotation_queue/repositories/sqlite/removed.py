@@ -10,8 +10,7 @@ from annotation_queue.counters import counts_of
 from annotation_queue.records import NEW, standing
 from annotation_queue.repositories.sql.chunks import in_chunks
 from annotation_queue.repositories.sql.rows import ALWAYS_MICROS, StoredQueue, micros_or_none
-from annotation_queue.repositories.sqlite.blocks import Move, Place, count_added, count_moved
-from annotation_queue.repositories.sqlite.cache import QueueKey
+from annotation_queue.repositories.sqlite.blocks import Place, count_added
 from annotation_queue.repositories.sqlite.session import lists
 from annotation_queue.repositories.sqlite.statements import SQL
 from annotation_queue.states import UNSTARTED
@@ -84,11 +83,10 @@ def _bring_back(session: Session, queue: StoredQueue, rows: Sequence[_Removed], 
     for statement in ("restore_work", "forget_removed", "restore_items"):
         session.execute(SQL[statement], nums)
     session.executemany(SQL["count_op"], ((n, op) for op, n in Counter(row.op for row in rows).items()))
-    count_added(session, queue.num, [row.place for row in rows])
     touched = [row for row in rows if row.is_touched]
     counts = Counter({key: n * (len(rows) - len(touched)) for key, n in counts_of(NEW, ()).items()})
     records = session.records(queue.queue.project_id, [row.id for row in touched], queue.queue.id) if touched else {}
-    moves: list[Move] = []
+    states = dict.fromkeys((row.place for row in rows), UNSTARTED)
     for row in touched:
         # Policies may have changed meanwhile.
         progresses = records[row.id].progresses
@@ -98,10 +96,9 @@ def _bring_back(session: Session, queue: StoredQueue, rows: Sequence[_Removed], 
         session.execute(SQL["refresh_item"], (claimable_at, row.num))
         if claimable_at is not None and ALWAYS_MICROS < claimable_at < session.next_expiry(queue.num):
             session.set_next_expiry(queue.num, claimable_at)
-        if now.state is not UNSTARTED:
-            moves.append(Move(QueueKey(row.priority_down, row.created_at, row.id), UNSTARTED, now.state))
+        states[row.place] = now.state
     session.count(queue.num, counts)
-    count_moved(session, queue.num, moves)
+    count_added(session, queue.num, states)
 
 
 def purge(session: Session, project_id: str, removed_before: datetime) -> tuple[int, int]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from annotation_queue.items import Unavailable, UnavailableReason
+from annotation_queue.query import ItemFilter, ItemQuery
+from annotation_queue.sorting import Direction, SortBy
 from annotation_queue.states import AnnotationState, SkipPolicy
 from annotation_queue.testing.contracts.base import Contract
 from annotation_queue.testing.contracts.claims import fill, take
@@ -50,3 +52,19 @@ class PoliciesContract(Contract):
         queues.update(queue.id, skip_policy=SkipPolicy.FINAL)
         assert queues.claim(queue.id, "eve") == Unavailable(reason=UnavailableReason.FINISHED)
         assert [each.state for each in queues.progress(item.id)] == [SKIPPED, UNSTARTED]
+
+    def test_what_is_left_follows_the_policies(self, queues: AnnotationQueues) -> None:
+        queue, items = fill(queues, 4)
+        for who, item in (("bob", items[0]), ("eve", items[0]), ("bob", items[1])):
+            queues.update_progress(item.id, who, COMPLETED)
+        settled = {items[0].id: 2, items[1].id: 1}
+        for sort_by in ((), (SortBy("updated_at"),), (SortBy("call_id", Direction.DESC),)):
+            for needed in (1, 2, 3, 2, 1):
+                queues.update(queue.id, annotations_per_item=needed)
+                queues.update_progress(items[0].id, "bob", COMPLETED, annotation=[needed, len(sort_by)])
+                for finished in (False, True):
+                    query = ItemQuery(filter=ItemFilter(finished=finished), sort_by=sort_by, include_total=True)
+                    page = queues.query_items(queue.id, query)
+                    wanted = {item.id for item in items if (settled.get(item.id, 0) >= needed) is finished}
+                    assert {item.id for item in page.items} == wanted
+                    assert page.total == len(wanted)

@@ -14,6 +14,7 @@ from annotation_queue.repositories.sqlite import blocks as sqlite_blocks
 from annotation_queue.repositories.sqlite.queries import filters as sqlite_filters
 from annotation_queue.testing import (
     AgreementContract,
+    BulkContract,
     CursorsContract,
     PositionsContract,
     RepositoryContract,
@@ -47,7 +48,7 @@ class TestSQLiteRepository(RepositoryContract):
         return SQLiteRepository(next(self.paths), synchronous="OFF")
 
 
-class TestMemoryRepositoryInShortBlocks(AgreementContract, CursorsContract, PositionsContract):
+class TestMemoryRepositoryInShortBlocks(AgreementContract, BulkContract, CursorsContract, PositionsContract):
     """Few items fill several blocks of every index, and are enough to arrange selections."""
 
     histories_per_example = 1 / 3
@@ -65,7 +66,7 @@ class TestMemoryRepositoryInShortBlocks(AgreementContract, CursorsContract, Posi
         return MemoryRepository()
 
 
-class TestSQLiteRepositoryInShortBlocks(AgreementContract, CursorsContract, PositionsContract):
+class TestSQLiteRepositoryInShortBlocks(AgreementContract, BulkContract, CursorsContract, PositionsContract):
     """Few items fill several blocks of every lane, and are too many to be sorted."""
 
     histories_per_example = 1 / 3

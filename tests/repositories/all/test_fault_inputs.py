@@ -161,7 +161,7 @@ TAKES_TEXT: list[tuple[str, Callable[[AnnotationQueues, Scene], object]]] = [
     ("added_by", lambda queues, it: queues.add_items(it.queue_id, [NewItem(call_id="a")], added_by=HUGE)),
     ("payload.text", lambda _, __: NewItem(call_id="a", payload={"text": HUGE})),
     ("display_fields[0]", lambda _, __: NewItem(call_id="a", display_fields=[HUGE])),
-    ("item_ids[0]", lambda queues, it: queues.remove_items(it.queue_id, [HUGE])),
+    ("which[0]", lambda queues, it: queues.remove_items(it.queue_id, [HUGE])),
     ("item_id", lambda queues, _: queues.history(HUGE)),
     ("annotator_id", lambda queues, it: queues.claim(it.queue_id, HUGE)),
     ("annotation.a[0]", lambda queues, it: queues.complete(it.claim, {"a": [HUGE]})),

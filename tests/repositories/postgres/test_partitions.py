@@ -53,4 +53,4 @@ def parted(database: Database) -> Iterator[PostgresRepository]:
 
 @pytest.mark.slow
 def test_a_random_history_has_the_answers_of_the_model_on_partitioned_tables(parted: PostgresRepository) -> None:
-    compare_long_history({"partitioned": parted}, 1_500)
+    compare_long_history({"partitioned": parted}, 4_000)

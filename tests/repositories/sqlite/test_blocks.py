@@ -162,3 +162,21 @@ def test_an_emptied_queue_keeps_no_blocks_but_the_first_of_each_lane(
     with SQLiteRepository(tmp_path / "queues.db") as again, again._connections.reading() as connection:
         rows = connection.execute("SELECT lane, n FROM blocks ORDER BY lane").fetchall()
     assert rows == [(lane.num, 0) for lane in COUNTED]
+
+
+def test_items_that_come_back_are_counted_in_the_state_that_they_are_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_blocks, "SIZE", 1)
+    repository = SQLiteRepository(tmp_path / "queues.db", synchronous="OFF")
+    queues = AnnotationQueues(repository, "project")
+    queue = queues.create("queue", created_by="ann")
+    news = [NewItem(call_id=f"{n}") for n in range(12)]
+    ids = [item.id for item in queues.add_items(queue.id, news, added_by="ann").added]
+    for item_id in ids[::2]:
+        queues.update_progress(item_id, "bob", AnnotationState.COMPLETED)
+    for some in (ids, ids[:5], ids[4:]):
+        assert queues.remove_items(queue.id, some) == len(some)
+        assert queues.restore_items(queue.id, some) == len(some)
+        assert repository.check() == ()
+    repository.close()

@@ -59,6 +59,9 @@ FACTS = {
     "label_schema",
     *("log.actor", "progresses.annotation"),
     *("epochs.num", "epochs.salt"),
+    *("queues.is_paused", "work.assignees", "counters.erased"),
+    # An update, a removal or a restoration moves it too, and none of them is in the history.
+    "work.updated_at",
 }
 """Columns, or columns of one table, that stand for nothing but themselves."""
 SOMETIMES = {
