@@ -14,7 +14,7 @@ from annotation_queue.cursors import decode_place, encode_cursor
 from annotation_queue.entities import Entity
 from annotation_queue.errors import InvalidQuery
 from annotation_queue.items import AnnotationQueue, QueueItem
-from annotation_queue.query import WALK_BYTES, ItemFilter, check_cursor, check_filter, check_flag
+from annotation_queue.query import WALK_BYTES, ItemFilter, check_cursor, check_filter, check_query_flag
 from annotation_queue.states import SETTLING, AnnotationState, Progress
 from annotation_queue.values import check_id, check_integer, check_member, is_iterable, refuse
 
@@ -102,7 +102,7 @@ class LabelQuery(Entity):
 _LABEL_QUERY_CHECKS: Final[dict[str, Check]] = {
     "filter": check_filter,
     "annotator_id": optional(partial(check_id, error=InvalidQuery)),
-    "newest_first": check_flag,
+    "newest_first": check_query_flag,
     "limit": optional(partial(check_integer, minimum=0, error=InvalidQuery)),
     "cursor": optional(check_cursor),
     "max_bytes": optional(partial(check_integer, minimum=1, error=InvalidQuery)),

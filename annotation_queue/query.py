@@ -14,11 +14,12 @@ from attrs import field
 from annotation_queue.construction import Check, optional, run_checks
 from annotation_queue.cursors import decode_cursor, encode_cursor
 from annotation_queue.entities import Entity
-from annotation_queue.errors import InvalidCursor, InvalidQuery, InvalidValue
+from annotation_queue.errors import InvalidCursor, InvalidQuery
 from annotation_queue.items import AnnotationQueue, QueueItem
 from annotation_queue.sorting import Order, SortBy, SortValue, item_order, queue_order
 from annotation_queue.states import AnnotationState
 from annotation_queue.values import (
+    check_flag,
     check_id,
     check_integer,
     check_member,
@@ -45,11 +46,8 @@ def _sort_by(value: Iterable[SortBy]) -> tuple[SortBy, ...]:
     return chosen
 
 
-def check_flag(name: str, value: object) -> bool:
-    """Accept True or False."""
-    if not is_a(value, bool):
-        raise refuse(name, value, "True or False", InvalidQuery)
-    return value
+check_query_flag: Final = partial(check_flag, error=InvalidQuery)
+"""Accepts True or False, as `values.check_flag`."""
 
 
 def check_filter(name: str, value: object) -> ItemFilter:
@@ -98,11 +96,7 @@ def _check_values(name: str, value: object) -> str | frozenset[str]:
     return frozenset(_check_text(f"{name}[{index}]", each) for index, each in enumerate(values))
 
 
-def _check_moment(name: str, value: object) -> datetime:
-    try:
-        return check_time(name, value)
-    except InvalidValue as error:
-        raise InvalidQuery(*error.args) from None
+_check_time = partial(check_time, error=InvalidQuery)
 
 
 EQUALITY_FIELDS: Final = ("id", "call_id", "call_op_name", "call_trace_id", "added_by")
@@ -329,9 +323,9 @@ class QueueQuery(Entity):
 
 _FILTER_CHECKS: Final[dict[str, Check]] = {
     **dict.fromkeys(EQUALITY_FIELDS, optional(_check_values)),
-    "finished": optional(check_flag),
-    "updated_from": optional(_check_moment),
-    "updated_until": optional(_check_moment),
+    "finished": optional(check_query_flag),
+    "updated_from": optional(_check_time),
+    "updated_until": optional(_check_time),
     "assignee": optional(partial(check_id, error=InvalidQuery)),
 }
 _ALL: Final = ItemFilter()
@@ -343,10 +337,10 @@ _PAGE_CHECKS: Final[dict[str, Check]] = {
 _ITEM_QUERY_CHECKS: Final[dict[str, Check]] = {
     "filter": check_filter,
     **_PAGE_CHECKS,
-    "include_position": check_flag,
-    "include_total": check_flag,
+    "include_position": check_query_flag,
+    "include_total": check_query_flag,
     "annotator_id": optional(partial(check_id, error=InvalidQuery)),
-    "include_payload": check_flag,
+    "include_payload": check_query_flag,
     "max_bytes": optional(partial(check_integer, minimum=1, error=InvalidQuery)),
 }
 _QUEUE_QUERY_CHECKS: Final[dict[str, Check]] = {"name": optional(_check_text), **_PAGE_CHECKS}

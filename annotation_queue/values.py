@@ -186,12 +186,13 @@ def check_integer(
     raise refuse(field, value, f"an integer from {minimum} to {maximum}", error)
 
 
-def check_time(field: str, value: object) -> datetime:
+def check_time(field: str, value: object, *, error: type[InvalidValue] = InvalidValue) -> datetime:
     """Accept a timezone-aware time.
 
     Args:
         field: Name of the field, for the error.
         value: What was given.
+        error: The class of error to raise.
 
     Returns:
         The same instant in UTC.
@@ -200,16 +201,16 @@ def check_time(field: str, value: object) -> datetime:
         InvalidValue: It is something else, naive, or outside the years 1 to 9999 in UTC.
     """
     if not issubclass(type(value), datetime):
-        raise refuse(field, value, "a timezone-aware datetime")
+        raise refuse(field, value, "a timezone-aware datetime", error)
     moment: datetime = value  # type: ignore[assignment]  # it is one
     if moment.tzinfo is UTC:
         return moment
     if moment.utcoffset() is None:
-        raise InvalidValue(field, "a naive datetime", "a timezone-aware datetime")
+        raise error(field, "a naive datetime", "a timezone-aware datetime")
     try:
         return moment.astimezone(UTC)
     except OverflowError:
-        raise InvalidValue(field, f"datetime {moment}", "a time within the years 1 to 9999 in UTC") from None
+        raise error(field, f"datetime {moment}", "a time within the years 1 to 9999 in UTC") from None
 
 
 def check_member(
@@ -235,10 +236,10 @@ def check_member(
     raise refuse(field, value, f"one of {', '.join(members)}", error)
 
 
-def check_flag(field: str, value: object) -> bool:
-    """Accept True or False; a text that says so, as a form may send it, is neither."""
-    if not isinstance(value, bool):
-        raise refuse(field, value, "True or False")
+def check_flag(field: str, value: object, *, error: type[InvalidValue] = InvalidValue) -> bool:
+    """Accept True or False; a text that says so, as a form may send it, is neither. Raises the error for anything else."""
+    if not is_a(value, bool):
+        raise refuse(field, value, "True or False", error)
     return value
 
 
