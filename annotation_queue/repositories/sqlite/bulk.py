@@ -101,6 +101,10 @@ def _update(session: Session, queue: int, patches: Iterable[tuple[int, StoredPat
         _store(session, queue, [(row, chunk[row.num]) for row in rows], to_micros(at))
     if changed:
         session.reopened(queue)
+        # What is reserved no longer may wait for a lease that ends before all that were looked at since.
+        (least,) = session.execute(SQL["least_expiry"], (queue,)).fetchone()
+        if least is not None and least < session.next_expiry(queue):
+            session.set_next_expiry(queue, least)
     return changed
 
 

@@ -199,3 +199,18 @@ class AssignmentsContract(Contract):
         with pytest.raises(InvalidTransition):
             direct.claim_item(reserved["free"].id, "bob")
         assert direct.holds(queue.id, "bob") == ()
+
+    def test_what_is_reserved_no_longer_is_granted_when_its_lease_has_ended(
+        self, queues: AnnotationQueues, clock: Clock
+    ) -> None:
+        queue = queues.create("queue", created_by="ann")
+        first, second = queues.add_items(queue.id, [NewItem(call_id=call) for call in "ab"], added_by="ann").added
+        for item, minutes in ((first, 5), (second, 60)):
+            queues.claim_item(item.id, "bob", lease=timedelta(minutes=minutes))
+        queues.update_items(queue.id, [first.id], ItemPatch(assignees=["carol"]))
+        clock.move(360)
+        assert isinstance(queues.claim(queue.id, "eve"), Unavailable)
+        queues.update_items(queue.id, [first.id], ItemPatch(assignees=[]))
+        claim = queues.claim(queue.id, "eve")
+        assert isinstance(claim, Claim)
+        assert claim.item.id == first.id
