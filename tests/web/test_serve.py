@@ -53,7 +53,9 @@ def serving(shell: Shell, *arguments: str, tokens: str = TOKENS) -> Iterator[tup
     assert process.stderr is not None
     try:
         line = process.stderr.readline()
-        said = re.fullmatch(r"serving labels\.db on (http://\S+) \(see /openapi\.json; Ctrl-C stops\)\n", line)
+        said = re.fullmatch(
+            r"serving labels\.db on (http://\S+) \(pages at /pages/, see /openapi\.json; Ctrl-C stops\)\n", line
+        )
         assert said is not None, line + process.stderr.read()
         yield said[1], process
     finally:
