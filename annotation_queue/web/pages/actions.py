@@ -53,7 +53,7 @@ def _prioritise(visit: Visit, queue_id: str, which: _Which) -> str:
 
 
 def _assign(visit: Visit, queue_id: str, which: _Which) -> str:
-    names = tuple(name for each in visit.text("assignees").split(",") if (name := each.strip()))
+    names = sorted({name for each in visit.text("assignees").split(",") if (name := each.strip())})
     count = visit.queues.update_items(queue_id, which, ItemPatch(assignees=names))
     return f"{'Reserved for ' + ', '.join(names) if names else 'Open to anybody'}: {_items(count)} changed."
 

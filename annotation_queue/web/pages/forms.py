@@ -125,7 +125,7 @@ def _field(name: str | None, schema: Mapping[str, Any], root: Mapping[str, Any],
         return Field(
             kind=FieldKind.TEXT, bounds=bounds, is_long=not isinstance(longest, int) or longest > _LONG_TEXT, **common
         )
-    if kind in {"integer", "number"}:
+    if kind in ("integer", "number"):  # it may be a list, which a set could not look up
         bounds = {
             attribute: json.dumps(schema[key])
             for key, attribute in _NUMBER_BOUNDS.items()

@@ -81,8 +81,8 @@ def base_of(request: Request) -> str:
 
 def address(base: str, *parts: str, query: str = "") -> str:
     """Build an address below a path, whatever is in its parts."""
-    path = "/".join((base, *(quote(part, safe="") for part in parts)))
-    return f"{path or '/'}?{query}" if query else path or "/"
+    path = "/".join((base, *(quote(part, safe="") for part in parts or ("",))))
+    return f"{path}?{query}" if query else path
 
 
 def check_host(request: Request, hosts: frozenset[str] | None) -> None:
