@@ -10,12 +10,12 @@ import pytest
 from annotation_queue import ClaimRef, NewItem
 from annotation_queue.states import COMPLETED, IN_PROGRESS, SKIPPED, UNSTARTED
 from annotation_queue.web import PageOptions
-from web.pages.test_guards import Site
+from helpers.page_sites import Site
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from web.pages.test_guards import Browser
+    from helpers.page_sites import Browser
 
 
 @pytest.fixture

@@ -106,11 +106,14 @@ class LabelForm {
   constructor(element) {
     this.element = element;
     this.fields = [...element.querySelectorAll(".field")].map((each) => new Field(each));
-    this.base = undefined;
+    this.choices = this.fields.filter((field) => field.buttons.length);
+    this.current = this.choices[0];
+    this.base = undefined; // the label that it began with
   }
 
   fill(label) {
     this.base = label;
+    this.current = this.choices[0];
     const isObject = label !== null && typeof label === "object" && !Array.isArray(label);
     for (const field of this.fields) field.fill(field.name === undefined ? label : isObject ? label[field.name] : undefined);
     this.mark();
@@ -143,14 +146,16 @@ class LabelForm {
     return value;
   }
 
-  // The field that the keys 1 to 9 go to: the one with the focus, else the first without an answer, else the first.
+  // The field that the keys 1 to 9 go to: the one with the focus, else the first, and after an answer the next without one.
   get active() {
-    const choices = this.fields.filter((field) => field.buttons.length);
-    return (
-      choices.find((field) => field.element.contains(document.activeElement)) ??
-      choices.find((field) => field.chosen.length === 0) ??
-      choices[0]
-    );
+    return this.choices.find((field) => field.element.contains(document.activeElement)) ?? this.current;
+  }
+
+  choose(field, button) {
+    field.press(button);
+    const later = this.choices.slice(this.choices.indexOf(field) + 1);
+    const isAnswered = field.kind === "choice" && field.chosen.length > 0;
+    this.current = (isAnswered && later.find((each) => each.chosen.length === 0)) || field;
   }
 
   mark() {
@@ -212,6 +217,7 @@ class Rater {
     this.at = -1; // where in the past the page is; -1: at the item at hand
     this.busy = false;
     this.lost = false;
+    this.away = false; // whether the server was out of reach when it was asked last
     this.drafts = Promise.resolve(); // drafts are stored one after the other, and before what finishes the item
     this.finished = []; // when the last items were done
     this.touched = Date.now();
@@ -227,8 +233,11 @@ class Rater {
         ...options,
       });
     } catch {
+      this.away = true;
       throw Object.assign(new Error("The server cannot be reached. What you wrote is kept here; try again."), { kind: "offline" });
     }
+    if (this.away) this.alert("");
+    this.away = false;
     const data = await answer.json().catch(() => ({ message: `the server answered ${answer.status}` }));
     if (answer.ok) return data;
     const isOld = answer.status === 401 || (answer.status === 403 && data.error === "denied");
@@ -327,7 +336,7 @@ class Rater {
     if (this.lost || !this.claim) return;
     this.lost = true;
     clearTimeout(this.saving);
-    if (this.at >= 0) this.forward();
+    if (this.at >= 0) this.return();
     this.enable();
     find("saved").textContent = "";
     this.alert(
@@ -452,13 +461,13 @@ class Rater {
 
   async finish(name, body) {
     if (this.busy || !(this.at >= 0 || this.claim)) return;
-    this.busy = true;
+    this.setBusy(true);
     try {
       if (this.at >= 0) {
         const { item_id } = this.past[this.at];
         this.standing(await this.call("correct", { item_id, state: name === "done" ? "completed" : "skipped", ...body }));
-        this.past = [];
-        this.forward();
+        this.past = []; // their order is another one now
+        this.return();
         find("saved").textContent = "Corrected";
         return;
       }
@@ -476,8 +485,13 @@ class Rater {
     } catch (error) {
       this.failed(error);
     } finally {
-      this.busy = false;
+      this.setBusy(false);
     }
+  }
+
+  setBusy(busy) {
+    this.busy = busy;
+    find("form").setAttribute("aria-busy", String(busy));
   }
 
   done() {
@@ -496,7 +510,7 @@ class Rater {
 
   async back() {
     if (this.busy || this.lost) return;
-    this.busy = true;
+    this.setBusy(true);
     try {
       const next = this.at + 1;
       if (next >= this.past.length) {
@@ -508,21 +522,30 @@ class Rater {
       }
       if (this.saving) this.save();
       this.at = next;
-      const item = this.past[next];
-      this.show(item, item.draft, item.state === "skipped" ? "You skipped this one." : "You labelled this one before.");
+      this.showPast();
     } catch (error) {
       this.failed(error);
     } finally {
-      this.busy = false;
+      this.setBusy(false);
     }
   }
 
   forward() {
     if (this.at < 0) return;
+    if (this.at === 0) return this.return();
     this.at -= 1;
-    if (this.at >= 0) this.show(this.past[this.at], this.past[this.at].draft, "You labelled this one before.");
-    else if (this.claim) this.show(this.claim, this.claim.draft);
+    this.showPast();
+  }
+
+  return() {
+    this.at = -1;
+    if (this.claim) this.show(this.claim, this.claim.draft);
     else this.go();
+  }
+
+  showPast() {
+    const item = this.past[this.at];
+    this.show(item, item.draft, item.state === "skipped" ? "You skipped this one." : "You labelled this one before.");
   }
 
   // While the page is open its claims are kept; not if nobody is there.
@@ -567,6 +590,7 @@ class Rater {
     }
     if (event.key === "Escape" && inText) return event.target.blur();
     if (inText || event.ctrlKey || event.metaKey || event.repeat || !find("keys-on").checked) return;
+    if (this.busy) return; // what is meant for the next item shall not change the one that is being stored
     const key = event.key.toLowerCase();
     const acts = { s: () => this.skip(), arrowleft: () => this.back(), arrowright: () => this.forward() };
     if (acts[key]) {
@@ -583,7 +607,7 @@ class Rater {
   }
 
   choose(field, button) {
-    field.press(button);
+    this.form.choose(field, button);
     this.changed();
     const isOnly = this.form.fields.length === 1 && field.kind === "choice" && field.chosen.length;
     if (isOnly && find("at-once").checked) this.done();
@@ -616,6 +640,7 @@ class Rater {
       if (kept !== null) find(id).checked = kept === "true";
       find(id).addEventListener("change", () => localStorage.setItem(`annotation-queue ${id}`, find(id).checked));
     }
+    window.addEventListener("online", () => this.claim && !this.lost && this.save());
     window.addEventListener("pagehide", () => this.leave());
     // A page that comes back out of the browser's memory has claims that it gave back.
     window.addEventListener("pageshow", (event) => event.persisted && location.reload());
