@@ -11,13 +11,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, ViewportSize, sync_playwright
 
 from annotation_queue import AnnotationQueues, SQLiteRepository
 from annotation_queue.samples.labelers import sentiment
 
 RESULTS = Path(__file__).with_name("results")
-SIZE = {"width": 1200, "height": 560}
+SIZE: ViewportSize = {"width": 1200, "height": 560}
 MOST_BYTES = 150_000
 
 

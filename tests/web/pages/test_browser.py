@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from annotation_queue import AnnotationState, NewItem
+from annotation_queue import AnnotationState, JsonValue, NewItem
 from annotation_queue.states import COMPLETED, IN_PROGRESS, SKIPPED, UNSTARTED
 from helpers.browsers import AXE, Desk, desk, find_axe, text_of, wait_for
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 pytestmark = pytest.mark.slow
-SCHEMA = {
+SCHEMA: dict[str, JsonValue] = {
     "type": "object",
     "properties": {
         "sentiment": {"title": "Sentiment", "enum": ["positive", "negative", "mixed"]},
@@ -283,7 +283,11 @@ def test_without_a_schema_a_label_is_json_or_plain_text(at: Desk) -> None:
 
 def test_a_payload_that_wants_to_run_does_not(at: Desk) -> None:
     queue = at.queues.create(HOSTILE, created_by="boss", label_schema={"enum": [HOSTILE, "fine"]}, description=HOSTILE)
-    payload = {"text": HOSTILE * 3, HOSTILE: "javascript:alert(1)", "nested": {HOSTILE: [HOSTILE]}}
+    payload: dict[str, JsonValue] = {
+        "text": HOSTILE * 3,
+        HOSTILE: "javascript:alert(1)",
+        "nested": {HOSTILE: [HOSTILE]},
+    }
     (item,) = at.queues.add_items(queue.id, [NewItem(call_id=HOSTILE, payload=payload)], added_by="boss").added
     page = at.rate(queue.id)
     assert HOSTILE.strip() in text_of(page, "#item .prose")
