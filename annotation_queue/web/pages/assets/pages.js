@@ -198,7 +198,7 @@ const REASONS = {
   assigned: "All that is left is reserved for others. This page looks again by itself.",
 };
 const DRAFT_AFTER = 600; // milliseconds without a key
-const LOOK_AGAIN = 10_000; // milliseconds, where there was nothing to claim
+const LOOK_AGAIN = 5_000; // milliseconds, where there was nothing to claim
 const IDLE_AFTER = 15 * 60_000; // a page that nobody touches for so long lets its claims run out
 
 class Rater {
