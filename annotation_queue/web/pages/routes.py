@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from annotation_queue.queues import AnnotationQueues
 from annotation_queue.web.access import Action, Authenticate, Authorize
 from annotation_queue.web.pages import actions, dashboard, rating
 from annotation_queue.web.pages.options import PageOptions
@@ -19,6 +20,8 @@ from annotation_queue.web.pages.visits import Handler, endpoint, guarded
 from annotation_queue.web.rate_limit import RateLimit
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.requests import Request
 
     from annotation_queue.repository import Repository
@@ -55,7 +58,12 @@ _POST: Final[tuple[tuple[str, Handler, Action], ...]] = (
 
 
 def page_routes(
-    repository: Repository, *, authenticate: Authenticate, authorize: Authorize, options: PageOptions
+    repository: Repository,
+    *,
+    authenticate: Authenticate,
+    authorize: Authorize,
+    options: PageOptions,
+    make_queues: Callable[[Repository, str], AnnotationQueues] = AnnotationQueues,
 ) -> list[BaseRoute]:
     """Make the routes of the pages, below ``/pages``, and one that leads there from the app's own address.
 
@@ -64,12 +72,14 @@ def page_routes(
         authenticate: Gives the principal of a token that somebody signs in with.
         authorize: Tells whether a principal may do something in a project; asked anew for every request.
         options: How they are served.
+        make_queues: Makes the service of a project.
 
     Returns:
         The routes.
     """
     site = Site(
         repository=repository,
+        make_queues=make_queues,
         authenticate=authenticate,
         authorize=authorize,
         options=options,

@@ -16,9 +16,12 @@ from annotation_queue.web.pages.payloads import pretty
 from annotation_queue.web.requests import Denied
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from annotation_queue.queues import AnnotationQueues
     from annotation_queue.repository import Repository
     from annotation_queue.web.access import Authenticate, Authorize
     from annotation_queue.web.pages.options import PageOptions
@@ -48,6 +51,7 @@ class Site:
     """The pages of one app."""
 
     repository: Repository
+    make_queues: Callable[[Repository, str], AnnotationQueues]
     authenticate: Authenticate
     authorize: Authorize
     options: PageOptions

@@ -23,7 +23,6 @@ from annotation_queue.errors import (
     NotFound,
     StorageError,
 )
-from annotation_queue.queues import AnnotationQueues
 from annotation_queue.web.access import Action
 from annotation_queue.web.pages.site import COOKIE, HEADERS, Site, address, base_of, check_host, check_origin
 from annotation_queue.web.requests import Denied, check_path, query_of
@@ -32,6 +31,7 @@ from annotation_queue.wire.converter import BadMessage, load
 if TYPE_CHECKING:
     from starlette.requests import Request
 
+    from annotation_queue.queues import AnnotationQueues
     from annotation_queue.web.pages.sessions import Session
 
 _LOGGER: Final = logging.getLogger("annotation_queue.web")
@@ -73,7 +73,7 @@ class Visit:
     @property
     def queues(self) -> AnnotationQueues:
         """The queues of the project."""
-        return AnnotationQueues(self.site.repository, self.project_id)
+        return self.site.make_queues(self.site.repository, self.project_id)
 
     @property
     def user_id(self) -> str:
