@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from annotation_queue.errors import AnnotationQueueError
 from annotation_queue.repository import Repository
@@ -20,6 +20,7 @@ from annotation_queue.values import check_integer, describe
 from annotation_queue.web.access import Authenticate, Authorize, Principal, credentials_of, is_member
 from annotation_queue.web.openapi import openapi
 from annotation_queue.web.operations import OPERATIONS, Backend, Call, Operation
+from annotation_queue.web.pages.options import PageOptions
 from annotation_queue.web.rate_limit import RateLimit
 from annotation_queue.web.requests import Denied, check_path, query_of, read_body
 from annotation_queue.wire.converter import dump, load, read, write
@@ -39,6 +40,7 @@ def create_app(
     rate_limit: str | None = None,
     max_limit: int = MAX_LIMIT,
     failed_logins: str | None = None,
+    pages: bool | PageOptions = False,
 ) -> Starlette:
     """Make an ASGI app that serves the published annotation-queue APIs, to run as it is or to mount below any prefix.
 
@@ -56,6 +58,8 @@ def create_app(
         max_limit: At most so many items or statistics are answered at once.
         failed_logins: How often one address may send unknown credentials, or none, before it is answered with 429 for a while:
             ``"30/minute"``, counted in this process. None for any number, as behind a proxy, which is one address for all.
+        pages: Whether the rater's page and the dashboard are served too, below ``/pages``, or how; they need Jinja2. One
+            signs in to them with a token that ``authenticate`` knows as a bearer token.
 
     Returns:
         The app.
@@ -83,9 +87,14 @@ def create_app(
     by_path: dict[str, dict[str, Operation]] = {}
     for operation in OPERATIONS:
         by_path.setdefault(operation.path, {})[operation.method] = operation
-    routes = [
+    routes: list[BaseRoute] = [
         Route(path, _endpoint(methods, gate, backend), methods=list(methods)) for path, methods in by_path.items()
     ]
+    if pages:
+        from annotation_queue.web.pages.routes import page_routes  # noqa: PLC0415 - Jinja2 is for the pages only
+
+        options = PageOptions() if pages is True else pages
+        routes += page_routes(repository, authenticate=authenticate, authorize=backend.authorize, options=options)
     app = Starlette(
         routes=[*routes, Route("/openapi.json", describe)],
         exception_handlers={HTTPException: _unrouted},

@@ -60,6 +60,7 @@ ORDER = [
     "telemetry",
     "agreement",
     "frames",
+    "exports",
     "cli",
 ]
 GROUND = ORDER[: ORDER.index("converters") + 1]
@@ -70,7 +71,7 @@ BESIDE = {
     "repositories": {*CONTRACT},
     "testing": {*SERVICE},
     "wire": {*SERVICE},
-    "web": {*SERVICE, "wire", ""},
+    "web": {*SERVICE, "wire", "exports", ""},
     "cli": {*ORDER, "repositories", "wire", "web", ""},
     "__main__": {"cli"},
     # The samples are programs of a user: they know the public names only.
@@ -89,6 +90,7 @@ RESERVED: dict[str, str | tuple[str, ...]] = {
     "pydantic_core": "entities",
     "starlette": "web",
     "limits": "web",
+    "jinja2": "web.pages",
     "uvicorn": ("cli.serve", "cli.connections"),
     "jsonschema_rs": "schemas",
     "statsmodels": "agreement",
