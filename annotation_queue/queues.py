@@ -24,6 +24,7 @@ from annotation_queue.arguments import (
 )
 from annotation_queue.changes import ChangePage, Throughput, throughput_of
 from annotation_queue.decisions import Decide, Decisions, make_wish
+from annotation_queue.docstrings import shown_whole
 from annotation_queue.errors import ClaimLost, InvalidQuery, ItemNotFound
 from annotation_queue.ids import uuid7
 from annotation_queue.items import (
@@ -72,6 +73,7 @@ from annotation_queue.walks import walk
 _Unchanged: TypeAlias = attrs.NothingType
 
 
+@shown_whole
 class AnnotationQueues(Lists):
     """The annotation queues of one project.
 
