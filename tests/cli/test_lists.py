@@ -67,6 +67,8 @@ def test_a_file_ranks_items_anew(filled: Shell) -> None:
         {"call_id": "no", "priority": 1},
     ]
     text = "\n".join(map(json.dumps, ranks)) + "\n\n"
+    assert filled.run("reprioritise", "-", "--dry-run", *DB, stdin=text)[0] == "2\n"
+    assert [item["call_id"] for item in items(filled)] == ["0", "1", "2", "3", "4"]
     assert filled.run("reprioritise", "-", *DB, stdin=text)[0] == "2\n"
     assert [item["call_id"] for item in items(filled)] == ["4", "3", "0", "1", "2"]
     for line, told in (
