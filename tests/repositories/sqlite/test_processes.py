@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -19,8 +19,6 @@ import pytest
 from annotation_queue import (
     AnnotationQueues,
     AnnotationState,
-    ItemFilter,
-    ItemPatch,
     MemoryRepository,
     NewItem,
     SQLiteRepository,
@@ -28,6 +26,7 @@ from annotation_queue import (
 )
 from annotation_queue.ids import uuid7
 from annotation_queue.repositories.sqlite import connections as sqlite_connections
+from helpers.ranking import CLAIMERS, claim_while_others_rank
 from helpers.workers import work_on_both_sides_of_a_fork
 
 if TYPE_CHECKING:
@@ -365,66 +364,14 @@ def test_a_memory_repository_is_copied_by_a_fork_also_while_other_threads_use_it
         assert "child" not in {item.call_id for item in queues.iter_items(queue.id)}
 
 
-RANKED_WORKER = """
-import sys, time
-from annotation_queue import AnnotationQueues, SQLiteRepository
-path, queue_id, annotator = sys.argv[1:]
-with SQLiteRepository(path, synchronous="OFF", busy_timeout=60) as repository:
-    queues = AnnotationQueues(repository, "project")
-    print("ready", flush=True)
-    sys.stdin.readline()
-    while (found := queues.claim(queue_id, annotator)) or found.reason == "assigned":
-        if found:
-            print(found.item.call_id, flush=True)
-            queues.complete(found)
-        else:
-            time.sleep(0.01)
-"""
-
-
 @pytest.mark.slow
-def test_while_8_processes_claim_another_ranks_all_items_anew_and_none_is_claimed_twice_or_lost(path: Path) -> None:
-    count, step, rounds = 10_000, 300, 4
-    with SQLiteRepository(path, synchronous="OFF", busy_timeout=60) as repository:
-        queues = AnnotationQueues(repository, "project")
-        queue = queues.create("queue", created_by="ann")
-        added = queues.add_items(
-            queue.id, (NewItem(call_id=str(number)) for number in range(count)), added_by="ann"
-        ).added
-        # What is left over keeps the processes there while the whole list is ranked again and again.
-        queues.update_items(queue.id, [item.id for item in added[step:]], ItemPatch(assignees=["nobody"]))
-        workers = [
-            subprocess.Popen(
-                [sys.executable, "-c", RANKED_WORKER, str(path), queue.id, f"ann-{number}"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            for number in range(PROCESSES)
-        ]
-        try:
-            for worker in workers:
-                assert worker.stdout is not None
-                assert worker.stdout.readline() == "ready\n"
-            for worker in workers:
-                assert worker.stdin is not None
-                worker.stdin.write("go\n")
-                worker.stdin.flush()
-            for number in range(1, rounds):
-                ranks = {item.id: number * count + place * 7_919 % count for place, item in enumerate(added)}
-                assert queues.reprioritise(queue.id, ranks) == count
-                freed = [item.id for item in added[number * step : (number + 1) * step]]
-                assert queues.update_items(queue.id, freed, ItemPatch(assignees=())) == step
-            assert queues.remove_items(queue.id, ItemFilter(assignee="nobody")) == count - rounds * step
-            outputs = [worker.communicate(timeout=120)[0] for worker in workers]
-            assert [worker.returncode for worker in workers] == [0] * PROCESSES
-        finally:
-            for worker in workers:
-                worker.kill()
-        claimed = [call_id for output in outputs for call_id in output.split()]
-        assert len(claimed) == rounds * step
-        assert set(claimed) == {str(number) for number in range(rounds * step)}
-        assert repository.check() == ()
+def test_while_8_processes_claim_another_ranks_all_items_anew_and_each_claim_is_that_of_some_moment(path: Path) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    with (
+        SQLiteRepository(path, synchronous="OFF", busy_timeout=60) as repository,
+        ProcessPoolExecutor(CLAIMERS, mp_context=spawn) as pool,
+    ):
+        claim_while_others_rank(repository, pool, one_by_one=True)
 
 
 def test_what_is_purged_is_in_no_byte_of_the_file(path: Path) -> None:
