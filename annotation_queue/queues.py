@@ -682,7 +682,8 @@ class AnnotationQueues(Lists):
 
         Args:
             queue_id: The queue.
-            which: Ids of items, those of no live item of the queue are passed over; or a filter.
+            which: Ids of items, those of no live item of the queue are passed over; or a filter, in the aggregate view: an item
+                is meant if it meets it at one instant of the call, and still does so in the step.
             actor_id: Who does it.
             annotator_id: Whose progresses; None for everybody's.
             reason: Why; it stands in the history.
@@ -701,11 +702,14 @@ class AnnotationQueues(Lists):
             actor_id=check_id("actor_id", actor_id),
             reason=optional_reason(reason),
         )
-        wanted = chosen(which)
+        wanted, with_items = chosen(which), False
         if isinstance(wanted, ItemFilter):
-            query = ItemQuery(filter=wanted, include_payload=False)
-            wanted = tuple(item.id for item in self.iter_items(queue_id, query))
-        made = self._decisions.carry_out({queue_id: dict.fromkeys(wanted, decide)})
+            # What is done to them meanwhile may take items out of the filter, so each is asked again in the step.
+            decide = partial(decide, wanted=wanted)
+            with_items = wanted.assignee is not None
+            found = self.query_items(queue_id, ItemQuery(filter=wanted, include_payload=False))
+            wanted = tuple(item.id for item in found.items)
+        made = self._decisions.carry_out({queue_id: dict.fromkeys(wanted, decide)}, with_items=with_items)
         return sum(len(raised(each).progresses) for each in made.values())
 
     def progress(self, item_id: str) -> tuple[Progress, ...]:
