@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import closing
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -26,6 +28,7 @@ from annotation_queue import (
 )
 from annotation_queue.ids import uuid7
 from annotation_queue.repositories.sqlite import connections as sqlite_connections
+from helpers.purging import KEPT, MARK, purge_marked
 from helpers.ranking import CLAIMERS, claim_while_others_rank
 from helpers.workers import work_on_both_sides_of_a_fork
 
@@ -391,3 +394,14 @@ def test_what_is_purged_is_in_no_byte_of_the_file(path: Path) -> None:
         for number in (0, 7, 38):
             assert f"secret-{number}secret".encode() not in everything
             assert f"label-call-{number}".encode() not in everything
+
+
+def test_what_is_purged_is_in_no_table(path: Path) -> None:
+    with SQLiteRepository(path, synchronous="OFF") as repository:
+        purge_marked(AnnotationQueues(repository, "project"), longest=3_000)
+        assert repository.check() == ()
+    with closing(sqlite3.connect(path)) as file:
+        tables = [name for (name,) in file.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        rows = {name: file.execute(f"SELECT * FROM {name}").fetchall() for name in tables}  # noqa: S608 - the file's own
+    assert any(KEPT in repr(found) for found in rows.values())
+    assert [name for name, found in rows.items() if MARK in repr(found)] == []
