@@ -5,6 +5,9 @@
 >>> new = converter.structure({"call_id": "call-1", "payload": {"text": "Great!"}}, NewItem)
 >>> new.payload, converter.unstructure(new)["priority"]
 ({'text': 'Great!'}, 0)
+
+FastAPI, Litestar, pydantic and msgspec need no converter: they take and give the entities as they are. Tell FastAPI that one is
+the body of a request, or it looks for it in the URL: ``new: Annotated[NewItem, Body()]``.
 """
 
 from __future__ import annotations

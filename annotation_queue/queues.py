@@ -352,8 +352,9 @@ class AnnotationQueues(Lists):
     def iter_items(self, queue_id: str, query: ItemQuery = ItemQuery()) -> Iterator[QueueItem]:  # noqa: B008
         """Walk over items of a queue by cursor, in bounded memory.
 
-        Every item that stays in place is shown exactly once, whatever is added, removed or annotated meanwhile. At most 500
-        items are held at a time, and no more than fill 2 MiB with their payloads, or one.
+        Every item that stays in place is shown exactly once, whatever is added, removed, annotated or moved meanwhile; one that
+        moves may be shown again, or not at all. At most 500 items are held at a time, and no more than fill 2 MiB with their
+        payloads, or one.
 
         Args:
             queue_id: The queue.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -241,6 +242,8 @@ def purge(*, db: Path, project: str, removed_before: datetime, yes: bool) -> int
     Nothing of it can be brought back. What SQLite deletes is overwritten in the file; backups keep what they have.
     """
     say(f"erase for good what was removed from project {project!r} before {removed_before.isoformat()}")
+    if not yes and not sys.stdin.isatty():
+        fail("what is erased cannot be brought back: give --yes, or answer on a terminal")
     if not yes:
         click.confirm("Go on?", abort=True, err=True)
     with open_queues(db, project) as queues:

@@ -18,7 +18,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 import annotation_queue
-from annotation_queue import AnnotationQueues, Claim, ItemPatch, MemoryRepository, NewItem, QueueItem
+from annotation_queue import AnnotationQueues, Claim, ItemPatch, MemoryRepository, NewItem, QueueItem, Unavailable
 from annotation_queue.converters import explain, make_converter
 from annotation_queue.entities import Entity
 from helpers.entities import every_entity
@@ -201,5 +201,10 @@ def test_a_model_of_pydantic_holds_entities() -> None:
     adapter = TypeAdapter(dict[str, list[Claim]])
     claims = {"mine": [each for each in ENTITIES if isinstance(each, Claim)]}
     assert adapter.validate_json(adapter.dump_json(claims)) == claims
+    # What a claim answers is one of two classes.
+    answers: TypeAdapter[Claim | Unavailable] = TypeAdapter(Claim | Unavailable)
+    for answer in ENTITIES:
+        if isinstance(answer, Claim | Unavailable):
+            assert answers.validate_json(answers.dump_json(answer, warnings="error")) == answer
     with pytest.raises(ValidationError, match=r"mine\.0\.item"):
         adapter.validate_python({"mine": [{"item": 5, "annotator_id": "ann", "token": 1, "expires_at": 0}]})
