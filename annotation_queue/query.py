@@ -360,8 +360,7 @@ _QUEUE_QUERY_CHECKS: Final[dict[str, Check]] = {"name": optional(_check_text), *
 
 def _check_page(offset: int, cursor: str | None) -> None:
     if offset and cursor is not None:
-        kind, expected = "an offset together with a cursor", "one of the two"
-        raise InvalidQuery("offset", kind, expected)
+        raise refuse("offset", offset, "0 together with a cursor", InvalidQuery)
 
 
 def _sort_key(order: Order) -> list[tuple[str, str]]:
