@@ -194,6 +194,8 @@ def items(
         columns["updated", WHOLE] = lambda item: item.updated_at.strftime("%Y-%m-%dT%H:%M:%SZ")
     if any(item.priority for item in page.items):
         columns["priority", NUMBER] = lambda item: item.priority
+    if any(item.assignees for item in page.items):
+        columns["reserved for", FOLDED] = lambda item: ", ".join(item.assignees)
     if position:
         columns["position", NUMBER] = lambda item: item.position_in_queue
     table = make_table(f"queue {queue.name}", list(columns))

@@ -43,6 +43,7 @@ def test_items_are_filtered_sorted_and_numbered(shell: Shell) -> None:
     item = json.loads(out)
     assert (item["position_in_queue"], item["payload"], item["added_by"]) == (2, {"id": 7, "text": ""}, "model")
     assert item["created_at"].endswith("Z")
+    assert "bob" in shell.run("items", *db, "--assignee", "bob")[0]
     out, err = shell.run("items", *db, "--limit", "3", "--position")
     assert "in_progress" not in out
     assert out.count("completed") == 3
