@@ -81,7 +81,9 @@ def docstrings(module: ModuleType) -> Iterator[tuple[str, str, type | None]]:
         if inspect.isclass(value):
             yield f"{module.__name__}.{name}", value.__doc__ or "", value
             for key, made in vars(value).items():
-                if inspect.isfunction(made) or isinstance(made, property | classmethod | staticmethod):
+                if getattr(made, "__module__", module.__name__) != module.__name__:
+                    continue  # shown here, and written elsewhere
+                if is_shown(made):
                     yield f"{module.__name__}.{name}.{key}", made.__doc__ or "", value
 
 
