@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from annotation_queue.counters import live_and_unfinished
+from annotation_queue.counters import changes, live_and_unfinished
 from annotation_queue.items import explain_unavailable, make_claim
 from annotation_queue.moves import grant
-from annotation_queue.records import change_of, one_finishes, view
+from annotation_queue.records import ItemRecord, change_of, one_finishes, view
 from annotation_queue.repositories.postgres.cache import FIRST_PLACE, Entry, Mark, QueueKey, Version
-from annotation_queue.repositories.postgres.rows import HeldRow, split
-from annotation_queue.repositories.postgres.texts import key_of
+from annotation_queue.repositories.postgres.rows import COUNTS, FirstRow, HeldRow, split
+from annotation_queue.repositories.postgres.session import counter_rows
+from annotation_queue.repositories.postgres.texts import is_long, key_of
 from annotation_queue.repositories.sql.chunks import in_chunks
-from annotation_queue.repositories.sql.rows import ItemRow, time_or_none
+from annotation_queue.repositories.sql.rows import ItemRow, micros_or_none, progress_row, time_or_none, transition_row
 from annotation_queue.states import IN_PROGRESS, aggregate, claimable_at
 from annotation_queue.values import from_micros, lease_end, to_micros
 
@@ -20,11 +21,15 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from annotation_queue.items import AnnotationQueue, Claim, Unavailable
-    from annotation_queue.records import Change, ItemRecord
+    from annotation_queue.records import Change
     from annotation_queue.repositories.postgres.session import Session
     from annotation_queue.repositories.sql.rows import StoredQueue
 
 
+_ANY: Final = "item"
+"""Stands for whichever item is claimed."""
+_NO_ENTRY: Final = Entry(-1, -1, -1)
+_NO_MARK: Final = Mark(-1, None, FIRST_PLACE)
 _ENDS: Final = ("retry_at", "own_retry_at", "reserved_retry_at")
 """The statements that each find when an annotator could claim one kind of items."""
 
@@ -43,9 +48,10 @@ def first_place(session: Session, num: int, queue: AnnotationQueue | None, annot
         annotator: The key of the annotator.
     """
     if queue is not None and one_finishes(queue):
+        # What is in front of the first open item costs nothing, unless it is still to be vacuumed.
         return FIRST_PLACE
     known = session.cache.low_water_marks.get((num, annotator))
-    entry = Entry(-1, -1, -1) if known is None or known.newest is None else known.newest
+    entry = _NO_ENTRY if known is None or known.newest is None else known.newest
     # Read before the place is looked for: what is opened in between makes the mark worthless, not wrong.
     values = {"queue": num, "annotator": annotator, **entry._asdict()}
     ((openings, is_there, *newest),) = session.rows("mark_evidence", values)
@@ -80,7 +86,8 @@ def claim(
         The claims in queue order. None of them may be since somebody else has what is left locked; `explain` tells.
     """
     annotator = key_of(annotator_id)
-    start = first_place(session, num, session.cache.newest(queue_id), annotator)
+    known = session.cache.newest(queue_id)
+    start = first_place(session, num, None if known is None else known.queue, annotator)
     found = session.rows("lock_claimable", _wanted(num, annotator, start, at, limit))
     chosen = [tuple(split(row, Version, ItemRow)) for row in found]
     queue = session.locked_version(chosen[0][0] if chosen else None, project_id, queue_id)
@@ -107,6 +114,76 @@ def claim(
     if writes:
         session.store(writes)
     return tuple(claims)
+
+
+def claim_untouched(
+    session: Session, known: StoredQueue, annotator_id: str, *, limit: int, at: datetime, lease: timedelta | None
+) -> tuple[Claim, ...]:
+    """Grant claims by one statement, if what can be claimed first are items that nobody ever touched.
+
+    What a claim does to such an item is the same for all of them, so that it is decided before they are chosen.
+
+    Args:
+        session: The session, inside a write transaction or for one statement.
+        known: The queue, as it was at any time.
+        annotator_id: Who wants to work.
+        limit: At most so many.
+        at: Now, UTC.
+        lease: How long the claims last; None for the queue's lease.
+
+    Returns:
+        The claims in queue order; none if it is not so, for whatever reason: `claim` finds out.
+    """
+    queue, annotator = known.queue, key_of(annotator_id)
+    if queue.is_paused or queue.deleted_at is not None or is_long(annotator):
+        return ()
+    expires_at = lease_end(at, lease or queue.lease)
+    item = ItemRecord(_ANY, queue, at, (), revision=None)
+    progresses, transitions = grant((), _ANY, annotator_id, at=at, expires_at=expires_at, steps=0)
+    change = change_of(item, progresses, transitions)
+    (own,), (transition,) = progresses, transitions
+    row, entry = progress_row(own, annotator), transition_row(transition, annotator, annotator)
+    whose = "" if one_finishes(queue) else annotator
+    mark = session.cache.low_water_marks.get((known.num, whose)) or _NO_MARK
+    newest = mark.newest or _NO_ENTRY
+    after = change.standing
+    counts = {(known.num, who or "", kind): n for (who, kind), n in changes(item, change).items()}
+    found = session.rows(
+        "claim_untouched",
+        {
+            **_wanted(known.num, annotator, mark.place, at, limit),
+            **session.connections.lock_of(known.num)._asdict(),
+            "version": session.connections.version,
+            "queue_revision": known.revision,
+            "openings": mark.openings,
+            "mark_tx": newest.tx,
+            "mark_seq": newest.seq,
+            "mark_at": newest.at,
+            "state": row.state,
+            "completed": after.completed,
+            "skipped": after.skipped,
+            "claimable_at": micros_or_none(after.claimable_at),
+            "updated_at": to_micros(change.updated_at),
+            "token": row.token,
+            "lease_expires_at": row.lease_expires_at,
+            "step": row.step,
+            "from_state": entry.from_state,
+            "actor": entry.actor,
+            **COUNTS.values(counter_rows(counts)),
+        },
+    )
+    if found:
+        _, first = split(found[0], ItemRow, FirstRow)
+        # What the log has of this claim it has, whatever becomes of the schema, only together with all that was claimed before.
+        newest = Entry(first.tx, 1, to_micros(at))
+        place = QueueKey(first.priority_down, first.created_at, first.id)
+        session.cache.set_low_water_mark(known.num, whose, Mark(first.openings, newest, place))
+        session.counted[known.num] += 2
+    rows = [next(split(each, ItemRow)) for each in found]
+    return tuple(
+        make_claim(item=session.item_of(each, known), annotator_id=annotator_id, token=own.token, expires_at=expires_at)
+        for each in rows
+    )
 
 
 def _wanted(num: int, annotator: str, start: QueueKey, at: datetime, limit: int) -> dict[str, object]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import threading
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from zlib import crc32
 
 import psycopg
@@ -50,13 +51,18 @@ _ADDING: Final = 1 << 30
 _ALONE: Final = "SELECT pg_advisory_xact_lock({}, {})"
 # Every question is about one queue out of many, and the tables are indexed by it: whatever the server believes of a table that
 # it has not looked at yet, no plan, and least of all one that is kept, may read it from end to end.
-_PLANS: Final = {
-    custom: f"SET LOCAL plan_cache_mode = force_{kind}_plan; SET LOCAL enable_seqscan = off"
-    for custom, kind in ((False, "generic"), (True, "custom"))
-}
-
-
+_PLANS: Final = ("plan_cache_mode = force_generic_plan", "enable_seqscan = off")
+_TIME_LIMITS: Final = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+_CUSTOM: Final = "SET LOCAL plan_cache_mode = force_custom_plan"
+_WAITS: Final = "SET LOCAL idle_in_transaction_session_timeout = 0"
 _VERSION: Final = "SELECT version FROM annotation_queue_schema"
+
+
+class Lock(NamedTuple):
+    """The two keys of an advisory lock."""
+
+    space: int
+    lock: int
 
 
 class SilentServer(psycopg.OperationalError):
@@ -68,6 +74,8 @@ class BoundedConnection(psycopg.Connection[TupleRow]):
 
     patience: float | None = None
     """How long to wait for one answer, in seconds; None for ever."""
+    is_set: bool = False
+    """Whether our settings hold for all of its transactions, since nobody else ever uses it."""
 
     def wait(self, gen: Generator[Any, Any, Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as psycopg's
         """Wait as psycopg does, but not longer than that."""
@@ -120,7 +128,8 @@ def translate(error: BaseException, name: str) -> StorageError:
 class Connections:
     """A pool of connections to one schema: one transaction uses one at a time, and no process those of another.
 
-    Nothing is set on a connection for longer than a transaction, so that a pooler such as PgBouncer may stand in between.
+    Nothing is set for longer than a transaction on a connection that is not ours alone: one of the caller's pool, or one behind
+    a pooler such as PgBouncer, where another client has it next.
 
     Args:
         conninfo: Where the server is, as for libpq; not used with a ``pool``.
@@ -168,11 +177,10 @@ class Connections:
         self._inherited: list[ConnectionPool[Any]] = []
         self._space = crc32(f"annotation_queue {schema}".encode()) >> 2
         milliseconds = max(1, round(timeout * 1_000))
-        self._settings = (
-            f"SET LOCAL search_path TO {quoted(schema)}, pg_temp; SET LOCAL statement_timeout = {milliseconds}; "
-            f"SET LOCAL lock_timeout = {milliseconds}; SET LOCAL jit = off"
-        )
-        self._idle = f"SET LOCAL idle_in_transaction_session_timeout = {milliseconds}"
+        settings = [f"search_path TO {quoted(schema)}, pg_temp", "jit = off", *_PLANS]
+        settings += [f"{name} = {milliseconds}" for name in _TIME_LIMITS]
+        self._settings = [f"SET LOCAL {each}" for each in settings]
+        self._of_session = "; ".join(f"SET {each}" for each in settings)
 
     def reading(self, *, custom: bool = False, ordered: bool = False) -> Transaction:
         """Lend a connection inside a read transaction: every statement sees the same instant.
@@ -184,8 +192,25 @@ class Connections:
                 yet it believes that all of it is sorted as soon.
         """
         begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-        sorts = "; SET LOCAL enable_sort = off" if ordered else ""
-        return Transaction(self, f"{begin}; {self._settings}; {self._idle}; {_PLANS[custom]}{sorts}")
+        own = [_CUSTOM] if custom else []
+        own += ["SET LOCAL enable_sort = off"] if ordered else []
+        return Transaction(self, self._begins(begin, own))
+
+    def one_statement(self, *, writes: bool = False) -> Transaction:
+        """Lend a connection for one statement, which is a transaction by itself if that is possible.
+
+        It locks nothing before it, and looks at no version. What it depends on it has to find by itself.
+
+        Args:
+            writes: Whether it writes.
+        """
+        mode = "READ COMMITTED READ WRITE" if writes else "REPEATABLE READ READ ONLY"
+        begin, _ = self._begins(f"BEGIN ISOLATION LEVEL {mode}", ())
+        return Transaction(self, (begin, ""), writes=writes)
+
+    def lock_of(self, queue: int, *, adding: bool = False) -> Lock:
+        """Give what a queue is locked by, or what whoever adds to it locks."""
+        return Lock(self._space | _ADDING if adding else self._space, _lock_key(queue))
 
     def writing(
         self,
@@ -210,15 +235,19 @@ class Connections:
             custom: As for `reading`.
             waits: Whether the caller's own code runs inside it, which may take any time.
         """
-        parts = ["BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", self._settings, _PLANS[custom]]
-        parts += [] if waits else [self._idle]
+        own = [_CUSTOM] if custom else []
+        own += [_WAITS] if waits else []
         # A migration waits for all who have looked, and who looks after it sees what it made.
-        parts += [_VERSION]
-        parts += [_SHARED.format(self._space, _lock_key(queue)) for queue in sorted(set(shared))]
-        parts += [] if alone is None else [_ALONE.format(self._space, _lock_key(alone))]
-        parts += [] if adding is None else [_ALONE.format(self._space | _ADDING, _lock_key(adding))]
-        parts += [] if naming is None else [_ALONE.format(~self._space, crc32(naming.encode()) >> 1)]
-        return Transaction(self, "; ".join(parts), writes=True)
+        own += [_VERSION]
+        own += [_SHARED.format(*self.lock_of(queue)) for queue in sorted(set(shared))]
+        own += [] if alone is None else [_ALONE.format(*self.lock_of(alone))]
+        own += [] if adding is None else [_ALONE.format(*self.lock_of(adding, adding=True))]
+        own += [] if naming is None else [_ALONE.format(~self._space, crc32(naming.encode()) >> 1)]
+        return Transaction(self, self._begins("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", own), writes=True)
+
+    def _begins(self, begin: str, own: Sequence[str]) -> tuple[str, str]:
+        """Write how a transaction begins: with our settings, and on a connection that has them already."""
+        return "; ".join([begin, *self._settings, *own]), "; ".join([begin, *own])
 
     def migrating(self) -> Transaction:
         """Lend a connection inside a write transaction in which nobody else changes the schema; it may take its time."""
@@ -226,10 +255,15 @@ class Connections:
         milliseconds = max(1, round(self.timeout * 1_000))
         begin = f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL lock_timeout = {milliseconds}"
         path = f"SET LOCAL search_path TO {quoted(self.schema)}, pg_temp"
-        return Transaction(self, f"{begin}; {path}; SET LOCAL statement_timeout = 0; {lock}", writes=True, patient=True)
+        text = f"{begin}; {path}; SET LOCAL statement_timeout = 0; {lock}"
+        return Transaction(self, (text, text), writes=True, patient=True)
 
-    def take(self, begin: str, *, patient: bool) -> psycopg.Connection[Any]:
-        """Lend a connection with a transaction begun.
+    def take(self, begins: tuple[str, str], *, patient: bool) -> psycopg.Connection[Any]:
+        """Lend a connection with a transaction begun, or ready for the only statement of one.
+
+        Args:
+            begins: How it begins, and how on a connection that has our settings already; empty for a statement by itself.
+            patient: Whether its statements may take any time.
 
         A connection that the server has closed meanwhile is noticed here, before anything was done, and replaced.
         """
@@ -241,7 +275,7 @@ class Connections:
         while True:
             connection: psycopg.Connection[Any] = self._pool.getconn(timeout=max(0.01, deadline - time.monotonic()))
             try:
-                self._begin(connection, begin, patient=patient)
+                self._begin(connection, begins, patient=patient)
             except BaseException as error:
                 broken = connection.broken or connection.closed
                 self.give_back(connection)
@@ -252,14 +286,19 @@ class Connections:
             else:
                 return connection
 
-    def _begin(self, connection: psycopg.Connection[Any], begin: str, *, patient: bool) -> None:
+    def _begin(self, connection: psycopg.Connection[Any], begins: tuple[str, str], *, patient: bool) -> None:
         if not connection.autocommit:
             connection.autocommit = True
             self._switched.add(connection)
         if isinstance(connection, BoundedConnection):
             connection.patience = None if patient else self.timeout + _GRACE_SECONDS
+        begin = begins[isinstance(connection, BoundedConnection) and connection.is_set]
         if not self._is_ours:
             self._check_encoding(connection)
+        # A statement by itself must not be what finds out that the server has hung up: what became of it nobody would know.
+        begin = begin or ("SELECT" if _has_something_to_say(connection) else "")
+        if not begin:
+            return
         answers = psycopg.Cursor(connection, row_factory=tuple_row).execute(begin, prepare=False)
         if _VERSION in begin:
             self._check_version(answers)
@@ -324,10 +363,19 @@ class Connections:
         except psycopg.Error as error:
             raise translate(error, self.name) from error
 
+    def _configure(self, connection: psycopg.Connection[Any]) -> None:
+        """Make our settings once for all transactions of a connection, if it is ours alone."""
+        # A pooler gives numbers of its own, by which to cancel what it passes on, and not those of the server's processes.
+        is_direct = connection.execute("SELECT pg_backend_pid()").fetchone() == (connection.info.backend_pid,)
+        if is_direct and isinstance(connection, BoundedConnection):
+            connection.execute(self._of_session.encode())
+            connection.is_set = True
+
     def _open(self) -> ConnectionPool[Any]:
         return ConnectionPool(
             self._conninfo,
             connection_class=BoundedConnection,
+            configure=self._configure,
             kwargs=self._kwargs,
             min_size=0,
             max_size=self._max,
@@ -352,9 +400,23 @@ class Connections:
                 self._pid = pid
 
 
+def _has_something_to_say(connection: psycopg.Connection[Any]) -> bool:
+    """Tell whether the server has said something to a connection that asked nothing: most likely that it hangs up."""
+    if not hasattr(select, "poll"):
+        return bool(select.select([connection.pgconn.socket], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(connection.pgconn.socket, select.POLLIN)
+    return bool(poll.poll(0))
+
+
 def quoted(name: str) -> str:
     """Write the name of a schema so that SQL reads it as it is."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def _unknown(error: psycopg.Error, name: str) -> OutcomeUnknown:
+    what = f"the connection to {name} was lost during a commit ({error}), which took effect or did not"
+    return OutcomeUnknown(f"{what}; call again")
 
 
 def _lock_key(queue: int) -> int:
@@ -367,35 +429,40 @@ class Transaction:
 
     Args:
         connections: Where the connection comes from.
-        begin: The statements that begin it.
+        begins: The statements that begin it, as for `Connections.take`.
         writes: Whether it writes.
         patient: Whether its statements may take any time.
     """
 
-    def __init__(self, connections: Connections, begin: str, *, writes: bool = False, patient: bool = False) -> None:
-        self._connections = connections
-        self._begin = begin
+    def __init__(
+        self, connections: Connections, begins: tuple[str, str], *, writes: bool = False, patient: bool = False
+    ) -> None:
+        self.connections = connections
+        self._begins = begins
         self._writes = writes
         self._patient = patient
         self._connection: psycopg.Connection[Any] | None = None
 
     def __enter__(self) -> psycopg.Cursor[TupleRow]:
         try:
-            self._connection = connection = self._connections.take(self._begin, patient=self._patient)
+            self._connection = connection = self.connections.take(self._begins, patient=self._patient)
         except psycopg.Error as error:
-            raise translate(error, self._connections.name) from error
+            raise translate(error, self.connections.name) from error
         return psycopg.Cursor(connection, row_factory=tuple_row)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        name = self._connections.name
+        name = self.connections.name
+        is_lost = self._writes and self._is_lost()
         try:
             if error is None and self._connection is not None:
                 self._commit(self._connection)
         finally:
             self.end()
         if isinstance(error, psycopg.Error):
+            if is_lost:
+                raise _unknown(error, name) from error
             raise translate(error, name) from error
         explain_failure(error, name)
 
@@ -403,14 +470,23 @@ class Transaction:
         # An interrupt can come between the body of a transaction and its end.
         self.end()
 
+    def _is_lost(self) -> bool:
+        """Tell whether the connection was lost during a statement that was a transaction by itself."""
+        lost = self._connection is not None and (self._connection.closed or self._connection.broken)
+        return (
+            lost and not self._begins[1] and isinstance(self._connection, BoundedConnection) and self._connection.is_set
+        )
+
     def _commit(self, connection: psycopg.Connection[Any]) -> None:
-        name = self._connections.name
+        name = self.connections.name
+        if connection.pgconn.transaction_status == psycopg.pq.TransactionStatus.IDLE:
+            # Its only statement was the whole of it.
+            return
         try:
             done = connection.execute("COMMIT", prepare=False).statusmessage
         except psycopg.Error as error:
             if self._writes and (connection.closed or connection.broken):
-                what = f"the connection to {name} was lost during a commit ({error}), which took effect or did not"
-                raise OutcomeUnknown(f"{what}; call again") from error
+                raise _unknown(error, name) from error
             raise translate(error, name) from error
         if done != "COMMIT":
             raise StorageError(f"{name} did not commit; nothing was written")
@@ -419,4 +495,4 @@ class Transaction:
         """Give the connection back; a second time does nothing."""
         connection, self._connection = getattr(self, "_connection", None), None
         if connection is not None:
-            self._connections.give_back(connection)
+            self.connections.give_back(connection)

@@ -16,7 +16,7 @@ from psycopg_pool import ConnectionPool
 
 from annotation_queue.changes import ChangePage, Settlement
 from annotation_queue.counters import stats_of
-from annotation_queue.errors import Conflict, QueueNotFound, StorageBusy, StorageError
+from annotation_queue.errors import Conflict, InvalidValue, QueueNotFound, StorageBusy, StorageError
 from annotation_queue.items import (
     AddedItems,
     AnnotationQueue,
@@ -41,7 +41,7 @@ from annotation_queue.repositories.postgres.items import add_items, refresh, rem
 from annotation_queue.repositories.postgres.queries import query_items
 from annotation_queue.repositories.postgres.queue_queries import query_queues
 from annotation_queue.repositories.postgres.schema import prepare
-from annotation_queue.repositories.postgres.session import Renumbered, Session
+from annotation_queue.repositories.postgres.session import NotByItself, Renumbered, Session
 from annotation_queue.repositories.sql.chunks import CHUNK, add_each_call
 from annotation_queue.repositories.sql.rows import StoredQueue, history_of, queue_of
 from annotation_queue.states import Transition
@@ -200,8 +200,7 @@ class PostgresRepository:
 
     def get_item(self, project_id: str, item_id: str, queue_id: str | None = None) -> QueueItem:
         """See `Repository.get_item`. Cost: that of the payload."""
-        with self._reading() as session:
-            return session.item(project_id, item_id, queue_id)
+        return self._by_itself(lambda session: session.item(project_id, item_id, queue_id))
 
     def get_records(
         self,
@@ -213,18 +212,27 @@ class PostgresRepository:
         labels_of: Collection[str] | None = (),
     ) -> dict[str, ItemRecord]:
         """See `Repository.get_records`. Cost: linear in the items' annotators."""
-        with self._reading() as session:
-            return session.records(project_id, item_ids, queue_id, with_items=with_items, labels_of=labels_of)
+        return self._by_itself(
+            lambda session: session.records(project_id, item_ids, queue_id, with_items=with_items, labels_of=labels_of)
+        )
 
     def save(self, writes: Sequence[tuple[ItemRecord, Change]]) -> None:
         """See `Repository.save`. Cost: linear in what changes, and one commit.
 
         All of it is one statement, which has to end within the timeout: at its default that is some 100,000 items.
         """
-        if writes:
-            queues = [cast("Revision", record.revision).queue for record, _ in writes]
-            with self._writing(queues) as session:
-                session.store(writes)
+        if not writes:
+            return None
+        queues = {cast("Revision", record.revision).queue for record, _ in writes}
+        if len(queues) == 1:
+            # A conflict may be one with who works on the queue alone, which is waited for.
+            with suppress(NotByItself, Conflict):
+                with self._one_statement(writes=True) as session:
+                    session.store(writes)
+                return self._fold(session)
+        with self._writing([*queues]) as session:
+            session.store(writes)
+        return self._fold(session)
 
     def query_items(self, project_id: str, queue_id: str, query: ItemQuery) -> ItemPage:
         """See `Repository.query_items`. Cost: that of the page, plus what is passed or counted before it in an index.
@@ -328,12 +336,24 @@ class PostgresRepository:
         queue order. Only if nothing but such items is left, it looks again until they are claimed or free. How many
         there can be at once is limited as for `save`. Otherwise as for `SQLiteRepository.claim`.
         """
+        known = self._cache.newest(queue_id)
+        if known is not None and known.queue.project_id == project_id:
+            with suppress(InvalidValue):
+                with self._one_statement(writes=True) as session:
+                    claims = postgres_claims.claim_untouched(
+                        session, known, annotator_id, limit=limit, at=at, lease=lease
+                    )
+                if claims:
+                    self._fold(session)
+                    return claims
 
         def grant(num: int) -> tuple[Claim, ...]:
             with self._writing([num], custom=True) as session:
-                return postgres_claims.claim(
+                claims = postgres_claims.claim(
                     session, num, project_id, queue_id, annotator_id, limit=limit, at=at, lease=lease
                 )
+            self._fold(session)
+            return claims
 
         deadline = time.monotonic() + self._connections.timeout
         wait = _SHORTEST_WAIT
@@ -438,6 +458,26 @@ class PostgresRepository:
     ) -> Session:
         begun = self._connections.writing(shared, alone=alone, adding=adding, naming=naming, custom=custom, waits=waits)
         return Session(begun, self._cache)
+
+    def _one_statement(self, *, writes: bool = False) -> Session:
+        return Session(self._connections.one_statement(writes=writes), self._cache, is_alone=True)
+
+    def _by_itself(self, read: Callable[[Session], _Answer]) -> _Answer:
+        """Read something by one statement; if that does not do, then by several that see the same instant."""
+        try:
+            with self._one_statement() as session:
+                return read(session)
+        except NotByItself:
+            with self._reading() as session:
+                return read(session)
+
+    def _fold(self, session: Session) -> None:
+        """Fold the counters of those queues to which this process has added many rows by now."""
+        for queue, rows in session.counted.items():
+            if self._cache.counts_are_due(queue, rows):
+                # It changes nothing that anybody sees.
+                with suppress(StorageError), self._one_statement(writes=True) as folding:
+                    folding.fold(queue)
 
     def _with_num(self, queue_id: str, call: Callable[[int], _Answer]) -> _Answer:
         """Call something with the number of a queue; again if the number that is remembered is not the queue's any more.

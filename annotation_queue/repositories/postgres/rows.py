@@ -38,6 +38,13 @@ class PatchRow(NamedTuple):
     assignees: str | None
 
 
+class QueueRow(NamedTuple):
+    """A queue whose items change, and what it is locked by."""
+
+    queue: int
+    lock: int
+
+
 class StandingRow(NamedTuple):
     """What a change does to an item, and what of the item and its queue must not have changed before it."""
 
@@ -108,6 +115,16 @@ class HeldRow(NamedTuple):
     num: int
     token: int
     lease_expires_at: int
+
+
+class FirstRow(NamedTuple):
+    """What a claim says of the place where it began: the number of its transaction, the openings of the queue, the place."""
+
+    tx: int
+    openings: int
+    priority_down: int
+    created_at: int
+    id: str
 
 
 class FoundRow(NamedTuple):
@@ -187,6 +204,7 @@ def split(row: Sequence[Any], *kinds: Any) -> Iterator[Any]:  # noqa: ANN401 - c
 
 
 ITEMS: Final = RowSet("items", (NewItemRow,))
+QUEUES: Final = RowSet("queues", (QueueRow,))
 STANDINGS: Final = RowSet("standings", (StandingRow,))
 PROGRESSES: Final = RowSet("progresses", (ItemKey, ProgressRow))
 ENTRIES: Final = RowSet("entries", (EntryKey, TransitionRow))
@@ -194,5 +212,5 @@ LABEL_KEYS: Final = RowSet("label_keys", (LabelKey,))
 COUNTS: Final = RowSet("counts", (CounterRow,))
 LONG_TEXTS: Final = RowSet("long_texts", (LongTextRow,))
 PATCHES: Final = RowSet("patches", (PatchRow,))
-ROW_SETS: Final = (ITEMS, PATCHES, STANDINGS, PROGRESSES, ENTRIES, LABEL_KEYS, COUNTS, LONG_TEXTS)
+ROW_SETS: Final = (ITEMS, PATCHES, QUEUES, STANDINGS, PROGRESSES, ENTRIES, LABEL_KEYS, COUNTS, LONG_TEXTS)
 """All that statements take."""

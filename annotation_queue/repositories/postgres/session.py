@@ -20,12 +20,14 @@ from annotation_queue.repositories.postgres.rows import (
     ENTRIES,
     LONG_TEXTS,
     PROGRESSES,
+    QUEUES,
     STANDINGS,
     CounterRow,
     EntryKey,
     FoundRow,
     ItemKey,
     LongTextRow,
+    QueueRow,
     StandingRow,
     integers,
     split,
@@ -76,6 +78,10 @@ Values: TypeAlias = "Sequence[object] | Mapping[str, object]"
 LiveQueue: TypeAlias = StoredQueue
 
 
+class NotByItself(Exception):
+    """One statement does not tell all that was asked for: what else there is has to be read at the same instant."""
+
+
 class Renumbered(Exception):
     """A queue has another number than the one that is remembered: the schema was restored to an earlier time meanwhile."""
 
@@ -86,11 +92,17 @@ class Session:
     Args:
         transaction: The transaction, which the session enters and leaves.
         cache: What is known of the schema's queues.
+        is_alone: Whether it is for one statement, which may be a transaction by itself.
     """
 
-    def __init__(self, transaction: Transaction, cache: Cache) -> None:
+    def __init__(self, transaction: Transaction, cache: Cache, *, is_alone: bool = False) -> None:
         self.cache = cache
+        self.connections = transaction.connections
+        self.counted: Counter[int] = Counter()
+        """How many changes of counters were stored, by the numbers of the queues."""
         self._transaction = transaction
+        self._is_alone = is_alone
+        self._done = 0
         self._texts: dict[tuple[int, str], str] = {}
         self._told = 0
         self._cursor: Cursor[TupleRow]
@@ -105,7 +117,17 @@ class Session:
         self._transaction.__exit__(kind, error, traceback)
 
     def rows(self, statement: str, values: Values) -> list[TupleRow]:
-        """Execute a statement of `SQL`, and read all that it gives."""
+        """Execute a statement of `SQL`, and read all that it gives.
+
+        Raises:
+            NotByItself: The session is for one statement, and there was one.
+        """
+        if self._is_alone and self._done:
+            raise NotByItself
+        return self._rows(statement, values)
+
+    def _rows(self, statement: str, values: Values) -> list[TupleRow]:
+        self._done += 1
         cursor = self._cursor.execute(SQL[statement], values)
         # Its description would be made anew, a column at a time.
         return cursor.fetchall() if cursor.pgresult and cursor.pgresult.nfields else []
@@ -127,6 +149,8 @@ class Session:
         """Store what the keys of long texts of queues stand for; only inside a write transaction."""
         # In one order, since who adds the same text waits for the other transaction to end.
         keyed = {(queue, key_of(text)): text for queue, text in texts if is_long(key_of(text))}
+        if keyed and self._is_alone:
+            raise NotByItself
         if keyed:
             long = [LongTextRow(queue, key, text) for (queue, key), text in sorted(keyed.items())]
             self.rows("add_long_texts", LONG_TEXTS.values(long))
@@ -136,7 +160,8 @@ class Session:
         if not is_long(key):
             return key
         if (queue, key) not in self._texts:
-            self._texts[queue, key] = self.value("long_text", (queue, key))
+            # What is found never changes, so that it need not be read at the same instant.
+            ((self._texts[queue, key],),) = self._rows("long_text", (queue, key))
         return self._texts[queue, key]
 
     def analyze(self) -> None:
@@ -338,10 +363,11 @@ class Session:
     # Changes
 
     def store(self, writes: Sequence[tuple[ItemRecord, Change]]) -> None:
-        """Store what decisions change, if nothing that they rest on has changed; the queues have to be locked.
+        """Store what decisions change, if nothing that they rest on has changed; several queues have to be locked.
 
         Raises:
             Conflict: Something has.
+            NotByItself: The session is for one statement, and more are needed.
         """
         standings: list[StandingRow] = []
         progress_keys: list[ItemKey] = []
@@ -383,21 +409,33 @@ class Session:
             for (annotator_id, kind), n in changes(record, change).items():
                 counts[queue, key_of(annotator_id or ""), kind] += n
             counts[queue, "", OPENINGS] += _drawn() if change.opens else 0
+        connections = self.connections
+        locks = {row.queue: connections.lock_of(row.queue) for row in standings}
         values = {
+            "space": locks[standings[0].queue].space,
+            "version": connections.version,
+            **QUEUES.values([QueueRow(queue, each.lock) for queue, each in locks.items()]),
             **STANDINGS.values(standings),
             **PROGRESSES.values(progress_keys, progresses),
             **ENTRIES.values(entry_keys, entries),
-            **COUNTS.values(_counter_rows(counts)),
+            **COUNTS.values(counter_rows(counts)),
             "n": len(standings),
         }
         if self.value("store", values) != len(standings):
             raise Conflict(f"item {writes[0][0].item_id!r} or another one changed meanwhile")
+        self.counted.update(queue for queue, _, _ in counts)
 
     def count(self, queue: int, counts: Counts, *, opened: bool = False) -> None:
         """Add to the counters of a queue; the last that a transaction writes."""
         summed = Counter({(queue, key_of(annotator_id or ""), kind): n for (annotator_id, kind), n in counts.items()})
         summed[queue, "", OPENINGS] += _drawn() if opened else 0
-        self.rows("count", COUNTS.values(_counter_rows(summed)))
+        self.rows("count", COUNTS.values(counter_rows(summed)))
+
+    def fold(self, queue: int) -> None:
+        """Replace what was counted of a queue by its sums."""
+        lock = self.connections.lock_of(queue, adding=True)
+        found = self.rows("fold", {"queue": queue, "after": self.cache.fold_after(queue), **lock._asdict()})
+        self.cache.set_folded(queue, max((seq for (seq,) in found), default=None))
 
     @reads_rows
     def counts(self, queues: Iterable[int]) -> dict[int, dict[tuple[str | None, str], int]]:
@@ -427,7 +465,7 @@ def _labels(labels_of: Collection[str] | None) -> dict[str, object]:
     return {"all_labels": labels_of is None, "labels_of": [*map(key_of, labels_of or ())]}
 
 
-def _counter_rows(counts: Counter[tuple[int, str, str]]) -> list[CounterRow]:
+def counter_rows(counts: Mapping[tuple[int, str, str], int]) -> list[CounterRow]:
     """Turn counts into rows of ``counters``, in the one order in which every transaction locks them."""
     rows: dict[tuple[int, str], dict[str, int]] = {}
     for (queue, annotator, kind), n in counts.items():
