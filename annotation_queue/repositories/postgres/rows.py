@@ -178,6 +178,23 @@ class RowSet:
         columns = ",".join(name.removeprefix(f"{self.name[0]}_") for name, _ in parameters)
         return f"unnest({arrays}) AS t({columns})"
 
+    @property
+    def text_of_one(self) -> str:
+        """What a statement reads from if there always is one row: the server need not take arrays apart."""
+        parameters = [each for of_kind in self._parameters for each in of_kind]
+        values = ",".join(f":{name}::{'text' if is_text else 'int8'}" for name, is_text in parameters)
+        columns = ",".join(name.removeprefix(f"{self.name[0]}_") for name, _ in parameters)
+        return f"(SELECT {values}) AS t({columns})"
+
+    def values_of_one(self, *parts: tuple[Any, ...]) -> dict[str, object]:
+        """Give the parameters for one row, of which each part has the fields of one kind."""
+        # Integers as text, too: see `integers`.
+        return {
+            name: None if value is None else str(value)
+            for parameters, row in zip(self._parameters, parts, strict=True)
+            for (name, _), value in zip(parameters, row, strict=True)
+        }
+
     def values(self, *parts: Sequence[tuple[Any, ...]]) -> dict[str, object]:
         """Give the parameters for rows, of which each part lists the fields of one kind."""
         values: dict[str, object] = {}

@@ -69,6 +69,7 @@ OPENINGS: Final = "openings"
 """Grows whenever items become open or work is reopened, beside what `counters.counts_of` counts. By how much is drawn by
 lot: in a schema that was restored to an earlier time it comes to another sum than before."""
 
+_HOT: Final = frozenset({"claim_untouched", "records", "store", "store_one"})
 _COUNTED: Final = (*KIND_NAMES, OPENINGS)
 
 Counts: TypeAlias = "Mapping[tuple[str | None, str], int]"
@@ -128,7 +129,9 @@ class Session:
 
     def _rows(self, statement: str, values: Values) -> list[TupleRow]:
         self._done += 1
-        cursor = self._cursor.execute(SQL[statement], values)
+        # What is asked all the time is prepared at once, if anything is.
+        prepare = True if statement in _HOT and self._cursor.connection.prepare_threshold is not None else None
+        cursor = self._cursor.execute(SQL[statement], values, prepare=prepare)
         # Its description would be made anew, a column at a time.
         return cursor.fetchall() if cursor.pgresult and cursor.pgresult.nfields else []
 
@@ -411,17 +414,26 @@ class Session:
             counts[queue, "", OPENINGS] += _drawn() if change.opens else 0
         connections = self.connections
         locks = {row.queue: connections.lock_of(row.queue) for row in standings}
+        queues = [QueueRow(queue, each.lock) for queue, each in locks.items()]
         values = {
             "space": locks[standings[0].queue].space,
             "version": connections.version,
-            **QUEUES.values([QueueRow(queue, each.lock) for queue, each in locks.items()]),
-            **STANDINGS.values(standings),
-            **PROGRESSES.values(progress_keys, progresses),
-            **ENTRIES.values(entry_keys, entries),
-            **COUNTS.values(counter_rows(counts)),
             "n": len(standings),
+            **COUNTS.values(counter_rows(counts)),
         }
-        if self.value("store", values) != len(standings):
+        if len(standings) == len(progresses) == len(entries) == 1:
+            statement = "store_one"
+            values |= QUEUES.values_of_one(queues[0])
+            values |= STANDINGS.values_of_one(standings[0])
+            values |= PROGRESSES.values_of_one(progress_keys[0], progresses[0])
+            values |= ENTRIES.values_of_one(entry_keys[0], entries[0])
+        else:
+            statement = "store"
+            values |= QUEUES.values(queues)
+            values |= STANDINGS.values(standings)
+            values |= PROGRESSES.values(progress_keys, progresses)
+            values |= ENTRIES.values(entry_keys, entries)
+        if self.value(statement, values) != len(standings):
             raise Conflict(f"item {writes[0][0].item_id!r} or another one changed meanwhile")
         self.counted.update(queue for queue, _, _ in counts)
 

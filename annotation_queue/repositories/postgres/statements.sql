@@ -371,23 +371,21 @@ DELETE FROM queues WHERE num = :queue
 -- Stores changes: all of them, or nothing at all. Queues are locked first, unless that has been done, and have to be as they were. The
 -- items are locked in one order, whatever the plan, and have to be as they were, too.
 
--- name: store --
+-- name: rests --
 WITH rests AS MATERIALIZED (
     SELECT t.queue, locked_revision(:space, t.lock::int, t.queue, :version) AS revision FROM {queues}
 ), changed AS MATERIALIZED (
     SELECT t.*, @tx@ AS tx FROM {standings} JOIN rests AS r ON r.queue = t.queue AND r.revision = t.queue_revision
-), locked AS MATERIALIZED (
-    SELECT w.queue, w.num
-    FROM changed AS t JOIN work AS w ON w.queue = t.queue AND w.num = t.num AND w.revision = t.revision AND w.id = t.id
-    ORDER BY w.queue, w.num FOR UPDATE OF w
-), stored AS (
-    UPDATE work AS w SET state = t.state, annotator = t.annotator, completed = t.completed, skipped = t.skipped,
-        claimable_at = t.claimable_at, updated_at = t.updated_at, revision = w.revision + 1, steps = w.steps + t.told,
-        tx = CASE t.told WHEN 0 THEN w.tx ELSE t.tx END
-    FROM changed AS t
-    WHERE (SELECT count(*) FROM locked) = :n AND w.queue = t.queue AND w.num = t.num
-    RETURNING w.num
-), written AS (
+)
+
+-- name: change_work --
+UPDATE work AS w SET state = t.state, annotator = t.annotator, completed = t.completed, skipped = t.skipped,
+    claimable_at = t.claimable_at, updated_at = t.updated_at, revision = w.revision + 1, steps = w.steps + t.told,
+    tx = CASE t.told WHEN 0 THEN w.tx ELSE t.tx END
+FROM changed AS t WHERE w.queue = t.queue AND w.num = t.num
+
+-- name: consequences --
+written AS (
     INSERT INTO progresses (queue, item, annotator, state, token, lease_expires_at, annotation, reason, created_at, updated_at,
         started_at, step)
     SELECT t.queue, t.item, t.annotator, t.state, t.token, t.lease_expires_at, t.annotation, t.reason, t.created_at, t.updated_at,
@@ -400,13 +398,26 @@ WITH rests AS MATERIALIZED (
         updated_at = excluded.updated_at, started_at = excluded.started_at, step = excluded.step
 ), told AS (
     INSERT INTO log (queue, item, step, tx, seq, annotator, from_state, to_state, at, reason, annotation, actor)
-    SELECT t.queue, t.item, t.step, (SELECT c.tx FROM changed AS c LIMIT 1), t.seq, t.annotator, t.from_state, t.to_state, t.at, t.reason, t.annotation, t.actor
+    SELECT t.queue, t.item, t.step, (SELECT c.tx FROM changed AS c LIMIT 1), t.seq, t.annotator, t.from_state, t.to_state, t.at,
+        t.reason, t.annotation, t.actor
     FROM {entries}
     WHERE (SELECT count(*) FROM stored) = :n
 ), counts AS MATERIALIZED (
     SELECT * FROM {counts} WHERE (SELECT count(*) FROM stored) = :n
 ), counted AS (@counts@), opened AS (@opened@ @summed@)
 SELECT count(*) FROM stored
+
+-- name: store --
+@rests@, locked AS MATERIALIZED (
+    SELECT w.queue, w.num
+    FROM changed AS t JOIN work AS w ON w.queue = t.queue AND w.num = t.num AND w.revision = t.revision AND w.id = t.id
+    ORDER BY w.queue, w.num FOR UPDATE OF w
+), stored AS (@change_work@ AND (SELECT count(*) FROM locked) = :n RETURNING w.num), @consequences@
+
+-- Stores one change that consists of one progress and one entry of the log. Each `RowSet` is one row here, but for the counts.
+
+-- name: store_one --
+@rests@, stored AS (@change_work@ AND w.revision = t.revision AND w.id = t.id RETURNING w.num), @consequences@
 
 -- The log
 
