@@ -9,6 +9,7 @@ from annotation_queue.repositories.sql.rows import StoredQueue
 
 if TYPE_CHECKING:
     from annotation_queue.items import AnnotationQueue
+    from annotation_queue.records import ItemRecord
 
 
 class QueueKey(NamedTuple):
@@ -27,12 +28,17 @@ class Version(NamedTuple):
 
 
 class Revision(NamedTuple):
-    """What `ItemRecord.revision` is here: number and revision of the queue, number and revision of the item."""
+    """What `ItemRecord.revision` is here: number and revision of the queue, number and revision of the item.
+
+    A record that is kept says in which transaction the item changed last, too: in a schema that was restored to an earlier time
+    the other numbers may come again.
+    """
 
     queue: int
     queue_revision: int
     num: int
     revision: int
+    last_tx: int | None = None
 
 
 class Entry(NamedTuple):
@@ -64,6 +70,8 @@ _FULL_FOLD_AFTER: Final = 64
 """How often it looks only at those that were added since the last time, before it looks at all: others add, too."""
 _MOST_FOLDED: Final = 10_000
 """Of how many queues it is remembered how far they were folded."""
+_MOST_CLAIMED: Final = 10_000
+"""Of how many claims it is remembered what they left."""
 FIRST_PLACE: Final = QueueKey(-(1 << 63), -(1 << 63), "")
 _MOST_BYTES: Final = 16 << 20
 _MOST_OF_ONE: Final = _MOST_BYTES >> 8
@@ -89,6 +97,7 @@ class Cache:
         self.queues: dict[Version, AnnotationQueue] = {}
         self.low_water_marks: dict[tuple[int, str], Mark] = {}
         self._bytes_of_queues = self._bytes_of_marks = 0
+        self._claimed: dict[tuple[str, str], ItemRecord] = {}
         self._added: dict[int, int] = {}
         self._folded: dict[int, tuple[int, int]] = {}
         self._sizes: dict[str, int] = {}
@@ -135,6 +144,16 @@ class Cache:
         if (queue, annotator) not in self.low_water_marks:
             self._bytes_of_marks += _OVERHEAD + len(annotator)
         self.low_water_marks[queue, annotator] = mark
+
+    def keep_claimed(self, annotator_id: str, record: ItemRecord) -> None:
+        """Keep the record that a claim left."""
+        if len(self._claimed) > _MOST_CLAIMED:
+            self._claimed.clear()
+        self._claimed[record.item_id, annotator_id] = record
+
+    def take_claimed(self, item_id: str, annotator_id: str) -> ItemRecord | None:
+        """Give the record that a claim left, once; None if none is kept."""
+        return self._claimed.pop((item_id, annotator_id), None)
 
     def counts_are_due(self, queue: int, rows: int) -> bool:
         """Take note of rows that were added to the counters of a queue; tell whether it is time to fold them.

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from annotation_queue.construction import altered
 from annotation_queue.counters import changes, live_and_unfinished
 from annotation_queue.items import explain_unavailable, make_claim
 from annotation_queue.moves import grant
-from annotation_queue.records import ItemRecord, change_of, one_finishes, view
-from annotation_queue.repositories.postgres.cache import FIRST_PLACE, Entry, Mark, QueueKey, Version
+from annotation_queue.records import ItemRecord, change_of, make_record, one_finishes, view
+from annotation_queue.repositories.postgres.cache import FIRST_PLACE, Entry, Mark, QueueKey, Revision, Version
 from annotation_queue.repositories.postgres.rows import COUNTS, FirstRow, HeldRow, split
 from annotation_queue.repositories.postgres.session import counter_rows
 from annotation_queue.repositories.postgres.texts import is_long, key_of
 from annotation_queue.repositories.sql.chunks import in_chunks
 from annotation_queue.repositories.sql.rows import ItemRow, micros_or_none, progress_row, time_or_none, transition_row
-from annotation_queue.states import IN_PROGRESS, aggregate, claimable_at
+from annotation_queue.states import IN_PROGRESS, Progress, aggregate, claimable_at
 from annotation_queue.values import from_micros, lease_end, to_micros
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 _ANY: Final = "item"
 """Stands for whichever item is claimed."""
+_on_item = altered(Progress, ("item_id",))
 _NO_ENTRY: Final = Entry(-1, -1, -1)
 _NO_MARK: Final = Mark(-1, None, FIRST_PLACE)
 _ENDS: Final = ("retry_at", "own_retry_at", "reserved_retry_at")
@@ -138,16 +140,16 @@ def claim_untouched(
     if queue.is_paused or queue.deleted_at is not None or is_long(annotator):
         return ()
     expires_at = lease_end(at, lease or queue.lease)
-    item = ItemRecord(_ANY, queue, at, (), revision=None)
+    untouched = ItemRecord(_ANY, queue, at, (), revision=None)
     progresses, transitions = grant((), _ANY, annotator_id, at=at, expires_at=expires_at, steps=0)
-    change = change_of(item, progresses, transitions)
+    change = change_of(untouched, progresses, transitions)
     (own,), (transition,) = progresses, transitions
-    row, entry = progress_row(own, annotator), transition_row(transition, annotator, annotator)
+    progress, entry = progress_row(own, annotator), transition_row(transition, annotator, annotator)
     whose = "" if one_finishes(queue) else annotator
     mark = session.cache.low_water_marks.get((known.num, whose)) or _NO_MARK
     newest = mark.newest or _NO_ENTRY
     after = change.standing
-    counts = {(known.num, who or "", kind): n for (who, kind), n in changes(item, change).items()}
+    counts = {(known.num, who or "", kind): n for (who, kind), n in changes(untouched, change).items()}
     found = session.rows(
         "claim_untouched",
         {
@@ -159,14 +161,14 @@ def claim_untouched(
             "mark_tx": newest.tx,
             "mark_seq": newest.seq,
             "mark_at": newest.at,
-            "state": row.state,
+            "state": progress.state,
             "completed": after.completed,
             "skipped": after.skipped,
             "claimable_at": micros_or_none(after.claimable_at),
             "updated_at": to_micros(change.updated_at),
-            "token": row.token,
-            "lease_expires_at": row.lease_expires_at,
-            "step": row.step,
+            "token": progress.token,
+            "lease_expires_at": progress.lease_expires_at,
+            "step": progress.step,
             "from_state": entry.from_state,
             "actor": entry.actor,
             **COUNTS.values(counter_rows(counts)),
@@ -179,11 +181,18 @@ def claim_untouched(
         place = QueueKey(first.priority_down, first.created_at, first.id)
         session.cache.set_low_water_mark(known.num, whose, Mark(first.openings, newest, place))
         session.counted[known.num] += 2
-    rows = [next(split(each, ItemRow)) for each in found]
-    return tuple(
-        make_claim(item=session.item_of(each, known), annotator_id=annotator_id, token=own.token, expires_at=expires_at)
-        for each in rows
-    )
+    claims = []
+    for each in found:
+        row, first = split(each, ItemRow, FirstRow)
+        item = session.item_of(row, known)
+        claims.append(make_claim(item=item, annotator_id=annotator_id, token=own.token, expires_at=expires_at))
+        if limit == 1 and not is_long(row.id):
+            # Most likely it is completed next, by who has it, and nothing has happened to it by then.
+            held = _on_item(own, item.id)
+            rests_on = Revision(known.num, known.revision, row.num, row.revision, first.tx)
+            record = make_record(item.id, queue, item.updated_at, (held,), rests_on, steps=row.steps)
+            session.cache.keep_claimed(annotator_id, record)
+    return tuple(claims)
 
 
 def _wanted(num: int, annotator: str, start: QueueKey, at: datetime, limit: int) -> dict[str, object]:

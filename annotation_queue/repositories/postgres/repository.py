@@ -44,6 +44,7 @@ from annotation_queue.repositories.postgres.schema import prepare
 from annotation_queue.repositories.postgres.session import NotByItself, Renumbered, Session
 from annotation_queue.repositories.sql.chunks import CHUNK, add_each_call
 from annotation_queue.repositories.sql.rows import StoredQueue, history_of, queue_of
+from annotation_queue.repository import RemembersClaims
 from annotation_queue.states import Transition
 from annotation_queue.values import check_text, refuse
 
@@ -56,7 +57,7 @@ _SHORTEST_WAIT: Final = 0.000_5
 _LONGEST_WAIT: Final = 0.05
 
 
-class PostgresRepository:
+class PostgresRepository(RemembersClaims):
     """Stores everything in one schema of a PostgreSQL database, version 14 or newer, encoded in UTF8.
 
     The methods are those of `Repository`, and their contract is there. An acknowledged write is as durable as the server's
@@ -215,6 +216,11 @@ class PostgresRepository:
         return self._by_itself(
             lambda session: session.records(project_id, item_ids, queue_id, with_items=with_items, labels_of=labels_of)
         )
+
+    def record_of_claim(self, project_id: str, item_id: str, annotator_id: str) -> ItemRecord | None:
+        """See `RemembersClaims.record_of_claim`. Cost: constant, without a word to the server."""
+        record = self._cache.take_claimed(item_id, annotator_id)
+        return record if record is not None and record.queue.project_id == project_id else None
 
     def save(self, writes: Sequence[tuple[ItemRecord, Change]]) -> None:
         """See `Repository.save`. Cost: linear in what changes, and one commit.

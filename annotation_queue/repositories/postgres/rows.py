@@ -52,6 +52,7 @@ class StandingRow(NamedTuple):
     queue_revision: int
     num: int
     revision: int
+    last_tx: int | None
     id: str
     state: int
     annotator: str | None

@@ -4,6 +4,12 @@
 
 -- Columns
 
+-- What joins w with its item i: looked up for each of w. Of tables that it has not looked at yet the server believes anything, and
+-- would read all items of the queue.
+
+-- name: its_item --
+JOIN LATERAL (SELECT * FROM items AS o WHERE o.queue = w.queue AND o.num = w.num OFFSET 0) AS i ON TRUE
+
 -- name: live_item_columns_without_payload --
 w.num, w.revision, w.steps, w.id, i.call_id, i.call_started_at, i.call_ended_at, i.call_op_name, i.call_trace_id,
     i.display_fields,
@@ -167,12 +173,12 @@ SELECT @found_columns@, @live_item_columns@
 -- name: live_items_by_num --
 WITH w AS MATERIALIZED (SELECT * FROM work WHERE queue = :queue AND num = ANY(:nums::bigint[]))
 SELECT @live_item_columns@
-FROM w JOIN items AS i ON i.queue = w.queue AND i.num = w.num
+FROM w @its_item@
 
 -- name: live_items_by_num_without_payload --
 WITH w AS MATERIALIZED (SELECT * FROM work WHERE queue = :queue AND num = ANY(:nums::bigint[]))
 SELECT @live_item_columns_without_payload@, NULL::text
-FROM w JOIN items AS i ON i.queue = w.queue AND i.num = w.num
+FROM w @its_item@
 
 -- Reads how many bytes the payloads of items have. The server knows the size of a text without reading it.
 
@@ -183,7 +189,8 @@ SELECT i.num, coalesce(octet_length(i.payload), 0) FROM items AS i WHERE i.queue
 
 -- name: progresses_by_num --
 SELECT p.item, @seen_progress_columns@
-FROM progresses AS p WHERE p.queue = :queue AND p.item = ANY(:nums::bigint[])
+FROM unnest(:nums::bigint[]) AS t(num)
+    JOIN LATERAL (SELECT * FROM progresses AS o WHERE o.queue = :queue AND o.item = t.num OFFSET 0) AS p ON TRUE
 
 -- Reads progresses on items of queues.
 
@@ -207,7 +214,7 @@ SELECT w.num, w.id FROM k JOIN work AS w ON w.queue = k.queue AND w.num = k.num 
 -- name: patchable --
 SELECT w.num, w.priority_down, i.display_fields, w.assignees,
     NOT :compares_payload OR i.payload IS NOT DISTINCT FROM :payload::text
-FROM work AS w JOIN items AS i ON i.queue = w.queue AND i.num = w.num
+FROM work AS w @its_item@
 WHERE w.queue = :queue AND w.num = ANY(:nums::bigint[])
 
 -- Gives items other places or assignees, and moves their times, which never go back.
@@ -369,12 +376,13 @@ DELETE FROM long_texts WHERE queue = :queue
 DELETE FROM queues WHERE num = :queue
 
 -- Stores changes: all of them, or nothing at all. Queues are locked first, unless that has been done, and have to be as they were. The
--- items are locked in one order, whatever the plan, and have to be as they were, too.
+-- items are locked in one order, whatever the plan, and have to be as they were, too. No common table expression can be taken apart:
+-- each is volatile, locks, or is read twice.
 
 -- name: rests --
-WITH rests AS MATERIALIZED (
+WITH rests AS (
     SELECT t.queue, locked_revision(:space, t.lock::int, t.queue, :version) AS revision FROM {queues}
-), changed AS MATERIALIZED (
+), changed AS (
     SELECT t.*, @tx@ AS tx FROM {standings} JOIN rests AS r ON r.queue = t.queue AND r.revision = t.queue_revision
 )
 
@@ -382,7 +390,7 @@ WITH rests AS MATERIALIZED (
 UPDATE work AS w SET state = t.state, annotator = t.annotator, completed = t.completed, skipped = t.skipped,
     claimable_at = t.claimable_at, updated_at = t.updated_at, revision = w.revision + 1, steps = w.steps + t.told,
     tx = CASE t.told WHEN 0 THEN w.tx ELSE t.tx END
-FROM changed AS t WHERE w.queue = t.queue AND w.num = t.num
+FROM changed AS t WHERE w.queue = t.queue AND w.num = t.num AND coalesce(t.last_tx, w.tx) = w.tx
 
 -- name: consequences --
 written AS (
@@ -402,13 +410,13 @@ written AS (
         t.reason, t.annotation, t.actor
     FROM {entries}
     WHERE (SELECT count(*) FROM stored) = :n
-), counts AS MATERIALIZED (
+), counts AS (
     SELECT * FROM {counts} WHERE (SELECT count(*) FROM stored) = :n
 ), counted AS (@counts@), opened AS (@opened@ @summed@)
 SELECT count(*) FROM stored
 
 -- name: store --
-@rests@, locked AS MATERIALIZED (
+@rests@, locked AS (
     SELECT w.queue, w.num
     FROM changed AS t JOIN work AS w ON w.queue = t.queue AND w.num = t.num AND w.revision = t.revision AND w.id = t.id
     ORDER BY w.queue, w.num FOR UPDATE OF w
@@ -516,7 +524,8 @@ WHERE w.queue = :queue AND w.claimable_at = -62135596800000000 AND w.assignees I
 ORDER BY w.priority_down, w.created_at, w.id LIMIT :limit
 
 -- Those whose leases have ended. If there are few, they are found by their times and sorted; else they are passed in queue order,
--- along an index of what somebody holds or held.
+-- along an index of what somebody holds or held. What is added to a column, 0, keeps an index from being used that is good for the
+-- other way.
 
 -- name: is_expired --
 w.queue = :queue AND w.claimable_at > -62135596800000000 AND w.claimable_at <= :at AND w.assignees IS NULL
@@ -528,7 +537,7 @@ SELECT w.num FROM work AS w WHERE @is_expired@ ORDER BY w.claimable_at LIMIT 64
 SELECT w.* FROM work AS w
 WHERE w.queue = :queue AND (SELECT count(*) FROM ended) < 64 AND w.num = ANY(ARRAY(SELECT e.num FROM ended AS e)) AND @is_expired@
     AND NOT @is_kept@
-ORDER BY w.priority_down, w.created_at, w.id LIMIT :limit
+ORDER BY w.priority_down + 0, w.created_at, w.id LIMIT :limit
 
 -- name: many_expired_items --
 SELECT w.* FROM work AS w
@@ -557,7 +566,7 @@ WITH open AS MATERIALIZED (@open_items@ FOR UPDATE OF w SKIP LOCKED),
 SELECT @queue_version@, @live_item_columns@, (SELECT set_config('plan_cache_mode', 'force_generic_plan', TRUE))
 FROM queues AS q LEFT JOIN (
         (SELECT * FROM open UNION ALL SELECT * FROM few UNION ALL SELECT * FROM many UNION ALL SELECT * FROM reserved) AS w
-        JOIN items AS i ON i.queue = w.queue AND i.num = w.num
+        @its_item@
     ) ON w.queue = q.num AND w.tx <= @own_tx@
 WHERE q.num = :queue
 
@@ -568,51 +577,48 @@ WHERE q.num = :queue
 
 -- name: claim_untouched --
 WITH rests AS MATERIALIZED (SELECT locked_revision(:space, :lock, :queue, :version) = :queue_revision AS is_same),
-mark AS MATERIALIZED (
+mark AS (
     SELECT o.openings, o.openings = :openings AND EXISTS (SELECT FROM log AS l
         WHERE l.queue = :queue AND l.tx = :mark_tx AND l.seq = :mark_seq AND l.at = :mark_at) AS is_good
-    FROM (SELECT @openings@ AS openings) AS o WHERE (SELECT is_same FROM rests)
-), start (a, b, c) AS MATERIALIZED (
+    FROM (SELECT @openings@ AS openings OFFSET 0) AS o WHERE (SELECT is_same FROM rests)
+), start AS (
     SELECT :priority_down::bigint, :created_at::bigint, :id::text WHERE (SELECT is_good FROM mark)
     UNION ALL SELECT -1::bigint << 63, -1::bigint << 63, '' FROM mark LIMIT 1
-), first (a, b, c) AS MATERIALIZED (
+), first AS MATERIALIZED (
     SELECT w.priority_down, w.created_at, w.id FROM work AS w
     WHERE w.queue = :queue AND w.claimable_at = -62135596800000000 AND w.assignees IS NULL
-        AND (w.priority_down, w.created_at, w.id) >= ((SELECT a FROM start), (SELECT b FROM start), (SELECT c FROM start))
+        AND (w.priority_down, w.created_at, w.id) >= (SELECT * FROM start)
         AND NOT @is_settled@
     ORDER BY w.priority_down, w.created_at, w.id LIMIT 1
 ), open AS MATERIALIZED (
-    SELECT w.num, w.steps, row_number() OVER () AS place FROM (
-        SELECT w.* FROM work AS w
-        WHERE w.queue = :queue AND w.claimable_at = -62135596800000000 AND w.assignees IS NULL
-            AND (w.priority_down, w.created_at, w.id) >= ((SELECT a FROM first), (SELECT b FROM first), (SELECT c FROM first))
-            AND NOT EXISTS (SELECT FROM work AS w WHERE @is_expired@)
-            AND NOT EXISTS (SELECT FROM reservations AS r WHERE r.queue = :queue AND r.annotator = :annotator
-                AND NOT r.is_settled AND r.claimable_at <= :at)
-            AND NOT @is_kept@
-        ORDER BY w.priority_down, w.created_at, w.id LIMIT :limit FOR UPDATE OF w SKIP LOCKED
-    ) AS w
+    SELECT w.num, w.steps FROM work AS w
+    WHERE w.queue = :queue AND w.claimable_at = -62135596800000000 AND w.assignees IS NULL
+        AND (w.priority_down, w.created_at, w.id) >= (SELECT * FROM first)
+        AND (SELECT 1 FROM work AS w WHERE @is_expired@ ORDER BY w.claimable_at LIMIT 1) IS NULL
+        AND NOT EXISTS (SELECT FROM reservations AS r WHERE r.queue = :queue AND r.annotator = :annotator
+            AND NOT r.is_settled AND r.claimable_at <= :at)
+        AND NOT @is_kept@
+    ORDER BY w.priority_down, w.created_at, w.id LIMIT :limit FOR UPDATE OF w SKIP LOCKED
 ), stored AS (
     UPDATE work AS w SET state = :state, annotator = :annotator, completed = :completed, skipped = :skipped,
         claimable_at = :claimable_at, updated_at = greatest(w.updated_at, :updated_at), revision = w.revision + 1, steps = :step,
         tx = @tx@
-    FROM open AS o
-    WHERE (SELECT max(steps) FROM open) = 0 AND w.queue = :queue AND w.num = o.num
-    RETURNING w.*, o.place
+    WHERE (SELECT max(steps) FROM open) = 0 AND w.queue = :queue AND w.num = ANY(ARRAY(SELECT num FROM open))
+    RETURNING w.*
 ), written AS (
     INSERT INTO progresses (queue, item, annotator, state, token, lease_expires_at, created_at, updated_at, started_at, step)
     SELECT w.queue, w.num, :annotator, :state, :token, :lease_expires_at, :at, :at, :at, :step FROM stored AS w
 ), told AS (
     INSERT INTO log (queue, item, step, tx, seq, annotator, from_state, to_state, at, actor)
-    SELECT w.queue, w.num, :step, w.tx, w.place, :annotator, :from_state, :state, :at, :actor::text FROM stored AS w
+    SELECT w.queue, w.num, :step, w.tx, row_number() OVER (ORDER BY w.priority_down, w.created_at, w.id), :annotator, :from_state, :state, :at, :actor::text FROM stored AS w
 ), counted AS (
     INSERT INTO counters (@count_columns@)
     SELECT t.queue, t.annotator, t.unstarted * n, t.in_progress * n, t.completed * n, t.skipped * n, t.settled * n, t.finished * n
     FROM {counts}, (SELECT count(*) AS n FROM stored) AS s WHERE n > 0
 )
 SELECT @live_item_columns@, w.tx, m.openings, f.*
-FROM stored AS w JOIN items AS i ON i.queue = w.queue AND i.num = w.num, mark AS m, first AS f
-ORDER BY w.place
+FROM stored AS w @its_item@, mark AS m, first AS f
+ORDER BY w.priority_down, w.created_at, w.id
 
 -- Tells whether there is something that can be claimed.
 

@@ -12,7 +12,7 @@ from annotation_queue import AnnotationQueues, AnnotationState, Claim, NewItem, 
 from annotation_queue.repositories.postgres.statements import SQL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from annotation_queue.repositories.postgres import PostgresRepository
 
@@ -22,12 +22,12 @@ IN_PROGRESS, COMPLETED = AnnotationState.IN_PROGRESS, AnnotationState.COMPLETED
 
 @pytest.fixture
 def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Every statement that is executed from now on, but not what begins and ends a transaction."""
+    """Every statement that is executed from now on, but not what begins and ends a transaction, or folds counters at times."""
     executed: list[str] = []
     execute = psycopg.Cursor.execute
 
     def see(cursor: psycopg.Cursor[Any], statement: Any, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - as what it wraps
-        if not statement.startswith(("BEGIN", "COMMIT")):
+        if not statement.startswith(("BEGIN", "COMMIT")) and statement != SQL["fold"]:
             executed.append(statement)
         return execute(cursor, statement, *args, **options)
 
@@ -47,6 +47,26 @@ def test_a_completion_is_one_read_and_one_write(queues: AnnotationQueues, statem
         statements.clear()
         assert queues.complete(claim, {"label": 1}).annotation_state == "completed"
         assert len(statements) == 2
+
+
+def test_what_this_process_claimed_by_one_statement_is_completed_by_one(
+    queues: AnnotationQueues, statements: list[str]
+) -> None:
+    queue_id, _ = claims_on(queues, 1)
+    queues.add_items(queue_id, [NewItem(call_id=f"more {n}") for n in range(4)], added_by="ann")
+    ends: list[Callable[[Claim], object]] = [lambda claim: queues.complete(claim, 1), queues.skip, queues.heartbeat]
+    for end in ends:
+        claim = queues.claim(queue_id, "bob")
+        assert isinstance(claim, Claim)
+        statements.clear()
+        end(claim)
+        assert len(statements) == 1
+    # What somebody else changed meanwhile is read.
+    claim = queues.claim(queue_id, "bob")
+    assert isinstance(claim, Claim)
+    queues.update_progress(claim.item.id, "eve", COMPLETED, annotation=2)
+    assert queues.complete(claim, 3).annotation_state == "completed"
+    assert [each.annotation for each in queues.progress(claim.item.id)] == [3, 2]
 
 
 def test_a_direct_update_is_one_read_and_one_write(queues: AnnotationQueues, statements: list[str]) -> None:
