@@ -1,11 +1,11 @@
 """Items in PostgreSQL (extra ``postgres``).
 
-Everything lives in that schema, which is made when missing; nothing outside it is touched, and nothing is set on a
-connection for longer than a transaction. Behind PgBouncer in transaction mode say ``prepare_threshold=None``, unless it is
-1.22 or newer with ``max_prepared_statements`` above 0 and the client's libpq 17 or newer. A backend that has a
-``psycopg_pool.ConnectionPool`` passes it as ``pool=``. A connection that is lost during a commit raises `OutcomeUnknown`.
-Make the queue again with the same ``queue_id=``, claim again with ``resume=True``, and repeat anything else as its
-docstring says.
+Everything lives in that schema, which is made when missing; nothing outside it is touched, and nothing is set for longer
+than a transaction on a connection that others may use next. Behind PgBouncer in transaction mode say
+``prepare_threshold=None``, unless it is 1.22 or newer with ``max_prepared_statements`` above 0 and the client's libpq 17 or
+newer. A backend that has a ``psycopg_pool.ConnectionPool`` passes it as ``pool=``. A connection that is lost during a commit,
+or during a statement that is a transaction by itself, raises `OutcomeUnknown`. Make the queue again with the same
+``queue_id=``, claim again with ``resume=True``, and repeat anything else as its docstring says.
 
 **Past one server.** Every key of every table that grows begins with the queue's number (``item_ids``, which makes item ids
 unique, is keyed by the id alone; ``queues`` is small). So the tables can be hash-partitioned by ``queue``, or distributed

@@ -180,6 +180,8 @@ class Connections:
         settings = [f"search_path TO {quoted(schema)}, pg_temp", "jit = off", *_PLANS]
         settings += [f"{name} = {milliseconds}" for name in _TIME_LIMITS]
         self._settings = [f"SET LOCAL {each}" for each in settings]
+        # Else a transaction of one statement would begin as the database or the user begins transactions.
+        settings += ["default_transaction_isolation = 'read committed'", "default_transaction_read_only = off"]
         self._of_session = "; ".join(f"SET {each}" for each in settings)
 
     def reading(self, *, custom: bool = False, ordered: bool = False) -> Transaction:

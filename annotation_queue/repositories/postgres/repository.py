@@ -61,11 +61,12 @@ class PostgresRepository(RemembersClaims):
     """Stores everything in one schema of a PostgreSQL database, version 14 or newer, encoded in UTF8.
 
     The methods are those of `Repository`, and their contract is there. An acknowledged write is as durable as the server's
-    ``synchronous_commit`` and replication make it. Nothing outside the schema is touched, and nothing is set on a connection
-    for longer than a transaction, so that a pooler such as PgBouncer in transaction mode may stand in between. A process may
-    fork: both sides go on with connections of their own, unless the pool is the caller's. It may also spawn others: a
-    repository is pickled as its conninfo (with the password, if there is one in it) and options, and opened anew where it is
-    unpickled; one on a pool of the caller's refuses with `TypeError`.
+    ``synchronous_commit`` and replication make it. Nothing outside the schema is touched. Nothing is set for longer than a
+    transaction on a connection of the caller's pool, nor behind a pooler such as PgBouncer in transaction mode, which is
+    noticed by the numbers that it gives to connections. On all others settings are made once, and what one statement does is
+    a transaction by itself. A process may fork: both sides go on with connections of their own, unless the pool is the
+    caller's. It may also spawn others: a repository is pickled as its conninfo (with the password, if there is one in it) and
+    options, and opened anew where it is unpickled; one on a pool of the caller's refuses with `TypeError`.
 
     Args:
         conninfo: Where the server is, as libpq takes it: ``host=... dbname=...`` or ``postgresql://...``; empty for what the
@@ -188,7 +189,9 @@ class PostgresRepository(RemembersClaims):
         def add(new: Sequence[NewItem]) -> list[QueueItem]:
             def add_by(num: int) -> list[QueueItem]:
                 with self._writing([num], adding=num, waits=True) as session:
-                    return add_items(session, session.locked_queue(num, project_id, queue_id), new, make)
+                    added = add_items(session, session.locked_queue(num, project_id, queue_id), new, make)
+                self._fold(session)
+                return added
 
             return self._with_num(queue_id, add_by)
 

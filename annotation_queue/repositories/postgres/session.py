@@ -441,7 +441,9 @@ class Session:
         """Add to the counters of a queue; the last that a transaction writes."""
         summed = Counter({(queue, key_of(annotator_id or ""), kind): n for (annotator_id, kind), n in counts.items()})
         summed[queue, "", OPENINGS] += _drawn() if opened else 0
-        self.rows("count", COUNTS.values(counter_rows(summed)))
+        rows = counter_rows(summed)
+        self.rows("count", COUNTS.values(rows))
+        self.counted[queue] += len(rows)
 
     def fold(self, queue: int) -> None:
         """Replace what was counted of a queue by its sums."""

@@ -239,3 +239,26 @@ def test_a_queue_that_another_process_changed_is_never_seen_as_it_was(
         mine.claim(queue.id, "ann")
     with pytest.raises(LookupError):
         mine.get_item(claims[0].item.id)
+
+
+def test_transactions_begin_as_we_need_it_however_the_user_begins_them(
+    database: Database, make_repository: Callable[..., PostgresRepository]
+) -> None:
+    schema = make_repository()._connections.schema
+    options = "-c default_transaction_isolation=serializable -c default_transaction_read_only=on"
+    dsn = psycopg.conninfo.make_conninfo(database.dsn, options=options)
+    with PostgresRepository(dsn, schema=schema, timeout=20) as repository:
+        queues = AnnotationQueues(repository, "project")
+        queue = queues.create("queue", created_by="ann")
+        queues.add_items(queue.id, [NewItem(call_id=str(number)) for number in range(60)], added_by="ann")
+
+        def work(who: str) -> int:
+            done = 0
+            while claim := queues.claim(queue.id, who):
+                queues.complete(claim, who)
+                done += 1
+            return done
+
+        with ThreadPoolExecutor(4) as pool:
+            assert sum(pool.map(work, ["ann", "bob", "cy", "eve"])) == 60
+        assert repository.check() == ()

@@ -9,12 +9,15 @@ import psycopg
 import pytest
 
 from annotation_queue import AnnotationQueues, AnnotationState, Claim, NewItem, QueueItem
+from annotation_queue.repositories.postgres import PostgresRepository
+from annotation_queue.repositories.postgres.connections import BoundedConnection
 from annotation_queue.repositories.postgres.statements import SQL
+from helpers.proxies import Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from annotation_queue.repositories.postgres import PostgresRepository
+    from helpers.postgres import Database
 
 MANY = 64
 IN_PROGRESS, COMPLETED = AnnotationState.IN_PROGRESS, AnnotationState.COMPLETED
@@ -169,3 +172,52 @@ def test_the_driver_remembers_how_a_statement_is_sent(name: str) -> None:
     # Else it would read the statement anew for each call.
     assert len(SQL[name].encode()) <= 4_096
     assert len(set(re.findall(r"%\((\w+)\)s", SQL[name]))) + SQL[name].count("%s") <= 50
+
+
+@pytest.fixture
+def round_trips(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Whatever is sent to the server from now on and waited for: what begins and ends transactions, too."""
+    waited: list[str] = []
+    wait = BoundedConnection.wait
+
+    def see(connection: BoundedConnection, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - as what it wraps
+        waited.append("")
+        return wait(connection, *args, **options)
+
+    monkeypatch.setattr(BoundedConnection, "wait", see)
+    return waited
+
+
+@pytest.mark.parametrize(
+    ("behind", "of_claim", "of_completion"), [("nothing", 1, 1), ("a pooler", 3, 3), ("the caller's pool", 3, 3)]
+)
+def test_a_claim_and_a_completion_are_a_round_trip_each_on_a_connection_of_ours(  # noqa: PLR0917 - pytest gives them by name
+    database: Database,
+    make_repository: Callable[..., PostgresRepository],
+    round_trips: list[str],
+    behind: str,
+    of_claim: int,
+    of_completion: int,
+) -> None:
+    proxy = Proxy(database.dsn)
+    proxy.renumbers = behind == "a pooler"
+    dsn = psycopg.conninfo.make_conninfo(database.dsn, host=str(proxy.folder))
+    schema = make_repository()._connections.schema
+    options: dict[str, Any] = {"pool": database.pool(schema)} if behind == "the caller's pool" else {}
+    try:
+        with PostgresRepository(dsn, schema=schema, timeout=20, **options) as repository:
+            queues = AnnotationQueues(repository, "project")
+            queue_id, _ = claims_on(queues, 1)
+            queues.add_items(queue_id, [NewItem(call_id=f"more {n}") for n in range(20)], added_by="ann")
+            for number in range(20):
+                round_trips.clear()
+                claim = queues.claim(queue_id, "bob")
+                assert isinstance(claim, Claim)
+                claimed = len(round_trips)
+                queues.complete(claim, number)
+                # At first statements are prepared.
+                if number > 10:
+                    assert claimed == of_claim
+                    assert len(round_trips) - claimed == of_completion
+    finally:
+        proxy.close()
