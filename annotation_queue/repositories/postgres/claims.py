@@ -10,7 +10,7 @@ from annotation_queue.items import explain_unavailable, make_claim
 from annotation_queue.moves import grant
 from annotation_queue.records import ItemRecord, change_of, make_record, one_finishes, view
 from annotation_queue.repositories.postgres.cache import FIRST_PLACE, Entry, Mark, QueueKey, Revision, Version
-from annotation_queue.repositories.postgres.rows import COUNTS, FirstRow, HeldRow, split
+from annotation_queue.repositories.postgres.rows import FirstRow, HeldRow, counts_of_one, split
 from annotation_queue.repositories.postgres.session import counter_rows
 from annotation_queue.repositories.postgres.texts import is_long, key_of
 from annotation_queue.repositories.sql.chunks import in_chunks
@@ -171,7 +171,7 @@ def claim_untouched(
             "step": progress.step,
             "from_state": entry.from_state,
             "actor": entry.actor,
-            **COUNTS.values(counter_rows(counts)),
+            **counts_of_one(counter_rows(counts)),
         },
     )
     if found:

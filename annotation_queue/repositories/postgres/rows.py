@@ -206,6 +206,27 @@ class RowSet:
         return values
 
 
+COUNTED: Final = CounterRow._fields[2:]
+"""What is counted: the columns behind queue and annotator."""
+_NUMBERS: Final = ",".join(f"v.n[{place}]" for place, _ in enumerate(COUNTED, 1))
+COUNTS_OF_ONE: Final = (
+    f"(SELECT :c_queue::int8,v.a,{_NUMBERS} FROM (VALUES (''::text,:c_all::int8[]),(:c_who::text,:c_own::int8[])) AS v(a,n) "
+    f"WHERE v.n IS NOT NULL) AS t({','.join(CounterRow._fields)})"
+)
+"""What a statement reads counts from if one annotator changes one progress: a row of the queue and one of theirs, or none."""
+
+
+def counts_of_one(rows: Iterable[CounterRow]) -> dict[str, object]:
+    """Give the parameters of `COUNTS_OF_ONE` for the rows of one queue, of which one annotator has at most one."""
+    values: dict[str, object] = {"c_queue": None, "c_all": None, "c_who": None, "c_own": None}
+    for row in rows:
+        values["c_queue"] = str(row.queue)
+        if row.annotator:
+            values["c_who"] = row.annotator
+        values["c_own" if row.annotator else "c_all"] = integers(row[2:])
+    return values
+
+
 def integers(values: Iterable[int | None]) -> str:
     """Write an array of integers: as text, since the driver would give each range of values another type."""
     # A list is made faster than a generator is read, and this is done for every column of everything that is stored.

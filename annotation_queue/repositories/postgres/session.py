@@ -29,6 +29,7 @@ from annotation_queue.repositories.postgres.rows import (
     LongTextRow,
     QueueRow,
     StandingRow,
+    counts_of_one,
     integers,
     split,
 )
@@ -415,20 +416,21 @@ class Session:
         connections = self.connections
         locks = {row.queue: connections.lock_of(row.queue) for row in standings}
         queues = [QueueRow(queue, each.lock) for queue, each in locks.items()]
-        values = {
+        values: dict[str, object] = {
             "space": locks[standings[0].queue].space,
             "version": connections.version,
             "n": len(standings),
-            **COUNTS.values(counter_rows(counts)),
         }
         if len(standings) == len(progresses) == len(entries) == 1:
             statement = "store_one"
+            values |= counts_of_one(counter_rows(counts))
             values |= QUEUES.values_of_one(queues[0])
             values |= STANDINGS.values_of_one(standings[0])
             values |= PROGRESSES.values_of_one(progress_keys[0], progresses[0])
             values |= ENTRIES.values_of_one(entry_keys[0], entries[0])
         else:
             statement = "store"
+            values |= COUNTS.values(counter_rows(counts))
             values |= QUEUES.values(queues)
             values |= STANDINGS.values(standings)
             values |= PROGRESSES.values(progress_keys, progresses)

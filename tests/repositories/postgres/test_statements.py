@@ -10,6 +10,7 @@ import pytest
 
 from annotation_queue import AnnotationQueues, AnnotationState, Claim, NewItem, QueueItem
 from annotation_queue.repositories.postgres import PostgresRepository
+from annotation_queue.repositories.postgres.cache import Cache
 from annotation_queue.repositories.postgres.connections import BoundedConnection
 from annotation_queue.repositories.postgres.statements import SQL
 from helpers.proxies import Proxy
@@ -176,7 +177,7 @@ def test_the_driver_remembers_how_a_statement_is_sent(name: str) -> None:
 
 @pytest.fixture
 def round_trips(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Whatever is sent to the server from now on and waited for: what begins and ends transactions, too."""
+    """Whatever is sent to the server from now on and waited for: what begins and ends transactions, too, but no folds."""
     waited: list[str] = []
     wait = BoundedConnection.wait
 
@@ -185,6 +186,7 @@ def round_trips(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return wait(connection, *args, **options)
 
     monkeypatch.setattr(BoundedConnection, "wait", see)
+    monkeypatch.setattr(Cache, "counts_are_due", lambda *_: False)
     return waited
 
 
