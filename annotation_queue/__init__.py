@@ -121,8 +121,10 @@ from annotation_queue.errors import (
     SchemaVersionUnknown,
     StorageBusy,
     StorageCorrupt,
+    StorageDenied,
     StorageError,
     StorageFull,
+    StorageUnreachable,
 )
 from annotation_queue.ids import uuid7
 from annotation_queue.items import (
@@ -229,8 +231,10 @@ __all__ = [
     "StopReason",
     "StorageBusy",
     "StorageCorrupt",
+    "StorageDenied",
     "StorageError",
     "StorageFull",
+    "StorageUnreachable",
     "Throughput",
     "Transition",
     "Unavailable",

@@ -17,7 +17,7 @@ import psycopg
 from psycopg_pool import ConnectionPool
 
 from annotation_queue.repositories.postgres import PostgresRepository
-from annotation_queue.repositories.postgres.connections import BoundedConnection
+from annotation_queue.repositories.postgres.bounded import BoundedConnection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

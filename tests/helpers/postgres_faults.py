@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg
 from psycopg import sql
 
-from annotation_queue.repositories.postgres.connections import BoundedConnection
+from annotation_queue.repositories.postgres.bounded import BoundedConnection
 from helpers.clocks import wait_until
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-import select
+import random
 import threading
 import time
 from contextlib import suppress
@@ -14,38 +14,31 @@ from zlib import crc32
 import psycopg
 from psycopg import errors
 from psycopg.rows import TupleRow, tuple_row
-from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
+from psycopg_pool import ConnectionPool, PoolTimeout
 
-from annotation_queue.errors import (
-    OutcomeUnknown,
-    SchemaVersionUnknown,
-    StorageBusy,
-    StorageCorrupt,
-    StorageError,
-    StorageFull,
+from annotation_queue.errors import OutcomeUnknown, SchemaVersionUnknown, StorageError
+from annotation_queue.repositories.postgres.bounded import (
+    Attempts,
+    BoundedConnection,
+    encoding_of,
+    has_something_to_say,
 )
+from annotation_queue.repositories.postgres.translation import SilentServer, translate, translate_attempt
 from annotation_queue.repositories.sql.rows import explain_failure
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Sequence
     from types import TracebackType
 
 _LOG: Final = logging.getLogger("annotation_queue.postgres")
-_BUSY: Final = (
-    errors.QueryCanceled,
-    errors.LockNotAvailable,
-    errors.DeadlockDetected,
-    errors.SerializationFailure,
-    errors.IdleInTransactionSessionTimeout,
-    errors.TooManyConnections,
-    errors.CannotConnectNow,
-    PoolTimeout,
-    TooManyRequests,
-)
-_FULL: Final = (errors.DiskFull,)
-_CORRUPT: Final = (errors.DataCorrupted, errors.IndexCorrupted)
 _GRACE_SECONDS: Final = 5.0
 """How much longer than the server's own limit we wait for its answer."""
+_PATIENT_ATTEMPT: Final = 0.9
+"""What part of the time in which the server has to be reached an attempt may take before it counts as failed."""
+_BRIEFLY: Final = 100
+"""How many milliseconds at a time to wait for a queue alone: as long as somebody waits for that, all others do."""
+_PAUSE: Final = 0.1
+"""How many seconds the others have in between, at most."""
 _SHARED: Final = "SELECT pg_advisory_xact_lock_shared({}, {})"
 _ADDING: Final = 1 << 30
 _ALONE: Final = "SELECT pg_advisory_xact_lock({}, {})"
@@ -56,6 +49,8 @@ _TIME_LIMITS: Final = ("statement_timeout", "lock_timeout", "idle_in_transaction
 _CUSTOM: Final = "SET LOCAL plan_cache_mode = force_custom_plan"
 _WAITS: Final = "SET LOCAL idle_in_transaction_session_timeout = 0"
 _VERSION: Final = "SELECT version FROM annotation_queue_schema"
+_TEXTS: Final = "UTF8"
+"""The encoding of a connection, which has to carry every text."""
 
 
 class Lock(NamedTuple):
@@ -63,66 +58,6 @@ class Lock(NamedTuple):
 
     space: int
     lock: int
-
-
-class SilentServer(psycopg.OperationalError):
-    """The server, or what is between us, said nothing for longer than its own time limits allow."""
-
-
-class BoundedConnection(psycopg.Connection[TupleRow]):
-    """A connection that waits for the server's answer only so long, and is broken after that."""
-
-    patience: float | None = None
-    """How long to wait for one answer, in seconds; None for ever."""
-    is_set: bool = False
-    """Whether our settings hold for all of its transactions, since nobody else ever uses it."""
-
-    def wait(self, gen: Generator[Any, Any, Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as psycopg's
-        """Wait as psycopg does, but not longer than that."""
-        if self.patience is None:
-            return super().wait(gen, *args, **kwargs)
-        try:
-            return super().wait(_bounded(gen, time.monotonic() + self.patience), *args, **kwargs)
-        except SilentServer:
-            self.pgconn.finish()
-            raise
-
-
-def _bounded(gen: Generator[Any, Any, Any], deadline: float) -> Generator[Any, Any, Any]:
-    """Pass on what the driver waits for; it is woken at intervals with nothing, and then a look at the clock is due."""
-    try:
-        wanted = next(gen)
-        while True:
-            ready = yield wanted
-            if not ready and time.monotonic() >= deadline:
-                raise SilentServer("the server does not answer")
-            wanted = gen.send(ready)
-    except StopIteration as end:
-        return end.value
-
-
-def translate(error: BaseException, name: str) -> StorageError:
-    """Turn the driver's error into ours.
-
-    Args:
-        error: What psycopg or its pool raised.
-        name: What to call the storage.
-
-    Returns:
-        The error to raise from it.
-    """
-    # Only the server's first line: what comes after may show what a row holds.
-    primary = error.diag.message_primary if isinstance(error, psycopg.Error) else None
-    told = " ".join((primary or str(error)).split())
-    if isinstance(error, _BUSY):
-        return StorageBusy(f"{name} stayed locked or overloaded ({told}); nothing was written, try again")
-    if isinstance(error, _FULL):
-        return StorageFull(f"{name} has no room left ({told}); nothing was written, make room and try again")
-    if isinstance(error, _CORRUPT):
-        return StorageCorrupt(f"{name} is damaged ({told}); restore it from a backup")
-    if isinstance(error, PoolClosed):
-        return StorageError(f"the repository on {name} is closed; make a new one")
-    return StorageError(f"{name} could not be used ({told}); nothing was written")
 
 
 class Connections:
@@ -136,9 +71,13 @@ class Connections:
         schema: The schema that everything is in.
         pool: A pool that the caller keeps and closes; None to make one.
         max_connections: How many connections to open at most.
-        timeout: How long to wait for a connection, a lock or a statement, in seconds each.
+        timeout: How long to wait for a connection that is free, a lock or a statement, in seconds each.
+        connect_timeout: How long to wait for a server that cannot be reached, in seconds.
         prepare_threshold: How often a statement is executed before it is prepared; None for never.
     """
+
+    is_joined = False
+    """Whether its transactions are parts of one of the caller's."""
 
     def __init__(
         self,
@@ -148,18 +87,22 @@ class Connections:
         *,
         max_connections: int,
         timeout: float,
+        connect_timeout: float = 5.0,
         prepare_threshold: int | None,
     ) -> None:
         self.schema = schema
         self.name = f"schema {schema!r}"
         self.timeout = timeout
+        self.connect_timeout = connect_timeout
+        self.attempts = Attempts()
         self._conninfo = conninfo
         self._max = max_connections
         self._kwargs: dict[str, Any] = {
             "autocommit": True,
             "client_encoding": "utf8",
             "prepare_threshold": prepare_threshold,
-            "connect_timeout": max(2, round(timeout)),
+            # What the driver understands is whole seconds, from 2 on.
+            "connect_timeout": max(2, int(connect_timeout)),
         }
         self._is_ours = pool is None
         self._pid = os.getpid()
@@ -177,14 +120,17 @@ class Connections:
         self._inherited: list[ConnectionPool[Any]] = []
         self._space = crc32(f"annotation_queue {schema}".encode()) >> 2
         milliseconds = max(1, round(timeout * 1_000))
-        settings = [f"search_path TO {quoted(schema)}, pg_temp", "jit = off", *_PLANS]
+        # Arrays are how lists are given, and may hold NULLs.
+        settings = [f"search_path TO {quoted(schema)}, pg_temp", "jit = off", "array_nulls = on", *_PLANS]
         settings += [f"{name} = {milliseconds}" for name in _TIME_LIMITS]
         self._settings = [f"SET LOCAL {each}" for each in settings]
         # Else a transaction of one statement would begin as the database or the user begins transactions.
         settings += ["default_transaction_isolation = 'read committed'", "default_transaction_read_only = off"]
         self._of_session = "; ".join(f"SET {each}" for each in settings)
+        brief = f"SET LOCAL lock_timeout = {min(_BRIEFLY, milliseconds)}"
+        self._alone = f"{brief}; {_ALONE}; SET LOCAL lock_timeout = {milliseconds}"
 
-    def reading(self, *, custom: bool = False, ordered: bool = False) -> Transaction:
+    def reading(self, *, custom: bool = False, ordered: bool = False, patience: float | None = None) -> Transaction:
         """Lend a connection inside a read transaction: every statement sees the same instant.
 
         Args:
@@ -192,11 +138,12 @@ class Connections:
                 once for a connection: to plan it takes the server longer than to look up a key.
             ordered: Whether it reads the beginning of an order that an index has. Of a table that the server has not looked at
                 yet it believes that all of it is sorted as soon.
+            patience: How long to wait for each answer, in seconds; None for a little longer than the server's own limit.
         """
         begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
         own = [_CUSTOM] if custom else []
         own += ["SET LOCAL enable_sort = off"] if ordered else []
-        return Transaction(self, self._begins(begin, own))
+        return self.transaction(begin, own, patience=self._patience if patience is None else patience)
 
     def one_statement(self, *, writes: bool = False) -> Transaction:
         """Lend a connection for one statement, which is a transaction by itself if that is possible.
@@ -207,8 +154,7 @@ class Connections:
             writes: Whether it writes.
         """
         mode = "READ COMMITTED READ WRITE" if writes else "REPEATABLE READ READ ONLY"
-        begin, _ = self._begins(f"BEGIN ISOLATION LEVEL {mode}", ())
-        return Transaction(self, (begin, ""), writes=writes)
+        return self.transaction(f"BEGIN ISOLATION LEVEL {mode}", None, writes=writes, patience=self._patience)
 
     def lock_of(self, queue: int, *, adding: bool = False) -> Lock:
         """Give what a queue is locked by, or what whoever adds to it locks."""
@@ -242,32 +188,48 @@ class Connections:
         # A migration waits for all who have looked, and who looks after it sees what it made.
         own += [_VERSION]
         own += [_SHARED.format(*self.lock_of(queue)) for queue in sorted(set(shared))]
-        own += [] if alone is None else [_ALONE.format(*self.lock_of(alone))]
+        own += [] if alone is None else [self._alone.format(*self.lock_of(alone))]
         own += [] if adding is None else [_ALONE.format(*self.lock_of(adding, adding=True))]
         own += [] if naming is None else [_ALONE.format(~self._space, crc32(naming.encode()) >> 1)]
-        return Transaction(self, self._begins("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", own), writes=True)
-
-    def _begins(self, begin: str, own: Sequence[str]) -> tuple[str, str]:
-        """Write how a transaction begins: with our settings, and on a connection that has them already."""
-        return "; ".join([begin, *self._settings, *own]), "; ".join([begin, *own])
+        begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+        return self.transaction(begin, own, writes=True, patience=self._patience)
 
     def migrating(self) -> Transaction:
         """Lend a connection inside a write transaction in which nobody else changes the schema; it may take its time."""
         lock = _ALONE.format(self._space, 0)
-        milliseconds = max(1, round(self.timeout * 1_000))
-        begin = f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL lock_timeout = {milliseconds}"
-        path = f"SET LOCAL search_path TO {quoted(self.schema)}, pg_temp"
-        text = f"{begin}; {path}; SET LOCAL statement_timeout = 0; {lock}"
-        return Transaction(self, (text, text), writes=True, patient=True)
+        own = [_WAITS, "SET LOCAL statement_timeout = 0", lock]
+        begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+        return self.transaction(begin, own, writes=True, patience=None)
 
-    def take(self, begins: tuple[str, str], *, patient: bool) -> psycopg.Connection[Any]:
+    def transaction(
+        self, begin: str, own: Sequence[str] | None, *, writes: bool = False, patience: float | None
+    ) -> Transaction:
+        """Make a transaction, which begins when it is entered.
+
+        Args:
+            begin: The statement that begins it.
+            own: The statements that come next: what holds for this one, and what it locks. None if its only statement may be a
+                transaction by itself.
+            writes: Whether it writes.
+            patience: How long to wait for each answer, in seconds; None for ever.
+        """
+        with_settings = "; ".join([begin, *self._settings, *(own or ())])
+        begins = (with_settings, "" if own is None else "; ".join([begin, *own]))
+        return Transaction(self, begins, writes=writes, patience=patience)
+
+    @property
+    def _patience(self) -> float:
+        return self.timeout + _GRACE_SECONDS
+
+    def take(self, begins: tuple[str, str], *, patience: float | None) -> psycopg.Connection[Any]:
         """Lend a connection with a transaction begun, or ready for the only statement of one.
 
         Args:
             begins: How it begins, and how on a connection that has our settings already; empty for a statement by itself.
-            patient: Whether its statements may take any time.
+            patience: How long to wait for each answer, in seconds; None for ever.
 
-        A connection that the server has closed meanwhile is noticed here, before anything was done, and replaced.
+        A connection that the server has closed meanwhile is noticed here, before anything was done, and replaced. Whoever wants
+        a queue alone asks for it again and again.
         """
         if self._pid != os.getpid():
             self._begin_in_child()
@@ -275,52 +237,76 @@ class Connections:
             raise StorageError(f"the repository on {self.name} is closed; make a new one")
         deadline = time.monotonic() + self.timeout
         while True:
-            connection: psycopg.Connection[Any] = self._pool.getconn(timeout=max(0.01, deadline - time.monotonic()))
+            connection = self._lend(deadline)
             try:
-                self._begin(connection, begins, patient=patient)
+                self._begin(connection, begins, patience=patience)
             except BaseException as error:
                 broken = connection.broken or connection.closed
                 self.give_back(connection)
-                again = isinstance(error, psycopg.OperationalError) and not isinstance(error, SilentServer)
-                if not (broken and again and time.monotonic() < deadline):
+                lost = broken and isinstance(error, psycopg.OperationalError) and not isinstance(error, SilentServer)
+                if time.monotonic() >= deadline or not (lost or isinstance(error, errors.LockNotAvailable)):
                     raise
-                _LOG.info("a connection to %s was lost before anything was done, and is replaced", self.name)
+                if lost:
+                    _LOG.info("a connection to %s was lost before anything was done, and is replaced", self.name)
+                else:
+                    time.sleep(_PAUSE * random.random())  # noqa: S311 - jitter, not a secret
             else:
                 return connection
 
-    def _begin(self, connection: psycopg.Connection[Any], begins: tuple[str, str], *, patient: bool) -> None:
+    def _lend(self, deadline: float) -> psycopg.Connection[Any]:
+        """Take a connection out of the pool.
+
+        Raises:
+            StorageUnreachable: For `connect_timeout` no connection could be made.
+        """
+        failed = self._failures()
+        while True:
+            left = deadline - time.monotonic()
+            try:
+                lent: psycopg.Connection[Any] = self._pool.getconn(timeout=max(0.01, min(left, self.connect_timeout)))
+            except PoolTimeout as timeout:
+                error = self.attempts.error
+                fails = self._failures() > failed and not (self._is_ours and error is None)
+                if fails or self.attempts.longest() >= _PATIENT_ATTEMPT * self.connect_timeout:
+                    raise translate_attempt(error or psycopg.OperationalError(str(timeout)), self.name) from timeout
+                if time.monotonic() >= deadline:
+                    raise
+            else:
+                return lent
+
+    def _failures(self) -> int:
+        """Tell how many attempts of the pool to connect have failed so far."""
+        return self._pool.get_stats().get("connections_errors", 0)
+
+    def _begin(self, connection: psycopg.Connection[Any], begins: tuple[str, str], *, patience: float | None) -> None:
         if not connection.autocommit:
             connection.autocommit = True
             self._switched.add(connection)
         if isinstance(connection, BoundedConnection):
-            connection.patience = None if patient else self.timeout + _GRACE_SECONDS
+            connection.patience = patience
         begin = begins[isinstance(connection, BoundedConnection) and connection.is_set]
-        if not self._is_ours:
-            self._check_encoding(connection)
         # A statement by itself must not be what finds out that the server has hung up: what became of it nobody would know.
-        begin = begin or ("SELECT" if _has_something_to_say(connection) else "")
+        begin = begin or ("SELECT" if has_something_to_say(connection) else "")
         if not begin:
             return
-        answers = psycopg.Cursor(connection, row_factory=tuple_row).execute(begin, prepare=False)
-        if _VERSION in begin:
-            self._check_version(answers)
+        if not self._is_ours and encoding_of(connection) != _TEXTS:
+            first, _, rest = begin.partition("; ")
+            begin = f"{first}; SET LOCAL client_encoding = {_TEXTS}; {rest}"
+        self._check_version(self.cursor(connection).execute(begin, prepare=False), begin)
 
-    def _check_encoding(self, connection: psycopg.Connection[Any]) -> None:
-        """Refuse a connection of the caller's pool that cannot carry every text."""
-        encoding = connection.info.parameter_status("client_encoding")
-        if encoding != "UTF8":
-            raise StorageError(
-                f"a connection to {self.name} is encoded in {encoding}, which cannot carry every text; make the pool with "
-                "kwargs={'client_encoding': 'utf8'}"
-            )
+    def cursor(self, connection: psycopg.Connection[Any]) -> psycopg.Cursor[TupleRow]:
+        """Make a cursor, for statements in the transaction of a connection that was lent."""
+        return psycopg.Cursor(connection, row_factory=tuple_row)
 
-    def _check_version(self, answers: psycopg.Cursor[TupleRow]) -> None:
-        """Look at the schema version that a transaction has found as it began.
+    def _check_version(self, answers: psycopg.Cursor[TupleRow], begin: str) -> None:
+        """Look at the schema version that a transaction has found as it began, if it asked for that.
 
         Raises:
             SchemaVersionUnknown: A newer version of this library has migrated the schema meanwhile.
             StorageError: The schema was replaced by an older one.
         """
+        if _VERSION not in begin:
+            return
         # What sets something answers with no row.
         while answers.pgresult is not None and not answers.pgresult.ntuples and answers.nextset():
             pass
@@ -333,6 +319,24 @@ class Connections:
             f"{self.name} has version {found} and had version {self.version} when it was opened: it was replaced; nothing was "
             "written, make a new repository"
         )
+
+    def commit(self, connection: psycopg.Connection[Any], *, writes: bool) -> None:
+        """Commit the transaction of a connection that was lent.
+
+        Raises:
+            OutcomeUnknown: The connection was lost, and it writes.
+        """
+        if connection.pgconn.transaction_status == psycopg.pq.TransactionStatus.IDLE:
+            # Its only statement was the whole of it.
+            return
+        try:
+            done = connection.execute("COMMIT", prepare=False).statusmessage
+        except psycopg.Error as error:
+            if writes and (connection.closed or connection.broken):
+                raise _unknown(error, self.name) from error
+            raise translate(error, self.name) from error
+        if done != "COMMIT":
+            raise StorageError(f"{self.name} did not commit; nothing was written")
 
     def give_back(self, connection: psycopg.Connection[Any]) -> None:
         """Take a connection back, without its transaction if that is still open."""
@@ -363,7 +367,7 @@ class Connections:
         try:
             psycopg.connect(self._conninfo, **self._kwargs).close()
         except psycopg.Error as error:
-            raise translate(error, self.name) from error
+            raise translate_attempt(error, self.name) from error
 
     def _configure(self, connection: psycopg.Connection[Any]) -> None:
         """Make our settings once for all transactions of a connection, if it is ours alone."""
@@ -378,11 +382,12 @@ class Connections:
             self._conninfo,
             connection_class=BoundedConnection,
             configure=self._configure,
-            kwargs=self._kwargs,
+            kwargs={**self._kwargs, "attempts": self.attempts},
             min_size=0,
             max_size=self._max,
             timeout=self.timeout,
-            reconnect_timeout=self.timeout,
+            # Whoever asks after that begins with new attempts.
+            reconnect_timeout=self.connect_timeout,
             name=f"annotation_queue {self.schema}",
             open=True,
         )
@@ -400,15 +405,6 @@ class Connections:
                     self._pool.close()
                 # The last: until then every other thread comes here.
                 self._pid = pid
-
-
-def _has_something_to_say(connection: psycopg.Connection[Any]) -> bool:
-    """Tell whether the server has said something to a connection that asked nothing: most likely that it hangs up."""
-    if not hasattr(select, "poll"):
-        return bool(select.select([connection.pgconn.socket], [], [], 0)[0])
-    poll = select.poll()
-    poll.register(connection.pgconn.socket, select.POLLIN)
-    return bool(poll.poll(0))
 
 
 def quoted(name: str) -> str:
@@ -433,24 +429,31 @@ class Transaction:
         connections: Where the connection comes from.
         begins: The statements that begin it, as for `Connections.take`.
         writes: Whether it writes.
-        patient: Whether its statements may take any time.
+        patience: How long to wait for each answer, in seconds; None for ever.
     """
 
     def __init__(
-        self, connections: Connections, begins: tuple[str, str], *, writes: bool = False, patient: bool = False
+        self, connections: Connections, begins: tuple[str, str], *, writes: bool, patience: float | None
     ) -> None:
         self.connections = connections
         self._begins = begins
         self._writes = writes
-        self._patient = patient
+        self._patience = patience
         self._connection: psycopg.Connection[Any] | None = None
+        self.told = 0
+        """How many entries of logs were written so far: no two of a transaction have the same number."""
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether it is a part of a transaction of the caller's."""
+        return self.connections.is_joined
 
     def __enter__(self) -> psycopg.Cursor[TupleRow]:
         try:
-            self._connection = connection = self.connections.take(self._begins, patient=self._patient)
+            self._connection = connection = self.connections.take(self._begins, patience=self._patience)
         except psycopg.Error as error:
-            raise translate(error, self.connections.name) from error
-        return psycopg.Cursor(connection, row_factory=tuple_row)
+            raise translate(error, self.connections.name, begins=True) from error
+        return self.connections.cursor(connection)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -459,7 +462,7 @@ class Transaction:
         is_lost = self._writes and self._is_lost()
         try:
             if error is None and self._connection is not None:
-                self._commit(self._connection)
+                self.connections.commit(self._connection, writes=self._writes)
         finally:
             self.end()
         if isinstance(error, psycopg.Error):
@@ -478,20 +481,6 @@ class Transaction:
         return (
             lost and not self._begins[1] and isinstance(self._connection, BoundedConnection) and self._connection.is_set
         )
-
-    def _commit(self, connection: psycopg.Connection[Any]) -> None:
-        name = self.connections.name
-        if connection.pgconn.transaction_status == psycopg.pq.TransactionStatus.IDLE:
-            # Its only statement was the whole of it.
-            return
-        try:
-            done = connection.execute("COMMIT", prepare=False).statusmessage
-        except psycopg.Error as error:
-            if self._writes and (connection.closed or connection.broken):
-                raise _unknown(error, name) from error
-            raise translate(error, name) from error
-        if done != "COMMIT":
-            raise StorageError(f"{name} did not commit; nothing was written")
 
     def end(self) -> None:
         """Give the connection back; a second time does nothing."""

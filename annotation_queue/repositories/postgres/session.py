@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, cast
 import attrs
 
 from annotation_queue.counters import changes
-from annotation_queue.errors import Conflict, ItemNotFound, QueueNotFound
+from annotation_queue.errors import Conflict, ItemNotFound, QueueNotFound, StorageBusy
 from annotation_queue.records import item_of as item_in
 from annotation_queue.records import make_record
 from annotation_queue.repositories.postgres.cache import Revision, Version
@@ -106,7 +106,6 @@ class Session:
         self._is_alone = is_alone
         self._done = 0
         self._texts: dict[tuple[int, str], str] = {}
-        self._told = 0
         self._cursor: Cursor[TupleRow]
 
     def __enter__(self) -> Self:
@@ -167,6 +166,10 @@ class Session:
             # What is found never changes, so that it need not be read at the same instant.
             ((self._texts[queue, key],),) = self._rows("long_text", (queue, key))
         return self._texts[queue, key]
+
+    def ping(self) -> None:
+        """Ask the server for an answer, and the schema for its version."""
+        self._cursor.execute("SELECT version FROM annotation_queue_schema", prepare=False)
 
     def analyze(self) -> None:
         """Let the server look at the tables that items are added to, unless it does already."""
@@ -372,6 +375,7 @@ class Session:
         Raises:
             Conflict: Something has.
             NotByItself: The session is for one statement, and more are needed.
+            StorageBusy: It joins a transaction of the caller's, before which its entries would come in the log of an item.
         """
         standings: list[StandingRow] = []
         progress_keys: list[ItemKey] = []
@@ -406,8 +410,8 @@ class Session:
             progress_keys += [ItemKey(queue, num)] * len(change.progresses)
             progresses += [progress_row(each, key_of(each.annotator_id)) for each in change.progresses]
             for step, each_step in enumerate(change.transitions, record.steps + 1):
-                self._told += 1
-                entry_keys.append(EntryKey(queue, num, step, self._told))
+                self._transaction.told += 1
+                entry_keys.append(EntryKey(queue, num, step, self._transaction.told))
                 actor = None if each_step.actor_id is None else key_of(each_step.actor_id)
                 entries.append(transition_row(each_step, key_of(each_step.annotator_id), actor))
             for (annotator_id, kind), n in changes(record, change).items():
@@ -421,6 +425,10 @@ class Session:
             "version": connections.version,
             "n": len(standings),
         }
+        if self._transaction.is_joined and self.value("outran", STANDINGS.values(standings)):
+            raise StorageBusy(
+                "an item was changed by a transaction that began after yours; roll yours back and begin it again"
+            )
         if len(standings) == len(progresses) == len(entries) == 1:
             statement = "store_one"
             values |= counts_of_one(counter_rows(counts))

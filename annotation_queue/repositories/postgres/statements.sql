@@ -44,6 +44,11 @@ q.num, q.revision
 -- name: queue_by_id --
 SELECT @queue_version@ FROM queues AS q WHERE q.id = ?
 
+-- Keeps others from changing a queue.
+
+-- name: lock_queue --
+SELECT FROM queues WHERE num = ? FOR NO KEY UPDATE
+
 -- Stores a new queue; gives nothing if the id is taken.
 
 -- name: store_queue --
@@ -426,6 +431,11 @@ SELECT count(*) FROM stored
 
 -- name: store_one --
 @rests@, stored AS (@change_work@ AND w.revision = t.revision AND w.id = t.id RETURNING w.num), @consequences@
+
+-- Counts which of the items that get entries in the log were changed by a transaction younger than this one.
+
+-- name: outran --
+SELECT count(*) FROM {standings} JOIN work AS w ON w.queue = t.queue AND w.num = t.num WHERE t.told > 0 AND w.tx > @tx@
 
 -- The log
 

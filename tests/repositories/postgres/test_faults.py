@@ -192,21 +192,6 @@ def test_a_server_stopped_at_once_loses_nothing_acknowledged_and_is_used_again_w
         assert set(acknowledged) <= completed
 
 
-@pytest.mark.slow
-def test_a_server_that_is_not_there_is_an_error_in_bounded_time(server: Server) -> None:
-    server.stop()
-    with pytest.raises(StorageError):
-        PostgresRepository(server.dsn, timeout=1)
-
-
-@pytest.mark.parametrize(
-    ("wrong", "told"), [({"user": "nobody-like-that"}, "nobody-like-that"), ({"dbname": "nowhere"}, "nowhere")]
-)
-def test_what_is_wrong_with_a_connection_is_said_at_once(database: Database, wrong: dict[str, str], told: str) -> None:
-    with pytest.raises(StorageError, match=told):
-        PostgresRepository(psycopg.conninfo.make_conninfo(database.dsn, **wrong), timeout=600)
-
-
 def test_who_waits_too_long_for_a_lock_is_told_that_it_is_busy(
     make_repository: Callable[..., PostgresRepository],
 ) -> None:
