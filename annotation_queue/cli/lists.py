@@ -26,7 +26,8 @@ from annotation_queue.values import check_integer
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
-    from pathlib import Path
+
+    from annotation_queue.cli.addresses import Address
 
 
 @click.command(
@@ -53,7 +54,7 @@ Examples:
 def update(
     *,
     item_ids: tuple[str, ...],
-    db: Path,
+    db: Address,
     project: str,
     queue_name: str | None,
     every: bool,
@@ -110,7 +111,7 @@ Example:
 @db_option
 @project_option
 @queue_option
-def reprioritise(*, file: Any, db: Path, project: str, queue_name: str | None) -> int:  # noqa: ANN401 - a file of click's
+def reprioritise(*, file: Any, db: Address, project: str, queue_name: str | None) -> int:  # noqa: ANN401 - a file of click's
     """Give items the priorities that FILE (- for standard input) has, all in one step, and print how many changed.
 
     Each line is a JSON object with the fields id or call_id, and priority, an integer. Items that the queue does not have are
@@ -158,7 +159,7 @@ def _lines(file: Any) -> Iterator[tuple[str, dict[str, Any]]]:  # noqa: ANN401 -
 def reset(
     *,
     item_ids: tuple[str, ...],
-    db: Path,
+    db: Address,
     project: str,
     queue_name: str | None,
     every: bool,
@@ -188,7 +189,7 @@ def reset(
 @queue_option
 @click.option("--deleted-queue", metavar="QUEUE_ID", help="Bring this queue back, with all that was in it.")
 def restore(
-    *, item_ids: tuple[str, ...], db: Path, project: str, queue_name: str | None, deleted_queue: str | None
+    *, item_ids: tuple[str, ...], db: Address, project: str, queue_name: str | None, deleted_queue: str | None
 ) -> int:
     """Bring removed items back, by their ids (- for one on each line of standard input), with all their labels; print how many.
 
@@ -214,7 +215,7 @@ def restore(
 @project_option
 @time_option("--removed-before", "Erase what was removed or deleted before this time.", required=True)
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def purge(*, db: Path, project: str, removed_before: datetime, yes: bool) -> int:
+def purge(*, db: Address, project: str, removed_before: datetime, yes: bool) -> int:
     """Erase removed items and deleted queues of the project, with their labels and histories; print how many of each.
 
     Nothing of it can be brought back. What SQLite deletes is overwritten in the file; backups keep what they have.
@@ -232,7 +233,7 @@ def purge(*, db: Path, project: str, removed_before: datetime, yes: bool) -> int
 @db_option
 @project_option
 @queue_option
-def pause(*, db: Path, project: str, queue_name: str | None) -> int:
+def pause(*, db: Address, project: str, queue_name: str | None) -> int:
     """Let nobody claim anything more of a queue, until it is resumed; what is held can be finished."""
     return _set_pause(db, project, queue_name, is_paused=True)
 
@@ -241,12 +242,12 @@ def pause(*, db: Path, project: str, queue_name: str | None) -> int:
 @db_option
 @project_option
 @queue_option
-def resume(*, db: Path, project: str, queue_name: str | None) -> int:
+def resume(*, db: Address, project: str, queue_name: str | None) -> int:
     """Let annotators claim items of a queue again."""
     return _set_pause(db, project, queue_name, is_paused=False)
 
 
-def _set_pause(db: Path, project: str, queue_name: str | None, *, is_paused: bool) -> int:
+def _set_pause(db: Address, project: str, queue_name: str | None, *, is_paused: bool) -> int:
     with open_queues(db, project) as queues:
         queue = choose_queue(queues, queue_name)
         queues.update(queue.id, is_paused=is_paused)

@@ -18,7 +18,6 @@ from annotation_queue.cli.common import (
     check_outputs,
     db_option,
     fail,
-    open_repository,
     say,
     synchronous_option,
 )
@@ -26,6 +25,7 @@ from annotation_queue.cli.paths import File
 from annotation_queue.wire.converter import BadMessage, Id, read
 
 if TYPE_CHECKING:
+    from annotation_queue.cli.addresses import Address
     from annotation_queue.web import Authenticate
 
 _EXTRA = {"starlette", "uvicorn", "limits"}
@@ -73,7 +73,7 @@ class TokenFile:
 )
 @click.option("--rate-limit", metavar="RATE", help='How often one user may ask, as "100/minute".')
 @synchronous_option
-def serve(*, db: Path, token_file: Path, host: str, port: int, rate_limit: str | None, synchronous: str) -> None:
+def serve(*, db: Address, token_file: Path, host: str, port: int, rate_limit: str | None, synchronous: str) -> None:
     """Serve the queues of a file over HTTP, as W&B Weave and EvalGuard have it.
 
     A token is sent as Bearer, or as the password of Basic. /openapi.json describes what is served. Ctrl-C or SIGTERM stops it.
@@ -90,7 +90,7 @@ def serve(*, db: Path, token_file: Path, host: str, port: int, rate_limit: str |
             raise
         fail('serve needs an extra: pip install "annotation-queue[cli,web]"')
     check_file(db, create=True)
-    with _listen(host, port) as listener, open_repository(db, synchronous) as repository:
+    with _listen(host, port) as listener, db.open(synchronous.upper()) as repository:
         app = create_app(
             repository, authenticate=_authenticate(tokens), rate_limit=rate_limit, failed_logins=_FAILED_LOGINS
         )
@@ -105,7 +105,7 @@ def serve(*, db: Path, token_file: Path, host: str, port: int, rate_limit: str |
         )
         server = uvicorn.Server(config)
         name = f"[{host}]" if ":" in host else host
-        say(f"serving {db} on http://{name}:{listener.getsockname()[1]} (see /openapi.json; Ctrl-C stops)")
+        say(f"serving {db.shown} on http://{name}:{listener.getsockname()[1]} (see /openapi.json; Ctrl-C stops)")
         # The server ends at a signal and then raises it again: SIGTERM too shall lead through here, where the file is closed.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         server.run(sockets=[listener])

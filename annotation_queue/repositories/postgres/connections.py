@@ -257,7 +257,7 @@ class Connections:
         """Take a connection out of the pool.
 
         Raises:
-            StorageUnreachable: For `connect_timeout` no connection could be made.
+            StorageUnreachable: No connection could be made in the time that a server has to be reached in.
         """
         failed = self._failures()
         while True:
