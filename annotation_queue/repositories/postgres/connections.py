@@ -400,6 +400,8 @@ class Connections:
         with self._locks.setdefault(pid, threading.Lock()):
             if self._pid != pid:
                 self._inherited.append(self._pool)
+                # Those of the parent never end here.
+                self.attempts = Attempts()
                 self._pool = self._open()
                 if self._closed:
                     self._pool.close()

@@ -38,7 +38,7 @@ from annotation_queue.repositories.postgres import claims as postgres_claims
 from annotation_queue.repositories.postgres.cache import Cache, Revision
 from annotation_queue.repositories.postgres.check import problems
 from annotation_queue.repositories.postgres.connections import Connections
-from annotation_queue.repositories.postgres.conninfo import check_conninfo
+from annotation_queue.repositories.postgres.conninfo import check_conninfo, check_seconds
 from annotation_queue.repositories.postgres.items import add_items, refresh, remove_items
 from annotation_queue.repositories.postgres.joined import Joined
 from annotation_queue.repositories.postgres.queries import query_items
@@ -53,10 +53,8 @@ from annotation_queue.values import check_text, refuse
 
 _Answer = TypeVar("_Answer")
 _LONGEST_SCHEMA: Final = 63
-_LONGEST_TIMEOUT: Final = 1_000_000
 _MANY: Final = CHUNK
 """From how many new items on the server looks at its tables again."""
-_SHORTEST_CONNECT: Final = 1
 _SHORTEST_WAIT: Final = 0.000_5
 _LONGEST_WAIT: Final = 0.05
 
@@ -110,8 +108,8 @@ class PostgresRepository(RemembersClaims):
             raise refuse("schema", schema, f"a name of 1 to {_LONGEST_SCHEMA} bytes that does not begin with pg_")
         if isinstance(max_connections, bool) or not isinstance(max_connections, int) or max_connections < 1:
             raise refuse("max_connections", max_connections, "an int of at least 1")
-        _check_seconds("timeout", timeout, 0, "above 0")
-        _check_seconds("connect_timeout", connect_timeout, _SHORTEST_CONNECT, f"above {_SHORTEST_CONNECT}")
+        check_seconds("timeout", timeout, above=0)
+        check_seconds("connect_timeout", connect_timeout, above=1)
         if pool is not None and not isinstance(pool, ConnectionPool):
             raise refuse("pool", pool, "a psycopg_pool.ConnectionPool or None")
         self._conninfo = None if pool is not None else conninfo
@@ -167,7 +165,7 @@ class PostgresRepository(RemembersClaims):
             StorageBusy: All connections were in use past the timeout.
             StorageError: The server answers, and does not let this repository work.
         """
-        with self._pinging() as session:
+        with Session(self._connections.reading(patience=self._connections.connect_timeout), self._cache) as session:
             session.ping()
 
     def add_queue(self, queue: AnnotationQueue) -> None:
@@ -505,9 +503,6 @@ class PostgresRepository(RemembersClaims):
             )
         return partial(type(self), **self._options), (self._conninfo,)
 
-    def _pinging(self) -> Session:
-        return Session(self._connections.reading(patience=self._connections.connect_timeout), self._cache)
-
     def _reading(self, *, custom: bool = False, ordered: bool = False) -> Session:
         return Session(self._connections.reading(custom=custom, ordered=ordered), self._cache)
 
@@ -574,9 +569,3 @@ class PostgresRepository(RemembersClaims):
 
 def _what_claims_rest_on(queue: AnnotationQueue) -> tuple[object, ...]:
     return queue.policies, queue.is_paused, queue.deleted_at
-
-
-def _check_seconds(field: str, seconds: object, least: float, bounds: str) -> None:
-    is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
-    if not (is_number and least < cast("float", seconds) <= _LONGEST_TIMEOUT):
-        raise refuse(field, seconds, f"a number of seconds, {bounds} and at most {_LONGEST_TIMEOUT:,}")
