@@ -21,22 +21,11 @@ from annotation_queue.values import refuse
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_SETTINGS: Final = (
-    "search_path",
-    "statement_timeout",
-    "lock_timeout",
-    "jit",
-    "array_nulls",
-    "plan_cache_mode",
-    "enable_seqscan",
-    "enable_sort",
-    "idle_in_transaction_session_timeout",
-)
-"""What holds for our transactions, and is put back at the end of each."""
 _SAVEPOINT: Final = "SAVEPOINT annotation_queue"
 _RELEASE: Final = "RELEASE SAVEPOINT annotation_queue"
 _ROLLBACK: Final = f"ROLLBACK TO SAVEPOINT annotation_queue; {_RELEASE}"
-_READ: Final = f"SELECT {', '.join(f'current_setting({name!r})' for name in _SETTINGS)}"
+_OF_SOME: Final = "enable_sort"
+"""What is set for some of our transactions, besides what is set for all."""
 _ENCODING: Final = "client_encoding"
 _ACCEPTED: Final = "a psycopg connection in a transaction: begin one, with connection.transaction() for example"
 _TOLD: Final[WeakKeyDictionary[psycopg.Connection[Any], int]] = WeakKeyDictionary()
@@ -77,6 +66,9 @@ class Joined(Connections):
         vars(self).update(vars(connections))
         self.connection = connection
         self._closed = False
+        # Each begins with SET LOCAL.
+        self._names = [*(each.split()[2] for each in self._settings), _OF_SOME]
+        self._read = f"SELECT {', '.join(f'current_setting({name!r})' for name in self._names)}"
         self._lock = threading.RLock()
         self._before: list[Sequence[tuple[str, str]] | None] = []
         """For each of ours that is open, the outermost first: the settings before it; None once they were put back."""
@@ -108,8 +100,8 @@ class Joined(Connections):
                 settings.append((_ENCODING, encoding))
                 self._execute("SET LOCAL client_encoding = UTF8")
             begin, _ = begins
-            answers = self._execute(f"{_READ}; {begin}")
-            settings += zip(_SETTINGS, answers.fetchone() or (), strict=True)
+            answers = self._execute(f"{self._read}; {begin}")
+            settings += zip(self._names, answers.fetchone() or (), strict=True)
             self._before[-1] = settings
             if answers.nextset():
                 self._check_version(answers, begin)

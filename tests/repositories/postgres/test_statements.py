@@ -10,8 +10,8 @@ import pytest
 
 from annotation_queue import AnnotationQueues, AnnotationState, Claim, NewItem, QueueItem
 from annotation_queue.repositories.postgres import PostgresRepository
+from annotation_queue.repositories.postgres.bounded import BoundedConnection
 from annotation_queue.repositories.postgres.cache import Cache
-from annotation_queue.repositories.postgres.connections import BoundedConnection
 from annotation_queue.repositories.postgres.statements import SQL
 from helpers.proxies import Proxy
 

@@ -44,6 +44,8 @@ SETTINGS = (
     "plan_cache_mode",
     "enable_seqscan",
     "enable_sort",
+    "default_transaction_isolation",
+    "default_transaction_read_only",
     "client_encoding",
 )
 
@@ -186,6 +188,7 @@ def test_what_the_connection_was_set_to_is_as_it_was(
         connection.adapters.register_loader("text", OddText)
         connection.execute("SET search_path TO 'é', public; SET statement_timeout = 12345; SET array_nulls = off")
         connection.execute("SET LOCAL jit = off; SET LOCAL enable_sort = off; SET LOCAL lock_timeout = 77")
+        connection.execute("SET default_transaction_isolation = 'serializable'; SET default_transaction_read_only = on")
         read = f"SELECT ARRAY[{', '.join(f'current_setting({name!r})' for name in SETTINGS)}]::varchar[] AS found"
         before = connection.execute(read).fetchone()
         with repository.within(connection) as joined:
