@@ -1,6 +1,7 @@
 """Annotation queues to embed: items, a state machine per annotator, claims with leases, exact queries, any storage.
 
-`AnnotationQueues` is the service; `MemoryRepository` and `SQLiteRepository` store; `run_batch` labels a whole queue.
+`AnnotationQueues` is the service; `MemoryRepository` and `SQLiteRepository` store, and `open_repository` finds the storage of
+an address; `run_batch` labels a whole queue.
 
 ## The words
 
@@ -121,8 +122,10 @@ from annotation_queue.errors import (
     SchemaVersionUnknown,
     StorageBusy,
     StorageCorrupt,
+    StorageDenied,
     StorageError,
     StorageFull,
+    StorageUnreachable,
 )
 from annotation_queue.ids import uuid7
 from annotation_queue.items import (
@@ -145,6 +148,7 @@ from annotation_queue.query import ItemFilter, ItemPage, ItemQuery, QueuePage, Q
 from annotation_queue.queues import AnnotationQueues
 from annotation_queue.records import Change, ItemRecord, Standing
 from annotation_queue.repositories.memory import MemoryRepository
+from annotation_queue.repositories.opening import open_repository
 from annotation_queue.repositories.sqlite import SQLiteRepository
 from annotation_queue.repository import Repository
 from annotation_queue.sorting import QUEUE_ORDER, QUEUE_SORT_FIELDS, SORT_FIELDS, Direction, SortBy
@@ -229,8 +233,10 @@ __all__ = [
     "StopReason",
     "StorageBusy",
     "StorageCorrupt",
+    "StorageDenied",
     "StorageError",
     "StorageFull",
+    "StorageUnreachable",
     "Throughput",
     "Transition",
     "Unavailable",
@@ -242,6 +248,7 @@ __all__ = [
     "fold",
     "fold_labels",
     "is_finished",
+    "open_repository",
     "run_batch",
     "run_batches",
     "utc_now",

@@ -23,7 +23,7 @@ from annotation_queue.json_values import JsonValue
 from annotation_queue.moves import advance, grant, reset
 from annotation_queue.query import ItemFilter
 from annotation_queue.records import Change, ItemRecord, change_of, item_of, own_progress, standing
-from annotation_queue.repository import HearsOfLostClaims, Repository
+from annotation_queue.repository import HearsOfLostClaims, RemembersClaims, Repository
 from annotation_queue.schemas import check_label
 from annotation_queue.states import (
     COMPLETED,
@@ -453,6 +453,9 @@ class Decisions:
             QueueNotFound: The queue of the claim is deleted, or is none of the project.
         """
         ref = ref_of(claim)
+        remembered = self._from_memory(claim, decide) if isinstance(claim, Claim) else None
+        if remembered is not None:
+            return remembered
         try:
             return self.carry_out_one(
                 ref.item_id,
@@ -543,6 +546,23 @@ class Decisions:
             waiting = [each for each in waiting if each[0] not in outcomes]
         self._tell_lost([outcome for outcome in outcomes.values() if isinstance(outcome, ClaimLost)])
         return [(claim, outcomes[index]) for index, (claim, _) in enumerate(wanted)]
+
+    def _from_memory(self, claim: Claim, decide: Callable[[ItemRecord | None, ClaimRef], Decision]) -> Decision | None:
+        """Carry out a decision without reading, if the repository remembers what the claim left, and it still is so."""
+        if not isinstance(self.repository, RemembersClaims):
+            return None
+        record = self.repository.record_of_claim(self.project_id, claim.item.id, claim.annotator_id)
+        if record is None or record.queue.id != claim.item.queue_id:
+            return None
+        try:
+            decision = decide(record, ref_of(claim))
+            if decision.change is None:
+                return None
+            self.repository.save(((decision.record, decision.change),))
+        except (ClaimLost, Conflict, ValueError):
+            # It may be outdated, and then nothing follows from it.
+            return None
+        return decision
 
     def _tell_lost(self, lost: Sequence[ClaimLost]) -> None:
         if lost and isinstance(self.repository, HearsOfLostClaims):

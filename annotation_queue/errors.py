@@ -146,6 +146,14 @@ class StorageError(AnnotationQueueError, OSError):
         return self.what
 
 
+class StorageUnreachable(StorageError, ConnectionError):
+    """The server cannot be connected to: it is down, or out of reach; nothing was written, so try again when it is there."""
+
+
+class StorageDenied(StorageError, PermissionError):
+    """The storage may not be used like that: a role without rights, or a read-only replica; nothing was written."""
+
+
 class StorageBusy(StorageError, TimeoutError):
     """The storage stayed locked past the deadline; nothing was written, so try again."""
 

@@ -520,3 +520,23 @@ class HearsOfLostClaims(ABC):
             project_id: The project.
             lost: What each of their callers gets.
         """
+
+
+class RemembersClaims(ABC):
+    """What a repository may be besides a `Repository`, by inheriting: it remembers the records that claims left."""
+
+    @abstractmethod
+    def record_of_claim(self, project_id: str, item_id: str, annotator_id: str) -> ItemRecord | None:
+        """Give the record that a claim left, without labels and without the item, which may be outdated by now.
+
+        What is decided from it holds only if `Repository.save` takes the change. Whatever else it comes to, whoever asked reads
+        the record and decides again.
+
+        Args:
+            project_id: The project.
+            item_id: The item that was claimed.
+            annotator_id: By whom.
+
+        Returns:
+            The record; None if it is not remembered.
+        """

@@ -34,8 +34,10 @@ from annotation_queue.errors import (
     SchemaVersionUnknown,
     StorageBusy,
     StorageCorrupt,
+    StorageDenied,
     StorageError,
     StorageFull,
+    StorageUnreachable,
 )
 from annotation_queue.items import (
     AddedItems,
@@ -154,8 +156,10 @@ __all__ = [
     "Standing",
     "StorageBusy",
     "StorageCorrupt",
+    "StorageDenied",
     "StorageError",
     "StorageFull",
+    "StorageUnreachable",
     "Transition",
     "Unavailable",
     "UnavailableReason",

@@ -14,12 +14,14 @@ r"""The command line: results on standard output, words on standard error, exit 
 - ``history ITEM_ID``: every change of an item's states
 - ``claim --annotator NAME``: takes the next item and prints the claim; ``--limit N``, ``--lease SECONDS``, ``--wait``
 - ``complete LABEL``, ``skip``, ``release``, ``heartbeat``: take such claims from standard input or ``--claim``
-- ``remove ITEM_ID``, ``check``: take items out of the queue; look whether the file is whole
+- ``remove ITEM_ID``, ``check``: take items out of the queue; look whether all is whole
 - ``serve --token-file FILE``: serves the queues over HTTP, as Weave and EvalGuard have it; ``--port``, ``--rate-limit``
   (extra ``web``)
 - ``completion bash``: what makes a shell complete all this; ``zsh`` and ``fish`` too
 
-The file is named by ``--db`` or ``ANNOTATION_QUEUE_DB``. Each command's ``--help`` has examples.
+``--db`` or ``ANNOTATION_QUEUE_DB`` says where the queues are: an SQLite file, or ``postgresql://user@host/database`` (extra
+``postgres``), with ``?schema=name`` behind it if that is not ``annotation_queue``: from as many machines at once as one likes.
+A password is left to ``PGPASSWORD``, ``~/.pgpass`` or a service file. Each command's ``--help`` has examples.
 
 **Input** is a file or standard input (``-``), gzipped or not, read in bounded memory: one JSON object on each line, whose
 ``id`` becomes the ``call_id`` and which is the payload itself. Unless bad lines are skipped, everything is checked before

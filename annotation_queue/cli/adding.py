@@ -37,8 +37,8 @@ from annotation_queue.values import check_id
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import timedelta
-    from pathlib import Path
 
+    from annotation_queue.cli.addresses import Address
     from annotation_queue.cli.common import Command
     from annotation_queue.cli.jsonl import Record, Records
     from annotation_queue.items import AnnotationQueue
@@ -298,7 +298,7 @@ Examples:
 def add(
     *,
     items: str,
-    db: Path,
+    db: Address,
     queue_name: str | None,
     project: str,
     id_field: str,

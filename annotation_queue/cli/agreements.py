@@ -30,9 +30,9 @@ from annotation_queue.states import COMPLETED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from pathlib import Path
 
     from annotation_queue.agreement import Agreement, Level, PairAgreement
+    from annotation_queue.cli.addresses import Address
     from annotation_queue.queues import AnnotationQueues
     from annotation_queue.states import Progress
 
@@ -130,7 +130,7 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON line.")
 def agreement(
     *,
-    db: Path,
+    db: Address,
     project: str,
     queue_name: str | None,
     field: str | None,

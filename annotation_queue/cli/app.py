@@ -81,7 +81,7 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name=_NAME)
 def app() -> None:
-    """Annotation queues in a file: add, label, look, compare, export."""
+    """Annotation queues in a file or on PostgreSQL: add, label, look, compare, export."""
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

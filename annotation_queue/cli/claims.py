@@ -33,8 +33,8 @@ from annotation_queue.values import check_id, check_integer, check_text, utc_now
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from datetime import timedelta
-    from pathlib import Path
 
+    from annotation_queue.cli.addresses import Address
     from annotation_queue.items import QueueItem, Unavailable
     from annotation_queue.queues import AnnotationQueues
 
@@ -147,7 +147,7 @@ def _parse(where: str, text: str) -> Held:
     return Held(where, claim, line)
 
 
-def _settle(db: Path, project: str, given: str | None, act: Callable[[AnnotationQueues, Held], object]) -> int:
+def _settle(db: Address, project: str, given: str | None, act: Callable[[AnnotationQueues, Held], object]) -> int:
     """Act on each claim, and go on where one is lost."""
     held = list(_read_claims(given))
     lost = 0
@@ -200,7 +200,7 @@ Example:
 @click.option("--item", "item_id", metavar="ITEM_ID", help="Take this item, and no other.")
 def claim(
     *,
-    db: Path,
+    db: Address,
     project: str,
     queue_name: str | None,
     annotator: str,
@@ -283,7 +283,7 @@ Examples:
 @project_option
 @_claim_option
 @click.option("--text", is_flag=True, help="LABEL is text as it stands, not JSON.")
-def complete(*, label: str | None, db: Path, project: str, given: str | None, text: bool) -> int:
+def complete(*, label: str | None, db: Address, project: str, given: str | None, text: bool) -> int:
     """Store LABEL, any JSON value, for what is claimed; without it, the field annotation of each line.
 
     All labels are stored together. The same label again for the same claim changes nothing and succeeds; another label corrects
@@ -322,7 +322,7 @@ def _parse_label(label: str) -> object:
 @project_option
 @_claim_option
 @_reason_option
-def skip(*, db: Path, project: str, given: str | None, reason: str | None) -> int:
+def skip(*, db: Address, project: str, given: str | None, reason: str | None) -> int:
     """Finish what is claimed without a label. Again with the same claim it changes nothing and succeeds."""
 
     def act(queues: AnnotationQueues, held: Held) -> None:
@@ -337,7 +337,7 @@ def skip(*, db: Path, project: str, given: str | None, reason: str | None) -> in
 @project_option
 @_claim_option
 @_reason_option
-def release(*, db: Path, project: str, given: str | None, reason: str | None) -> int:
+def release(*, db: Address, project: str, given: str | None, reason: str | None) -> int:
     """Give back what is claimed; it can be claimed again at once. Again with the same claim: exit code 1."""
 
     def act(queues: AnnotationQueues, held: Held) -> None:
@@ -352,7 +352,7 @@ def release(*, db: Path, project: str, given: str | None, reason: str | None) ->
 @project_option
 @_claim_option
 @lease_option("How long from now.  [default: the queue's lease]", default=None)
-def heartbeat(*, db: Path, project: str, given: str | None, lease: timedelta | None) -> int:
+def heartbeat(*, db: Address, project: str, given: str | None, lease: timedelta | None) -> int:
     """Prolong what is claimed, and print the claim with its new end. The line of before is as good."""
     return _settle(
         db, project, given, lambda queues, held: _print_claim(queues.heartbeat(held.ref_for(queues), lease=lease))

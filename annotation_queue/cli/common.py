@@ -7,11 +7,11 @@ import math
 import sys
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import click
 
+from annotation_queue.cli.addresses import AddressType
 from annotation_queue.cli.paths import database_files, find_clash, standard_stream
 from annotation_queue.exports import timestamp
 from annotation_queue.queues import AnnotationQueues
@@ -19,9 +19,9 @@ from annotation_queue.queues import AnnotationQueues
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from annotation_queue.cli.addresses import Address
     from annotation_queue.cli.paths import File
     from annotation_queue.items import AnnotationQueue
-    from annotation_queue.repositories.sqlite import SQLiteRepository
 
 Command = TypeVar("Command", bound="Callable[..., Any]")
 
@@ -57,9 +57,9 @@ db_option = click.option(
     "--db",
     required=True,
     envvar="ANNOTATION_QUEUE_DB",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="The SQLite file with the queues; or set ANNOTATION_QUEUE_DB.",
+    metavar="FILE|ADDRESS",
+    type=AddressType(),
+    help="The SQLite file with the queues, or postgresql://user@host/database; or set ANNOTATION_QUEUE_DB.",
 )
 project_option = click.option(
     "--project",
@@ -81,7 +81,7 @@ synchronous_option = click.option(
     type=click.Choice(["FULL", "NORMAL"], case_sensitive=False),
     default="FULL",
     show_default=True,
-    help="NORMAL is faster, but a power cut may lose the newest changes.",
+    help="Of an SQLite file: NORMAL is faster, but a power cut may lose the newest changes.",
 )
 
 
@@ -150,37 +150,31 @@ def _plain(value: Any) -> object:  # noqa: ANN401 - whatever JSON has no form of
     return dict(value) if hasattr(value, "keys") else list(value)
 
 
-def open_repository(db: Path, synchronous: str) -> SQLiteRepository:
-    """Open the file; the one place where the command line chooses a repository."""
-    from annotation_queue import SQLiteRepository  # noqa: PLC0415 - help and usage errors need no storage
-
-    return SQLiteRepository(db, synchronous=synchronous)
-
-
-def check_file(db: Path, *, create: bool = False) -> None:
+def check_file(db: Address, *, create: bool = False) -> None:
     """Find out early that there is no file to open, or that it is in use for something else.
 
     Args:
-        db: The SQLite file.
+        db: Where the queues are; only files are looked at.
         create: Whether it is made where it is missing.
 
     Raises:
         Failure: The file, or its directory, is missing; or a standard stream is that file.
     """
-    if not create and not db.exists():
-        fail(f"there is no file {str(db)!r}")
-    if not db.parent.is_dir():
-        fail(f"there is no directory {str(db.parent)!r} to make {db.name!r} in")
+    path = db.path
+    if path is not None and not create and not path.exists():
+        fail(f"there is no file {str(path)!r}")
+    if path is not None and not path.parent.is_dir():
+        fail(f"there is no directory {str(path.parent)!r} to make {path.name!r} in")
     check_outputs(db)
 
 
-def check_outputs(db: Path, *, outputs: Iterable[File] = (), inputs: Iterable[File] = ()) -> None:
+def check_outputs(db: Address, *, outputs: Iterable[File] = (), inputs: Iterable[File] = ()) -> None:
     """Refuse to write over what is read or kept: an input, the database, or a file that SQLite keeps beside it.
 
     Files are compared by what they are, whatever their names say: links, hard links, relative paths, upper and lower case.
 
     Args:
-        db: The database.
+        db: Where the queues are.
         outputs: What is written besides standard output and standard error.
         inputs: What is read besides standard input.
 
@@ -188,7 +182,7 @@ def check_outputs(db: Path, *, outputs: Iterable[File] = (), inputs: Iterable[Fi
         Failure: One of the outputs is one of the inputs, or the database.
     """
     stdin, stdout, stderr = map(standard_stream, range(3))
-    read, kept = [stdin, *inputs], database_files(db)
+    read, kept = [stdin, *inputs], [] if db.path is None else database_files(db.path)
     clash = (
         find_clash(outputs, [*read, *kept]) or find_clash([stdout, stderr], [*inputs, *kept]) or find_clash(kept, read)
     )
@@ -198,24 +192,24 @@ def check_outputs(db: Path, *, outputs: Iterable[File] = (), inputs: Iterable[Fi
 
 @contextmanager
 def open_queues(
-    db: Path, project: str, *, create: bool = False, synchronous: str = "FULL"
+    db: Address, project: str, *, create: bool = False, synchronous: str = "FULL"
 ) -> Iterator[AnnotationQueues]:
     """Open the queues of a project.
 
     Args:
-        db: The SQLite file.
+        db: Where the queues are.
         project: The project.
-        create: Whether the file is made where it is missing.
+        create: Whether a file is made where it is missing.
         synchronous: SQLite's setting.
 
     Yields:
-        The service; the file is closed afterwards.
+        The service; the storage is closed afterwards.
 
     Raises:
         Failure: The file, or its directory, is missing.
     """
     check_file(db, create=create)
-    with open_repository(db, synchronous.upper()) as repository:
+    with db.open(synchronous.upper()) as repository:
         yield AnnotationQueues(repository, project)
 
 

@@ -38,6 +38,7 @@ from annotation_queue.states import AnnotationState
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from annotation_queue.cli.addresses import Address
     from annotation_queue.queues import AnnotationQueues
     from annotation_queue.states import Transition
 
@@ -300,7 +301,7 @@ Examples:
 )
 @click.argument("target", metavar="[OUT]", default=STDOUT)
 def export(
-    *, db: Path, project: str, queue_name: str | None, form: str | None, target: str, content: Content | None
+    *, db: Address, project: str, queue_name: str | None, form: str | None, target: str, content: Content | None
 ) -> None:
     """Write one line for each label or skip to OUT, or to standard output.
 

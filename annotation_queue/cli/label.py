@@ -51,10 +51,10 @@ from annotation_queue.values import check_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from annotation_queue.batch.labelers import Labeler
     from annotation_queue.batch.report import BatchReport
+    from annotation_queue.cli.addresses import Address
     from annotation_queue.cli.jsonl import Records
     from annotation_queue.items import AnnotationQueue
 
@@ -248,7 +248,7 @@ def label(
     labeler_names: tuple[str, ...],
     commands: tuple[str, ...],
     annotators: tuple[str, ...],
-    db: Path,
+    db: Address,
     queue_name: str | None,
     project: str,
     id_field: str,

@@ -36,7 +36,8 @@ from annotation_queue.values import check_integer
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
-    from pathlib import Path
+
+    from annotation_queue.cli.addresses import Address
 
 
 @click.command(
@@ -63,7 +64,7 @@ Examples:
 def update(
     *,
     item_ids: tuple[str, ...],
-    db: Path,
+    db: Address,
     project: str,
     queue_name: str | None,
     every: bool,
@@ -125,7 +126,7 @@ Example:
 def reprioritise(
     *,
     file: Any,  # noqa: ANN401 - a file of click's
-    db: Path,
+    db: Address,
     project: str,
     queue_name: str | None,
     yes: bool,
@@ -180,7 +181,7 @@ def _lines(file: Any) -> Iterator[tuple[str, dict[str, Any]]]:  # noqa: ANN401 -
 def reset(
     *,
     item_ids: tuple[str, ...],
-    db: Path,
+    db: Address,
     project: str,
     queue_name: str | None,
     every: bool,
@@ -210,7 +211,7 @@ def reset(
 @queue_option
 @click.option("--deleted-queue", metavar="QUEUE_ID", help="Bring this queue back, with all that was in it.")
 def restore(
-    *, item_ids: tuple[str, ...], db: Path, project: str, queue_name: str | None, deleted_queue: str | None
+    *, item_ids: tuple[str, ...], db: Address, project: str, queue_name: str | None, deleted_queue: str | None
 ) -> int:
     """Bring removed items back, by their ids (- for one on each line of standard input), with all their labels; print how many.
 
@@ -236,7 +237,7 @@ def restore(
 @project_option
 @time_option("--removed-before", "Erase what was removed or deleted before this time.", required=True)
 @yes_option
-def purge(*, db: Path, project: str, removed_before: datetime, yes: bool) -> int:
+def purge(*, db: Address, project: str, removed_before: datetime, yes: bool) -> int:
     """Erase removed items and deleted queues of the project, with their labels and histories; print how many of each.
 
     Nothing of it can be brought back. What SQLite deletes is overwritten in the file; backups keep what they have.
@@ -256,7 +257,7 @@ def purge(*, db: Path, project: str, removed_before: datetime, yes: bool) -> int
 @db_option
 @project_option
 @queue_option
-def pause(*, db: Path, project: str, queue_name: str | None) -> int:
+def pause(*, db: Address, project: str, queue_name: str | None) -> int:
     """Let nobody claim anything more of a queue, until it is resumed; what is held can be finished."""
     return _set_pause(db, project, queue_name, is_paused=True)
 
@@ -265,12 +266,12 @@ def pause(*, db: Path, project: str, queue_name: str | None) -> int:
 @db_option
 @project_option
 @queue_option
-def resume(*, db: Path, project: str, queue_name: str | None) -> int:
+def resume(*, db: Address, project: str, queue_name: str | None) -> int:
     """Let annotators claim items of a queue again."""
     return _set_pause(db, project, queue_name, is_paused=False)
 
 
-def _set_pause(db: Path, project: str, queue_name: str | None, *, is_paused: bool) -> int:
+def _set_pause(db: Address, project: str, queue_name: str | None, *, is_paused: bool) -> int:
     with open_queues(db, project) as queues:
         queue = choose_queue(queues, queue_name)
         queues.update(queue.id, is_paused=is_paused)

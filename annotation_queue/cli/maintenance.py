@@ -14,15 +14,13 @@ from annotation_queue.cli.common import (
     db_option,
     fail,
     open_queues,
-    open_repository,
     project_option,
     queue_option,
     say,
 )
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from annotation_queue.cli.addresses import Address
     from annotation_queue.query import ItemFilter
 
 
@@ -42,7 +40,7 @@ Examples:
 def remove(
     *,
     item_ids: tuple[str, ...],
-    db: Path,
+    db: Address,
     project: str,
     queue_name: str | None,
     every: bool,
@@ -77,19 +75,19 @@ def remove(
     return FAILURES if missing else 0
 
 
-@click.command(short_help="Look whether a file is whole.", epilog="Example: annotation-queue check --db labels.db")
+@click.command(short_help="Look whether all is whole.", epilog="Example: annotation-queue check --db labels.db")
 @db_option
-def check(*, db: Path) -> int:
-    """Recount everything that the file keeps, in every project, and print what is wrong, a line each.
+def check(*, db: Address) -> int:
+    """Recount everything that is kept, in every project, and print what is wrong, a line each.
 
-    Exit code 0 where all is well, 1 where something is wrong, 3 where the file cannot be read at all. It changes nothing
+    Exit code 0 where all is well, 1 where something is wrong, 3 where it cannot be read at all. It changes nothing
     and takes longer the more is stored.
     """
     check_file(db)
-    with open_repository(db, "FULL") as repository:
+    with db.open("FULL") as repository:
         problems = repository.check()
     for problem in problems:
         click.echo(problem)
     many = "1 problem" if len(problems) == 1 else f"{len(problems):,} problems"
-    say(f"{db}: {many if problems else 'all is well'}")
+    say(f"{db.shown}: {many if problems else 'all is well'}")
     return FAILURES if problems else 0

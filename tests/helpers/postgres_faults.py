@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg
 from psycopg import sql
 
-from annotation_queue.repositories.postgres.connections import BoundedConnection
+from annotation_queue.repositories.postgres.bounded import BoundedConnection
 from helpers.clocks import wait_until
 
 if TYPE_CHECKING:
@@ -159,11 +159,12 @@ class Contents:
                         row[column] = names[row[column]]
                 for drawn in ("tx", *(["revision"] if table == "queues" else [])):
                     row.pop(drawn, None)
-                if table != "counters":
+                if table not in {"counters", "openings"}:
                     lines.append(f"{table} {row}")
         counted: Counter[tuple[str, str, str]] = Counter()
         for row in read["counters"]:
-            for kind in row.keys() - {"queue", "annotator", "shard"}:
-                key = (row["queue"], row["annotator"], kind)
-                counted[key] = max(counted[key], row[kind] > 0) if kind == "openings" else counted[key] + row[kind]
+            for kind in row.keys() - {"queue", "annotator", "seq"}:
+                counted[row["queue"], row["annotator"], kind] += row[kind]
+        for row in read["openings"]:
+            counted[row["queue"], "", "is opened"] |= row["openings"] > 0
         return sorted([*lines, *(f"counted {key} {n}" for key, n in counted.items() if n)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import socket
 import tempfile
@@ -11,6 +12,9 @@ from pathlib import Path
 
 import psycopg
 
+_KEY = re.compile(rb"K\0\0\0\x0c.{8}", re.DOTALL)
+"""How the server tells a connection the number of its process, and the secret by which its statements can be cancelled."""
+_KEY_OF_OURS = b"K\0\0\0\x0c\0\0\0\x07secr"
 _PORT_NAME = ".s.PGSQL.5432"
 
 
@@ -25,6 +29,8 @@ class Proxy:
         self.folder = Path(tempfile.mkdtemp(prefix="aq-px-", dir="/tmp"))
         self.hears: bytes | None = None
         """What the client has to say for the proxy to do something; None for nothing."""
+        self.renumbers = False
+        """Whether it gives connections a number of its own, as a pooler does."""
         self.does = ""
         """What it does then: ``hang up`` before it forwards that, ``hang up after`` it, or ``fall silent``."""
         info = psycopg.conninfo.conninfo_to_dict(dsn)
@@ -89,7 +95,7 @@ class Proxy:
         with suppress(OSError):
             while said := server.recv(1 << 16):
                 if not self._silent.is_set():
-                    client.sendall(said)
+                    client.sendall(_KEY.sub(_KEY_OF_OURS, said) if self.renumbers else said)
 
 
 def _hang_up(*sockets: socket.socket) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING, Final, NamedTuple
+
+from annotation_queue.repositories.sql.rows import StoredQueue
 
 if TYPE_CHECKING:
     from annotation_queue.items import AnnotationQueue
+    from annotation_queue.records import ItemRecord
 
 
 class QueueKey(NamedTuple):
@@ -24,12 +28,17 @@ class Version(NamedTuple):
 
 
 class Revision(NamedTuple):
-    """What `ItemRecord.revision` is here: number and revision of the queue, number and revision of the item."""
+    """What `ItemRecord.revision` is here: number and revision of the queue, number and revision of the item.
+
+    A record that is kept says in which transaction the item changed last, too: in a schema that was restored to an earlier time
+    the other numbers may come again.
+    """
 
     queue: int
     queue_revision: int
     num: int
     revision: int
+    last_tx: int | None = None
 
 
 class Entry(NamedTuple):
@@ -55,6 +64,14 @@ class Mark(NamedTuple):
     place: QueueKey
 
 
+FOLD_AFTER: Final = 512
+"""How many rows of counters a process adds to a queue before it replaces them by their sums."""
+_FULL_FOLD_AFTER: Final = 64
+"""How often it looks only at those that were added since the last time, before it looks at all: others add, too."""
+_MOST_FOLDED: Final = 10_000
+"""Of how many queues it is remembered how far they were folded."""
+_MOST_CLAIMED: Final = 10_000
+"""Of how many claims it is remembered what they left."""
 FIRST_PLACE: Final = QueueKey(-(1 << 63), -(1 << 63), "")
 _MOST_BYTES: Final = 16 << 20
 _MOST_OF_ONE: Final = _MOST_BYTES >> 8
@@ -80,6 +97,9 @@ class Cache:
         self.queues: dict[Version, AnnotationQueue] = {}
         self.low_water_marks: dict[tuple[int, str], Mark] = {}
         self._bytes_of_queues = self._bytes_of_marks = 0
+        self._claimed: dict[tuple[str, str], ItemRecord] = {}
+        self._added: dict[int, int] = {}
+        self._folded: dict[int, tuple[int, int]] = {}
         self._sizes: dict[str, int] = {}
 
     def keep(self, version: Version, queue: AnnotationQueue, *, size: int) -> None:
@@ -110,10 +130,11 @@ class Cache:
             self.queues.pop(version, None)
             self._bytes_of_queues -= self._sizes.pop(queue_id, 0)
 
-    def newest(self, queue_id: str) -> AnnotationQueue | None:
+    def newest(self, queue_id: str) -> StoredQueue | None:
         """Give a queue as it was when it was seen last; None if that is not kept."""
         version = self.versions.get(queue_id)
-        return None if version is None else self.queues.get(version)
+        queue = None if version is None else self.queues.get(version)
+        return None if version is None or queue is None else StoredQueue(*version, queue)
 
     def set_low_water_mark(self, queue: int, annotator: str, mark: Mark) -> None:
         """Keep a mark of an annotator in a queue."""
@@ -123,3 +144,41 @@ class Cache:
         if (queue, annotator) not in self.low_water_marks:
             self._bytes_of_marks += _OVERHEAD + len(annotator)
         self.low_water_marks[queue, annotator] = mark
+
+    def keep_claimed(self, annotator_id: str, record: ItemRecord) -> None:
+        """Keep the record that a claim left."""
+        if len(self._claimed) > _MOST_CLAIMED:
+            self._claimed.clear()
+        self._claimed[record.item_id, annotator_id] = record
+
+    def take_claimed(self, item_id: str, annotator_id: str) -> ItemRecord | None:
+        """Give the record that a claim left, once; None if none is kept."""
+        return self._claimed.pop((item_id, annotator_id), None)
+
+    def counts_are_due(self, queue: int, rows: int) -> bool:
+        """Take note of rows that were added to the counters of a queue; tell whether it is time to fold them.
+
+        Where it begins to count is drawn by lot: so those fold, too, who never add that many.
+        """
+        if len(self._added) > _MOST_FOLDED:
+            self._added.clear()
+        added = self._added.get(queue, random.randrange(FOLD_AFTER)) + rows  # noqa: S311 - a lot, not a secret
+        self._added[queue] = 0 if added >= FOLD_AFTER else added
+        return added >= FOLD_AFTER
+
+    def fold_after(self, queue: int) -> int:
+        """Say behind which of a queue's rows to fold: most of those before it were folded, and now and then all are."""
+        times, seq = self._folded.get(queue, (0, 0))
+        return seq if times % _FULL_FOLD_AFTER else 0
+
+    def set_folded(self, queue: int, seq: int | None) -> None:
+        """Take note that a queue was folded.
+
+        Args:
+            queue: The queue's number.
+            seq: The last row that there is of the sums; None if nothing was folded.
+        """
+        if len(self._folded) > _MOST_FOLDED:
+            self._folded.clear()
+        times, before = self._folded.get(queue, (0, 0))
+        self._folded[queue] = times + 1, before if seq is None else seq

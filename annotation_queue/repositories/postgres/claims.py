@@ -4,27 +4,34 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from annotation_queue.counters import live_and_unfinished
+from annotation_queue.construction import altered
+from annotation_queue.counters import changes, live_and_unfinished
 from annotation_queue.items import explain_unavailable, make_claim
 from annotation_queue.moves import grant
-from annotation_queue.records import change_of, one_finishes, view
-from annotation_queue.repositories.postgres.cache import FIRST_PLACE, Entry, Mark, QueueKey, Version
-from annotation_queue.repositories.postgres.rows import HeldRow, split
-from annotation_queue.repositories.postgres.texts import key_of
+from annotation_queue.records import ItemRecord, change_of, make_record, one_finishes, view
+from annotation_queue.repositories.postgres.cache import FIRST_PLACE, Entry, Mark, QueueKey, Revision, Version
+from annotation_queue.repositories.postgres.rows import FirstRow, HeldRow, counts_of_one, split
+from annotation_queue.repositories.postgres.session import counter_rows
+from annotation_queue.repositories.postgres.texts import is_long, key_of
 from annotation_queue.repositories.sql.chunks import in_chunks
-from annotation_queue.repositories.sql.rows import ItemRow, time_or_none
-from annotation_queue.states import IN_PROGRESS, aggregate, claimable_at
+from annotation_queue.repositories.sql.rows import ItemRow, micros_or_none, progress_row, time_or_none, transition_row
+from annotation_queue.states import IN_PROGRESS, Progress, aggregate, claimable_at
 from annotation_queue.values import from_micros, lease_end, to_micros
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from annotation_queue.items import AnnotationQueue, Claim, Unavailable
-    from annotation_queue.records import Change, ItemRecord
+    from annotation_queue.records import Change
     from annotation_queue.repositories.postgres.session import Session
     from annotation_queue.repositories.sql.rows import StoredQueue
 
 
+_ANY: Final = "item"
+"""Stands for whichever item is claimed."""
+_on_item = altered(Progress, ("item_id",))
+_NO_ENTRY: Final = Entry(-1, -1, -1)
+_NO_MARK: Final = Mark(-1, None, FIRST_PLACE)
 _ENDS: Final = ("retry_at", "own_retry_at", "reserved_retry_at")
 """The statements that each find when an annotator could claim one kind of items."""
 
@@ -43,9 +50,10 @@ def first_place(session: Session, num: int, queue: AnnotationQueue | None, annot
         annotator: The key of the annotator.
     """
     if queue is not None and one_finishes(queue):
+        # What is in front of the first open item costs nothing, unless it is still to be vacuumed.
         return FIRST_PLACE
     known = session.cache.low_water_marks.get((num, annotator))
-    entry = Entry(-1, -1, -1) if known is None or known.newest is None else known.newest
+    entry = _NO_ENTRY if known is None or known.newest is None else known.newest
     # Read before the place is looked for: what is opened in between makes the mark worthless, not wrong.
     values = {"queue": num, "annotator": annotator, **entry._asdict()}
     ((openings, is_there, *newest),) = session.rows("mark_evidence", values)
@@ -80,7 +88,8 @@ def claim(
         The claims in queue order. None of them may be since somebody else has what is left locked; `explain` tells.
     """
     annotator = key_of(annotator_id)
-    start = first_place(session, num, session.cache.newest(queue_id), annotator)
+    known = session.cache.newest(queue_id)
+    start = first_place(session, num, None if known is None else known.queue, annotator)
     found = session.rows("lock_claimable", _wanted(num, annotator, start, at, limit))
     chosen = [tuple(split(row, Version, ItemRow)) for row in found]
     queue = session.locked_version(chosen[0][0] if chosen else None, project_id, queue_id)
@@ -106,6 +115,83 @@ def claim(
         claims.append(make_claim(item=item, annotator_id=annotator_id, token=own.token, expires_at=expires_at))
     if writes:
         session.store(writes)
+    return tuple(claims)
+
+
+def claim_untouched(
+    session: Session, known: StoredQueue, annotator_id: str, *, limit: int, at: datetime, lease: timedelta | None
+) -> tuple[Claim, ...]:
+    """Grant claims by one statement, if what can be claimed first are items that nobody ever touched.
+
+    What a claim does to such an item is the same for all of them, so that it is decided before they are chosen.
+
+    Args:
+        session: The session, inside a write transaction or for one statement.
+        known: The queue, as it was at any time.
+        annotator_id: Who wants to work.
+        limit: At most so many.
+        at: Now, UTC.
+        lease: How long the claims last; None for the queue's lease.
+
+    Returns:
+        The claims in queue order; none if it is not so, for whatever reason: `claim` finds out.
+    """
+    queue, annotator = known.queue, key_of(annotator_id)
+    if queue.is_paused or queue.deleted_at is not None or is_long(annotator):
+        return ()
+    expires_at = lease_end(at, lease or queue.lease)
+    untouched = ItemRecord(_ANY, queue, at, (), revision=None)
+    progresses, transitions = grant((), _ANY, annotator_id, at=at, expires_at=expires_at, steps=0)
+    change = change_of(untouched, progresses, transitions)
+    (own,), (transition,) = progresses, transitions
+    progress, entry = progress_row(own, annotator), transition_row(transition, annotator, annotator)
+    whose = "" if one_finishes(queue) else annotator
+    mark = session.cache.low_water_marks.get((known.num, whose)) or _NO_MARK
+    newest = mark.newest or _NO_ENTRY
+    after = change.standing
+    counts = {(known.num, who or "", kind): n for (who, kind), n in changes(untouched, change).items()}
+    found = session.rows(
+        "claim_untouched",
+        {
+            **_wanted(known.num, annotator, mark.place, at, limit),
+            **session.connections.lock_of(known.num)._asdict(),
+            "version": session.connections.version,
+            "queue_revision": known.revision,
+            "openings": mark.openings,
+            "mark_tx": newest.tx,
+            "mark_seq": newest.seq,
+            "mark_at": newest.at,
+            "state": progress.state,
+            "completed": after.completed,
+            "skipped": after.skipped,
+            "claimable_at": micros_or_none(after.claimable_at),
+            "updated_at": to_micros(change.updated_at),
+            "token": progress.token,
+            "lease_expires_at": progress.lease_expires_at,
+            "step": progress.step,
+            "from_state": entry.from_state,
+            "actor": entry.actor,
+            **counts_of_one(counter_rows(counts)),
+        },
+    )
+    if found:
+        _, first = split(found[0], ItemRow, FirstRow)
+        # What the log has of this claim it has, whatever becomes of the schema, only together with all that was claimed before.
+        newest = Entry(first.tx, 1, to_micros(at))
+        place = QueueKey(first.priority_down, first.created_at, first.id)
+        session.cache.set_low_water_mark(known.num, whose, Mark(first.openings, newest, place))
+        session.counted[known.num] += 2
+    claims = []
+    for each in found:
+        row, first = split(each, ItemRow, FirstRow)
+        item = session.item_of(row, known)
+        claims.append(make_claim(item=item, annotator_id=annotator_id, token=own.token, expires_at=expires_at))
+        if limit == 1 and not is_long(row.id):
+            # Most likely it is completed next, by who has it, and nothing has happened to it by then.
+            held = _on_item(own, item.id)
+            rests_on = Revision(known.num, known.revision, row.num, row.revision, first.tx)
+            record = make_record(item.id, queue, item.updated_at, (held,), rests_on, steps=row.steps)
+            session.cache.keep_claimed(annotator_id, record)
     return tuple(claims)
 
 

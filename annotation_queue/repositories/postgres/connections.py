@@ -4,132 +4,80 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import threading
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from zlib import crc32
 
 import psycopg
 from psycopg import errors
 from psycopg.rows import TupleRow, tuple_row
-from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
+from psycopg_pool import ConnectionPool, PoolTimeout
 
-from annotation_queue.errors import (
-    OutcomeUnknown,
-    SchemaVersionUnknown,
-    StorageBusy,
-    StorageCorrupt,
-    StorageError,
-    StorageFull,
+from annotation_queue.errors import OutcomeUnknown, SchemaVersionUnknown, StorageError
+from annotation_queue.repositories.postgres.bounded import (
+    Attempts,
+    BoundedConnection,
+    encoding_of,
+    has_something_to_say,
 )
+from annotation_queue.repositories.postgres.translation import SilentServer, translate, translate_attempt
 from annotation_queue.repositories.sql.rows import explain_failure
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Sequence
     from types import TracebackType
 
 _LOG: Final = logging.getLogger("annotation_queue.postgres")
-_BUSY: Final = (
-    errors.QueryCanceled,
-    errors.LockNotAvailable,
-    errors.DeadlockDetected,
-    errors.SerializationFailure,
-    errors.IdleInTransactionSessionTimeout,
-    errors.TooManyConnections,
-    errors.CannotConnectNow,
-    PoolTimeout,
-    TooManyRequests,
-)
-_FULL: Final = (errors.DiskFull,)
-_CORRUPT: Final = (errors.DataCorrupted, errors.IndexCorrupted)
 _GRACE_SECONDS: Final = 5.0
 """How much longer than the server's own limit we wait for its answer."""
+_PATIENT_ATTEMPT: Final = 0.9
+"""What part of the time in which the server has to be reached an attempt may take before it counts as failed."""
+_BRIEFLY: Final = 100
+"""How many milliseconds at a time to wait for a queue alone: as long as somebody waits for that, all others do."""
+_PAUSE: Final = 0.1
+"""How many seconds the others have in between, at most."""
 _SHARED: Final = "SELECT pg_advisory_xact_lock_shared({}, {})"
 _ADDING: Final = 1 << 30
 _ALONE: Final = "SELECT pg_advisory_xact_lock({}, {})"
 # Every question is about one queue out of many, and the tables are indexed by it: whatever the server believes of a table that
 # it has not looked at yet, no plan, and least of all one that is kept, may read it from end to end.
-_PLANS: Final = {
-    custom: f"SET LOCAL plan_cache_mode = force_{kind}_plan; SET LOCAL enable_seqscan = off"
-    for custom, kind in ((False, "generic"), (True, "custom"))
-}
-
-
+_PLANS: Final = ("plan_cache_mode = force_generic_plan", "enable_seqscan = off")
+_TIME_LIMITS: Final = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+_CUSTOM: Final = "SET LOCAL plan_cache_mode = force_custom_plan"
+_WAITS: Final = "SET LOCAL idle_in_transaction_session_timeout = 0"
 _VERSION: Final = "SELECT version FROM annotation_queue_schema"
+_TEXTS: Final = "UTF8"
+"""The encoding of a connection, which has to carry every text."""
 
 
-class SilentServer(psycopg.OperationalError):
-    """The server, or what is between us, said nothing for longer than its own time limits allow."""
+class Lock(NamedTuple):
+    """The two keys of an advisory lock."""
 
-
-class BoundedConnection(psycopg.Connection[TupleRow]):
-    """A connection that waits for the server's answer only so long, and is broken after that."""
-
-    patience: float | None = None
-    """How long to wait for one answer, in seconds; None for ever."""
-
-    def wait(self, gen: Generator[Any, Any, Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as psycopg's
-        """Wait as psycopg does, but not longer than that."""
-        if self.patience is None:
-            return super().wait(gen, *args, **kwargs)
-        try:
-            return super().wait(_bounded(gen, time.monotonic() + self.patience), *args, **kwargs)
-        except SilentServer:
-            self.pgconn.finish()
-            raise
-
-
-def _bounded(gen: Generator[Any, Any, Any], deadline: float) -> Generator[Any, Any, Any]:
-    """Pass on what the driver waits for; it is woken at intervals with nothing, and then a look at the clock is due."""
-    try:
-        wanted = next(gen)
-        while True:
-            ready = yield wanted
-            if not ready and time.monotonic() >= deadline:
-                raise SilentServer("the server does not answer")
-            wanted = gen.send(ready)
-    except StopIteration as end:
-        return end.value
-
-
-def translate(error: BaseException, name: str) -> StorageError:
-    """Turn the driver's error into ours.
-
-    Args:
-        error: What psycopg or its pool raised.
-        name: What to call the storage.
-
-    Returns:
-        The error to raise from it.
-    """
-    # Only the server's first line: what comes after may show what a row holds.
-    primary = error.diag.message_primary if isinstance(error, psycopg.Error) else None
-    told = " ".join((primary or str(error)).split())
-    if isinstance(error, _BUSY):
-        return StorageBusy(f"{name} stayed locked or overloaded ({told}); nothing was written, try again")
-    if isinstance(error, _FULL):
-        return StorageFull(f"{name} has no room left ({told}); nothing was written, make room and try again")
-    if isinstance(error, _CORRUPT):
-        return StorageCorrupt(f"{name} is damaged ({told}); restore it from a backup")
-    if isinstance(error, PoolClosed):
-        return StorageError(f"the repository on {name} is closed; make a new one")
-    return StorageError(f"{name} could not be used ({told}); nothing was written")
+    space: int
+    lock: int
 
 
 class Connections:
     """A pool of connections to one schema: one transaction uses one at a time, and no process those of another.
 
-    Nothing is set on a connection for longer than a transaction, so that a pooler such as PgBouncer may stand in between.
+    Nothing is set for longer than a transaction on a connection that is not ours alone: one of the caller's pool, or one behind
+    a pooler such as PgBouncer, where another client has it next.
 
     Args:
         conninfo: Where the server is, as for libpq; not used with a ``pool``.
         schema: The schema that everything is in.
         pool: A pool that the caller keeps and closes; None to make one.
         max_connections: How many connections to open at most.
-        timeout: How long to wait for a connection, a lock or a statement, in seconds each.
+        timeout: How long to wait for a connection that is free, a lock or a statement, in seconds each.
+        connect_timeout: How long to wait for a server that cannot be reached, in seconds.
         prepare_threshold: How often a statement is executed before it is prepared; None for never.
     """
+
+    is_joined = False
+    """Whether its transactions are parts of one of the caller's."""
 
     def __init__(
         self,
@@ -139,18 +87,22 @@ class Connections:
         *,
         max_connections: int,
         timeout: float,
+        connect_timeout: float = 5.0,
         prepare_threshold: int | None,
     ) -> None:
         self.schema = schema
         self.name = f"schema {schema!r}"
         self.timeout = timeout
+        self.connect_timeout = connect_timeout
+        self.attempts = Attempts()
         self._conninfo = conninfo
         self._max = max_connections
         self._kwargs: dict[str, Any] = {
             "autocommit": True,
             "client_encoding": "utf8",
             "prepare_threshold": prepare_threshold,
-            "connect_timeout": max(2, round(timeout)),
+            # What the driver understands is whole seconds, from 2 on.
+            "connect_timeout": max(2, int(connect_timeout)),
         }
         self._is_ours = pool is None
         self._pid = os.getpid()
@@ -168,13 +120,17 @@ class Connections:
         self._inherited: list[ConnectionPool[Any]] = []
         self._space = crc32(f"annotation_queue {schema}".encode()) >> 2
         milliseconds = max(1, round(timeout * 1_000))
-        self._settings = (
-            f"SET LOCAL search_path TO {quoted(schema)}, pg_temp; SET LOCAL statement_timeout = {milliseconds}; "
-            f"SET LOCAL lock_timeout = {milliseconds}; SET LOCAL jit = off"
-        )
-        self._idle = f"SET LOCAL idle_in_transaction_session_timeout = {milliseconds}"
+        # Arrays are how lists are given, and may hold NULLs.
+        settings = [f"search_path TO {quoted(schema)}, pg_temp", "jit = off", "array_nulls = on", *_PLANS]
+        settings += [f"{name} = {milliseconds}" for name in _TIME_LIMITS]
+        self._settings = [f"SET LOCAL {each}" for each in settings]
+        # Else a transaction of one statement would begin as the database or the user begins transactions.
+        settings += ["default_transaction_isolation = 'read committed'", "default_transaction_read_only = off"]
+        self._of_session = "; ".join(f"SET {each}" for each in settings)
+        brief = f"SET LOCAL lock_timeout = {min(_BRIEFLY, milliseconds)}"
+        self._alone = f"{brief}; {_ALONE}; SET LOCAL lock_timeout = {milliseconds}"
 
-    def reading(self, *, custom: bool = False, ordered: bool = False) -> Transaction:
+    def reading(self, *, custom: bool = False, ordered: bool = False, patience: float | None = None) -> Transaction:
         """Lend a connection inside a read transaction: every statement sees the same instant.
 
         Args:
@@ -182,10 +138,27 @@ class Connections:
                 once for a connection: to plan it takes the server longer than to look up a key.
             ordered: Whether it reads the beginning of an order that an index has. Of a table that the server has not looked at
                 yet it believes that all of it is sorted as soon.
+            patience: How long to wait for each answer, in seconds; None for a little longer than the server's own limit.
         """
         begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-        sorts = "; SET LOCAL enable_sort = off" if ordered else ""
-        return Transaction(self, f"{begin}; {self._settings}; {self._idle}; {_PLANS[custom]}{sorts}")
+        own = [_CUSTOM] if custom else []
+        own += ["SET LOCAL enable_sort = off"] if ordered else []
+        return self.transaction(begin, own, patience=self._patience if patience is None else patience)
+
+    def one_statement(self, *, writes: bool = False) -> Transaction:
+        """Lend a connection for one statement, which is a transaction by itself if that is possible.
+
+        It locks nothing before it, and looks at no version. What it depends on it has to find by itself.
+
+        Args:
+            writes: Whether it writes.
+        """
+        mode = "READ COMMITTED READ WRITE" if writes else "REPEATABLE READ READ ONLY"
+        return self.transaction(f"BEGIN ISOLATION LEVEL {mode}", None, writes=writes, patience=self._patience)
+
+    def lock_of(self, queue: int, *, adding: bool = False) -> Lock:
+        """Give what a queue is locked by, or what whoever adds to it locks."""
+        return Lock(self._space | _ADDING if adding else self._space, _lock_key(queue))
 
     def writing(
         self,
@@ -210,28 +183,53 @@ class Connections:
             custom: As for `reading`.
             waits: Whether the caller's own code runs inside it, which may take any time.
         """
-        parts = ["BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", self._settings, _PLANS[custom]]
-        parts += [] if waits else [self._idle]
+        own = [_CUSTOM] if custom else []
+        own += [_WAITS] if waits else []
         # A migration waits for all who have looked, and who looks after it sees what it made.
-        parts += [_VERSION]
-        parts += [_SHARED.format(self._space, _lock_key(queue)) for queue in sorted(set(shared))]
-        parts += [] if alone is None else [_ALONE.format(self._space, _lock_key(alone))]
-        parts += [] if adding is None else [_ALONE.format(self._space | _ADDING, _lock_key(adding))]
-        parts += [] if naming is None else [_ALONE.format(~self._space, crc32(naming.encode()) >> 1)]
-        return Transaction(self, "; ".join(parts), writes=True)
+        own += [_VERSION]
+        own += [_SHARED.format(*self.lock_of(queue)) for queue in sorted(set(shared))]
+        own += [] if alone is None else [self._alone.format(*self.lock_of(alone))]
+        own += [] if adding is None else [_ALONE.format(*self.lock_of(adding, adding=True))]
+        own += [] if naming is None else [_ALONE.format(~self._space, crc32(naming.encode()) >> 1)]
+        begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+        return self.transaction(begin, own, writes=True, patience=self._patience)
 
     def migrating(self) -> Transaction:
         """Lend a connection inside a write transaction in which nobody else changes the schema; it may take its time."""
         lock = _ALONE.format(self._space, 0)
-        milliseconds = max(1, round(self.timeout * 1_000))
-        begin = f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL lock_timeout = {milliseconds}"
-        path = f"SET LOCAL search_path TO {quoted(self.schema)}, pg_temp"
-        return Transaction(self, f"{begin}; {path}; SET LOCAL statement_timeout = 0; {lock}", writes=True, patient=True)
+        own = [_WAITS, "SET LOCAL statement_timeout = 0", lock]
+        begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+        return self.transaction(begin, own, writes=True, patience=None)
 
-    def take(self, begin: str, *, patient: bool) -> psycopg.Connection[Any]:
-        """Lend a connection with a transaction begun.
+    def transaction(
+        self, begin: str, own: Sequence[str] | None, *, writes: bool = False, patience: float | None
+    ) -> Transaction:
+        """Make a transaction, which begins when it is entered.
 
-        A connection that the server has closed meanwhile is noticed here, before anything was done, and replaced.
+        Args:
+            begin: The statement that begins it.
+            own: The statements that come next: what holds for this one, and what it locks. None if its only statement may be a
+                transaction by itself.
+            writes: Whether it writes.
+            patience: How long to wait for each answer, in seconds; None for ever.
+        """
+        with_settings = "; ".join([begin, *self._settings, *(own or ())])
+        begins = (with_settings, "" if own is None else "; ".join([begin, *own]))
+        return Transaction(self, begins, writes=writes, patience=patience)
+
+    @property
+    def _patience(self) -> float:
+        return self.timeout + _GRACE_SECONDS
+
+    def take(self, begins: tuple[str, str], *, patience: float | None) -> psycopg.Connection[Any]:
+        """Lend a connection with a transaction begun, or ready for the only statement of one.
+
+        Args:
+            begins: How it begins, and how on a connection that has our settings already; empty for a statement by itself.
+            patience: How long to wait for each answer, in seconds; None for ever.
+
+        A connection that the server has closed meanwhile is noticed here, before anything was done, and replaced. Whoever wants
+        a queue alone asks for it again and again.
         """
         if self._pid != os.getpid():
             self._begin_in_child()
@@ -239,47 +237,76 @@ class Connections:
             raise StorageError(f"the repository on {self.name} is closed; make a new one")
         deadline = time.monotonic() + self.timeout
         while True:
-            connection: psycopg.Connection[Any] = self._pool.getconn(timeout=max(0.01, deadline - time.monotonic()))
+            connection = self._lend(deadline)
             try:
-                self._begin(connection, begin, patient=patient)
+                self._begin(connection, begins, patience=patience)
             except BaseException as error:
                 broken = connection.broken or connection.closed
                 self.give_back(connection)
-                again = isinstance(error, psycopg.OperationalError) and not isinstance(error, SilentServer)
-                if not (broken and again and time.monotonic() < deadline):
+                lost = broken and isinstance(error, psycopg.OperationalError) and not isinstance(error, SilentServer)
+                if time.monotonic() >= deadline or not (lost or isinstance(error, errors.LockNotAvailable)):
                     raise
-                _LOG.info("a connection to %s was lost before anything was done, and is replaced", self.name)
+                if lost:
+                    _LOG.info("a connection to %s was lost before anything was done, and is replaced", self.name)
+                else:
+                    time.sleep(_PAUSE * random.random())  # noqa: S311 - jitter, not a secret
             else:
                 return connection
 
-    def _begin(self, connection: psycopg.Connection[Any], begin: str, *, patient: bool) -> None:
+    def _lend(self, deadline: float) -> psycopg.Connection[Any]:
+        """Take a connection out of the pool.
+
+        Raises:
+            StorageUnreachable: No connection could be made in the time that a server has to be reached in.
+        """
+        failed = self._failures()
+        while True:
+            left = deadline - time.monotonic()
+            try:
+                lent: psycopg.Connection[Any] = self._pool.getconn(timeout=max(0.01, min(left, self.connect_timeout)))
+            except PoolTimeout as timeout:
+                error = self.attempts.error
+                fails = self._failures() > failed and not (self._is_ours and error is None)
+                if fails or self.attempts.longest() >= _PATIENT_ATTEMPT * self.connect_timeout:
+                    raise translate_attempt(error or psycopg.OperationalError(str(timeout)), self.name) from timeout
+                if time.monotonic() >= deadline:
+                    raise
+            else:
+                return lent
+
+    def _failures(self) -> int:
+        """Tell how many attempts of the pool to connect have failed so far."""
+        return self._pool.get_stats().get("connections_errors", 0)
+
+    def _begin(self, connection: psycopg.Connection[Any], begins: tuple[str, str], *, patience: float | None) -> None:
         if not connection.autocommit:
             connection.autocommit = True
             self._switched.add(connection)
         if isinstance(connection, BoundedConnection):
-            connection.patience = None if patient else self.timeout + _GRACE_SECONDS
-        if not self._is_ours:
-            self._check_encoding(connection)
-        answers = psycopg.Cursor(connection, row_factory=tuple_row).execute(begin, prepare=False)
-        if _VERSION in begin:
-            self._check_version(answers)
+            connection.patience = patience
+        begin = begins[isinstance(connection, BoundedConnection) and connection.is_set]
+        # A statement by itself must not be what finds out that the server has hung up: what became of it nobody would know.
+        begin = begin or ("SELECT" if has_something_to_say(connection) else "")
+        if not begin:
+            return
+        if not self._is_ours and encoding_of(connection) != _TEXTS:
+            first, _, rest = begin.partition("; ")
+            begin = f"{first}; SET LOCAL client_encoding = {_TEXTS}; {rest}"
+        self._check_version(self.cursor(connection).execute(begin, prepare=False), begin)
 
-    def _check_encoding(self, connection: psycopg.Connection[Any]) -> None:
-        """Refuse a connection of the caller's pool that cannot carry every text."""
-        encoding = connection.info.parameter_status("client_encoding")
-        if encoding != "UTF8":
-            raise StorageError(
-                f"a connection to {self.name} is encoded in {encoding}, which cannot carry every text; make the pool with "
-                "kwargs={'client_encoding': 'utf8'}"
-            )
+    def cursor(self, connection: psycopg.Connection[Any]) -> psycopg.Cursor[TupleRow]:
+        """Make a cursor, for statements in the transaction of a connection that was lent."""
+        return psycopg.Cursor(connection, row_factory=tuple_row)
 
-    def _check_version(self, answers: psycopg.Cursor[TupleRow]) -> None:
-        """Look at the schema version that a transaction has found as it began.
+    def _check_version(self, answers: psycopg.Cursor[TupleRow], begin: str) -> None:
+        """Look at the schema version that a transaction has found as it began, if it asked for that.
 
         Raises:
             SchemaVersionUnknown: A newer version of this library has migrated the schema meanwhile.
             StorageError: The schema was replaced by an older one.
         """
+        if _VERSION not in begin:
+            return
         # What sets something answers with no row.
         while answers.pgresult is not None and not answers.pgresult.ntuples and answers.nextset():
             pass
@@ -292,6 +319,24 @@ class Connections:
             f"{self.name} has version {found} and had version {self.version} when it was opened: it was replaced; nothing was "
             "written, make a new repository"
         )
+
+    def commit(self, connection: psycopg.Connection[Any], *, writes: bool) -> None:
+        """Commit the transaction of a connection that was lent.
+
+        Raises:
+            OutcomeUnknown: The connection was lost, and it writes.
+        """
+        if connection.pgconn.transaction_status == psycopg.pq.TransactionStatus.IDLE:
+            # Its only statement was the whole of it.
+            return
+        try:
+            done = connection.execute("COMMIT", prepare=False).statusmessage
+        except psycopg.Error as error:
+            if writes and (connection.closed or connection.broken):
+                raise _unknown(error, self.name) from error
+            raise translate(error, self.name) from error
+        if done != "COMMIT":
+            raise StorageError(f"{self.name} did not commit; nothing was written")
 
     def give_back(self, connection: psycopg.Connection[Any]) -> None:
         """Take a connection back, without its transaction if that is still open."""
@@ -322,17 +367,27 @@ class Connections:
         try:
             psycopg.connect(self._conninfo, **self._kwargs).close()
         except psycopg.Error as error:
-            raise translate(error, self.name) from error
+            raise translate_attempt(error, self.name) from error
+
+    def _configure(self, connection: psycopg.Connection[Any]) -> None:
+        """Make our settings once for all transactions of a connection, if it is ours alone."""
+        # A pooler gives numbers of its own, by which to cancel what it passes on, and not those of the server's processes.
+        is_direct = connection.execute("SELECT pg_backend_pid()").fetchone() == (connection.info.backend_pid,)
+        if is_direct and isinstance(connection, BoundedConnection):
+            connection.execute(self._of_session.encode())
+            connection.is_set = True
 
     def _open(self) -> ConnectionPool[Any]:
         return ConnectionPool(
             self._conninfo,
             connection_class=BoundedConnection,
-            kwargs=self._kwargs,
+            configure=self._configure,
+            kwargs={**self._kwargs, "attempts": self.attempts},
             min_size=0,
             max_size=self._max,
             timeout=self.timeout,
-            reconnect_timeout=self.timeout,
+            # Whoever asks after that begins with new attempts.
+            reconnect_timeout=self.connect_timeout,
             name=f"annotation_queue {self.schema}",
             open=True,
         )
@@ -345,6 +400,8 @@ class Connections:
         with self._locks.setdefault(pid, threading.Lock()):
             if self._pid != pid:
                 self._inherited.append(self._pool)
+                # Those of the parent never end here.
+                self.attempts = Attempts()
                 self._pool = self._open()
                 if self._closed:
                     self._pool.close()
@@ -357,6 +414,11 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def _unknown(error: psycopg.Error, name: str) -> OutcomeUnknown:
+    what = f"the connection to {name} was lost during a commit ({error}), which took effect or did not"
+    return OutcomeUnknown(f"{what}; call again")
+
+
 def _lock_key(queue: int) -> int:
     """Fold the number of a queue into 31 bits, from 1 on; queues that share a lock only wait for one another."""
     return queue % ((1 << 31) - 1) + 1 if queue >= 1 << 31 else queue
@@ -367,35 +429,47 @@ class Transaction:
 
     Args:
         connections: Where the connection comes from.
-        begin: The statements that begin it.
+        begins: The statements that begin it, as for `Connections.take`.
         writes: Whether it writes.
-        patient: Whether its statements may take any time.
+        patience: How long to wait for each answer, in seconds; None for ever.
     """
 
-    def __init__(self, connections: Connections, begin: str, *, writes: bool = False, patient: bool = False) -> None:
-        self._connections = connections
-        self._begin = begin
+    def __init__(
+        self, connections: Connections, begins: tuple[str, str], *, writes: bool, patience: float | None
+    ) -> None:
+        self.connections = connections
+        self._begins = begins
         self._writes = writes
-        self._patient = patient
+        self._patience = patience
         self._connection: psycopg.Connection[Any] | None = None
+        self.told = 0
+        """How many entries of logs were written so far: no two of a transaction have the same number."""
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether it is a part of a transaction of the caller's."""
+        return self.connections.is_joined
 
     def __enter__(self) -> psycopg.Cursor[TupleRow]:
         try:
-            self._connection = connection = self._connections.take(self._begin, patient=self._patient)
+            self._connection = connection = self.connections.take(self._begins, patience=self._patience)
         except psycopg.Error as error:
-            raise translate(error, self._connections.name) from error
-        return psycopg.Cursor(connection, row_factory=tuple_row)
+            raise translate(error, self.connections.name, begins=True) from error
+        return self.connections.cursor(connection)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        name = self._connections.name
+        name = self.connections.name
+        is_lost = self._writes and self._is_lost()
         try:
             if error is None and self._connection is not None:
-                self._commit(self._connection)
+                self.connections.commit(self._connection, writes=self._writes)
         finally:
             self.end()
         if isinstance(error, psycopg.Error):
+            if is_lost:
+                raise _unknown(error, name) from error
             raise translate(error, name) from error
         explain_failure(error, name)
 
@@ -403,20 +477,15 @@ class Transaction:
         # An interrupt can come between the body of a transaction and its end.
         self.end()
 
-    def _commit(self, connection: psycopg.Connection[Any]) -> None:
-        name = self._connections.name
-        try:
-            done = connection.execute("COMMIT", prepare=False).statusmessage
-        except psycopg.Error as error:
-            if self._writes and (connection.closed or connection.broken):
-                what = f"the connection to {name} was lost during a commit ({error}), which took effect or did not"
-                raise OutcomeUnknown(f"{what}; call again") from error
-            raise translate(error, name) from error
-        if done != "COMMIT":
-            raise StorageError(f"{name} did not commit; nothing was written")
+    def _is_lost(self) -> bool:
+        """Tell whether the connection was lost during a statement that was a transaction by itself."""
+        lost = self._connection is not None and (self._connection.closed or self._connection.broken)
+        return (
+            lost and not self._begins[1] and isinstance(self._connection, BoundedConnection) and self._connection.is_set
+        )
 
     def end(self) -> None:
         """Give the connection back; a second time does nothing."""
         connection, self._connection = getattr(self, "_connection", None), None
         if connection is not None:
-            self._connections.give_back(connection)
+            self.connections.give_back(connection)

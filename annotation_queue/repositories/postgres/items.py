@@ -50,7 +50,7 @@ def add_items(
         payloads = [json_or_none(item.payload) for item in made]
         try:
             for span in spans(
-                len(payload or "") + len(item.call_id) for payload, item in zip(payloads, made, strict=True)
+                len(payload or "") + _characters(item) for payload, item in zip(payloads, made, strict=True)
             ):
                 _insert(session, queue.num, made[span], payloads[span])
         except UniqueViolation as error:
@@ -59,6 +59,12 @@ def add_items(
         added += made
     session.count(queue.num, {key: n * len(added) for key, n in counts_of(NEW, ()).items()}, opened=bool(added))
     return added
+
+
+def _characters(item: QueueItem) -> int:
+    """Count what an item takes on its way to the server beside its payload."""
+    texts = (item.id, item.call_id, item.call_op_name, item.call_trace_id, item.added_by or "")
+    return sum(map(len, (*texts, *item.display_fields, *item.assignees)))
 
 
 def _insert(session: Session, queue: int, items: Sequence[QueueItem], payloads: Sequence[str | None]) -> None:

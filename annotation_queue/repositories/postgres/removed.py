@@ -30,6 +30,7 @@ _QUEUE_TABLES: Final = (
     "removed",
     "items",
     "counters",
+    "openings",
     "long_texts",
     "queues",
 )

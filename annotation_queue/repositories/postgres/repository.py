@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, cast
 
 import attrs
+from psycopg import Connection
 from psycopg_pool import ConnectionPool
 
 from annotation_queue.changes import ChangePage, Settlement
 from annotation_queue.counters import stats_of
-from annotation_queue.errors import Conflict, QueueNotFound, StorageBusy, StorageError
+from annotation_queue.errors import Conflict, InvalidValue, QueueNotFound, StorageBusy, StorageError
 from annotation_queue.items import (
     AddedItems,
     AnnotationQueue,
@@ -37,34 +38,37 @@ from annotation_queue.repositories.postgres import claims as postgres_claims
 from annotation_queue.repositories.postgres.cache import Cache, Revision
 from annotation_queue.repositories.postgres.check import problems
 from annotation_queue.repositories.postgres.connections import Connections
+from annotation_queue.repositories.postgres.conninfo import check_conninfo, check_seconds
 from annotation_queue.repositories.postgres.items import add_items, refresh, remove_items
+from annotation_queue.repositories.postgres.joined import Joined
 from annotation_queue.repositories.postgres.queries import query_items
 from annotation_queue.repositories.postgres.queue_queries import query_queues
 from annotation_queue.repositories.postgres.schema import prepare
-from annotation_queue.repositories.postgres.session import Renumbered, Session
+from annotation_queue.repositories.postgres.session import NotByItself, Renumbered, Session
 from annotation_queue.repositories.sql.chunks import CHUNK, add_each_call
 from annotation_queue.repositories.sql.rows import StoredQueue, history_of, queue_of
+from annotation_queue.repository import RemembersClaims
 from annotation_queue.states import Transition
 from annotation_queue.values import check_text, refuse
 
 _Answer = TypeVar("_Answer")
 _LONGEST_SCHEMA: Final = 63
-_LONGEST_TIMEOUT: Final = 1_000_000
 _MANY: Final = CHUNK
 """From how many new items on the server looks at its tables again."""
 _SHORTEST_WAIT: Final = 0.000_5
 _LONGEST_WAIT: Final = 0.05
 
 
-class PostgresRepository:
+class PostgresRepository(RemembersClaims):
     """Stores everything in one schema of a PostgreSQL database, version 14 or newer, encoded in UTF8.
 
     The methods are those of `Repository`, and their contract is there. An acknowledged write is as durable as the server's
-    ``synchronous_commit`` and replication make it. Nothing outside the schema is touched, and nothing is set on a connection
-    for longer than a transaction, so that a pooler such as PgBouncer in transaction mode may stand in between. A process may
-    fork: both sides go on with connections of their own, unless the pool is the caller's. It may also spawn others: a
-    repository is pickled as its conninfo (with the password, if there is one in it) and options, and opened anew where it is
-    unpickled; one on a pool of the caller's refuses with `TypeError`.
+    ``synchronous_commit`` and replication make it. Nothing outside the schema is touched. Nothing is set for longer than a
+    transaction on a connection of the caller's pool, nor behind a pooler such as PgBouncer in transaction mode, which is
+    noticed by the numbers that it gives to connections. On all others settings are made once, and what one statement does is
+    a transaction by itself. A process may fork: both sides go on with connections of their own, unless the pool is the
+    caller's. It may also spawn others: a repository is pickled as its conninfo (with the password, if there is one in it) and
+    options, and opened anew where it is unpickled; one on a pool of the caller's refuses with `TypeError`.
 
     Args:
         conninfo: Where the server is, as libpq takes it: ``host=... dbname=...`` or ``postgresql://...``; empty for what the
@@ -72,7 +76,9 @@ class PostgresRepository:
         schema: The schema; made when missing, with all that is in it.
         pool: A pool that the caller already has, keeps and closes; the ``conninfo`` is not looked at then. None to make one.
         max_connections: How many connections to open at most; each call uses one for its length.
-        timeout: How long to wait for a connection, for a lock and for a statement, in seconds each.
+        timeout: How long to wait for a connection that is free, for a lock and for a statement, in seconds each.
+        connect_timeout: How long to wait for a server that cannot be reached, in seconds, from 2 on; for each of its addresses
+            when the repository is made.
         prepare_threshold: How often a statement is executed before the server keeps it prepared; None for never, which
             PgBouncer in transaction mode needs unless it is version 1.22 or newer, its ``max_prepared_statements`` is above
             0 and libpq is version 17 or newer. A pool of the caller's has its own.
@@ -80,8 +86,10 @@ class PostgresRepository:
     Raises:
         StorageCorrupt: The schema holds another application's tables; it is left as it is.
         SchemaVersionUnknown: It was written by a newer version of this library; it is left as it is.
+        StorageUnreachable: The server is down, or out of reach.
+        StorageDenied: The role lacks rights that are needed, or a schema is to be made or migrated on a read-only replica.
         StorageBusy: No connection was to be had in time.
-        StorageError: The server refused what is needed, or the pool's connections cannot carry every text.
+        StorageError: The server refused what is needed. No password is in any error.
     """
 
     def __init__(
@@ -92,15 +100,16 @@ class PostgresRepository:
         pool: ConnectionPool[Any] | None = None,
         max_connections: int = 10,
         timeout: float = 30.0,
+        connect_timeout: float = 5.0,
         prepare_threshold: int | None = 5,
     ) -> None:
-        check_text("conninfo", conninfo)
+        check_conninfo(conninfo)
         if not 0 < len(check_text("schema", schema).encode()) <= _LONGEST_SCHEMA or schema.startswith("pg_"):
             raise refuse("schema", schema, f"a name of 1 to {_LONGEST_SCHEMA} bytes that does not begin with pg_")
         if isinstance(max_connections, bool) or not isinstance(max_connections, int) or max_connections < 1:
             raise refuse("max_connections", max_connections, "an int of at least 1")
-        if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout <= _LONGEST_TIMEOUT:
-            raise refuse("timeout", timeout, f"a number of seconds, above 0 and at most {_LONGEST_TIMEOUT:,}")
+        check_seconds("timeout", timeout, above=0)
+        check_seconds("connect_timeout", connect_timeout, above=1)
         if pool is not None and not isinstance(pool, ConnectionPool):
             raise refuse("pool", pool, "a psycopg_pool.ConnectionPool or None")
         self._conninfo = None if pool is not None else conninfo
@@ -108,22 +117,56 @@ class PostgresRepository:
             "schema": schema,
             "max_connections": max_connections,
             "timeout": timeout,
+            "connect_timeout": connect_timeout,
             "prepare_threshold": prepare_threshold,
         }
-        self._connections = Connections(
-            conninfo,
-            schema,
-            pool,
-            max_connections=max_connections,
-            timeout=timeout,
-            prepare_threshold=prepare_threshold,
-        )
+        options = {key: value for key, value in self._options.items() if key != "schema"}
+        self._connections = Connections(conninfo, schema, pool, **options)
         self._cache = Cache()
         try:
             prepare(self._connections)
         except BaseException:
             self._connections.close()
             raise
+
+    @contextmanager
+    def within(self, connection: Connection[Any]) -> Iterator[PostgresRepository]:
+        """Give a repository whose calls join the transaction of a connection that the caller has.
+
+        What it writes is committed or rolled back with the caller's own rows, by the caller. Each call stands between two
+        savepoints: one that fails leaves the transaction as it was before it, and usable. The connection's settings (search
+        path, time limits, encoding, row factory, adapters) are afterwards as they were. Nothing is tried again: what is in the
+        way may be what the transaction itself has done. It sees what the transaction has written; if that is READ COMMITTED, a
+        call that takes several statements may see in each what others commit in between. `changes` shows what the transaction
+        wrote only once it is committed, and its locks are held until then: keep it short.
+
+        Args:
+            connection: A connection of psycopg 3 to the same database, in a transaction or without autocommit, not in pipeline
+                mode: ``connection.connection`` of Django inside ``transaction.atomic()``,
+                ``connection.connection.driver_connection`` of SQLAlchemy.
+
+        Yields:
+            The repository; `AnnotationQueues.using` takes it. It is of no use after the with block. Its calls raise, besides
+            the errors of every other one, `InvalidValue` where the connection is in no transaction, and `StorageBusy` where
+            a transaction that began later has changed an item: roll back, and do all of it again.
+        """
+        made = type(self).__new__(type(self))
+        made._conninfo, made._options = None, self._options  # noqa: SLF001 - of our own class
+        # What it knows may never have been: the transaction may be rolled back.
+        made._connections, made._cache = Joined(self._connections, connection), Cache()  # noqa: SLF001 - as above
+        with made:
+            yield made
+
+    def ping(self) -> None:
+        """Ask the server for an answer, for a health check; it takes at most a little longer than ``connect_timeout``.
+
+        Raises:
+            StorageUnreachable: The server is down, or out of reach.
+            StorageBusy: All connections were in use past the timeout.
+            StorageError: The server answers, and does not let this repository work.
+        """
+        with Session(self._connections.reading(patience=self._connections.connect_timeout), self._cache) as session:
+            session.ping()
 
     def add_queue(self, queue: AnnotationQueue) -> None:
         """See `Repository.add_queue`. Cost: constant."""
@@ -157,11 +200,15 @@ class PostgresRepository:
     def replace_queue(self, before: AnnotationQueue, after: AnnotationQueue) -> None:
         """See `Repository.replace_queue`. Cost: constant; linear in the queue's items if a policy changes.
 
-        It waits for the changes of the queue's items that are under way, and these then wait for it.
+        If who may claim changes, or the queue is deleted, it waits for the changes of the queue's items that are under way;
+        others may have to wait for it meanwhile, for a tenth of a second at a time. Another name waits for nobody.
         """
+        matters = _what_claims_rest_on(before) != _what_claims_rest_on(after)
 
         def replace(num: int) -> None:
-            with self._writing(alone=num, custom=True) as session:
+            locks: dict[str, Any] = {"alone": num} if matters else {"shared": [num]}
+            with self._writing(**locks, custom=True) as session:
+                session.rows("lock_queue", (num,))
                 stored = session.locked_queue(num, before.project_id, before.id)
                 if stored.queue != before:
                     raise Conflict(f"queue {before.id!r} changed meanwhile")
@@ -187,12 +234,14 @@ class PostgresRepository:
         def add(new: Sequence[NewItem]) -> list[QueueItem]:
             def add_by(num: int) -> list[QueueItem]:
                 with self._writing([num], adding=num, waits=True) as session:
-                    return add_items(session, session.locked_queue(num, project_id, queue_id), new, make)
+                    added = add_items(session, session.locked_queue(num, project_id, queue_id), new, make)
+                self._fold(session)
+                return added
 
             return self._with_num(queue_id, add_by)
 
         added = add_each_call(items, add)
-        if len(added.added) >= _MANY:
+        if len(added.added) >= _MANY and not self._connections.is_joined:
             # Else plans would rest on what the tables were until the server looks at them by itself.
             with suppress(StorageError), self._writing() as session:
                 session.analyze()
@@ -200,8 +249,7 @@ class PostgresRepository:
 
     def get_item(self, project_id: str, item_id: str, queue_id: str | None = None) -> QueueItem:
         """See `Repository.get_item`. Cost: that of the payload."""
-        with self._reading() as session:
-            return session.item(project_id, item_id, queue_id)
+        return self._by_itself(lambda session: session.item(project_id, item_id, queue_id))
 
     def get_records(
         self,
@@ -213,18 +261,32 @@ class PostgresRepository:
         labels_of: Collection[str] | None = (),
     ) -> dict[str, ItemRecord]:
         """See `Repository.get_records`. Cost: linear in the items' annotators."""
-        with self._reading() as session:
-            return session.records(project_id, item_ids, queue_id, with_items=with_items, labels_of=labels_of)
+        return self._by_itself(
+            lambda session: session.records(project_id, item_ids, queue_id, with_items=with_items, labels_of=labels_of)
+        )
+
+    def record_of_claim(self, project_id: str, item_id: str, annotator_id: str) -> ItemRecord | None:
+        """See `RemembersClaims.record_of_claim`. Cost: constant, without a word to the server."""
+        record = self._cache.take_claimed(item_id, annotator_id)
+        return record if record is not None and record.queue.project_id == project_id else None
 
     def save(self, writes: Sequence[tuple[ItemRecord, Change]]) -> None:
         """See `Repository.save`. Cost: linear in what changes, and one commit.
 
         All of it is one statement, which has to end within the timeout: at its default that is some 100,000 items.
         """
-        if writes:
-            queues = [cast("Revision", record.revision).queue for record, _ in writes]
-            with self._writing(queues) as session:
-                session.store(writes)
+        if not writes:
+            return None
+        queues = {cast("Revision", record.revision).queue for record, _ in writes}
+        if len(queues) == 1 and not self._connections.is_joined:
+            # A conflict may be one with who works on the queue alone, which is waited for.
+            with suppress(NotByItself, Conflict):
+                with self._one_statement(writes=True) as session:
+                    session.store(writes)
+                return self._fold(session)
+        with self._writing([*queues]) as session:
+            session.store(writes)
+        return self._fold(session)
 
     def query_items(self, project_id: str, queue_id: str, query: ItemQuery) -> ItemPage:
         """See `Repository.query_items`. Cost: that of the page, plus what is passed or counted before it in an index.
@@ -328,17 +390,35 @@ class PostgresRepository:
         queue order. Only if nothing but such items is left, it looks again until they are claimed or free. How many
         there can be at once is limited as for `save`. Otherwise as for `SQLiteRepository.claim`.
         """
+        known = self._cache.newest(queue_id)
+        # A transaction of the caller's numbers its entries in the log by itself.
+        if known is not None and known.queue.project_id == project_id and not self._connections.is_joined:
+            with suppress(InvalidValue):
+                with self._one_statement(writes=True) as session:
+                    untouched = postgres_claims.claim_untouched(
+                        session, known, annotator_id, limit=limit, at=at, lease=lease
+                    )
+                if untouched:
+                    self._fold(session)
+                    return untouched
 
         def grant(num: int) -> tuple[Claim, ...]:
             with self._writing([num], custom=True) as session:
-                return postgres_claims.claim(
+                # Before any item is locked, as whoever changes items does.
+                session.long_keys([(num, annotator_id)])
+                claims = postgres_claims.claim(
                     session, num, project_id, queue_id, annotator_id, limit=limit, at=at, lease=lease
                 )
+            self._fold(session)
+            return claims
 
         deadline = time.monotonic() + self._connections.timeout
         wait = _SHORTEST_WAIT
         while True:
-            claims = self._with_num(queue_id, grant)
+            claims: tuple[Claim, ...] = ()
+            # The queue may get another name between two statements.
+            with suppress(Conflict):
+                claims = self._with_num(queue_id, grant)
             if claims:
                 return claims
             with self._reading(custom=True) as session:
@@ -346,7 +426,7 @@ class PostgresRepository:
                 unavailable = postgres_claims.explain(session, queue, annotator_id, at)
             if unavailable is not None:
                 return unavailable
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline or self._connections.is_joined:
                 raise StorageBusy(f"what is left of queue {queue_id!r} stayed locked; nothing was claimed, try again")
             time.sleep(wait * random.random())  # noqa: S311 - jitter, not a secret
             wait = min(2 * wait, _LONGEST_WAIT)
@@ -418,7 +498,7 @@ class PostgresRepository:
     def __reduce__(self) -> tuple[Any, ...]:
         if self._conninfo is None:
             raise TypeError(
-                f"a repository on a pool of the caller's ({self._connections.name}) cannot be pickled, since the pool cannot: "
+                f"a repository on a pool or a connection of the caller's ({self._connections.name}) cannot be pickled: "
                 "give PostgresRepository a conninfo instead, or make a repository in the other process"
             )
         return partial(type(self), **self._options), (self._conninfo,)
@@ -438,6 +518,26 @@ class PostgresRepository:
     ) -> Session:
         begun = self._connections.writing(shared, alone=alone, adding=adding, naming=naming, custom=custom, waits=waits)
         return Session(begun, self._cache)
+
+    def _one_statement(self, *, writes: bool = False) -> Session:
+        return Session(self._connections.one_statement(writes=writes), self._cache, is_alone=True)
+
+    def _by_itself(self, read: Callable[[Session], _Answer]) -> _Answer:
+        """Read something by one statement; if that does not do, then by several that see the same instant."""
+        try:
+            with self._one_statement() as session:
+                return read(session)
+        except NotByItself:
+            with self._reading() as session:
+                return read(session)
+
+    def _fold(self, session: Session) -> None:
+        """Fold the counters of those queues to which this process has added many rows by now."""
+        for queue, rows in session.counted.items():
+            if not self._connections.is_joined and self._cache.counts_are_due(queue, rows):
+                # It changes nothing that anybody sees.
+                with suppress(StorageError), self._one_statement(writes=True) as folding:
+                    folding.fold(queue)
 
     def _with_num(self, queue_id: str, call: Callable[[int], _Answer]) -> _Answer:
         """Call something with the number of a queue; again if the number that is remembered is not the queue's any more.
@@ -465,3 +565,7 @@ class PostgresRepository:
             return newest.num
         with self._reading() as session:
             return session.num(queue_id)
+
+
+def _what_claims_rest_on(queue: AnnotationQueue) -> tuple[object, ...]:
+    return queue.policies, queue.is_paused, queue.deleted_at

@@ -38,6 +38,13 @@ class PatchRow(NamedTuple):
     assignees: str | None
 
 
+class QueueRow(NamedTuple):
+    """A queue whose items change, and what it is locked by."""
+
+    queue: int
+    lock: int
+
+
 class StandingRow(NamedTuple):
     """What a change does to an item, and what of the item and its queue must not have changed before it."""
 
@@ -45,6 +52,7 @@ class StandingRow(NamedTuple):
     queue_revision: int
     num: int
     revision: int
+    last_tx: int | None
     id: str
     state: int
     annotator: str | None
@@ -110,6 +118,16 @@ class HeldRow(NamedTuple):
     lease_expires_at: int
 
 
+class FirstRow(NamedTuple):
+    """What a claim says of the place where it began: the number of its transaction, the openings of the queue, the place."""
+
+    tx: int
+    openings: int
+    priority_down: int
+    created_at: int
+    id: str
+
+
 class FoundRow(NamedTuple):
     """What is read of an item beside a progress on it: the columns of ``found_columns`` between version and progress.
 
@@ -161,6 +179,23 @@ class RowSet:
         columns = ",".join(name.removeprefix(f"{self.name[0]}_") for name, _ in parameters)
         return f"unnest({arrays}) AS t({columns})"
 
+    @property
+    def text_of_one(self) -> str:
+        """What a statement reads from if there always is one row: the server need not take arrays apart."""
+        parameters = [each for of_kind in self._parameters for each in of_kind]
+        values = ",".join(f":{name}::{'text' if is_text else 'int8'}" for name, is_text in parameters)
+        columns = ",".join(name.removeprefix(f"{self.name[0]}_") for name, _ in parameters)
+        return f"(SELECT {values}) AS t({columns})"
+
+    def values_of_one(self, *parts: tuple[Any, ...]) -> dict[str, object]:
+        """Give the parameters for one row, of which each part has the fields of one kind."""
+        # Integers as text, too: see `integers`.
+        return {
+            name: None if value is None else str(value)
+            for parameters, row in zip(self._parameters, parts, strict=True)
+            for (name, _), value in zip(parameters, row, strict=True)
+        }
+
     def values(self, *parts: Sequence[tuple[Any, ...]]) -> dict[str, object]:
         """Give the parameters for rows, of which each part lists the fields of one kind."""
         values: dict[str, object] = {}
@@ -169,6 +204,27 @@ class RowSet:
             for (name, is_text), column in zip(parameters, columns, strict=True):
                 values[name] = list(column) if is_text else integers(column)
         return values
+
+
+COUNTED: Final = CounterRow._fields[2:]
+"""What is counted: the columns behind queue and annotator."""
+_NUMBERS: Final = ",".join(f"v.n[{place}]" for place, _ in enumerate(COUNTED, 1))
+COUNTS_OF_ONE: Final = (
+    f"(SELECT :c_queue::int8,v.a,{_NUMBERS} FROM (VALUES (''::text,:c_all::int8[]),(:c_who::text,:c_own::int8[])) AS v(a,n) "
+    f"WHERE v.n IS NOT NULL) AS t({','.join(CounterRow._fields)})"
+)
+"""What a statement reads counts from if one annotator changes one progress: a row of the queue and one of theirs, or none."""
+
+
+def counts_of_one(rows: Iterable[CounterRow]) -> dict[str, object]:
+    """Give the parameters of `COUNTS_OF_ONE` for the rows of one queue, of which one annotator has at most one."""
+    values: dict[str, object] = {"c_queue": None, "c_all": None, "c_who": None, "c_own": None}
+    for row in rows:
+        values["c_queue"] = str(row.queue)
+        if row.annotator:
+            values["c_who"] = row.annotator
+        values["c_own" if row.annotator else "c_all"] = integers(row[2:])
+    return values
 
 
 def integers(values: Iterable[int | None]) -> str:
@@ -187,6 +243,7 @@ def split(row: Sequence[Any], *kinds: Any) -> Iterator[Any]:  # noqa: ANN401 - c
 
 
 ITEMS: Final = RowSet("items", (NewItemRow,))
+QUEUES: Final = RowSet("queues", (QueueRow,))
 STANDINGS: Final = RowSet("standings", (StandingRow,))
 PROGRESSES: Final = RowSet("progresses", (ItemKey, ProgressRow))
 ENTRIES: Final = RowSet("entries", (EntryKey, TransitionRow))
@@ -194,5 +251,5 @@ LABEL_KEYS: Final = RowSet("label_keys", (LabelKey,))
 COUNTS: Final = RowSet("counts", (CounterRow,))
 LONG_TEXTS: Final = RowSet("long_texts", (LongTextRow,))
 PATCHES: Final = RowSet("patches", (PatchRow,))
-ROW_SETS: Final = (ITEMS, PATCHES, STANDINGS, PROGRESSES, ENTRIES, LABEL_KEYS, COUNTS, LONG_TEXTS)
+ROW_SETS: Final = (ITEMS, PATCHES, QUEUES, STANDINGS, PROGRESSES, ENTRIES, LABEL_KEYS, COUNTS, LONG_TEXTS)
 """All that statements take."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
-from annotation_queue.errors import SchemaVersionUnknown, StorageCorrupt, StorageError
+from annotation_queue.errors import SchemaVersionUnknown, StorageCorrupt, StorageDenied, StorageError
 from annotation_queue.repositories.postgres.connections import quoted
 from annotation_queue.repositories.sql.files import load_migrations
 
@@ -29,7 +29,8 @@ _HERE: Final = (
 _ERA: Final = 1 << 48
 """How far eras are apart: no cluster has had as many transactions."""
 _TABLES: Final = """
-SELECT n.oid IS NOT NULL, count(c.oid), count(c.oid) FILTER (WHERE c.relname = 'annotation_queue_schema')
+SELECT n.oid IS NOT NULL, count(c.oid), count(c.oid) FILTER (WHERE c.relname = 'annotation_queue_schema'),
+    coalesce(has_schema_privilege(n.oid, 'USAGE'), TRUE)
 FROM (SELECT %s AS name) AS wanted LEFT JOIN pg_namespace AS n ON n.nspname = wanted.name
     LEFT JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
 GROUP BY n.oid
@@ -47,7 +48,9 @@ def prepare(connections: Connections, migrations: Sequence[Iterable[str]] = MIGR
         StorageCorrupt: Another application's tables are in the schema; it is left as it is.
         SchemaVersionUnknown: It was written by a newer version; it is left as it is.
         StorageBusy: Another process migrated it past the deadline.
-        StorageError: The server cannot be reached, or the user may not make what is missing.
+        StorageUnreachable: The server cannot be reached.
+        StorageDenied: The role may not use the schema, or make what is missing.
+        StorageError: The database cannot hold every text.
     """
     newest = len(migrations)
     with connections.reading() as cursor:
@@ -96,7 +99,7 @@ def _is_known_here(cursor: psycopg.Cursor[Any]) -> bool:
 
 def _our_version(cursor: psycopg.Cursor[Any], connections: Connections, newest: int) -> int:
     """Read the schema version; 0 for a schema that holds nothing yet, -1 for none."""
-    exists, tables, ours = _one(cursor, _TABLES, (connections.schema,))
+    exists, tables, ours, may_use = _one(cursor, _TABLES, (connections.schema,))
     if not exists:
         return -1
     if not tables:
@@ -104,6 +107,10 @@ def _our_version(cursor: psycopg.Cursor[Any], connections: Connections, newest: 
     if not ours:
         raise StorageCorrupt(
             f"{connections.name} holds tables of another application; it was left as it is, name another schema"
+        )
+    if not may_use:
+        raise StorageDenied(
+            f"the role may not use {connections.name}; grant it USAGE there, and what it needs of its tables"
         )
     (version,) = _one(cursor, "SELECT version FROM annotation_queue_schema")
     if version > newest:

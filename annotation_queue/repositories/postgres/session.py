@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, cast
 import attrs
 
 from annotation_queue.counters import changes
-from annotation_queue.errors import Conflict, ItemNotFound, QueueNotFound
+from annotation_queue.errors import Conflict, ItemNotFound, QueueNotFound, StorageBusy
 from annotation_queue.records import item_of as item_in
 from annotation_queue.records import make_record
 from annotation_queue.repositories.postgres.cache import Revision, Version
@@ -20,13 +20,16 @@ from annotation_queue.repositories.postgres.rows import (
     ENTRIES,
     LONG_TEXTS,
     PROGRESSES,
+    QUEUES,
     STANDINGS,
     CounterRow,
     EntryKey,
     FoundRow,
     ItemKey,
     LongTextRow,
+    QueueRow,
     StandingRow,
+    counts_of_one,
     integers,
     split,
 )
@@ -67,6 +70,7 @@ OPENINGS: Final = "openings"
 """Grows whenever items become open or work is reopened, beside what `counters.counts_of` counts. By how much is drawn by
 lot: in a schema that was restored to an earlier time it comes to another sum than before."""
 
+_HOT: Final = frozenset({"claim_untouched", "records", "store", "store_one"})
 _COUNTED: Final = (*KIND_NAMES, OPENINGS)
 
 Counts: TypeAlias = "Mapping[tuple[str | None, str], int]"
@@ -74,6 +78,10 @@ Counts: TypeAlias = "Mapping[tuple[str | None, str], int]"
 Values: TypeAlias = "Sequence[object] | Mapping[str, object]"
 """What a statement's placeholders stand for, by place or by name."""
 LiveQueue: TypeAlias = StoredQueue
+
+
+class NotByItself(Exception):
+    """One statement does not tell all that was asked for: what else there is has to be read at the same instant."""
 
 
 class Renumbered(Exception):
@@ -86,13 +94,18 @@ class Session:
     Args:
         transaction: The transaction, which the session enters and leaves.
         cache: What is known of the schema's queues.
+        is_alone: Whether it is for one statement, which may be a transaction by itself.
     """
 
-    def __init__(self, transaction: Transaction, cache: Cache) -> None:
+    def __init__(self, transaction: Transaction, cache: Cache, *, is_alone: bool = False) -> None:
         self.cache = cache
+        self.connections = transaction.connections
+        self.counted: Counter[int] = Counter()
+        """How many changes of counters were stored, by the numbers of the queues."""
         self._transaction = transaction
+        self._is_alone = is_alone
+        self._done = 0
         self._texts: dict[tuple[int, str], str] = {}
-        self._told = 0
         self._cursor: Cursor[TupleRow]
 
     def __enter__(self) -> Self:
@@ -105,8 +118,20 @@ class Session:
         self._transaction.__exit__(kind, error, traceback)
 
     def rows(self, statement: str, values: Values) -> list[TupleRow]:
-        """Execute a statement of `SQL`, and read all that it gives."""
-        cursor = self._cursor.execute(SQL[statement], values)
+        """Execute a statement of `SQL`, and read all that it gives.
+
+        Raises:
+            NotByItself: The session is for one statement, and there was one.
+        """
+        if self._is_alone and self._done:
+            raise NotByItself
+        return self._rows(statement, values)
+
+    def _rows(self, statement: str, values: Values) -> list[TupleRow]:
+        self._done += 1
+        # What is asked all the time is prepared at once, if anything is.
+        prepare = True if statement in _HOT and self._cursor.connection.prepare_threshold is not None else None
+        cursor = self._cursor.execute(SQL[statement], values, prepare=prepare)
         # Its description would be made anew, a column at a time.
         return cursor.fetchall() if cursor.pgresult and cursor.pgresult.nfields else []
 
@@ -127,6 +152,8 @@ class Session:
         """Store what the keys of long texts of queues stand for; only inside a write transaction."""
         # In one order, since who adds the same text waits for the other transaction to end.
         keyed = {(queue, key_of(text)): text for queue, text in texts if is_long(key_of(text))}
+        if keyed and self._is_alone:
+            raise NotByItself
         if keyed:
             long = [LongTextRow(queue, key, text) for (queue, key), text in sorted(keyed.items())]
             self.rows("add_long_texts", LONG_TEXTS.values(long))
@@ -136,8 +163,13 @@ class Session:
         if not is_long(key):
             return key
         if (queue, key) not in self._texts:
-            self._texts[queue, key] = self.value("long_text", (queue, key))
+            # What is found never changes, so that it need not be read at the same instant.
+            ((self._texts[queue, key],),) = self._rows("long_text", (queue, key))
         return self._texts[queue, key]
+
+    def ping(self) -> None:
+        """Ask the server for an answer, and the schema for its version."""
+        self._cursor.execute("SELECT version FROM annotation_queue_schema", prepare=False)
 
     def analyze(self) -> None:
         """Let the server look at the tables that items are added to, unless it does already."""
@@ -338,10 +370,12 @@ class Session:
     # Changes
 
     def store(self, writes: Sequence[tuple[ItemRecord, Change]]) -> None:
-        """Store what decisions change, if nothing that they rest on has changed; the queues have to be locked.
+        """Store what decisions change, if nothing that they rest on has changed; several queues have to be locked.
 
         Raises:
             Conflict: Something has.
+            NotByItself: The session is for one statement, and more are needed.
+            StorageBusy: It joins a transaction of the caller's, before which its entries would come in the log of an item.
         """
         standings: list[StandingRow] = []
         progress_keys: list[ItemKey] = []
@@ -376,28 +410,56 @@ class Session:
             progress_keys += [ItemKey(queue, num)] * len(change.progresses)
             progresses += [progress_row(each, key_of(each.annotator_id)) for each in change.progresses]
             for step, each_step in enumerate(change.transitions, record.steps + 1):
-                self._told += 1
-                entry_keys.append(EntryKey(queue, num, step, self._told))
+                self._transaction.told += 1
+                entry_keys.append(EntryKey(queue, num, step, self._transaction.told))
                 actor = None if each_step.actor_id is None else key_of(each_step.actor_id)
                 entries.append(transition_row(each_step, key_of(each_step.annotator_id), actor))
             for (annotator_id, kind), n in changes(record, change).items():
                 counts[queue, key_of(annotator_id or ""), kind] += n
             counts[queue, "", OPENINGS] += _drawn() if change.opens else 0
-        values = {
-            **STANDINGS.values(standings),
-            **PROGRESSES.values(progress_keys, progresses),
-            **ENTRIES.values(entry_keys, entries),
-            **COUNTS.values(_counter_rows(counts)),
+        connections = self.connections
+        locks = {row.queue: connections.lock_of(row.queue) for row in standings}
+        queues = [QueueRow(queue, each.lock) for queue, each in locks.items()]
+        values: dict[str, object] = {
+            "space": locks[standings[0].queue].space,
+            "version": connections.version,
             "n": len(standings),
         }
-        if self.value("store", values) != len(standings):
+        if self._transaction.is_joined and self.value("outran", STANDINGS.values(standings)):
+            raise StorageBusy(
+                "an item was changed by a transaction that began after yours; roll yours back and begin it again"
+            )
+        if len(standings) == len(progresses) == len(entries) == 1:
+            statement = "store_one"
+            values |= counts_of_one(counter_rows(counts))
+            values |= QUEUES.values_of_one(queues[0])
+            values |= STANDINGS.values_of_one(standings[0])
+            values |= PROGRESSES.values_of_one(progress_keys[0], progresses[0])
+            values |= ENTRIES.values_of_one(entry_keys[0], entries[0])
+        else:
+            statement = "store"
+            values |= COUNTS.values(counter_rows(counts))
+            values |= QUEUES.values(queues)
+            values |= STANDINGS.values(standings)
+            values |= PROGRESSES.values(progress_keys, progresses)
+            values |= ENTRIES.values(entry_keys, entries)
+        if self.value(statement, values) != len(standings):
             raise Conflict(f"item {writes[0][0].item_id!r} or another one changed meanwhile")
+        self.counted.update(queue for queue, _, _ in counts)
 
     def count(self, queue: int, counts: Counts, *, opened: bool = False) -> None:
         """Add to the counters of a queue; the last that a transaction writes."""
         summed = Counter({(queue, key_of(annotator_id or ""), kind): n for (annotator_id, kind), n in counts.items()})
         summed[queue, "", OPENINGS] += _drawn() if opened else 0
-        self.rows("count", COUNTS.values(_counter_rows(summed)))
+        rows = counter_rows(summed)
+        self.rows("count", COUNTS.values(rows))
+        self.counted[queue] += len(rows)
+
+    def fold(self, queue: int) -> None:
+        """Replace what was counted of a queue by its sums."""
+        lock = self.connections.lock_of(queue, adding=True)
+        found = self.rows("fold", {"queue": queue, "after": self.cache.fold_after(queue), **lock._asdict()})
+        self.cache.set_folded(queue, max((seq for (seq,) in found), default=None))
 
     @reads_rows
     def counts(self, queues: Iterable[int]) -> dict[int, dict[tuple[str | None, str], int]]:
@@ -427,7 +489,7 @@ def _labels(labels_of: Collection[str] | None) -> dict[str, object]:
     return {"all_labels": labels_of is None, "labels_of": [*map(key_of, labels_of or ())]}
 
 
-def _counter_rows(counts: Counter[tuple[int, str, str]]) -> list[CounterRow]:
+def counter_rows(counts: Mapping[tuple[int, str, str], int]) -> list[CounterRow]:
     """Turn counts into rows of ``counters``, in the one order in which every transaction locks them."""
     rows: dict[tuple[int, str], dict[str, int]] = {}
     for (queue, annotator, kind), n in counts.items():

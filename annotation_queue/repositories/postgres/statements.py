@@ -6,13 +6,16 @@ import re
 from functools import lru_cache
 from typing import Final
 
-from annotation_queue.repositories.postgres.rows import ROW_SETS
+from annotation_queue.repositories.postgres.rows import COUNTS, COUNTS_OF_ONE, ROW_SETS
 from annotation_queue.repositories.sql.files import load_statements
 
 # Not the second colon of a cast.
 _NAMED: Final = re.compile(r"(?<![:\w]):(\w+)")
 _ROW_SET: Final = re.compile(r"\{(\w+)\}")
 _TEXTS: Final = {each.name: each.text for each in ROW_SETS}
+_TEXTS_OF_ONE: Final = {each.name: COUNTS_OF_ONE if each is COUNTS else each.text_of_one for each in ROW_SETS}
+_OF_ONE: Final = ("store_one", "claim_untouched")
+"""The statements whose row sets are one row each, but for the counts."""
 
 
 @lru_cache(maxsize=1_024)
@@ -22,7 +25,7 @@ def placed(text: str) -> str:
 
 
 SQL: Final = {
-    name: placed(_ROW_SET.sub(lambda found: _TEXTS[found[1]], text))
+    name: placed(_ROW_SET.sub(lambda found, of=_TEXTS_OF_ONE if name in _OF_ONE else _TEXTS: of[found[1]], text))  # type: ignore[misc]  # a default
     for name, text in load_statements("sql/queues", "postgres/statements").items()
 }
 """Name -> statement; ``{name}`` stands for a `RowSet` there."""

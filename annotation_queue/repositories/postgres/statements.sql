@@ -4,6 +4,12 @@
 
 -- Columns
 
+-- What joins w with its item i: looked up for each of w. Of tables that it has not looked at yet the server believes anything, and
+-- would read all items of the queue.
+
+-- name: its_item --
+JOIN LATERAL (SELECT * FROM items AS o WHERE o.queue = w.queue AND o.num = w.num OFFSET 0) AS i ON TRUE
+
 -- name: live_item_columns_without_payload --
 w.num, w.revision, w.steps, w.id, i.call_id, i.call_started_at, i.call_ended_at, i.call_op_name, i.call_trace_id,
     i.display_fields,
@@ -37,6 +43,11 @@ q.num, q.revision
 
 -- name: queue_by_id --
 SELECT @queue_version@ FROM queues AS q WHERE q.id = ?
+
+-- Keeps others from changing a queue.
+
+-- name: lock_queue --
+SELECT FROM queues WHERE num = ? FOR NO KEY UPDATE
 
 -- Stores a new queue; gives nothing if the id is taken.
 
@@ -167,12 +178,12 @@ SELECT @found_columns@, @live_item_columns@
 -- name: live_items_by_num --
 WITH w AS MATERIALIZED (SELECT * FROM work WHERE queue = :queue AND num = ANY(:nums::bigint[]))
 SELECT @live_item_columns@
-FROM w JOIN items AS i ON i.queue = w.queue AND i.num = w.num
+FROM w @its_item@
 
 -- name: live_items_by_num_without_payload --
 WITH w AS MATERIALIZED (SELECT * FROM work WHERE queue = :queue AND num = ANY(:nums::bigint[]))
 SELECT @live_item_columns_without_payload@, NULL::text
-FROM w JOIN items AS i ON i.queue = w.queue AND i.num = w.num
+FROM w @its_item@
 
 -- Reads how many bytes the payloads of items have. The server knows the size of a text without reading it.
 
@@ -183,7 +194,8 @@ SELECT i.num, coalesce(octet_length(i.payload), 0) FROM items AS i WHERE i.queue
 
 -- name: progresses_by_num --
 SELECT p.item, @seen_progress_columns@
-FROM progresses AS p WHERE p.queue = :queue AND p.item = ANY(:nums::bigint[])
+FROM unnest(:nums::bigint[]) AS t(num)
+    JOIN LATERAL (SELECT * FROM progresses AS o WHERE o.queue = :queue AND o.item = t.num OFFSET 0) AS p ON TRUE
 
 -- Reads progresses on items of queues.
 
@@ -207,7 +219,7 @@ SELECT w.num, w.id FROM k JOIN work AS w ON w.queue = k.queue AND w.num = k.num 
 -- name: patchable --
 SELECT w.num, w.priority_down, i.display_fields, w.assignees,
     NOT :compares_payload OR i.payload IS NOT DISTINCT FROM :payload::text
-FROM work AS w JOIN items AS i ON i.queue = w.queue AND i.num = w.num
+FROM work AS w @its_item@
 WHERE w.queue = :queue AND w.num = ANY(:nums::bigint[])
 
 -- Gives items other places or assignees, and moves their times, which never go back.
@@ -237,19 +249,20 @@ UPDATE items SET display_fields = :value::text WHERE queue = :queue AND num = AN
 -- name: own_tx --
 ((SELECT s.era FROM annotation_queue_schema AS s) + pg_current_xact_id_if_assigned()::text::bigint)
 
--- Counts come by queue and annotator, and are added to what the server's process has counted so far.
+-- Counts come by queue and annotator. What they open is added to what the server's process has opened so far.
+
+-- name: count_columns --
+queue, annotator, unstarted, in_progress, completed, skipped, settled, finished
 
 -- name: counts --
-INSERT INTO counters AS c (queue, annotator, unstarted, in_progress, completed, skipped, settled, finished, openings, shard)
-SELECT t.queue, t.annotator, t.unstarted, t.in_progress, t.completed, t.skipped, t.settled, t.finished, t.openings,
-    pg_backend_pid() % 64
-FROM {counts}
+INSERT INTO counters (@count_columns@) SELECT @count_columns@ FROM counts AS t
+
+-- name: opened --
+INSERT INTO openings AS o (queue, shard, openings)
+SELECT t.queue, pg_backend_pid() % 64, t.openings FROM counts AS t WHERE t.openings <> 0
 
 -- name: summed --
-ON CONFLICT (queue, annotator, shard) DO UPDATE SET unstarted = c.unstarted + excluded.unstarted,
-    in_progress = c.in_progress + excluded.in_progress, completed = c.completed + excluded.completed,
-    skipped = c.skipped + excluded.skipped, settled = c.settled + excluded.settled,
-    finished = c.finished + excluded.finished, openings = c.openings + excluded.openings
+ON CONFLICT (queue, shard) DO UPDATE SET openings = o.openings + excluded.openings
 
 -- Deletes items softly, and takes what they and the progresses on them counted for from the counters.
 
@@ -271,12 +284,11 @@ WITH gone AS (
     FROM progresses AS p
     WHERE p.queue = :queue AND p.item = ANY(:nums::bigint[]) AND p.state > 0 GROUP BY p.annotator, p.state
 )
-INSERT INTO counters AS c (queue, annotator, unstarted, in_progress, completed, skipped, settled, finished, openings, shard)
+INSERT INTO counters (@count_columns@)
 SELECT :queue, t.annotator, -coalesce(sum(t.n) FILTER (WHERE t.state = 0), 0), -coalesce(sum(t.n) FILTER (WHERE t.state = 1), 0),
     -coalesce(sum(t.n) FILTER (WHERE t.state = 2), 0), -coalesce(sum(t.n) FILTER (WHERE t.state = 3), 0), -sum(t.settled),
-    -sum(t.finished), 0, pg_backend_pid() % 64
-FROM counted AS t GROUP BY t.annotator ORDER BY t.annotator
-@summed@
+    -sum(t.finished)
+FROM counted AS t GROUP BY t.annotator
 
 -- Reads removed items of a queue, in the order of their ids in the list.
 
@@ -359,31 +371,34 @@ DELETE FROM items WHERE queue = :queue
 -- name: erase_counters_of_queue --
 DELETE FROM counters WHERE queue = :queue
 
+-- name: erase_openings_of_queue --
+DELETE FROM openings WHERE queue = :queue
+
 -- name: erase_long_texts_of_queue --
 DELETE FROM long_texts WHERE queue = :queue
 
 -- name: erase_queues_of_queue --
 DELETE FROM queues WHERE num = :queue
 
--- Stores changes. The items are locked in one order, whatever the plan; what changed meanwhile is left alone; and nothing else
--- is written unless every item was.
+-- Stores changes: all of them, or nothing at all. Queues are locked first, unless that has been done, and have to be as they were. The
+-- items are locked in one order, whatever the plan, and have to be as they were, too. No common table expression can be taken apart:
+-- each is volatile, locks, or is read twice.
 
--- name: store --
-WITH changed AS MATERIALIZED (
-    SELECT t.*, @tx@ AS tx FROM {standings}
-), locked AS MATERIALIZED (
-    SELECT w.queue, w.num
-    FROM changed AS t JOIN work AS w ON w.queue = t.queue AND w.num = t.num
-    ORDER BY w.queue, w.num FOR UPDATE OF w
-), stored AS (
-    UPDATE work AS w SET state = t.state, annotator = t.annotator, completed = t.completed, skipped = t.skipped,
-        claimable_at = t.claimable_at, updated_at = t.updated_at, revision = w.revision + 1, steps = w.steps + t.told,
-        tx = CASE t.told WHEN 0 THEN w.tx ELSE t.tx END
-    FROM changed AS t
-    WHERE (SELECT count(*) FROM locked) > 0 AND w.queue = t.queue AND w.num = t.num AND w.revision = t.revision
-        AND w.id = t.id AND (SELECT q.revision FROM queues AS q WHERE q.num = t.queue) = t.queue_revision
-    RETURNING w.num
-), written AS (
+-- name: rests --
+WITH rests AS (
+    SELECT t.queue, locked_revision(:space, t.lock::int, t.queue, :version) AS revision FROM {queues}
+), changed AS (
+    SELECT t.*, @tx@ AS tx FROM {standings} JOIN rests AS r ON r.queue = t.queue AND r.revision = t.queue_revision
+)
+
+-- name: change_work --
+UPDATE work AS w SET state = t.state, annotator = t.annotator, completed = t.completed, skipped = t.skipped,
+    claimable_at = t.claimable_at, updated_at = t.updated_at, revision = w.revision + 1, steps = w.steps + t.told,
+    tx = CASE t.told WHEN 0 THEN w.tx ELSE t.tx END
+FROM changed AS t WHERE w.queue = t.queue AND w.num = t.num AND coalesce(t.last_tx, w.tx) = w.tx
+
+-- name: consequences --
+written AS (
     INSERT INTO progresses (queue, item, annotator, state, token, lease_expires_at, annotation, reason, created_at, updated_at,
         started_at, step)
     SELECT t.queue, t.item, t.annotator, t.state, t.token, t.lease_expires_at, t.annotation, t.reason, t.created_at, t.updated_at,
@@ -396,15 +411,31 @@ WITH changed AS MATERIALIZED (
         updated_at = excluded.updated_at, started_at = excluded.started_at, step = excluded.step
 ), told AS (
     INSERT INTO log (queue, item, step, tx, seq, annotator, from_state, to_state, at, reason, annotation, actor)
-    SELECT t.queue, t.item, t.step, (SELECT c.tx FROM changed AS c LIMIT 1), t.seq, t.annotator, t.from_state, t.to_state, t.at, t.reason, t.annotation, t.actor
+    SELECT t.queue, t.item, t.step, (SELECT c.tx FROM changed AS c LIMIT 1), t.seq, t.annotator, t.from_state, t.to_state, t.at,
+        t.reason, t.annotation, t.actor
     FROM {entries}
     WHERE (SELECT count(*) FROM stored) = :n
-), counted AS (
-    @counts@
-    WHERE (SELECT count(*) FROM stored) = :n
-    @summed@
-)
+), counts AS (
+    SELECT * FROM {counts} WHERE (SELECT count(*) FROM stored) = :n
+), counted AS (@counts@), opened AS (@opened@ @summed@)
 SELECT count(*) FROM stored
+
+-- name: store --
+@rests@, locked AS (
+    SELECT w.queue, w.num
+    FROM changed AS t JOIN work AS w ON w.queue = t.queue AND w.num = t.num AND w.revision = t.revision AND w.id = t.id
+    ORDER BY w.queue, w.num FOR UPDATE OF w
+), stored AS (@change_work@ AND (SELECT count(*) FROM locked) = :n RETURNING w.num), @consequences@
+
+-- Stores one change that consists of one progress and one entry of the log. Each `RowSet` is one row here, but for the counts.
+
+-- name: store_one --
+@rests@, stored AS (@change_work@ AND w.revision = t.revision AND w.id = t.id RETURNING w.num), @consequences@
+
+-- Counts which of the items that get entries in the log were changed by a transaction younger than this one.
+
+-- name: outran --
+SELECT count(*) FROM {standings} JOIN work AS w ON w.queue = t.queue AND w.num = t.num WHERE t.told > 0 AND w.tx > @tx@
 
 -- The log
 
@@ -442,20 +473,26 @@ FROM log AS l
 WHERE l.queue = :queue AND l.at > :since AND l.to_state >= 2 AND l.from_state <> l.to_state
 ORDER BY l.tx, l.seq
 
--- Finds what an annotator holds, in queue order.
-
--- name: held_by --
-SELECT w.num, p.token, p.lease_expires_at
-FROM progresses AS p JOIN work AS w ON w.queue = p.queue AND w.num = p.item
-WHERE p.queue = :queue AND p.annotator = :annotator AND p.state = 1
-ORDER BY w.priority_down, w.created_at, w.id
-
 -- Counters
 
 -- Adds to counters.
 
 -- name: count --
-@counts@ @summed@
+WITH counts AS MATERIALIZED (SELECT * FROM {counts}), counted AS (@counts@)
+@opened@ @summed@
+
+-- Replaces what was counted of a queue behind a place by its sums, unless somebody else does, or adds to the queue.
+
+-- name: fold --
+WITH alone AS MATERIALIZED (SELECT pg_try_advisory_xact_lock(:space, :lock) AS is_alone), old AS (
+    DELETE FROM counters WHERE queue = :queue AND seq > :after AND (SELECT is_alone FROM alone)
+        AND (SELECT q.deleted_at IS NULL FROM queues AS q WHERE q.num = :queue)
+    RETURNING *
+)
+INSERT INTO counters (@count_columns@)
+SELECT t.queue, t.annotator, sum(t.unstarted), sum(t.in_progress), sum(t.completed), sum(t.skipped), sum(t.settled), sum(t.finished)
+FROM old AS t GROUP BY t.queue, t.annotator
+RETURNING seq
 
 -- Reads the counters of queues.
 
@@ -464,13 +501,16 @@ SELECT queue, annotator, sum(unstarted)::bigint, sum(in_progress)::bigint, sum(c
     sum(settled)::bigint, sum(finished)::bigint
 FROM counters WHERE queue = ANY(?::bigint[]) GROUP BY queue, annotator
 
+-- name: openings --
+(SELECT coalesce(sum(g.openings), 0)::bigint FROM openings AS g WHERE g.queue = :queue)
+
 -- Reads what a low-water mark rests on: what the queue's openings come to, whether its log has a certain entry of an annotator, and
 -- which entry is the newest of what the annotator settled.
 
 -- name: mark_evidence --
 SELECT o.openings, EXISTS (SELECT FROM log AS l WHERE l.queue = :queue AND l.tx = :tx AND l.seq = :seq
         AND l.at = :at AND l.annotator = :annotator), n.tx, n.seq, n.at
-FROM (SELECT coalesce(sum(openings), 0)::bigint AS openings FROM counters WHERE queue = :queue AND annotator = '') AS o
+FROM (SELECT @openings@ AS openings) AS o
     LEFT JOIN LATERAL (
         SELECT l.tx, l.seq, l.at FROM log AS l WHERE l.queue = :queue AND l.annotator = :annotator AND l.to_state >= 2
         ORDER BY l.tx DESC, l.seq DESC LIMIT 1
@@ -482,6 +522,9 @@ FROM (SELECT coalesce(sum(openings), 0)::bigint AS openings FROM counters WHERE 
 coalesce((SELECT p.state >= 2 OR p.lease_expires_at > :at
     FROM progresses AS p WHERE p.queue = w.queue AND p.item = w.num AND p.annotator = :annotator), FALSE)
 
+-- name: is_settled --
+coalesce((SELECT p.state >= 2 FROM progresses AS p WHERE p.queue = w.queue AND p.item = w.num AND p.annotator = :annotator), FALSE)
+
 -- name: from_place --
 (w.priority_down, w.created_at, w.id) >= (:priority_down, :created_at, :id)
 
@@ -490,9 +533,26 @@ SELECT w.* FROM work AS w
 WHERE w.queue = :queue AND w.claimable_at = -62135596800000000 AND w.assignees IS NULL AND @from_place@ AND NOT @is_kept@
 ORDER BY w.priority_down, w.created_at, w.id LIMIT :limit
 
--- name: expired_items --
+-- Those whose leases have ended. If there are few, they are found by their times and sorted; else they are passed in queue order,
+-- along an index of what somebody holds or held. What is added to a column, 0, keeps an index from being used that is good for the
+-- other way.
+
+-- name: is_expired --
+w.queue = :queue AND w.claimable_at > -62135596800000000 AND w.claimable_at <= :at AND w.assignees IS NULL
+
+-- name: some_expired --
+SELECT w.num FROM work AS w WHERE @is_expired@ ORDER BY w.claimable_at LIMIT 64
+
+-- name: few_expired_items --
 SELECT w.* FROM work AS w
-WHERE w.queue = :queue AND w.claimable_at > -62135596800000000 AND w.assignees IS NULL AND w.claimable_at <= :at AND NOT @is_kept@
+WHERE w.queue = :queue AND (SELECT count(*) FROM ended) < 64 AND w.num = ANY(ARRAY(SELECT e.num FROM ended AS e)) AND @is_expired@
+    AND NOT @is_kept@
+ORDER BY w.priority_down + 0, w.created_at, w.id LIMIT :limit
+
+-- name: many_expired_items --
+SELECT w.* FROM work AS w
+WHERE w.queue = :queue AND (SELECT count(*) FROM ended) = 64 AND w.claimable_at > -62135596800000000 AND w.claimable_at + 0 <= :at
+    AND w.assignees IS NULL AND NOT @is_kept@
 ORDER BY w.priority_down, w.created_at, w.id LIMIT :limit
 
 -- Those that are reserved for the annotator.
@@ -509,25 +569,79 @@ ORDER BY r.priority_down, r.created_at, r.id LIMIT :limit
 
 -- name: lock_claimable --
 WITH open AS MATERIALIZED (@open_items@ FOR UPDATE OF w SKIP LOCKED),
-    expired AS MATERIALIZED (@expired_items@ FOR UPDATE OF w SKIP LOCKED),
+    ended AS MATERIALIZED (@some_expired@),
+    few AS MATERIALIZED (@few_expired_items@ FOR UPDATE OF w SKIP LOCKED),
+    many AS MATERIALIZED (@many_expired_items@ FOR UPDATE OF w SKIP LOCKED),
     reserved AS MATERIALIZED (@reserved_items@ FOR UPDATE OF w SKIP LOCKED)
 SELECT @queue_version@, @live_item_columns@, (SELECT set_config('plan_cache_mode', 'force_generic_plan', TRUE))
-FROM queues AS q LEFT JOIN ((SELECT * FROM open UNION ALL SELECT * FROM expired UNION ALL SELECT * FROM reserved) AS w
-    JOIN items AS i ON i.queue = w.queue AND i.num = w.num) ON w.queue = q.num AND w.tx <= @own_tx@
+FROM queues AS q LEFT JOIN (
+        (SELECT * FROM open UNION ALL SELECT * FROM few UNION ALL SELECT * FROM many UNION ALL SELECT * FROM reserved) AS w
+        @its_item@
+    ) ON w.queue = q.num AND w.tx <= @own_tx@
 WHERE q.num = :queue
+
+-- Claims the first open items, if the queue is as it was, nobody touched them, and nothing else could be claimed before them: all of
+-- it is known beforehand but which items they are. Gives nothing otherwise. What is in front of the first open item was claimed by
+-- others, for the most part, and costs time as long as some old transaction keeps vacuum from its work. So the claim begins where
+-- the first open item was found before, as `mark_evidence` allows, and says where it was now.
+
+-- name: claim_untouched --
+WITH rests AS MATERIALIZED (SELECT locked_revision(:space, :lock, :queue, :version) = :queue_revision AS is_same),
+mark AS (
+    SELECT o.openings, o.openings = :openings AND EXISTS (SELECT FROM log AS l
+        WHERE l.queue = :queue AND l.tx = :mark_tx AND l.seq = :mark_seq AND l.at = :mark_at) AS is_good
+    FROM (SELECT @openings@ AS openings OFFSET 0) AS o WHERE (SELECT is_same FROM rests)
+), start AS (
+    SELECT :priority_down::bigint, :created_at::bigint, :id::text WHERE (SELECT is_good FROM mark)
+    UNION ALL SELECT -1::bigint << 63, -1::bigint << 63, '' FROM mark LIMIT 1
+), first AS MATERIALIZED (
+    SELECT w.priority_down, w.created_at, w.id FROM work AS w
+    WHERE w.queue = :queue AND w.claimable_at = -62135596800000000 AND w.assignees IS NULL
+        AND (w.priority_down, w.created_at, w.id) >= (SELECT * FROM start)
+        AND NOT @is_settled@
+    ORDER BY w.priority_down, w.created_at, w.id LIMIT 1
+), open AS MATERIALIZED (
+    SELECT w.num, w.steps FROM work AS w
+    WHERE w.queue = :queue AND w.claimable_at = -62135596800000000 AND w.assignees IS NULL
+        AND (w.priority_down, w.created_at, w.id) >= (SELECT * FROM first)
+        AND (SELECT 1 FROM work AS w WHERE @is_expired@ ORDER BY w.claimable_at LIMIT 1) IS NULL
+        AND NOT EXISTS (SELECT FROM reservations AS r WHERE r.queue = :queue AND r.annotator = :annotator
+            AND NOT r.is_settled AND r.claimable_at <= :at)
+        AND NOT @is_kept@
+    ORDER BY w.priority_down, w.created_at, w.id LIMIT :limit FOR UPDATE OF w SKIP LOCKED
+), stored AS (
+    UPDATE work AS w SET state = :state, annotator = :annotator, completed = :completed, skipped = :skipped,
+        claimable_at = :claimable_at, updated_at = greatest(w.updated_at, :updated_at), revision = w.revision + 1, steps = :step,
+        tx = @tx@
+    WHERE (SELECT max(steps) FROM open) = 0 AND w.queue = :queue AND w.num = ANY(ARRAY(SELECT num FROM open))
+    RETURNING w.*
+), written AS (
+    INSERT INTO progresses (queue, item, annotator, state, token, lease_expires_at, created_at, updated_at, started_at, step)
+    SELECT w.queue, w.num, :annotator, :state, :token, :lease_expires_at, :at, :at, :at, :step FROM stored AS w
+), told AS (
+    INSERT INTO log (queue, item, step, tx, seq, annotator, from_state, to_state, at, actor)
+    SELECT w.queue, w.num, :step, w.tx, row_number() OVER (ORDER BY w.priority_down, w.created_at, w.id), :annotator, :from_state, :state, :at, :actor::text FROM stored AS w
+), counted AS (
+    INSERT INTO counters (@count_columns@)
+    SELECT t.queue, t.annotator, t.unstarted * n, t.in_progress * n, t.completed * n, t.skipped * n, t.settled * n, t.finished * n
+    FROM {counts}, (SELECT count(*) AS n FROM stored) AS s WHERE n > 0
+)
+SELECT @live_item_columns@, w.tx, m.openings, f.*
+FROM stored AS w @its_item@, mark AS m, first AS f
+ORDER BY w.priority_down, w.created_at, w.id
 
 -- Tells whether there is something that can be claimed.
 
 -- name: is_claimable --
-SELECT EXISTS (@open_items@) OR EXISTS (@expired_items@) OR EXISTS (@reserved_items@)
+SELECT EXISTS (@open_items@) OR EXISTS (SELECT FROM work AS w WHERE @is_expired@ AND NOT @is_kept@ ORDER BY w.claimable_at)
+    OR EXISTS (@reserved_items@)
 
 -- Finds the first open item from a place on that an annotator has not settled.
 
 -- name: first_unsettled --
 SELECT w.priority_down, w.created_at, w.id FROM work AS w
 WHERE w.queue = :queue AND w.claimable_at = -62135596800000000 AND w.assignees IS NULL AND @from_place@
-    AND NOT coalesce((SELECT p.state >= 2 FROM progresses AS p
-        WHERE p.queue = w.queue AND p.item = w.num AND p.annotator = :annotator), FALSE)
+    AND NOT @is_settled@
 ORDER BY w.priority_down, w.created_at, w.id LIMIT 1
 
 -- Finds the last open item of a queue.
@@ -537,25 +651,36 @@ SELECT w.priority_down, w.created_at, w.id FROM work AS w
 WHERE w.queue = ? AND w.claimable_at = -62135596800000000 AND w.assignees IS NULL
 ORDER BY w.priority_down DESC, w.created_at DESC, w.id DESC LIMIT 1
 
--- Finds when the first lease ends that keeps an item from an annotator who has not settled the item.
+-- Finds when the first lease ends that keeps an item from an annotator who has not settled the item. In this statement and the next
+-- ones what belongs to a row is looked up for it, whatever the server believes of a table that it has not looked at yet.
 
 -- name: retry_at --
 SELECT min(greatest(w.claimable_at, coalesce(p.lease_expires_at, w.claimable_at)))
-FROM work AS w LEFT JOIN progresses AS p ON p.queue = w.queue AND p.item = w.num AND p.annotator = :annotator
+FROM work AS w LEFT JOIN LATERAL (
+    SELECT o.state, o.lease_expires_at FROM progresses AS o
+    WHERE o.queue = :queue AND o.item = w.num AND o.annotator = :annotator OFFSET 0
+) AS p ON TRUE
 WHERE w.queue = :queue AND w.claimable_at > -62135596800000000 AND w.assignees IS NULL AND (p.state IS NULL OR p.state < 2)
 
 -- Finds when the first lease of an annotator's own ends on an item that others could claim.
 
+-- name: held_items --
+(SELECT o.item, o.token, o.lease_expires_at FROM progresses AS o
+WHERE o.queue = :queue AND o.annotator = :annotator AND o.state = 1 OFFSET 0) AS p
+    JOIN LATERAL (SELECT * FROM work AS o WHERE o.queue = :queue AND o.num = p.item OFFSET 0) AS w ON TRUE
+
 -- name: own_retry_at --
-SELECT min(p.lease_expires_at)
-FROM work AS w JOIN progresses AS p ON p.queue = w.queue AND p.item = w.num AND p.annotator = :annotator
-WHERE w.queue = :queue AND w.claimable_at = -62135596800000000 AND w.assignees IS NULL AND @from_place@ AND p.state = 1
+SELECT min(p.lease_expires_at) FROM @held_items@
+WHERE w.claimable_at = -62135596800000000 AND w.assignees IS NULL AND @from_place@
 
 -- Finds when an annotator could claim the first of the items that are reserved for them.
 
 -- name: reserved_retry_at --
 SELECT min(greatest(r.claimable_at, coalesce(p.lease_expires_at, r.claimable_at)))
-FROM reservations AS r LEFT JOIN progresses AS p ON p.queue = r.queue AND p.item = r.item AND p.annotator = :annotator
+FROM reservations AS r LEFT JOIN LATERAL (
+    SELECT o.lease_expires_at FROM progresses AS o
+    WHERE o.queue = :queue AND o.item = r.item AND o.annotator = :annotator OFFSET 0
+) AS p ON TRUE
 WHERE r.queue = :queue AND r.annotator = :annotator AND r.claimable_at IS NOT NULL AND NOT r.is_settled
 
 -- Tells whether an unfinished item that an annotator has not settled is reserved for others.
@@ -563,9 +688,15 @@ WHERE r.queue = :queue AND r.annotator = :annotator AND r.claimable_at IS NOT NU
 -- name: is_assigned --
 SELECT EXISTS (
     SELECT FROM work AS w WHERE w.queue = :queue AND w.assignees IS NOT NULL AND w.claimable_at IS NOT NULL
-        AND NOT EXISTS (SELECT FROM reservations AS r WHERE r.queue = :queue AND r.item = w.num AND r.annotator = :annotator)
-        AND NOT EXISTS (SELECT FROM progresses AS p
-            WHERE p.queue = :queue AND p.item = w.num AND p.annotator = :annotator AND p.state >= 2))
+        AND (SELECT TRUE FROM reservations AS r WHERE r.queue = :queue AND r.item = w.num AND r.annotator = :annotator) IS NULL
+        AND (SELECT TRUE FROM progresses AS p
+            WHERE p.queue = :queue AND p.item = w.num AND p.annotator = :annotator AND p.state >= 2) IS NULL)
+
+-- Finds what an annotator holds, in queue order.
+
+-- name: held_by --
+SELECT w.num, p.token, p.lease_expires_at FROM @held_items@
+ORDER BY w.priority_down, w.created_at, w.id
 
 -- Policies. An item that nobody touched keeps its standing under any of them. Who holds something is found first: looked up for
 -- each item, or joined, the server may read all that is held for each of them.

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 from annotation_queue import AnnotationQueues
+from annotation_queue.repositories.postgres.connections import Connections
+from annotation_queue.repositories.postgres.session import Session
 from helpers.postgres import DSN_VARIABLE, Database, Server, binaries
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from annotation_queue.repositories.postgres import PostgresRepository
+    from annotation_queue.repositories.postgres.connections import Transaction
+
+# What the server counted and has not told others yet, which is its own work so far.
+_READ: Final = """
+SELECT sum(pg_stat_get_xact_tuples_returned(c.oid) + pg_stat_get_xact_tuples_fetched(c.oid))::bigint
+FROM pg_class AS c WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'i')
+"""
 
 
 @pytest.fixture(scope="session")
@@ -77,3 +86,44 @@ def server(programs: Path) -> Iterator[Server]:
     made = Server(programs, durable=True)
     yield made
     made.remove()
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], int]:
+    """Run something, and count the rows and entries of indexes that the server read for it."""
+    counted: list[int] = []
+    rows, composed, one_statement = Session.rows, Session.composed, Connections.one_statement
+
+    def begun(self: Connections, *, writes: bool = False) -> Transaction:
+        # What the server has counted it may tell others at the end of a transaction, and counts from 0 on.
+        made = one_statement(self, writes=writes)
+        made._begins = made._begins[0], made._begins[0]
+        return made
+
+    def read_so_far(self: Session) -> int:
+        ((n,),) = self._cursor.execute(_READ, prepare=False).fetchall()
+        return int(n)
+
+    def see_rows(self: Session, statement: str, values: Sequence[object]) -> Any:  # noqa: ANN401 - as what it wraps
+        before = read_so_far(self)
+        found = rows(self, statement, values)
+        counted.append(read_so_far(self) - before)
+        return found
+
+    def see_composed(self: Session, text: str, values: Sequence[object]) -> Any:  # noqa: ANN401 - as what it wraps
+        before = read_so_far(self)
+        found = composed(self, text, values)
+        counted.append(read_so_far(self) - before)
+        return found
+
+    monkeypatch.setattr(Connections, "one_statement", begun)
+    monkeypatch.setattr(Session, "rows", see_rows)
+    monkeypatch.setattr(Session, "composed", see_composed)
+
+    def run(call: Callable[[], object]) -> int:
+        counted.clear()
+        call()
+        assert counted
+        return sum(counted)
+
+    return run

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from annotation_queue import AnnotationQueues, AnnotationState, Claim, NewItem
+from annotation_queue import AnnotationQueues, AnnotationState, Claim, ItemQuery, NewItem
 from annotation_queue.errors import OutcomeUnknown, StorageBusy, StorageError
 from annotation_queue.repositories.postgres import PostgresRepository
 from annotation_queue.repositories.postgres import connections as postgres_connections
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from helpers.postgres import Database, Server
 
 # As it goes over the wire, where it is no part of a longer statement.
+_CHANGE = b"UPDATE work AS w SET priority_down"
 _COMMIT = b"COMMIT\0"
 
 
@@ -54,7 +55,7 @@ def filled(repository: PostgresRepository) -> Iterator[tuple[AnnotationQueues, s
 
 
 @pytest.mark.parametrize("does", ["hang up", "hang up after"])
-def test_a_connection_lost_during_a_commit_is_reported_and_the_call_may_be_repeated(
+def test_a_connection_lost_while_a_change_is_stored_is_reported_and_the_call_may_be_repeated(
     proxy: Callable[..., tuple[Proxy, PostgresRepository]], monkeypatch: pytest.MonkeyPatch, does: str
 ) -> None:
     through, repository = proxy()
@@ -65,12 +66,12 @@ def test_a_connection_lost_during_a_commit_is_reported_and_the_call_may_be_repea
         assert record.progresses[0].state is AnnotationState.IN_PROGRESS
         save = repository.save
 
-        def lose_the_commit(*arguments: Any) -> None:  # noqa: ANN401 - as what it stands for
+        def lose_it(*arguments: Any) -> None:  # noqa: ANN401 - as what it stands for
             # Only now, so that what is read before it arrives.
-            through.does, through.hears = does, _COMMIT
+            through.does, through.hears = does, b"WITH rests"
             save(*arguments)
 
-        monkeypatch.setattr(repository, "save", lose_the_commit)
+        monkeypatch.setattr(repository, "save", lose_it)
         with pytest.raises(OutcomeUnknown, match="call again"):
             queues.complete(claim, {"label": 1})
         monkeypatch.undo()
@@ -85,19 +86,30 @@ def test_a_connection_lost_before_a_commit_wrote_nothing(
 ) -> None:
     through, repository = proxy()
     with filled(repository) as (queues, queue_id):
-        through.does, through.hears = "hang up", b"WITH changed"
+        (item,) = queues.query_items(queue_id, ItemQuery(limit=1)).items
+        through.does, through.hears = "hang up", _CHANGE
         with pytest.raises(StorageError) as caught:
-            queues.claim(queue_id, "bob")
+            queues.reprioritise(queue_id, {item.id: 7})
         assert not isinstance(caught.value, OutcomeUnknown)
-        (stats,) = queues.stats([queue_id])
-        assert stats.by_state[AnnotationState.UNSTARTED] == 50
+        assert queues.get_item(item.id).priority == 0
+        through.does, through.hears = "hang up after", _COMMIT
+        with pytest.raises(OutcomeUnknown, match="call again"):
+            queues.reprioritise(queue_id, {item.id: 7})
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("hears", "error"), [(b"WITH changed", StorageError), (_COMMIT, OutcomeUnknown)])
+@pytest.mark.parametrize(
+    ("name", "hears", "error"),
+    [
+        ("claim", b"WITH rests", OutcomeUnknown),
+        ("reprioritise", _CHANGE, StorageError),
+        ("reprioritise", _COMMIT, OutcomeUnknown),
+    ],
+)
 def test_a_server_that_falls_silent_is_given_up_in_bounded_time(
     proxy: Callable[..., tuple[Proxy, PostgresRepository]],
     monkeypatch: pytest.MonkeyPatch,
+    name: str,
     hears: bytes,
     error: type[StorageError],
 ) -> None:
@@ -105,24 +117,22 @@ def test_a_server_that_falls_silent_is_given_up_in_bounded_time(
     through, repository = proxy()
     queues = AnnotationQueues(repository, "project")
     queue = queues.create("queue", created_by="ann")
-    queues.add_items(queue.id, [NewItem(call_id="a")], added_by="ann")
+    (item,) = queues.add_items(queue.id, [NewItem(call_id="a")], added_by="ann").added
     repository._connections.timeout = 0.5
-    save = repository._connections.writing
-
-    def fall_silent(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - as what it stands for
-        through.does, through.hears = "fall silent", hears
-        return save(*arguments, **options)
-
-    repository._connections.writing = fall_silent  # type: ignore[method-assign]
     outcomes: list[Exception] = []
+    calls: dict[str, Callable[[], object]] = {
+        "claim": lambda: queues.claim(queue.id, "bob"),
+        "reprioritise": lambda: queues.reprioritise(queue.id, {item.id: 7}),
+    }
 
-    def claim() -> None:
+    def work() -> None:
+        through.does, through.hears = "fall silent", hears
         try:
-            queues.claim(queue.id, "bob")
+            calls[name]()
         except StorageError as raised:
             outcomes.append(raised)
 
-    thread = threading.Thread(target=claim, daemon=True)
+    thread = threading.Thread(target=work, daemon=True)
     thread.start()
     thread.join(30)
     assert not thread.is_alive()
@@ -180,21 +190,6 @@ def test_a_server_stopped_at_once_loses_nothing_acknowledged_and_is_used_again_w
         }
         assert len(acknowledged) >= 5
         assert set(acknowledged) <= completed
-
-
-@pytest.mark.slow
-def test_a_server_that_is_not_there_is_an_error_in_bounded_time(server: Server) -> None:
-    server.stop()
-    with pytest.raises(StorageError):
-        PostgresRepository(server.dsn, timeout=1)
-
-
-@pytest.mark.parametrize(
-    ("wrong", "told"), [({"user": "nobody-like-that"}, "nobody-like-that"), ({"dbname": "nowhere"}, "nowhere")]
-)
-def test_what_is_wrong_with_a_connection_is_said_at_once(database: Database, wrong: dict[str, str], told: str) -> None:
-    with pytest.raises(StorageError, match=told):
-        PostgresRepository(psycopg.conninfo.make_conninfo(database.dsn, **wrong), timeout=600)
 
 
 def test_who_waits_too_long_for_a_lock_is_told_that_it_is_busy(

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from annotation_queue.repositories.postgres.connections import translate
 from annotation_queue.repositories.postgres.schema import SCHEMA_VERSION
+from annotation_queue.repositories.postgres.translation import translate
 
 if TYPE_CHECKING:
     from helpers.postgres import Database

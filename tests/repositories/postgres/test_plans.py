@@ -79,11 +79,6 @@ QUEUE_ORDERS: list[tuple[SortBy, ...]] = [(), (SortBy("id"),), (SortBy("id", "de
     (SortBy(field, direction), SortBy("id", of_id))
     for field, direction, of_id in product(["name", "created_at", "updated_at"], DIRECTIONS, DIRECTIONS)
 ]
-# What the server counted and has not told others yet, which is its own work so far.
-_READ = """
-SELECT sum(pg_stat_get_xact_tuples_returned(c.oid) + pg_stat_get_xact_tuples_fetched(c.oid))::bigint
-FROM pg_class AS c WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'i')
-"""
 
 
 @pytest.fixture(scope="module")
@@ -116,40 +111,6 @@ def filled(database: Database) -> Iterator[tuple[AnnotationQueues, str]]:
     # It would take long to empty.
     with psycopg.connect(database.dsn, autocommit=True) as connection:
         connection.execute(f"DROP SCHEMA {schema} CASCADE")
-
-
-@pytest.fixture
-def reads(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], int]:
-    """Run something, and count the rows and entries of indexes that the server read for it."""
-    counted: list[int] = []
-    rows, composed = Session.rows, Session.composed
-
-    def read_so_far(self: Session) -> int:
-        ((n,),) = self._cursor.execute(_READ, prepare=False).fetchall()
-        return int(n)
-
-    def see_rows(self: Session, statement: str, values: Sequence[object]) -> Any:  # noqa: ANN401 - as what it wraps
-        before = read_so_far(self)
-        found = rows(self, statement, values)
-        counted.append(read_so_far(self) - before)
-        return found
-
-    def see_composed(self: Session, text: str, values: Sequence[object]) -> Any:  # noqa: ANN401 - as what it wraps
-        before = read_so_far(self)
-        found = composed(self, text, values)
-        counted.append(read_so_far(self) - before)
-        return found
-
-    monkeypatch.setattr(Session, "rows", see_rows)
-    monkeypatch.setattr(Session, "composed", see_composed)
-
-    def run(call: Callable[[], object]) -> int:
-        counted.clear()
-        call()
-        assert counted
-        return sum(counted)
-
-    return run
 
 
 @pytest.fixture

@@ -251,3 +251,26 @@ def test_what_is_purged_is_in_no_table(repository: PostgresRepository, database:
         rows = {name: connection.execute(f"SELECT t::text FROM {schema}.{name} AS t").fetchall() for name in tables}  # noqa: S608 - our own
     assert any(KEPT in repr(found) for found in rows.values())
     assert [name for name, found in rows.items() if MARK in repr(found)] == []
+
+
+def test_transactions_begin_as_we_need_it_however_the_user_begins_them(
+    database: Database, make_repository: Callable[..., PostgresRepository]
+) -> None:
+    schema = make_repository()._connections.schema
+    options = "-c default_transaction_isolation=serializable -c default_transaction_read_only=on"
+    dsn = psycopg.conninfo.make_conninfo(database.dsn, options=options)
+    with PostgresRepository(dsn, schema=schema, timeout=20) as repository:
+        queues = AnnotationQueues(repository, "project")
+        queue = queues.create("queue", created_by="ann")
+        queues.add_items(queue.id, [NewItem(call_id=str(number)) for number in range(60)], added_by="ann")
+
+        def work(who: str) -> int:
+            done = 0
+            while claim := queues.claim(queue.id, who):
+                queues.complete(claim, who)
+                done += 1
+            return done
+
+        with ThreadPoolExecutor(4) as pool:
+            assert sum(pool.map(work, ["ann", "bob", "cy", "eve"])) == 60
+        assert repository.check() == ()

@@ -9,12 +9,16 @@ import psycopg
 import pytest
 
 from annotation_queue import AnnotationQueues, AnnotationState, Claim, NewItem, QueueItem
+from annotation_queue.repositories.postgres import PostgresRepository
+from annotation_queue.repositories.postgres.bounded import BoundedConnection
+from annotation_queue.repositories.postgres.cache import Cache
 from annotation_queue.repositories.postgres.statements import SQL
+from helpers.proxies import Proxy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from annotation_queue.repositories.postgres import PostgresRepository
+    from helpers.postgres import Database
 
 MANY = 64
 IN_PROGRESS, COMPLETED = AnnotationState.IN_PROGRESS, AnnotationState.COMPLETED
@@ -22,12 +26,12 @@ IN_PROGRESS, COMPLETED = AnnotationState.IN_PROGRESS, AnnotationState.COMPLETED
 
 @pytest.fixture
 def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Every statement that is executed from now on, but not what begins and ends a transaction."""
+    """Every statement that is executed from now on, but not what begins and ends a transaction, or folds counters at times."""
     executed: list[str] = []
     execute = psycopg.Cursor.execute
 
     def see(cursor: psycopg.Cursor[Any], statement: Any, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - as what it wraps
-        if not statement.startswith(("BEGIN", "COMMIT")):
+        if not statement.startswith(("BEGIN", "COMMIT")) and statement != SQL["fold"]:
             executed.append(statement)
         return execute(cursor, statement, *args, **options)
 
@@ -47,6 +51,26 @@ def test_a_completion_is_one_read_and_one_write(queues: AnnotationQueues, statem
         statements.clear()
         assert queues.complete(claim, {"label": 1}).annotation_state == "completed"
         assert len(statements) == 2
+
+
+def test_what_this_process_claimed_by_one_statement_is_completed_by_one(
+    queues: AnnotationQueues, statements: list[str]
+) -> None:
+    queue_id, _ = claims_on(queues, 1)
+    queues.add_items(queue_id, [NewItem(call_id=f"more {n}") for n in range(4)], added_by="ann")
+    ends: list[Callable[[Claim], object]] = [lambda claim: queues.complete(claim, 1), queues.skip, queues.heartbeat]
+    for end in ends:
+        claim = queues.claim(queue_id, "bob")
+        assert isinstance(claim, Claim)
+        statements.clear()
+        end(claim)
+        assert len(statements) == 1
+    # What somebody else changed meanwhile is read.
+    claim = queues.claim(queue_id, "bob")
+    assert isinstance(claim, Claim)
+    queues.update_progress(claim.item.id, "eve", COMPLETED, annotation=2)
+    assert queues.complete(claim, 3).annotation_state == "completed"
+    assert [each.annotation for each in queues.progress(claim.item.id)] == [3, 2]
 
 
 def test_a_direct_update_is_one_read_and_one_write(queues: AnnotationQueues, statements: list[str]) -> None:
@@ -87,13 +111,13 @@ def test_reading_items_and_records_is_one_statement(
         assert len(statements) == 1
 
 
-def test_a_claim_is_one_read_and_one_write(queues: AnnotationQueues, statements: list[str]) -> None:
+def test_what_nobody_touched_is_claimed_by_one_statement(queues: AnnotationQueues, statements: list[str]) -> None:
     queue_id, _ = claims_on(queues, 1)
     queues.add_items(queue_id, [NewItem(call_id=f"more {n}") for n in range(2)], added_by="ann")
     for _ in range(2):
         statements.clear()
         assert queues.claim(queue_id, "bob")
-        assert len(statements) == 2
+        assert len(statements) == 1
 
 
 def test_items_are_removed_by_the_thousand_in_one_statement(queues: AnnotationQueues, statements: list[str]) -> None:
@@ -149,3 +173,53 @@ def test_the_driver_remembers_how_a_statement_is_sent(name: str) -> None:
     # Else it would read the statement anew for each call.
     assert len(SQL[name].encode()) <= 4_096
     assert len(set(re.findall(r"%\((\w+)\)s", SQL[name]))) + SQL[name].count("%s") <= 50
+
+
+@pytest.fixture
+def round_trips(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Whatever is sent to the server from now on and waited for: what begins and ends transactions, too, but no folds."""
+    waited: list[str] = []
+    wait = BoundedConnection.wait
+
+    def see(connection: BoundedConnection, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - as what it wraps
+        waited.append("")
+        return wait(connection, *args, **options)
+
+    monkeypatch.setattr(BoundedConnection, "wait", see)
+    monkeypatch.setattr(Cache, "counts_are_due", lambda *_: False)
+    return waited
+
+
+@pytest.mark.parametrize(
+    ("behind", "of_claim", "of_completion"), [("nothing", 1, 1), ("a pooler", 3, 3), ("the caller's pool", 3, 3)]
+)
+def test_a_claim_and_a_completion_are_a_round_trip_each_on_a_connection_of_ours(  # noqa: PLR0917 - pytest gives them by name
+    database: Database,
+    make_repository: Callable[..., PostgresRepository],
+    round_trips: list[str],
+    behind: str,
+    of_claim: int,
+    of_completion: int,
+) -> None:
+    proxy = Proxy(database.dsn)
+    proxy.renumbers = behind == "a pooler"
+    dsn = psycopg.conninfo.make_conninfo(database.dsn, host=str(proxy.folder))
+    schema = make_repository()._connections.schema
+    options: dict[str, Any] = {"pool": database.pool(schema)} if behind == "the caller's pool" else {}
+    try:
+        with PostgresRepository(dsn, schema=schema, timeout=20, **options) as repository:
+            queues = AnnotationQueues(repository, "project")
+            queue_id, _ = claims_on(queues, 1)
+            queues.add_items(queue_id, [NewItem(call_id=f"more {n}") for n in range(20)], added_by="ann")
+            for number in range(20):
+                round_trips.clear()
+                claim = queues.claim(queue_id, "bob")
+                assert isinstance(claim, Claim)
+                claimed = len(round_trips)
+                queues.complete(claim, number)
+                # At first statements are prepared.
+                if number > 10:
+                    assert claimed == of_claim
+                    assert len(round_trips) - claimed == of_completion
+    finally:
+        proxy.close()

@@ -106,17 +106,54 @@ FROM (SELECT l.queue, l.item, max(l.step) AS steps, max(l.at) AS latest FROM log
         WHERE o.queue = n.queue AND o.item = n.item AND o.state > 0 ORDER BY o.step DESC LIMIT 1
     ) AS p ON TRUE
 WHERE w.queue = n.queue AND w.num = n.item;
-DELETE FROM counters;
-INSERT INTO counters (queue, shard, unstarted, in_progress, completed, skipped, settled, finished, openings, annotator)
-SELECT w.queue, 0, count(*) FILTER (WHERE w.state = 0), count(*) FILTER (WHERE w.state = 1), count(*) FILTER (WHERE w.state = 2),
+
+-- What is counted, as sums over rows that are only ever added: a row that everybody changed would leave a dead one behind each time,
+-- and for as long as some old transaction keeps vacuum from its work, every count would pass all of them. Whoever has added many
+-- replaces them by their sum (`fold`). The annotator '' is the queue as a whole, as before.
+DROP TABLE counters;
+CREATE SEQUENCE counter_seqs;
+CREATE TABLE counters (
+    queue bigint NOT NULL,
+    seq bigint NOT NULL DEFAULT nextval('counter_seqs'),
+    unstarted bigint NOT NULL,
+    in_progress bigint NOT NULL,
+    completed bigint NOT NULL,
+    skipped bigint NOT NULL,
+    settled bigint NOT NULL,
+    finished bigint NOT NULL,
+    annotator text COLLATE "C" NOT NULL,
+    PRIMARY KEY (queue, seq)
+) WITH (autovacuum_vacuum_scale_factor = 0.02);
+INSERT INTO counters (queue, unstarted, in_progress, completed, skipped, settled, finished, annotator)
+SELECT w.queue, count(*) FILTER (WHERE w.state = 0), count(*) FILTER (WHERE w.state = 1), count(*) FILTER (WHERE w.state = 2),
     count(*) FILTER (WHERE w.state = 3), count(*) FILTER (WHERE w.completed + w.skipped > 0),
-    count(*) FILTER (WHERE w.claimable_at IS NULL), 0, ''
+    count(*) FILTER (WHERE w.claimable_at IS NULL), ''
 FROM work AS w GROUP BY w.queue
 UNION ALL
-SELECT p.queue, 0, 0, count(*) FILTER (WHERE p.state = 1), count(*) FILTER (WHERE p.state = 2), count(*) FILTER (WHERE p.state = 3),
-    0, 0, 0, p.annotator
+SELECT p.queue, 0, count(*) FILTER (WHERE p.state = 1), count(*) FILTER (WHERE p.state = 2), count(*) FILTER (WHERE p.state = 3),
+    0, 0, p.annotator
 FROM progresses AS p JOIN work AS w ON w.queue = p.queue AND w.num = p.item
 WHERE p.state > 0 GROUP BY p.queue, p.annotator;
+
+-- How often items of a queue became open or work was reopened, as sums over `shard`. Each server process writes to a shard of its own,
+-- as far as there are enough, so that none waits for another's commit. Claiming and completing change nothing here.
+CREATE TABLE openings (
+    queue bigint NOT NULL,
+    shard bigint NOT NULL,
+    openings bigint NOT NULL,
+    PRIMARY KEY (queue, shard)
+) WITH (fillfactor = 50);
+
+-- Locks a queue against those who work on it alone, and gives its revision as it is then, which the statement that asks may have
+-- begun too early to see. NULL if somebody does work on it alone, or if the schema has another version.
+CREATE FUNCTION locked_revision(space integer, key integer, of_queue bigint, of_version bigint) RETURNS bigint LANGUAGE plpgsql AS '
+BEGIN
+    IF NOT pg_try_advisory_xact_lock_shared(space, key) THEN
+        RETURN NULL;
+    END IF;
+    RETURN (SELECT q.revision FROM queues AS q WHERE q.num = of_queue
+        AND (SELECT s.version FROM annotation_queue_schema AS s) = of_version);
+END';
 
 CREATE INDEX log_in_order ON log (queue, tx, seq);
 CREATE INDEX log_by_annotator ON log (queue, annotator, tx, seq) WHERE to_state >= 2;
@@ -131,6 +168,8 @@ DROP INDEX work_waiting;
 CREATE INDEX work_open ON work (queue, priority_down, created_at, id)
     WHERE claimable_at = -62135596800000000 AND assignees IS NULL;
 CREATE INDEX work_waiting ON work (queue, claimable_at) WHERE claimable_at > -62135596800000000 AND assignees IS NULL;
+CREATE INDEX work_waiting_in_order ON work (queue, priority_down, created_at, id) INCLUDE (claimable_at)
+    WHERE claimable_at > -62135596800000000 AND assignees IS NULL;
 CREATE INDEX work_reserved ON work (queue) WHERE assignees IS NOT NULL AND claimable_at IS NOT NULL;
 CREATE INDEX work_unfinished ON work (queue, priority_down, created_at, id) INCLUDE (num) WHERE claimable_at IS NOT NULL;
 

@@ -1,0 +1,104 @@
+"""One connection to a server: what became of the attempts to make it, and how long it waits for an answer."""
+
+from __future__ import annotations
+
+import select
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import psycopg
+from psycopg.rows import TupleRow
+
+from annotation_queue.repositories.postgres.translation import SilentServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+_Made = TypeVar("_Made")
+
+
+class Attempts:
+    """What became of the attempts of a process to connect, which its pool makes in threads of its own."""
+
+    def __init__(self) -> None:
+        self.error: psycopg.Error | None = None
+        """Why the last one that ended failed; None if it did not."""
+        self._begun: list[float] = []
+
+    def run(self, connect: Callable[[], _Made]) -> _Made:
+        """Make an attempt."""
+        begun = time.monotonic()
+        self._begun.append(begun)
+        try:
+            made = connect()
+        except psycopg.Error as error:
+            self.error = error
+            raise
+        else:
+            self.error = None
+            return made
+        finally:
+            self._begun.remove(begun)
+
+    def longest(self) -> float:
+        """Tell for how many seconds the oldest one under way has taken; 0 if there is none."""
+        return time.monotonic() - min(self._begun, default=time.monotonic())
+
+
+class BoundedConnection(psycopg.Connection[TupleRow]):
+    """A connection that waits for the server's answer only so long, and is broken after that."""
+
+    patience: float | None = None
+    """How long to wait for one answer, in seconds; None for ever."""
+    is_set: bool = False
+    """Whether our settings hold for all of its transactions, since nobody else ever uses it."""
+
+    @classmethod
+    def connect(  # type: ignore[override]  # the rest is psycopg's
+        cls,
+        conninfo: str = "",
+        *,
+        attempts: Attempts | None = None,
+        **options: Any,  # noqa: ANN401 - as psycopg's
+    ) -> Self:
+        """Connect as psycopg does, and keep what became of it."""
+        attempt = partial(super().connect, conninfo, **options)
+        return attempt() if attempts is None else attempts.run(attempt)
+
+    def wait(self, gen: Generator[Any, Any, Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as psycopg's
+        """Wait as psycopg does, but not longer than that."""
+        if self.patience is None:
+            return super().wait(gen, *args, **kwargs)
+        try:
+            return super().wait(_bounded(gen, time.monotonic() + self.patience), *args, **kwargs)
+        except SilentServer:
+            self.pgconn.finish()
+            raise
+
+
+def _bounded(gen: Generator[Any, Any, Any], deadline: float) -> Generator[Any, Any, Any]:
+    """Pass on what the driver waits for; it is woken at intervals with nothing, and then a look at the clock is due."""
+    try:
+        wanted = next(gen)
+        while True:
+            ready = yield wanted
+            if not ready and time.monotonic() >= deadline:
+                raise SilentServer("the server does not answer")
+            wanted = gen.send(ready)
+    except StopIteration as end:
+        return end.value
+
+
+def has_something_to_say(connection: psycopg.Connection[Any]) -> bool:
+    """Tell whether the server has said something to a connection that asked nothing: most likely that it hangs up."""
+    if not hasattr(select, "poll"):
+        return bool(select.select([connection.pgconn.socket], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(connection.pgconn.socket, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def encoding_of(connection: psycopg.Connection[Any]) -> str | None:
+    """Tell which encoding a connection has, in the server's words."""
+    return connection.info.parameter_status("client_encoding")

@@ -1,0 +1,118 @@
+"""Who waits for whom: nobody for ever, nobody in a ring, and nobody because somebody else waits."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+
+from annotation_queue import AnnotationQueues, Claim, NewItem
+from annotation_queue.repositories.postgres.session import Session
+from helpers.clocks import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import pytest
+
+    from annotation_queue.repositories.postgres import PostgresRepository
+    from helpers.postgres import Database
+
+LONG = "x" * 300
+
+
+def test_a_claim_in_a_long_name_waits_for_who_stores_the_name_before_it_locks_an_item(
+    database: Database, repository: PostgresRepository, queues: AnnotationQueues
+) -> None:
+    queue = queues.create("queue", created_by="ann")
+    queues.add_items(queue.id, [NewItem(call_id="a")], added_by="ann")
+    waits = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    with (
+        ThreadPoolExecutor(1) as threads,
+        psycopg.connect(database.dsn, autocommit=True) as admin,
+    ):
+        with repository._writing() as session:
+            # As whoever saves something of this annotator does: the name, and then the item.
+            session.long_keys([(session.num(queue.id), LONG)])
+            claiming = threads.submit(queues.claim, queue.id, LONG)
+            wait_until(lambda: bool(admin.execute(waits).fetchall()))
+            session.composed("SELECT num FROM work FOR UPDATE NOWAIT", ())
+        assert isinstance(claiming.result(20), Claim)
+
+
+def test_an_addition_goes_to_the_server_in_parts_that_it_can_take_whatever_is_long(
+    queues: AnnotationQueues, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = queues.create("queue", created_by="ann")
+    sizes: list[int] = []
+    rows = Session.rows
+
+    def watch(session: Session, statement: str, values: Any) -> Any:  # noqa: ANN401 - as the method
+        sizes.append(sum(len(str(each)) for each in values.values()) if isinstance(values, dict) else 0)
+        return rows(session, statement, values)
+
+    monkeypatch.setattr(Session, "rows", watch)
+    text = "t" * 1_000_000
+    several = [
+        {"display_fields": [text]},
+        {"call_trace_id": text},
+        {"call_op_name": text},
+        {"assignees": [text + "a"]},
+        {"payload": {"a": text}},
+    ]
+    new = [NewItem(call_id=f"{number}", **fields) for number, fields in enumerate(several * 3)]  # type: ignore[arg-type]
+    added = queues.add_items(queue.id, new, added_by="ann").added
+    assert len(added) == 15
+    # Of 15 million characters, 4 million at a time, long texts apart from items.
+    assert max(sizes) < 6_000_000
+
+
+def test_another_name_of_a_queue_waits_for_no_addition(
+    repository: PostgresRepository, queues: AnnotationQueues
+) -> None:
+    queue = queues.create("queue", created_by="ann")
+    items = queues.add_items(queue.id, [NewItem(call_id=str(number)) for number in range(3)], added_by="ann").added
+    with repository._reading() as session:
+        num = session.num(queue.id)
+    with ThreadPoolExecutor(1) as threads, repository._writing([num], adding=num, waits=True):
+        assert threads.submit(lambda: queues.update(queue.id, name="renamed")).result(20).name == "renamed"
+        claim = threads.submit(queues.claim, queue.id, "bob").result(20)
+        assert isinstance(claim, Claim)
+        assert claim.item.id == items[0].id
+    assert queues.complete(claim, 1).id == items[0].id
+
+
+def test_who_wants_a_queue_alone_does_not_stop_the_claims_of_others_meanwhile(
+    repository: PostgresRepository, queues: AnnotationQueues
+) -> None:
+    queue = queues.create("queue", created_by="ann")
+    queues.add_items(queue.id, [NewItem(call_id=str(number)) for number in range(30)], added_by="ann")
+    with repository._reading() as session:
+        num = session.num(queue.id)
+    with ThreadPoolExecutor(2) as threads:
+        with repository._writing([num], adding=num, waits=True):
+            changing = threads.submit(lambda: queues.update(queue.id, annotations_per_item=2))
+            time.sleep(0.3)  # it waits for all of that
+            for _ in range(10):
+                begun = time.monotonic()
+                assert isinstance(threads.submit(queues.claim, queue.id, "bob").result(20), Claim)
+                assert time.monotonic() - begun < 5
+            assert not changing.done()
+        assert changing.result(20).annotations_per_item == 2
+    assert queues.stats([queue.id])[0].finished_items == 0
+
+
+def test_an_iterable_that_reads_the_same_repository_needs_no_second_connection(
+    make_repository: Callable[..., PostgresRepository],
+) -> None:
+    queues = AnnotationQueues(make_repository(max_connections=1, timeout=5), "project")
+    queue = queues.create("queue", created_by="ann")
+
+    def records() -> Iterator[NewItem]:
+        for number in range(3):
+            assert queues.stats([queue.id])[0].total_items == 0
+            yield NewItem(call_id=str(number))
+
+    assert len(queues.add_items(queue.id, records(), added_by="ann").added) == 3
