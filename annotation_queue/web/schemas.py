@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias, get_args, get_origin, get_type_hints
 import attrs
 
 from annotation_queue.values import MAX_INTEGER
-from annotation_queue.wire.converter import Count, Id, choices_of
+from annotation_queue.wire.converter import Count, Id, choices_of, is_open
 
 Schema: TypeAlias = "dict[str, Any]"
 
@@ -26,13 +26,13 @@ _PLAIN: Final[dict[Any, Schema]] = {
 }
 
 
-def message_schemas(message: type, *, closed: bool) -> dict[str, Schema]:
+def message_schemas(message: type, *, closed: bool, strict: bool = True) -> dict[str, Schema]:
     """Describe a message and every message in it.
 
     Args:
         message: An attrs class with a docstring whose ``Args:`` name its fields.
-        closed: Whether it is read, so that unknown fields are refused and those with a default may be left out; one that is
-            written always has every field.
+        closed: Whether it is read, so that fields with a default may be left out; one that is written always has every field.
+        strict: Whether unknown fields of one that is read are refused, if its published document forbids them.
 
     Returns:
         By the name of the class.
@@ -42,7 +42,7 @@ def message_schemas(message: type, *, closed: bool) -> dict[str, Schema]:
     schemas: dict[str, Schema] = {}
     properties: dict[str, Schema] = {}
     for field in attrs.fields(message):
-        schema = _schema(hints[field.name], schemas, closed=closed) | {"description": words[field.name]}
+        schema = _schema(hints[field.name], schemas, closed=closed, strict=strict) | {"description": words[field.name]}
         if "enum" in field.metadata:
             schema["enum"] = field.metadata["enum"]
         if closed and isinstance(field.default, str | bool):
@@ -50,7 +50,7 @@ def message_schemas(message: type, *, closed: bool) -> dict[str, Schema]:
         properties[field.name] = schema
     required = [field.name for field in attrs.fields(message) if not closed or field.default is attrs.NOTHING]
     described: Schema = {"type": "object", "description": summary, "properties": properties, "required": required}
-    if closed:
+    if closed and strict and not is_open(message):
         described["additionalProperties"] = False
     return {message.__name__: described} | schemas
 
@@ -60,16 +60,16 @@ def refer(message: type) -> Schema:
     return {"$ref": f"#/components/schemas/{message.__name__}"}
 
 
-def _schema(kind: Any, schemas: dict[str, Schema], *, closed: bool) -> Schema:  # noqa: ANN401 - a type, however written
+def _schema(kind: Any, schemas: dict[str, Schema], *, closed: bool, strict: bool) -> Schema:  # noqa: ANN401 - a type
     if choices := choices_of(kind):
         return {"type": "string", "enum": list(choices)}
     if NoneType in get_args(kind):
         (inner,) = (each for each in get_args(kind) if each is not NoneType)
-        return {"anyOf": [_schema(inner, schemas, closed=closed), {"type": "null"}]}
+        return {"anyOf": [_schema(inner, schemas, closed=closed, strict=strict), {"type": "null"}]}
     if get_origin(kind) is tuple:
-        return {"type": "array", "items": _schema(get_args(kind)[0], schemas, closed=closed)}
+        return {"type": "array", "items": _schema(get_args(kind)[0], schemas, closed=closed, strict=strict)}
     if attrs.has(kind):
-        schemas.update(message_schemas(kind, closed=closed))
+        schemas.update(message_schemas(kind, closed=closed, strict=strict))
         return refer(kind)
     return dict(_PLAIN[kind])
 

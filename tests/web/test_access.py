@@ -140,12 +140,14 @@ def test_what_is_in_another_project_cannot_be_told_from_what_does_not_exist(
         there, nowhere = requests(queue_id, item_id, PROJECT)[2:], requests("nope", "nope", PROJECT)[2:]
         for (_, method, path, options), (_, _, no_path, no_options) in zip(there, nowhere, strict=True):
             answer, no_answer = client.request(method, path, **options), client.request(method, no_path, **no_options)
-            assert (answer.status_code, no_answer.status_code) == (404, 404)
+            # Weave has zeros for a queue and refuses progress on an item that it does not find.
+            status = 200 if path.endswith("/stats") else 400 if path.endswith("/progress") else 404
+            assert (answer.status_code, no_answer.status_code) == (status, status)
             assert answer.text.replace(queue_id, "nope") == no_answer.text
         # An item in a queue of one's own that it is not in, and EvalGuard's request, which names no queue.
         path = f"/annotation_queues/{own_queue_id}/items/{item_id}/progress"
         moving = {"project_id": PROJECT, "annotation_state": "completed"}
-        assert client.post(path, json=moving).status_code == 404
+        assert client.post(path, json=moving).status_code == 400
         path = "/api/v1/annotations/queues/items"
         answers = [client.patch(path, json={"item_id": each, "state": "completed"}) for each in (item_id, "nope")]
         assert [each.status_code for each in answers] == [404, 404]

@@ -90,7 +90,8 @@ def test_what_a_request_may_hold_is_as_published(document: Any) -> None:  # noqa
     assert (query["required"], query["additionalProperties"]) == (["project_id"], False)
     properties = query["properties"]
     assert properties["include_position"]["default"] is False
-    assert properties["limit"]["anyOf"][0] == {"type": "integer", "minimum": 0, "maximum": 1_000}
+    assert properties["limit"]["anyOf"][0] == {"type": "integer", "minimum": 0, "maximum": 2**63 - 1}
+    assert [name for name in ("ItemsFilter", "StateBody") if "additionalProperties" in schemas[name]] == []
     assert properties["filter"]["anyOf"] == [{"$ref": "#/components/schemas/ItemsFilter"}, {"type": "null"}]
     states = schemas["ItemsFilter"]["properties"]["annotation_states"]["anyOf"][0]
     assert states["items"]["enum"] == ["unstarted", "in_progress", "completed", "skipped"]
