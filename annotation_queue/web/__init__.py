@@ -51,6 +51,10 @@ def authenticate(credentials: Credentials) -> Principal | None:
 backend.mount("/weave", create_app(labels, authenticate=authenticate, rate_limit="600/minute"))
 ```
 
+Below ``/v1`` it serves the whole of `AnnotationQueues` as JSON, a path for each method: ``POST
+/weave/v1/queues/{queue_id}/claims?project_id=acme/chatbot`` claims, and the claim's ``ref`` is sent back to complete it. An
+error is ``{"error": "claim_lost", "message": ...}`` with its data. `annotation_queue.client` is a Python client of it.
+
 The annotator is always the user that the credentials belong to. ``/weave/openapi.json`` describes what is served. To try it
 by hand, ``annotation-queue serve --db labels.db --token-file tokens.toml`` (extras ``cli,web``) serves a file to whoever
 has one of the tokens:

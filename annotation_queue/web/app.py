@@ -3,34 +3,38 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Final
+from functools import cache
+from typing import Any, Final
 
-import attrs
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
 from annotation_queue.errors import AnnotationQueueError
 from annotation_queue.queues import AnnotationQueues
 from annotation_queue.repository import Repository
-from annotation_queue.values import check_flag, check_integer, describe
-from annotation_queue.web.access import Authenticate, Authorize, Principal, credentials_of, is_member
+from annotation_queue.values import check_flag, check_integer
+from annotation_queue.web.access import Authenticate, Authorize, is_member
 from annotation_queue.web.answers import RETRY_AFTER, json_answer, stream
+from annotation_queue.web.api.document import describe as add_v1
+from annotation_queue.web.api.routes import Api
+from annotation_queue.web.gate import Gate
 from annotation_queue.web.hosts import HostCheck, check_hosts
 from annotation_queue.web.openapi import openapi
 from annotation_queue.web.operations import OPERATIONS, Backend, Call, MakeQueues, Operation
 from annotation_queue.web.rate_limit import RateLimit
 from annotation_queue.web.requests import Denied, check_path, query_of, read_body
 from annotation_queue.wire.converter import load, read, write
+from annotation_queue.wire.v1.operations import PREFIX
 from annotation_queue.wire.weave import ResolveCalls
 
 _LOGGER: Final = logging.getLogger("annotation_queue.web")
-_CHALLENGES: Final = {"WWW-Authenticate": 'Basic realm="annotation-queue", charset="UTF-8", Bearer'}
 
 
 def create_app(
@@ -48,10 +52,10 @@ def create_app(
 ) -> Starlette:
     """Make an ASGI app that serves the published annotation-queue APIs, to run as it is or to mount below any prefix.
 
-    It serves W&B Weave's nine operations, EvalGuard's update of an item, and ``/openapi.json``, which describes them. The
-    three functions may be slow: they run in worker threads, as all work does, so none is a coroutine function. What they
-    raise is logged and answered with 500, but for this library's own errors, which are answered as if they came from the
-    queues.
+    It serves W&B Weave's nine operations, EvalGuard's update of an item, our own API of the whole service below ``/v1``, and
+    ``/openapi.json``, which describes them. The three functions may be slow: they run in worker threads, as all work does, so
+    none is a coroutine function. What they raise is logged and answered with 500, but for this library's own errors, which
+    are answered as if they came from the queues.
 
     Args:
         repository: Where everything is stored. The app does not close it.
@@ -84,16 +88,22 @@ def create_app(
         strict=check_flag("strict", strict),
         make_queues=make_queues,
     )
-    gate = _Gate(
+    gate = Gate(
         authenticate,
         None if rate_limit is None else RateLimit(rate_limit),
         None if failed_logins is None else RateLimit(failed_logins, "failed_logins"),
     )
-    document = openapi(OPERATIONS, max_limit=max_limit, strict=strict, rate_limited=rate_limit is not None)
+
+    @cache
+    def document() -> dict[str, Any]:
+        rate_limited = rate_limit is not None
+        described = openapi(OPERATIONS, max_limit=max_limit, strict=strict, rate_limited=rate_limited)
+        add_v1(described, rate_limited=rate_limited)
+        return described
 
     async def describe(request: Request) -> Response:
         prefix = request.scope.get("root_path", "")
-        return json_answer(document | {"servers": [{"url": prefix or "/"}]})
+        return json_answer(await run_in_threadpool(document) | {"servers": [{"url": prefix or "/"}]})
 
     by_path: dict[str, dict[str, Operation]] = {}
     for operation in OPERATIONS:
@@ -102,7 +112,7 @@ def create_app(
         Route(path, _endpoint(methods, gate, backend), methods=list(methods)) for path, methods in by_path.items()
     ]
     app = Starlette(
-        routes=[*routes, Route("/openapi.json", describe)],
+        routes=[*routes, _below_v1(Api(gate, backend)), Route("/openapi.json", describe)],
         exception_handlers={HTTPException: _unrouted},
         middleware=[] if hosts is None else [Middleware(HostCheck, hosts=check_hosts(hosts))],
     )
@@ -110,41 +120,21 @@ def create_app(
     return app
 
 
-@attrs.frozen
-class _Gate:
-    """What every request passes first."""
-
-    authenticate: Authenticate
-    rate_limit: RateLimit | None
-    failed_logins: RateLimit | None
-
-    def admit(self, authorization: list[str], address: str) -> Principal:
-        seconds = None if self.failed_logins is None else self.failed_logins.left(address)
-        if seconds is not None:
-            raise Denied(429, f"too many failed logins; again in {seconds} s", {"Retry-After": str(seconds)})
-        credentials = credentials_of(authorization)
-        principal = None if credentials is None else self.authenticate(credentials)
-        if principal is None:
-            if self.failed_logins is not None:
-                self.failed_logins.wait(address)
-            raise Denied(401, "credentials that are known here are needed: Basic or Bearer", _CHALLENGES)
-        if not isinstance(principal, Principal):  # such as a coroutine, of a function written as "async def"
-            raise TypeError(f"authenticate gave {describe(principal)}, neither a Principal nor None")
-        seconds = None if self.rate_limit is None else self.rate_limit.wait(principal.user_id)
-        if seconds is not None:
-            raise Denied(429, f"too many requests; again in {seconds} s", {"Retry-After": str(seconds)})
-        return principal
+def _below_v1(api: Api) -> Mount:
+    mount = Mount(PREFIX, api)
+    # An id in the path may have a line break, which Starlette's dot does not match.
+    mount.path_regex = re.compile(mount.path_regex.pattern, re.DOTALL)
+    return mount
 
 
 def _endpoint(
-    operations: Mapping[str, Operation], gate: _Gate, backend: Backend
+    operations: Mapping[str, Operation], gate: Gate, backend: Backend
 ) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         operation = operations["GET" if request.method == "HEAD" else request.method]
         try:
             ids = check_path(request)
-            address = "" if request.client is None else request.client.host
-            principal = await run_in_threadpool(gate.admit, request.headers.getlist("authorization"), address)
+            principal = await run_in_threadpool(gate.admit, request)
             body = await read_body(request) if operation.has_body else None
 
             def work() -> Response:

@@ -146,7 +146,7 @@ def _parameter(name: str, place: str, schema: Schema, words: str) -> Schema:
 def _responses(operation: Operation, by_name: Mapping[str, Operation], *, rate_limited: bool) -> Schema:
     schema = refer(operation.gives)
     content = {"application/json": {"schema": schema}}
-    if operation.streams:
+    if operation.streams == "lines":
         # What is said of lines of JSON is said of the list of them.
         content = {"application/x-ndjson": {"schema": {"type": "array", "items": schema}}}
     responses: Schema = {"200": {"description": "Done.", "content": content}}

@@ -37,7 +37,7 @@ def message_schemas(message: type, *, closed: bool, strict: bool = True) -> dict
     Returns:
         By the name of the class.
     """
-    summary, words = _words(message)
+    summary, words = words_of(message)
     hints = get_type_hints(message)
     schemas: dict[str, Schema] = {}
     properties: dict[str, Schema] = {}
@@ -74,8 +74,8 @@ def _schema(kind: Any, schemas: dict[str, Schema], *, closed: bool, strict: bool
     return dict(_PLAIN[kind])
 
 
-def _words(message: type) -> tuple[str, dict[str, str]]:
-    """Read a docstring: what the message is, and what each of its fields is."""
-    summary, _, listed = inspect.cleandoc(message.__doc__ or "").partition("\n\nArgs:\n")
+def words_of(described: object) -> tuple[str, dict[str, str]]:
+    """Read the docstring of a class or a function: what it is, and what each of its fields or arguments is."""
+    summary, _, listed = inspect.cleandoc(described.__doc__ or "").partition("\n\nArgs:\n")
     entries = re.findall(r"^    (\w+): (.*(?:\n {5,}.*)*)", listed, re.MULTILINE)
     return summary, {name: " ".join(text.split()) for name, text in entries}

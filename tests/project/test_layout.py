@@ -71,6 +71,7 @@ BESIDE = {
     "testing": {*SERVICE},
     "wire": {*SERVICE},
     "web": {*SERVICE, "wire", ""},
+    "client": {*SERVICE, "wire"},
     "cli": {*ORDER, "repositories", "wire", "web", ""},
     "__main__": {"cli"},
     # The samples are programs of a user: they know the public names only.
@@ -89,6 +90,7 @@ RESERVED: dict[str, str | tuple[str, ...]] = {
     "pydantic_core": "entities",
     "starlette": "web",
     "limits": "web",
+    "httpx": "client",
     "uvicorn": ("cli.serve", "cli.connections"),
     "jsonschema_rs": "schemas",
     "statsmodels": "agreement",
