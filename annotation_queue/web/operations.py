@@ -11,7 +11,7 @@ from annotation_queue.queues import AnnotationQueues
 from annotation_queue.values import describe
 from annotation_queue.web.access import Action
 from annotation_queue.web.requests import Denied
-from annotation_queue.wire import evalguard, weave
+from annotation_queue.wire import evalguard, weave, weave_feedback
 
 if TYPE_CHECKING:
     from annotation_queue.errors import AnnotationQueueError
@@ -172,6 +172,15 @@ def _stats(call: Call) -> object:
     return weave.stats(_queues(call, Action.STATS), call.message, max_limit=call.backend.max_limit)
 
 
+def _create_feedback(call: Call) -> object:
+    queues = _queues(call, Action.UPDATE_PROGRESS)
+    return weave_feedback.create(queues, call.message, user_id=call.principal.user_id)
+
+
+def _query_feedback(call: Call) -> object:
+    return weave_feedback.query(_queues(call, Action.QUERY_ITEMS), call.message)
+
+
 def _update_state(call: Call) -> object:
     # The request names no project, so each of the principal's own is looked into where that is allowed.
     allowed = []
@@ -272,6 +281,28 @@ OPERATIONS: Final = (
         gives=weave.ProgressRes,
         run=_update_progress,
         refuses="This annotator's state cannot move there, or there is no such item in the queue.",
+    ),
+    Operation(
+        name="create_feedback",
+        action=Action.UPDATE_PROGRESS,
+        method="POST",
+        path="/feedback/create",
+        title="Store an answer in the label of whoever asks",
+        takes=weave_feedback.FeedbackCreateBody,
+        gives=weave_feedback.FeedbackCreateRes,
+        run=_create_feedback,
+        refuses="It is no annotation, its parts do not belong together, or the item was skipped.",
+    ),
+    Operation(
+        name="query_feedback",
+        action=Action.QUERY_ITEMS,
+        method="POST",
+        path="/feedback/query",
+        title="Show answers",
+        takes=weave_feedback.FeedbackQueryBody,
+        gives=weave_feedback.FeedbackQueryRes,
+        run=_query_feedback,
+        refuses="A query of a kind that is not answered here.",
     ),
     Operation(
         name="update_state",

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias, get_args, get_origin, get_type_hints
 import attrs
 
 from annotation_queue.values import MAX_INTEGER
-from annotation_queue.wire.converter import Count, Id, choices_of, is_open
+from annotation_queue.wire.converter import Count, Id, Json, choices_of, is_open
 
 Schema: TypeAlias = "dict[str, Any]"
 
@@ -21,6 +21,7 @@ _PLAIN: Final[dict[Any, Schema]] = {
     str: TEXT,
     Id: ID,
     Count: {"type": "integer", "minimum": 0, "maximum": MAX_INTEGER},
+    Json: {},
     bool: {"type": "boolean"},
     datetime: {"type": "string", "format": "date-time"},
 }

@@ -26,6 +26,8 @@ Id = NewType("Id", str)
 """Text that is not empty."""
 Count = NewType("Count", int)
 """An integer from 0 to 2**63 - 1."""
+Json = NewType("Json", object)
+"""Any JSON value."""
 Place: TypeAlias = tuple[str | int, ...]
 """Where in a request a value stands: its part (``body``, ``query``), then fields and 0-based indices."""
 
@@ -192,6 +194,7 @@ def _make_converter(*, strict: bool) -> cattrs.Converter:
     converter.register_structure_hook(StrEnum, _choice)
     converter.register_structure_hook_func(partial(operator.is_, Id), _id)
     converter.register_structure_hook_func(partial(operator.is_, Count), _count)
+    converter.register_structure_hook_func(partial(operator.is_, Json), lambda value, _type: value)
     converter.register_structure_hook_func(_is_literal, _choice)
     converter.register_structure_hook_factory(_is_tuple, _tuple_hook)
     converter.register_structure_hook_factory(attrs.has, _class_hook)

@@ -33,6 +33,8 @@ OPERATIONS = {
     ("post", "/annotation_queues/{queue_id}/items"): "add_calls",
     ("post", "/annotation_queues/{queue_id}/items/query"): "query_items",
     ("post", "/annotation_queues/{queue_id}/items/{item_id}/progress"): "update_progress",
+    ("post", "/feedback/create"): "create_feedback",
+    ("post", "/feedback/query"): "query_feedback",
     ("patch", "/api/v1/annotations/queues/items"): "update_state",
 }
 STATUSES = {"200", "401", "403", "404", "500", "503"}
@@ -159,7 +161,7 @@ def before_call(_context, case, _options):
 # A refused move is 400 although the request fits: the schema cannot know the state of the item.
 CONFIG = """
 [[operations]]
-include-path-regex = "(progress|/api/v1/annotations/queues/items)$"
+include-path-regex = "^(/annotation.*progress|/feedback/.*|/api/v1/annotations/queues/items)$"
 checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "403", "404"]
 
 # What fits the schemas may still be refused: an id that nothing has, a lost claim, a rule that no schema can say.

@@ -48,8 +48,8 @@ def check_asker(operation: Operation, arguments: Mapping[str, Any], principal: P
     is_update = operation.name == "update_progress"
     name = "actor_id" if is_update else operation.asker
     named = None if name is None else arguments.get(name)
-    if named == "":
-        check_id(str(name), named)  # the service has no use for it in every call
+    if operation.asker is not None:
+        check_id(operation.asker, named)  # the service has no use for it in every call
     if _is_other(named, principal):
         raise Denied(403, f"{name}: nobody asks in another's name; leave it out")
     if any(ref.annotator_id != principal.user_id for ref in _refs(arguments)):
