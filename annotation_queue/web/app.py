@@ -52,10 +52,10 @@ def create_app(
 ) -> Starlette:
     """Make an ASGI app that serves the published annotation-queue APIs, to run as it is or to mount below any prefix.
 
-    It serves W&B Weave's nine operations, EvalGuard's update of an item, our own API of the whole service below ``/v1``, and
-    ``/openapi.json``, which describes them. The three functions may be slow: they run in worker threads, as all work does, so
-    none is a coroutine function. What they raise is logged and answered with 500, but for this library's own errors, which
-    are answered as if they came from the queues.
+    It serves W&B Weave's nine operations and of its feedback what labels need, EvalGuard's update of an item, our own API of
+    the whole service below ``/v1``, and ``/openapi.json``, which describes them. The three functions may be slow: they run in
+    worker threads, as all work does, so none is a coroutine function. What they raise is logged and answered with 500, but
+    for this library's own errors, which are answered as if they came from the queues.
 
     Args:
         repository: Where everything is stored. The app does not close it.

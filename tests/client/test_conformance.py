@@ -76,7 +76,6 @@ class TestTheRestOfRemoteQueues(
     testing.ItemsContract,
     testing.ProgressContract,
     testing.ClaimsContract,
-    testing.PoliciesContract,
     testing.FencingContract,
     testing.HistoryContract,
     testing.RevisionsContract,
@@ -85,9 +84,8 @@ class TestTheRestOfRemoteQueues(
     testing.AssignmentsContract,
     testing.IsolationContract,
     testing.HostileInputContract,
-    testing.AliasingContract,
 ):
-    """Not here: what asks the repository itself, and what is long and asks nothing that these do not ask."""
+    """Not here: what asks the repository itself, what JSON cannot alias, and what these ask too."""
 
     # Ids of 1 MiB are no part of a URL.
     test_the_longest_text_and_the_deepest_and_longest_json_are_stored = None  # type: ignore[assignment]

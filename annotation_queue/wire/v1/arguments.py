@@ -61,7 +61,8 @@ def _write(name: str, value: Any, kind: Any) -> Any:  # noqa: ANN401, C901, PLR0
         return None
     if kind in _QUERIES or kind is ItemPatch:
         if not is_a(value, kind):
-            raise refuse(name, value, _article(kind), InvalidValue if kind is ItemPatch else InvalidQuery)
+            expected, error = ("an ItemPatch", InvalidValue) if kind is ItemPatch else (kind.__name__, InvalidQuery)
+            raise refuse(name, value, expected, error)
         return CONVERTER.unstructure(value.given if kind is ItemPatch else value)
     if kind == _Ref:
         return str(ref_of(check_claim(value)))
@@ -104,10 +105,6 @@ def _plain(name: str, value: Any) -> Any:  # noqa: ANN401 - an argument
     if isinstance(value, StrEnum):
         return value.value
     return check_text(name, value) if type(value) is str else plain_json(name, value)
-
-
-def _article(kind: type) -> str:
-    return f"{'an' if kind.__name__[0] in 'AEIOU' else 'a'} {kind.__name__}" if kind is ItemPatch else kind.__name__
 
 
 def read_arguments(operation: Operation, sent: Mapping[str, Any]) -> dict[str, Any]:
