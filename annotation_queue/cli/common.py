@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 import click
 
 from annotation_queue.cli.paths import database_files, find_clash, standard_stream
+from annotation_queue.exports import timestamp
 from annotation_queue.queues import AnnotationQueues
 
 if TYPE_CHECKING:
@@ -287,11 +288,6 @@ def choose_queue(queues: AnnotationQueues, name: str | None) -> AnnotationQueue:
     if len(known) > 1:
         fail(f"say which queue with --queue: {', '.join(sorted(repr(queue.name) for queue in known))}")
     return known[0]
-
-
-def timestamp(moment: datetime | None) -> str | None:
-    """Write a UTC time as ISO 8601 with microseconds and Z; None stays None."""
-    return None if moment is None else moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def printable(text: str) -> str:

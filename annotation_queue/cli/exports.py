@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import secrets
 import stat
@@ -27,12 +26,12 @@ from annotation_queue.cli.common import (
     project_option,
     queue_option,
     say,
-    timestamp,
     to_json,
 )
 from annotation_queue.cli.paths import File
 from annotation_queue.cli.streams import writing_output
 from annotation_queue.errors import ItemNotFound
+from annotation_queue.exports import COLUMNS, csv_row, label_lines, timestamp
 from annotation_queue.query import ItemQuery
 from annotation_queue.states import AnnotationState
 
@@ -48,7 +47,6 @@ CSV: Final = "csv"
 PARQUET: Final = "parquet"
 _ROWS_AT_ONCE: Final = 10_000
 """Rows of a row group, which are in memory together."""
-_COLUMNS: Final = ("item_id", "call_id", "annotator_id", "state", "annotation", "reason", "updated_at")
 _HISTORY: Final = "history"
 _NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
 _NEW_MODE: Final = 0o666
@@ -68,22 +66,14 @@ def labels(queues: AnnotationQueues, queue_id: str, *, history: bool) -> Iterato
         A line for each label or skip, in the order in which they last changed. What changes during the walk may come twice: as
         it was and as it is.
     """
-    for label in queues.iter_labels(queue_id):
-        item, progress = label.item, label.progress
-        line: dict[str, Any] = {
-            "item_id": item.id,
-            "call_id": item.call_id,
-            "annotator_id": progress.annotator_id,
-            "state": progress.state.value,
-            "annotation": progress.annotation,
-            "reason": progress.reason,
-            "updated_at": timestamp(progress.updated_at),
-        }
+    for line in label_lines(queues, queue_id):
         if history:
             # An item that was removed meanwhile has nothing to show any more.
             with suppress(ItemNotFound):
                 line[_HISTORY] = [
-                    _change(each) for each in queues.history(item.id) if each.annotator_id == progress.annotator_id
+                    _change(each)
+                    for each in queues.history(line["item_id"])
+                    if each.annotator_id == line["annotator_id"]
                 ]
         yield line
 
@@ -196,7 +186,7 @@ def _parquet_writer(content: Content | None) -> Callable[[IO[bytes], Iterator[di
         from pyarrow import parquet  # noqa: PLC0415 - an extra
     except ModuleNotFoundError:
         fail("an export as Parquet needs pyarrow: pip install 'annotation-queue[parquet]'")
-    columns = (*_COLUMNS, *_FURTHER_COLUMNS.get(content, ()))
+    columns = (*COLUMNS, *_FURTHER_COLUMNS.get(content, ()))
     schema = pa.schema([(name, pa.timestamp("us", "UTC") if name == "updated_at" else pa.string()) for name in columns])
 
     def value(line: dict[str, Any], name: str) -> object:
@@ -221,10 +211,11 @@ def _json_writer(file: TextIOWrapper) -> Callable[[dict[str, Any]], object]:
 
 
 def _csv_writer(file: TextIOWrapper, content: Content | None) -> Callable[[dict[str, Any]], object]:
-    writer = csv.writer(file, lineterminator="\n")
-    columns = (*_COLUMNS, *_FURTHER_COLUMNS.get(content, ()))
-    writer.writerow(columns)
-    return lambda line: writer.writerow([to_json(line[each]) if each in _AS_JSON else line[each] for each in columns])
+    columns = (*COLUMNS, *_FURTHER_COLUMNS.get(content, ()))
+    file.write(csv_row(columns))
+    return lambda line: file.write(
+        csv_row([to_json(line[each]) if each in _AS_JSON else line[each] for each in columns])
+    )
 
 
 _FURTHER_COLUMNS: Final[dict[Content | None, tuple[str, ...]]] = {
@@ -314,7 +305,8 @@ def export(
     """Write one line for each label or skip to OUT, or to standard output.
 
     Lines have item_id, call_id, annotator_id, state, annotation, reason and updated_at; in CSV and Parquet the annotation and
-    the history are JSON text. They come in the order in which they last changed; what changes during the export may come twice.
+    the history are JSON text. A text in CSV that begins with =, +, - or @ and is no number gets an apostrophe before it, so
+    that no spreadsheet runs it. Lines come in the order in which they last changed; what changes meanwhile may come twice.
     A file is replaced only once everything is written, and keeps its mode; the mode of a new file is what your umask allows.
     OUT must not be the database.
     """

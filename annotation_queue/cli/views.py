@@ -16,9 +16,9 @@ from annotation_queue.cli.common import (
     project_option,
     queue_option,
     say,
-    timestamp,
 )
 from annotation_queue.cli.tables import FOLDED, NUMBER, WHOLE, make_console, make_table, print_table, row
+from annotation_queue.exports import timestamp
 from annotation_queue.query import ItemFilter, ItemQuery
 from annotation_queue.sorting import SORT_FIELDS, SortBy
 from annotation_queue.states import COMPLETED, IN_PROGRESS, SKIPPED, AnnotationState

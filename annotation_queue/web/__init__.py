@@ -55,9 +55,13 @@ Below ``/v1`` it serves the whole of `AnnotationQueues` as JSON, a path for each
 /weave/v1/queues/{queue_id}/claims?project_id=acme/chatbot`` claims, and the claim's ``ref`` is sent back to complete it. An
 error is ``{"error": "claim_lost", "message": ...}`` with its data. `annotation_queue.client` is a Python client of it.
 
+``create_app(..., pages=True)`` serves pages too, below ``/pages``: one to label in, with the form that the queue's
+``label_schema`` asks for, and a dashboard. People sign in to them with a token that ``authenticate`` knows as a bearer token;
+``PageOptions`` says under which names they are served and how long one stays signed in.
+
 The annotator is always the user that the credentials belong to. ``/weave/openapi.json`` describes what is served. To try it
-by hand, ``annotation-queue serve --db labels.db --token-file tokens.toml`` (extras ``cli,web``) serves a file to whoever
-has one of the tokens:
+by hand, ``annotation-queue serve --db labels.db`` (extras ``cli,web``) serves a file to yourself, with the pages, and
+``--token-file tokens.toml`` to whoever has one of the tokens:
 
 ```toml
 [[tokens]]
@@ -69,5 +73,15 @@ projects = ["acme/chatbot"]
 
 from annotation_queue.web.access import Action, Authenticate, Authorize, Credentials, Principal
 from annotation_queue.web.app import create_app
+from annotation_queue.web.pages.options import OneTimeTokens, PageOptions
 
-__all__ = ["Action", "Authenticate", "Authorize", "Credentials", "Principal", "create_app"]
+__all__ = [
+    "Action",
+    "Authenticate",
+    "Authorize",
+    "Credentials",
+    "OneTimeTokens",
+    "PageOptions",
+    "Principal",
+    "create_app",
+]

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Mount, Route
+from starlette.routing import BaseRoute, Mount, Route
 
 from annotation_queue.errors import AnnotationQueueError
 from annotation_queue.queues import AnnotationQueues
@@ -28,6 +28,7 @@ from annotation_queue.web.gate import Gate
 from annotation_queue.web.hosts import HostCheck, check_hosts
 from annotation_queue.web.openapi import openapi
 from annotation_queue.web.operations import OPERATIONS, Backend, Call, MakeQueues, Operation
+from annotation_queue.web.pages.options import PageOptions
 from annotation_queue.web.rate_limit import RateLimit
 from annotation_queue.web.requests import Denied, check_path, query_of, read_body
 from annotation_queue.wire.converter import load, read, write
@@ -49,6 +50,7 @@ def create_app(
     failed_logins: str | None = None,
     hosts: Iterable[str] | None = None,
     make_queues: MakeQueues = AnnotationQueues,
+    pages: bool | PageOptions = False,
 ) -> Starlette:
     """Make an ASGI app that serves the published annotation-queue APIs, to run as it is or to mount below any prefix.
 
@@ -73,6 +75,8 @@ def create_app(
             Host header has another is refused, as one that a foreign page led here under a name of its own. None for any.
         make_queues: Makes the service of a project, for a workflow, a clock or ids of the backend's:
             ``partial(AnnotationQueues, workflow=REOPENABLE)``.
+        pages: Whether the rater's page and the dashboard are served too, below ``/pages``, or how; they need Jinja2. One
+            signs in to them with a token that ``authenticate`` knows as a bearer token.
 
     Returns:
         The app.
@@ -108,9 +112,14 @@ def create_app(
     by_path: dict[str, dict[str, Operation]] = {}
     for operation in OPERATIONS:
         by_path.setdefault(operation.path, {})[operation.method] = operation
-    routes = [
+    routes: list[BaseRoute] = [
         Route(path, _endpoint(methods, gate, backend), methods=list(methods)) for path, methods in by_path.items()
     ]
+    if pages:
+        from annotation_queue.web.pages.routes import page_routes  # noqa: PLC0415 - Jinja2 is for the pages only
+
+        options = PageOptions() if pages is True else pages
+        routes += page_routes(repository, authenticate=authenticate, authorize=backend.authorize, options=options)
     app = Starlette(
         routes=[*routes, _below_v1(Api(gate, backend)), Route("/openapi.json", describe)],
         exception_handlers={HTTPException: _unrouted},

@@ -55,6 +55,15 @@ def test_csv_holds_what_the_json_lines_hold(labelled: Shell) -> None:
     assert list(csv.reader(io.StringIO(labelled.run("export", "--format", "csv", *DB)[0]))) == [header, *rows]
 
 
+def test_csv_has_nothing_that_a_spreadsheet_runs(shell: Shell) -> None:
+    records = [{"id": "=1+1"}, {"id": "-2"}]
+    (shell.folder / "items.jsonl").write_text("".join(f"{json.dumps(each)}\n" for each in records))
+    shell.label("items.jsonl", "--annotator", "@model", labeler="steady")
+    rows = list(csv.reader(io.StringIO(shell.run("export", "--format", "csv", *DB)[0])))
+    assert [row[1:3] for row in rows[1:]] == [["'=1+1", "'@model"], ["-2", "'@model"]]
+    assert [line["call_id"] for line in shell.lines("export")] == ["=1+1", "-2"]
+
+
 def test_a_form_may_be_asked_for_whatever_the_name(labelled: Shell) -> None:
     labelled.run("export", "out.csv", "--format", "jsonl", *DB)
     assert labelled.read("out.csv") == labelled.lines("export")

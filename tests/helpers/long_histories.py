@@ -52,15 +52,15 @@ _WEIGHTS: Final = {
     "get_item": 4,
     "query_items": 8,
     "go_on": 6,
-    "update_progress": 40,
+    "update_progress": 60,
     "reset": 1,
-    "claim": 32,
+    "claim": 44,
     "claim_batch": 3,
     "holds": 1,
     "heartbeat": 6,
     "heartbeat_batch": 2,
     "save_draft": 4,
-    "complete": 18,
+    "complete": 26,
     "complete_batch": 3,
     "skip": 3,
     "release": 4,
@@ -76,7 +76,7 @@ _WEIGHTS: Final = {
     "changes": 1,
     "throughput": 1,
     "wait": 12,
-    "take_over": 4,
+    "take_over": 22,
 }
 """How often each call is made; queues are made, deleted and emptied as their numbers ask for."""
 
@@ -124,5 +124,5 @@ def compare_long_history(repositories: Mapping[str, Repository], most: int) -> N
 
     assert made.keys() == ARGUMENTS.keys()
     assert not (missing := _ANSWERS - calls.answers.keys()), missing
-    # Most calls are for what is there; a sixth of all leave a step, although a paused queue hands out nothing.
-    assert (steps := erased + _kept(calls)) > most / 6, (steps, calls.answers)
+    # Most calls are for what is there, and more than a fifth of all leave a step, although a paused queue hands out nothing.
+    assert (steps := erased + _kept(calls)) > most / 5, (steps, calls.answers)

@@ -60,6 +60,7 @@ ORDER = [
     "telemetry",
     "agreement",
     "frames",
+    "exports",
     "cli",
 ]
 GROUND = ORDER[: ORDER.index("converters") + 1]
@@ -70,7 +71,7 @@ BESIDE = {
     "repositories": {*CONTRACT},
     "testing": {*SERVICE},
     "wire": {*SERVICE},
-    "web": {*SERVICE, "wire", ""},
+    "web": {*SERVICE, "wire", "exports", ""},
     "client": {*SERVICE, "wire"},
     "cli": {*ORDER, "repositories", "wire", "web", ""},
     "__main__": {"cli"},
@@ -91,6 +92,7 @@ RESERVED: dict[str, str | tuple[str, ...]] = {
     "starlette": "web",
     "limits": "web",
     "httpx": "client",
+    "jinja2": "web.pages",
     "uvicorn": ("cli.serve", "cli.connections"),
     "jsonschema_rs": "schemas",
     "statsmodels": "agreement",

@@ -53,7 +53,9 @@ def serving(shell: Shell, *arguments: str, tokens: str = TOKENS) -> Iterator[tup
     assert process.stderr is not None
     try:
         line = process.stderr.readline()
-        said = re.fullmatch(r"serving labels\.db on (http://\S+) \(see /openapi\.json; Ctrl-C stops\)\n", line)
+        said = re.fullmatch(
+            r"serving labels\.db on (http://\S+) \(pages at /pages/, see /openapi\.json; Ctrl-C stops\)\n", line
+        )
         assert said is not None, line + process.stderr.read()
         yield said[1], process
     finally:
@@ -91,6 +93,48 @@ def test_it_closes_the_file_when_it_is_told_to_end(shell: Shell) -> None:
         assert (process.returncode, out, err.strip()) == (130, "", "annotation-queue: interrupted")
     assert shell.exists("labels.db")
     assert not shell.exists("labels.db-wal")
+
+
+SHOWN = re.compile(r"open (http://127\.0\.0\.1:\d+)(/pages/sign-in\?token=\S+) \(works once; another follows\)\n")
+
+
+def test_without_a_token_file_it_shows_an_address_that_signs_in_once_and_the_next_one_after_it(shell: Shell) -> None:
+    process = shell.start("serve", "--sample", "--db", "labels.db", "--user", "ann", "--port", "0")
+    assert process.stderr is not None
+    try:
+        assert process.stderr.readline() == "reviews.jsonl: 60 records, 60 added to queue 'reviews'\n"
+        assert process.stderr.readline().startswith("serving labels.db on http://127.0.0.1:")
+        first = SHOWN.fullmatch(process.stderr.readline())
+        assert first is not None
+        with httpx.Client(base_url=first[1], timeout=30) as browser:
+            assert browser.get("/").headers["location"] == "/pages/"
+            assert browser.get(first[2]).headers["location"] == "/pages/"
+            page = browser.get("/pages/").text
+            assert ">ann</span>" in page
+            assert "reviews" in page
+        assert httpx.get(first[1] + first[2]).status_code == 401
+        second = SHOWN.fullmatch(process.stderr.readline())
+        assert second is not None
+        assert second[2] != first[2]
+        assert httpx.get(second[1] + second[2]).status_code == 303
+        # The programs' APIs have nobody to let in.
+        refused = httpx.post(f"{first[1]}/annotation_queues/query", json=PROJECT, auth=("ann", second[2]))
+        assert refused.status_code == 401
+    finally:
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert err.splitlines()[-1] == "annotation-queue: interrupted"
+    assert not shell.exists("labels.db-wal")
+    with SQLiteRepository(shell.folder / "labels.db") as repository:
+        (queue,) = AnnotationQueues(repository, "default").query().queues
+        assert (queue.name, queue.created_by, queue.label_schema is None) == ("reviews", "ann", False)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "example.com"])  # noqa: S104 - what is refused
+def test_it_listens_nowhere_else_without_a_token_file(shell: Shell, host: str) -> None:
+    _, err = shell.run("serve", "--db", "labels.db", "--host", host, code=2)
+    assert f"--host {host}: others could reach it; say with --token-file who may ask" in err
+    assert not shell.exists("labels.db")
 
 
 def test_it_counts_how_often_a_user_asks(shell: Shell) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from annotation_queue.repositories.postgres import PostgresRepository
 
 THINNED = 1_000
-STEP = 1 if NIGHTLY else 13
+STEP = 1 if NIGHTLY else 29
 """One in so many of the whole product. It has nothing in common with the number of values of any aspect."""
 
 
