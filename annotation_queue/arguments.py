@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
-from typing import TypeVar, cast
+from typing import Final, TypeVar, cast
 
 from annotation_queue.errors import InvalidQuery, InvalidValue
 from annotation_queue.items import NewItem
@@ -22,6 +22,8 @@ from annotation_queue.values import (
 )
 
 _Query = TypeVar("_Query", ItemQuery, QueueQuery, LabelQuery)
+_LONGEST_NAME: Final = 80
+"""Most characters of an id by which a message names a value; others are named by their place."""
 
 
 def optional_id(name: str, value: str | None) -> str | None:
@@ -69,10 +71,13 @@ def priorities_of(priorities: Mapping[str, int]) -> dict[str, int]:
     """Accept new priorities by item id."""
     if not issubclass(type(priorities), Mapping):
         raise refuse("priorities", priorities, "a mapping from item ids to integers")
-    return {
-        check_id(f"priorities[{index}]", item_id): check_integer(f"priorities[{item_id!r}]", priority)
-        for index, (item_id, priority) in enumerate(priorities.items())
-    }
+    checked = {}
+    for index, (item_id, priority) in enumerate(priorities.items()):
+        place = f"priorities[{index}]"
+        known = check_id(place, item_id)
+        place = f"priorities[{known!r}]" if len(known) <= _LONGEST_NAME else place
+        checked[known] = check_integer(place, priority)
+    return checked
 
 
 def new_items(items: Iterable[NewItem]) -> Iterator[NewItem]:

@@ -3,12 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ParamSpec, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar, cast
 
 import attrs
 
 _Entity = TypeVar("_Entity")
 _Fields = ParamSpec("_Fields")
+_Kind = TypeVar("_Kind")
+
+if TYPE_CHECKING:
+    Maybe: TypeAlias = _Kind | attrs.NothingType
+else:
+
+    class Maybe:
+        """What a field holds that may be left out: a value of its kind, or `attrs.NOTHING`, which is the default `nothing`.
+
+        When the program runs it is the kind alone: whoever reads JSON leaves a field out, and has no text for nothing.
+        """
+
+        def __class_getitem__(cls, kind: object) -> object:
+            return kind
+
+
+def nothing() -> Any:  # noqa: ANN401 - as attrs types it
+    """Give the default of a field that may be left out."""
+    return attrs.NOTHING
+
+
+def may_be_left_out(field: attrs.Attribute[Any]) -> bool:
+    """Tell whether the field of an entity has the default `nothing`."""
+    return getattr(field.default, "factory", None) is nothing
+
 
 Check: TypeAlias = Callable[[str, Any], Any]
 """Takes the name of a field and a value; returns what to keep, or raises `InvalidValue`."""

@@ -5,6 +5,9 @@
 >>> new = converter.structure({"call_id": "call-1", "payload": {"text": "Great!"}}, NewItem)
 >>> new.payload, converter.unstructure(new)["priority"]
 ({'text': 'Great!'}, 0)
+
+FastAPI, Litestar, pydantic and msgspec need no converter: they take and give the entities as they are. Tell FastAPI that one is
+the body of a request, or it looks for it in the URL: ``new: Annotated[NewItem, Body()]``.
 """
 
 from __future__ import annotations
@@ -19,8 +22,9 @@ from typing import Any, Final, TypeAlias, get_args, get_origin
 import attrs
 import cattrs
 from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError, IterableValidationNote
-from cattrs.gen import make_dict_structure_fn
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
+from annotation_queue.construction import may_be_left_out
 from annotation_queue.values import describe
 
 __all__ = ["explain", "make_converter"]
@@ -36,7 +40,8 @@ def make_converter() -> cattrs.Converter:
 
     Times are RFC 3339 with their offset, durations are seconds, members of enumerations are their values, tuples and sets are
     lists (those of sets sorted). Nothing is coerced: ``"5"`` is no number, 1 is not true. A field without a default must be
-    there, and one that the entity does not have is refused. What is made passes every check of its class.
+    there, and one that the entity does not have is refused. What is made passes every check of its class. What an `ItemPatch`
+    leaves as it is, is left out.
 
     Returns:
         A new converter, yours to add hooks to. Its ``structure`` raises `cattrs.BaseValidationError` with all that is wrong
@@ -60,6 +65,7 @@ def make_converter() -> cattrs.Converter:
     converter.register_unstructure_hook(StrEnum, lambda member: member.value)
     converter.register_unstructure_hook(datetime, lambda moment: moment.isoformat(timespec="microseconds"))
     converter.register_unstructure_hook(timedelta, lambda duration: duration.total_seconds())
+    converter.register_unstructure_hook_factory(_leaves_out, partial(_leaving_out, converter))
     converter.register_unstructure_hook_func(_is_list, lambda values: _written(converter, values))
     return converter
 
@@ -211,6 +217,15 @@ def _entity_hook(kind: type, converter: cattrs.Converter) -> _Hook:
         return structure(value, kind)
 
     return hook
+
+
+def _leaves_out(kind: Any) -> bool:  # noqa: ANN401 - as `_is_list`
+    return attrs.has(kind) and any(map(may_be_left_out, attrs.fields(kind)))
+
+
+def _leaving_out(converter: cattrs.Converter, kind: type) -> Callable[[Any], dict[str, Any]]:
+    options = {each.name: override(omit_if_default=True) for each in attrs.fields(kind) if may_be_left_out(each)}
+    return make_dict_unstructure_fn(kind, converter, **options)  # type: ignore[arg-type]  # of fields, not of its own
 
 
 def _written(converter: cattrs.Converter, values: Any) -> list[Any]:  # noqa: ANN401 - a tuple or a set of anything

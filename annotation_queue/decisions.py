@@ -21,6 +21,7 @@ from annotation_queue.items import (
 )
 from annotation_queue.json_values import JsonValue
 from annotation_queue.moves import advance, grant, reset
+from annotation_queue.query import ItemFilter
 from annotation_queue.records import Change, ItemRecord, change_of, item_of, own_progress, standing
 from annotation_queue.repository import HearsOfLostClaims, Repository
 from annotation_queue.schemas import check_label
@@ -172,7 +173,13 @@ def move(record: ItemRecord | None, item_id: str, annotator_id: str, wish: Wish)
 
 
 def put_back(
-    record: ItemRecord | None, annotator_id: str | None, *, at: datetime, actor_id: str, reason: str | None
+    record: ItemRecord | None,
+    annotator_id: str | None,
+    *,
+    at: datetime,
+    actor_id: str,
+    reason: str | None,
+    wanted: ItemFilter | None = None,
 ) -> Decision | None:
     """Put progresses on an item back to unstarted, as `moves.reset` does.
 
@@ -182,16 +189,26 @@ def put_back(
         at: Now, UTC.
         actor_id: Who does it.
         reason: Why.
+        wanted: The filter by which the item was found, which it has to meet still; None if it was named. If that is for an
+            assignee, the record is one with the item.
 
     Returns:
-        The decision; None if there is no such item.
+        The decision; None if there is no such item, or if the filter does not mean it any more.
     """
-    if record is None:
+    if record is None or (wanted is not None and not _meets(record, wanted)):
         return None
     progresses, transitions = reset(
         record.progresses, annotator_id, at=at, actor_id=actor_id, reason=reason, steps=record.steps
     )
     return Decision(record, progresses, change_of(record, progresses, transitions) if progresses else None)
+
+
+def _meets(record: ItemRecord, wanted: ItemFilter) -> bool:
+    """Tell whether an item that a filter found meets those of its conditions still that may change."""
+    stands = standing(record.progresses, record.queue)
+    return wanted.matches_progress(stands.state, record.updated_at, finished=stands.finished) and (
+        wanted.assignee is None or wanted.assignee in item_of(record).assignees
+    )
 
 
 def take(

@@ -35,7 +35,12 @@ class Entity:
             return cls(**{name: getattr(read_model, name) for name in names})
 
         def give(value: object) -> object:
-            return model.model_construct(**{name: getattr(value, name) for name in names})
+            fields = {name: getattr(value, name) for name in names}
+            made = model.model_construct(**fields)
+            for name, each in fields.items():
+                if each is attrs.NOTHING:
+                    del made.__dict__[name]
+            return made
 
         inner = handler.generate_schema(model)
         return core_schema.no_info_wrap_validator_function(

@@ -6,15 +6,16 @@ import copy
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import partial
-from typing import Any, Final, Literal, final
+from typing import TYPE_CHECKING, Any, Final, Literal, cast, final
 
 import attrs
 from attrs import NOTHING, field
 
-from annotation_queue.construction import Check, altered, optional, run_checks, trusted
+from annotation_queue.construction import Check, Maybe, altered, nothing, optional, run_checks, trusted
 from annotation_queue.entities import Entity
 from annotation_queue.errors import InvalidValue
 from annotation_queue.json_values import JsonInput, JsonValue, check_texts, copy_json, copy_plain, load_json, write_json
@@ -66,21 +67,28 @@ def copy_payload(payload: dict[str, JsonValue] | None) -> dict[str, JsonValue] |
     return copied
 
 
-def _scorer_refs(values: Iterable[str]) -> tuple[str, ...]:
-    return check_texts("scorer_refs", values)
+# What is taken; the checks, which know the field, make of it what is kept. Not every framework calls converters.
+
+
+def _texts(values: Iterable[str]) -> tuple[str, ...]:
+    return cast("tuple[str, ...]", values)
 
 
 def _payload(value: Mapping[str, JsonInput] | None) -> dict[str, JsonValue] | None:
-    return value  # type: ignore[return-value]  # which it is, is checked with the other fields
+    return cast("dict[str, JsonValue] | None", value)
 
 
-def _display_fields(values: Iterable[str]) -> tuple[str, ...]:
-    return check_texts("display_fields", values)
+def _maybe_texts(values: Maybe[Iterable[str]]) -> Maybe[tuple[str, ...]]:
+    return cast("Maybe[tuple[str, ...]]", values)
 
 
-def _assignees(values: Iterable[str]) -> tuple[str, ...]:
-    given = check_texts("assignees", values)
-    return tuple(sorted({check_id(f"assignees[{index}]", each) for index, each in enumerate(given)}))
+def _maybe_payload(value: Maybe[Mapping[str, JsonInput] | None]) -> Maybe[dict[str, JsonValue] | None]:
+    return cast("Maybe[dict[str, JsonValue] | None]", value)
+
+
+def _check_assignees(name: str, values: object) -> tuple[str, ...]:
+    given = check_texts(name, values)
+    return tuple(sorted({check_id(f"{name}[{index}]", each) for index, each in enumerate(given)}))
 
 
 @attrs.frozen(kw_only=True)
@@ -109,7 +117,7 @@ class AnnotationQueue(Entity):
     project_id: str
     name: str
     description: str = ""
-    scorer_refs: tuple[str, ...] = field(default=(), converter=_scorer_refs)
+    scorer_refs: tuple[str, ...] = field(default=(), converter=_texts)
     annotations_per_item: int = 1
     skip_policy: SkipPolicy = SkipPolicy.FINAL
     lease: timedelta = DEFAULT_LEASE
@@ -135,6 +143,7 @@ _QUEUE_CHECKS: Final[dict[str, Check]] = {
     "project_id": check_id,
     "name": check_text,
     "description": check_text,
+    "scorer_refs": check_texts,
     "annotations_per_item": partial(check_integer, minimum=1),
     "skip_policy": partial(check_member, members=SkipPolicy),
     "lease": check_lease,
@@ -168,10 +177,10 @@ class NewItem(Entity):
     call_ended_at: datetime | None = None
     call_op_name: str = ""
     call_trace_id: str = ""
-    display_fields: tuple[str, ...] = field(default=(), converter=_display_fields)
+    display_fields: tuple[str, ...] = field(default=(), converter=_texts)
     priority: int = 0
     payload: dict[str, JsonValue] | None = field(default=None, converter=_payload)
-    assignees: tuple[str, ...] = field(default=(), converter=_assignees)
+    assignees: tuple[str, ...] = field(default=(), converter=_texts)
 
     def __attrs_post_init__(self) -> None:
         """Check every field."""
@@ -184,8 +193,10 @@ _NEW_ITEM_CHECKS: Final[dict[str, Check]] = {
     "call_ended_at": optional(check_time),
     "call_op_name": check_text,
     "call_trace_id": check_text,
+    "display_fields": check_texts,
     "priority": check_integer,
     "payload": check_payload,
+    "assignees": _check_assignees,
 }
 
 
@@ -227,7 +238,7 @@ class QueueItem(Entity):
     call_ended_at: datetime | None = None
     call_op_name: str = ""
     call_trace_id: str = ""
-    display_fields: tuple[str, ...] = field(default=(), converter=_display_fields)
+    display_fields: tuple[str, ...] = field(default=(), converter=_texts)
     added_by: str | None = None
     annotation_state: AnnotationState = UNSTARTED
     annotator_user_id: str | None = None
@@ -238,7 +249,7 @@ class QueueItem(Entity):
     position_in_queue: int | None = None
     priority: int = 0
     payload: dict[str, JsonValue] | None = None
-    assignees: tuple[str, ...] = field(default=(), converter=_assignees)
+    assignees: tuple[str, ...] = field(default=(), converter=_texts)
 
     def __attrs_post_init__(self) -> None:
         """Check every field."""
@@ -254,6 +265,7 @@ _ITEM_CHECKS: Final[dict[str, Check]] = {
     "call_ended_at": optional(check_time),
     "call_op_name": check_text,
     "call_trace_id": check_text,
+    "display_fields": check_texts,
     "added_by": optional(check_id),
     "annotation_state": check_state,
     "annotator_user_id": optional(check_id),
@@ -264,6 +276,7 @@ _ITEM_CHECKS: Final[dict[str, Check]] = {
     "position_in_queue": optional(partial(check_integer, minimum=1)),
     "priority": check_integer,
     "payload": check_payload,
+    "assignees": _check_assignees,
 }
 
 
@@ -323,13 +336,12 @@ def admit(new: NewItem, *, item_id: str, queue: AnnotationQueue, added_by: str, 
     )
 
 
-def _nothing() -> Any:  # noqa: ANN401 - as attrs types it
-    return NOTHING
-
-
 @attrs.frozen(kw_only=True)
-class ItemPatch:
+class ItemPatch(Entity):
     """What shall change on items: what is given; the rest stays as it is.
+
+    It can be the body of a request: a field that the body leaves out stays as it is, and ``{"payload": null}`` takes the
+    payload away.
 
     Args:
         priority: Greater is served first.
@@ -341,14 +353,29 @@ class ItemPatch:
     {'priority': 7}
     """
 
-    priority: int | attrs.NothingType = field(factory=_nothing)
-    payload: dict[str, JsonValue] | attrs.NothingType | None = field(factory=_nothing)
-    display_fields: Iterable[str] | attrs.NothingType = field(factory=_nothing)
-    assignees: Iterable[str] | attrs.NothingType = field(factory=_nothing)
+    priority: Maybe[int] = field(factory=nothing)
+    payload: Maybe[dict[str, JsonValue] | None] = field(factory=nothing, converter=_maybe_payload)
+    display_fields: Maybe[tuple[str, ...]] = field(factory=nothing, converter=_maybe_texts)
+    assignees: Maybe[tuple[str, ...]] = field(factory=nothing, converter=_maybe_texts)
 
     def __attrs_post_init__(self) -> None:
-        """Check every field that is given."""
-        run_checks(self, {name: check for name, check in _PATCH_CHECKS.items() if name in self.given})
+        """Check every field that is given, and let the others be no attributes of the instance."""
+        given = self.given
+        run_checks(self, {name: check for name, check in _PATCH_CHECKS.items() if name in given})
+        for name in _PATCH_CHECKS.keys() - given.keys():
+            with suppress(AttributeError):
+                object.__delattr__(self, name)
+
+    if not TYPE_CHECKING:  # checkers would believe that it has every attribute
+
+        def __getattr__(self, name: str) -> object:
+            # A slot that is empty: msgspec, and Litestar with it, leaves the field out of what it writes.
+            if name in _PATCH_CHECKS:
+                return NOTHING
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(ItemPatch, **self.given), ()
 
     @property
     def given(self) -> dict[str, Any]:
@@ -359,8 +386,8 @@ class ItemPatch:
 _PATCH_CHECKS: Final[dict[str, Check]] = {
     "priority": check_integer,
     "payload": check_payload,
-    "display_fields": lambda _name, values: _display_fields(values),
-    "assignees": lambda _name, values: _assignees(values),
+    "display_fields": check_texts,
+    "assignees": _check_assignees,
 }
 
 

@@ -24,6 +24,7 @@ from annotation_queue.arguments import (
 )
 from annotation_queue.changes import ChangePage, Throughput, throughput_of
 from annotation_queue.decisions import Decide, Decisions, make_wish
+from annotation_queue.docstrings import shown_whole
 from annotation_queue.errors import ClaimLost, InvalidQuery, ItemNotFound
 from annotation_queue.ids import uuid7
 from annotation_queue.items import (
@@ -72,6 +73,7 @@ from annotation_queue.walks import walk
 _Unchanged: TypeAlias = attrs.NothingType
 
 
+@shown_whole
 class AnnotationQueues(Lists):
     """The annotation queues of one project.
 
@@ -350,8 +352,9 @@ class AnnotationQueues(Lists):
     def iter_items(self, queue_id: str, query: ItemQuery = ItemQuery()) -> Iterator[QueueItem]:  # noqa: B008
         """Walk over items of a queue by cursor, in bounded memory.
 
-        Every item that stays in place is shown exactly once, whatever is added, removed or annotated meanwhile. At most 500
-        items are held at a time, and no more than fill 2 MiB with their payloads, or one.
+        Every item that stays in place is shown exactly once, whatever is added, removed, annotated or moved meanwhile; one that
+        moves may be shown again, or not at all. At most 500 items are held at a time, and no more than fill 2 MiB with their
+        payloads, or one.
 
         Args:
             queue_id: The queue.
@@ -680,7 +683,8 @@ class AnnotationQueues(Lists):
 
         Args:
             queue_id: The queue.
-            which: Ids of items, those of no live item of the queue are passed over; or a filter.
+            which: Ids of items, those of no live item of the queue are passed over; or a filter, in the aggregate view: an item
+                is meant if it meets it at one instant of the call, and still does so in the step.
             actor_id: Who does it.
             annotator_id: Whose progresses; None for everybody's.
             reason: Why; it stands in the history.
@@ -699,11 +703,14 @@ class AnnotationQueues(Lists):
             actor_id=check_id("actor_id", actor_id),
             reason=optional_reason(reason),
         )
-        wanted = chosen(which)
+        wanted, with_items = chosen(which), False
         if isinstance(wanted, ItemFilter):
-            query = ItemQuery(filter=wanted, include_payload=False)
-            wanted = tuple(item.id for item in self.iter_items(queue_id, query))
-        made = self._decisions.carry_out({queue_id: dict.fromkeys(wanted, decide)})
+            # What is done to them meanwhile may take items out of the filter, so each is asked again in the step.
+            decide = partial(decide, wanted=wanted)
+            with_items = wanted.assignee is not None
+            found = self.query_items(queue_id, ItemQuery(filter=wanted, include_payload=False))
+            wanted = tuple(item.id for item in found.items)
+        made = self._decisions.carry_out({queue_id: dict.fromkeys(wanted, decide)}, with_items=with_items)
         return sum(len(raised(each).progresses) for each in made.values())
 
     def progress(self, item_id: str) -> tuple[Progress, ...]:

@@ -2,73 +2,39 @@
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
-from functools import partial, wraps
+from datetime import datetime, timedelta
+from functools import partial
 from types import TracebackType
-from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
+from typing import Final, Self, TypeAlias, TypeVar
+
+import attrs
+from attrs import NOTHING
 
 from annotation_queue.aio.calls import Calls
-from annotation_queue.backoff import Backoff
-from annotation_queue.errors import ClaimLost, Conflict, NotFound, StorageError
+from annotation_queue.aio.claims import AsyncClaims
+from annotation_queue.changes import ChangePage, Throughput
+from annotation_queue.docstrings import documented_as, shown_whole
 from annotation_queue.ids import uuid7
-from annotation_queue.items import Claim, QueueItem, Unavailable
-from annotation_queue.labels import Label, LabelQuery
-from annotation_queue.query import ItemQuery
+from annotation_queue.items import DEFAULT_LEASE, AnnotationQueue, QueueItem, QueueStats
+from annotation_queue.json_values import JsonInput
+from annotation_queue.labels import Label, LabelPage, LabelQuery
+from annotation_queue.query import ItemFilter, ItemPage, ItemQuery, QueuePage, QueueQuery
 from annotation_queue.queues import AnnotationQueues
 from annotation_queue.repository import Repository
-from annotation_queue.states import STANDARD, Workflow
+from annotation_queue.states import STANDARD, AnnotationState, Progress, SkipPolicy, Transition, Workflow
 from annotation_queue.values import check_integer, refuse, utc_now
 from annotation_queue.walks import Walk
 
-_LOG: Final = logging.getLogger("annotation_queue.aio")
-CANCELLED: Final = "the caller was cancelled"
-"""The reason with which a claim is released that nobody got."""
+_Unchanged: TypeAlias = attrs.NothingType
 _THREADS: Final = 8
-_RETRIES: Final = Backoff(first=0.05, longest=2.0)
-_PATIENCE: Final = 60.0
-"""How long a claim that nobody got is tried to be given back while the storage fails, in seconds."""
 
-_P = ParamSpec("_P")
-_Answer = TypeVar("_Answer")
 _Entity = TypeVar("_Entity")
 
 
-def _coroutine(
-    method: Callable[Concatenate[AnnotationQueues, _P], _Answer],
-) -> Callable[Concatenate[AsyncAnnotationQueues, _P], Coroutine[Any, Any, _Answer]]:
-    """Make the coroutine method that calls a method of the service in a thread."""
-
-    @wraps(method)
-    async def call(self: AsyncAnnotationQueues, /, *args: _P.args, **kwargs: _P.kwargs) -> _Answer:
-        return await self._calls.run(partial(method, self.sync, *args, **kwargs))
-
-    return _at_home(call)
-
-
-def _claiming(
-    method: Callable[Concatenate[AnnotationQueues, _P], _Answer],
-) -> Callable[Concatenate[AsyncAnnotationQueues, _P], Coroutine[Any, Any, _Answer]]:
-    """Make the coroutine method of one that grants claims: they are given back if the caller is cancelled."""
-
-    @wraps(method)
-    async def call(self: AsyncAnnotationQueues, /, *args: _P.args, **kwargs: _P.kwargs) -> _Answer:
-        # What is resumed was held before, with a draft perhaps, and the next call with `resume` finds it.
-        undo = None if kwargs.get("resume") else self._give_back
-        return await self._calls.run(partial(method, self.sync, *args, **kwargs), undo=undo)
-
-    return _at_home(call)
-
-
-def _at_home(call: Callable[_P, _Answer]) -> Callable[_P, _Answer]:
-    call.__module__, call.__qualname__ = __name__, f"AsyncAnnotationQueues.{call.__name__}"
-    return call
-
-
-class AsyncAnnotationQueues:
+@shown_whole
+class AsyncAnnotationQueues(AsyncClaims):
     """The annotation queues of one project, for coroutines: every method of `AnnotationQueues`, awaited.
 
     Arguments, answers and errors are those of the method of the same name. Each call is made in one of a bounded number of
@@ -165,42 +131,182 @@ class AsyncAnnotationQueues:
     ) -> None:
         await self.aclose()
 
-    # The methods of the service, in its order.
+    # The methods of the service, in its order; those that take claims or lists of items stand in `claims` and `lists`.
 
-    create = _coroutine(AnnotationQueues.create)
-    get_or_create = _coroutine(AnnotationQueues.get_or_create)
-    get = _coroutine(AnnotationQueues.get)
-    query = _coroutine(AnnotationQueues.query)
-    update = _coroutine(AnnotationQueues.update)
-    stats = _coroutine(AnnotationQueues.stats)
-    get_item = _coroutine(AnnotationQueues.get_item)
-    query_items = _coroutine(AnnotationQueues.query_items)
-    claim = _claiming(AnnotationQueues.claim)
-    claim_item = _claiming(AnnotationQueues.claim_item)
-    holds = _coroutine(AnnotationQueues.holds)
-    claim_batch = _claiming(AnnotationQueues.claim_batch)
-    heartbeat = _coroutine(AnnotationQueues.heartbeat)
-    heartbeat_batch = _coroutine(AnnotationQueues.heartbeat_batch)
-    save_draft = _coroutine(AnnotationQueues.save_draft)
-    complete = _coroutine(AnnotationQueues.complete)
-    complete_batch = _coroutine(AnnotationQueues.complete_batch)
-    skip = _coroutine(AnnotationQueues.skip)
-    release = _coroutine(AnnotationQueues.release)
-    update_progress = _coroutine(AnnotationQueues.update_progress)
-    reset = _coroutine(AnnotationQueues.reset)
-    progress = _coroutine(AnnotationQueues.progress)
-    history = _coroutine(AnnotationQueues.history)
-    labels = _coroutine(AnnotationQueues.labels)
-    changes = _coroutine(AnnotationQueues.changes)
-    throughput = _coroutine(AnnotationQueues.throughput)
-    add_items = _coroutine(AnnotationQueues.add_items)
-    update_items = _coroutine(AnnotationQueues.update_items)
-    reprioritise = _coroutine(AnnotationQueues.reprioritise)
-    remove_items = _coroutine(AnnotationQueues.remove_items)
-    restore_items = _coroutine(AnnotationQueues.restore_items)
-    delete = _coroutine(AnnotationQueues.delete)
-    restore = _coroutine(AnnotationQueues.restore)
-    purge = _coroutine(AnnotationQueues.purge)
+    @documented_as(AnnotationQueues.create)
+    async def create(
+        self,
+        name: str,
+        *,
+        created_by: str,
+        description: str = "",
+        scorer_refs: Iterable[str] = (),
+        annotations_per_item: int = 1,
+        skip_policy: SkipPolicy = SkipPolicy.FINAL,
+        lease: timedelta = DEFAULT_LEASE,
+        label_schema: Mapping[str, JsonInput] | None = None,
+        is_paused: bool = False,
+        queue_id: str | None = None,
+    ) -> AnnotationQueue:
+        return await self._run(
+            self._sync.create,
+            name,
+            created_by=created_by,
+            description=description,
+            scorer_refs=scorer_refs,
+            annotations_per_item=annotations_per_item,
+            skip_policy=skip_policy,
+            lease=lease,
+            label_schema=label_schema,
+            is_paused=is_paused,
+            queue_id=queue_id,
+        )
+
+    @documented_as(AnnotationQueues.get_or_create)
+    async def get_or_create(
+        self,
+        name: str,
+        *,
+        created_by: str,
+        description: str = "",
+        scorer_refs: Iterable[str] = (),
+        annotations_per_item: int = 1,
+        skip_policy: SkipPolicy = SkipPolicy.FINAL,
+        lease: timedelta = DEFAULT_LEASE,
+        label_schema: Mapping[str, JsonInput] | None = None,
+        is_paused: bool = False,
+    ) -> AnnotationQueue:
+        return await self._run(
+            self._sync.get_or_create,
+            name,
+            created_by=created_by,
+            description=description,
+            scorer_refs=scorer_refs,
+            annotations_per_item=annotations_per_item,
+            skip_policy=skip_policy,
+            lease=lease,
+            label_schema=label_schema,
+            is_paused=is_paused,
+        )
+
+    @documented_as(AnnotationQueues.get)
+    async def get(self, queue_id: str) -> AnnotationQueue:
+        return await self._run(self._sync.get, queue_id)
+
+    @documented_as(AnnotationQueues.query)
+    async def query(self, query: QueueQuery = QueueQuery()) -> QueuePage:  # noqa: B008 - a frozen value
+        return await self._run(self._sync.query, query)
+
+    @documented_as(AnnotationQueues.update)
+    async def update(
+        self,
+        queue_id: str,
+        *,
+        name: str | _Unchanged = NOTHING,
+        description: str | _Unchanged = NOTHING,
+        scorer_refs: Iterable[str] | _Unchanged = NOTHING,
+        annotations_per_item: int | _Unchanged = NOTHING,
+        skip_policy: SkipPolicy | _Unchanged = NOTHING,
+        lease: timedelta | _Unchanged = NOTHING,
+        label_schema: Mapping[str, JsonInput] | _Unchanged | None = NOTHING,
+        is_paused: bool | _Unchanged = NOTHING,
+    ) -> AnnotationQueue:
+        return await self._run(
+            self._sync.update,
+            queue_id,
+            name=name,
+            description=description,
+            scorer_refs=scorer_refs,
+            annotations_per_item=annotations_per_item,
+            skip_policy=skip_policy,
+            lease=lease,
+            label_schema=label_schema,
+            is_paused=is_paused,
+        )
+
+    @documented_as(AnnotationQueues.stats)
+    async def stats(self, queue_ids: Iterable[str]) -> tuple[QueueStats, ...]:
+        return await self._run(self._sync.stats, queue_ids)
+
+    @documented_as(AnnotationQueues.get_item)
+    async def get_item(
+        self,
+        item_id: str,
+        *,
+        queue_id: str | None = None,
+        annotator_id: str | None = None,
+        include_position: bool = False,
+    ) -> QueueItem:
+        return await self._run(
+            self._sync.get_item,
+            item_id,
+            queue_id=queue_id,
+            annotator_id=annotator_id,
+            include_position=include_position,
+        )
+
+    @documented_as(AnnotationQueues.query_items)
+    async def query_items(self, queue_id: str, query: ItemQuery = ItemQuery()) -> ItemPage:  # noqa: B008 - a frozen value
+        return await self._run(self._sync.query_items, queue_id, query)
+
+    @documented_as(AnnotationQueues.update_progress)
+    async def update_progress(
+        self,
+        item_id: str,
+        annotator_id: str,
+        state: AnnotationState,
+        *,
+        queue_id: str | None = None,
+        annotation: JsonInput = None,
+        reason: str | None = None,
+        actor_id: str | None = None,
+        override: bool = False,
+    ) -> QueueItem:
+        return await self._run(
+            self._sync.update_progress,
+            item_id,
+            annotator_id,
+            state,
+            queue_id=queue_id,
+            annotation=annotation,
+            reason=reason,
+            actor_id=actor_id,
+            override=override,
+        )
+
+    @documented_as(AnnotationQueues.reset)
+    async def reset(
+        self,
+        queue_id: str,
+        which: Iterable[str] | ItemFilter,
+        *,
+        actor_id: str,
+        annotator_id: str | None = None,
+        reason: str | None = None,
+    ) -> int:
+        return await self._run(
+            self._sync.reset, queue_id, which, actor_id=actor_id, annotator_id=annotator_id, reason=reason
+        )
+
+    @documented_as(AnnotationQueues.progress)
+    async def progress(self, item_id: str) -> tuple[Progress, ...]:
+        return await self._run(self._sync.progress, item_id)
+
+    @documented_as(AnnotationQueues.history)
+    async def history(self, item_id: str) -> tuple[Transition, ...]:
+        return await self._run(self._sync.history, item_id)
+
+    @documented_as(AnnotationQueues.labels)
+    async def labels(self, queue_id: str, query: LabelQuery = LabelQuery()) -> LabelPage:  # noqa: B008 - a frozen value
+        return await self._run(self._sync.labels, queue_id, query)
+
+    @documented_as(AnnotationQueues.changes)
+    async def changes(self, queue_id: str, *, after: str | None = None, limit: int = 1000) -> ChangePage:
+        return await self._run(self._sync.changes, queue_id, after=after, limit=limit)
+
+    @documented_as(AnnotationQueues.throughput)
+    async def throughput(self, queue_id: str, *, window: timedelta = timedelta(hours=1)) -> Throughput:
+        return await self._run(self._sync.throughput, queue_id, window=window)
 
     def iter_items(self, queue_id: str, query: ItemQuery = ItemQuery()) -> AsyncIterator[QueueItem]:  # noqa: B008
         """Walk over items of a queue by cursor, as `AnnotationQueues.iter_items`; each page is read in a thread."""
@@ -219,29 +325,3 @@ class AsyncAnnotationQueues:
             del page
             while rest:
                 yield rest.pop()
-
-    def _give_back(self, granted: object) -> None:
-        """Release what was granted to a caller who was cancelled; in a thread."""
-        for claim in granted if isinstance(granted, tuple) else (granted,):
-            if not isinstance(claim, Unavailable):
-                self._release(claim)
-
-    def _release(self, claim: Claim) -> None:
-        until, failures = time.monotonic() + _PATIENCE, 0
-        while True:
-            try:
-                self.sync.release(claim, CANCELLED)
-            except (ClaimLost, NotFound):
-                return
-            except (StorageError, Conflict) as error:
-                failures += 1
-                if self._calls.is_closed or time.monotonic() >= until:
-                    _LOG.warning(
-                        "a claim on item %r whose caller was cancelled could not be given back, and ends with its lease: %s",
-                        claim.item.id,
-                        error,
-                    )
-                    return
-                time.sleep(_RETRIES.wait(failures))
-            else:
-                return

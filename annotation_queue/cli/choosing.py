@@ -73,18 +73,15 @@ def item_filter(wanted: dict[str, Any]) -> ItemFilter:
     return ItemFilter(**{name: value for name, value in wanted.items() if value not in {(), None}})
 
 
-bulk_options: Final = (
-    click.option("--all", "every", is_flag=True, help="All items of the queue, if nothing else chooses."),
-    click.option("--yes", is_flag=True, help="Do not ask."),
-    click.option("--dry-run", is_flag=True, help="Only count the items that are meant."),
-)
+_all_option = click.option("--all", "every", is_flag=True, help="All items of the queue, if nothing else chooses.")
+yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+dry_run_option = click.option("--dry-run", is_flag=True, help="Only count the items that are meant.")
 
 
 def which_options(command: Command) -> Command:
     """Give a command that changes many items its arguments: ids or filters, and how it asks."""
-    for option in reversed(bulk_options):
-        command = option(command)
-    return click.argument("item_ids", metavar="[ITEM_ID]...", nargs=-1)(filter_options(command))
+    command = filter_options(_all_option(yes_option(dry_run_option(command))))
+    return click.argument("item_ids", metavar="[ITEM_ID]...", nargs=-1)(command)
 
 
 def read_ids(item_ids: Iterable[str]) -> tuple[str, ...]:

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from annotation_queue.cli.choosing import calls_to_ids, choose, confirmed, read_ids, time_option, which_options
+from annotation_queue.cli.choosing import (
+    calls_to_ids,
+    choose,
+    confirmed,
+    dry_run_option,
+    read_ids,
+    time_option,
+    which_options,
+    yes_option,
+)
 from annotation_queue.cli.common import (
     FAILURES,
     choose_queue,
@@ -110,7 +120,17 @@ Example:
 @db_option
 @project_option
 @queue_option
-def reprioritise(*, file: Any, db: Path, project: str, queue_name: str | None) -> int:  # noqa: ANN401 - a file of click's
+@yes_option
+@dry_run_option
+def reprioritise(
+    *,
+    file: Any,  # noqa: ANN401 - a file of click's
+    db: Path,
+    project: str,
+    queue_name: str | None,
+    yes: bool,
+    dry_run: bool,
+) -> int:
     """Give items the priorities that FILE (- for standard input) has, all in one step, and print how many changed.
 
     Each line is a JSON object with the fields id or call_id, and priority, an integer. Items that the queue does not have are
@@ -130,7 +150,9 @@ def reprioritise(*, file: Any, db: Path, project: str, queue_name: str | None) -
         (by_id if name == "id" else by_call)[value] = priority
     with open_queues(db, project) as queues:
         queue = choose_queue(queues, queue_name)
-        click.echo(queues.reprioritise(queue.id, {**calls_to_ids(queues, queue.id, by_call), **by_id}))
+        priorities = {**calls_to_ids(queues, queue.id, by_call), **by_id}
+        if confirmed(queues, queue, tuple(priorities), "rank", yes=yes, dry_run=dry_run):
+            click.echo(queues.reprioritise(queue.id, priorities))
     return 0
 
 
@@ -213,13 +235,15 @@ def restore(
 @db_option
 @project_option
 @time_option("--removed-before", "Erase what was removed or deleted before this time.", required=True)
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option
 def purge(*, db: Path, project: str, removed_before: datetime, yes: bool) -> int:
     """Erase removed items and deleted queues of the project, with their labels and histories; print how many of each.
 
     Nothing of it can be brought back. What SQLite deletes is overwritten in the file; backups keep what they have.
     """
     say(f"erase for good what was removed from project {project!r} before {removed_before.isoformat()}")
+    if not yes and not sys.stdin.isatty():
+        fail("what is erased cannot be brought back: give --yes, or answer on a terminal")
     if not yes:
         click.confirm("Go on?", abort=True, err=True)
     with open_queues(db, project) as queues:

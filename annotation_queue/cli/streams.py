@@ -17,7 +17,10 @@ STDOUT_NAME: Final = "standard output"
 
 
 class _Closed(io.RawIOBase):
-    """Standard output that is closed: whatever is written to it is an error."""
+    """Standard output that is closed: whatever is written to it is an error, until that was told."""
+
+    is_silent = False
+    """Whether what is written goes nowhere."""
 
     def writable(self) -> bool:
         """Tell that one may try."""
@@ -27,9 +30,10 @@ class _Closed(io.RawIOBase):
         """Refuse.
 
         Raises:
-            OSError: Always.
+            OSError: It is not silent.
         """
-        del data  # nobody gets it
+        if self.is_silent:
+            return memoryview(data).nbytes
         raise OSError(errno.EBADF, "it is closed", STDOUT_NAME)
 
 
@@ -111,8 +115,10 @@ def silence_output() -> None:
     number = _number(sys.stdout)
     if number is not None:
         _to_null(number)
-    elif isinstance(sys.stdout, io.TextIOWrapper) and isinstance(getattr(sys.stdout.buffer, "raw", None), _Closed):
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - as long as the process
+    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    if isinstance(raw, _Closed):
+        # Another stream in its place would not do: from Python 3.13 on one whose last flush fails is told of as it goes.
+        raw.is_silent = True
 
 
 def _occupy() -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import click
 
+from annotation_queue.cli.choosing import filter_options, item_filter
 from annotation_queue.cli.common import (
     choose_queue,
     db_option,
@@ -19,7 +20,7 @@ from annotation_queue.cli.common import (
 )
 from annotation_queue.cli.tables import FOLDED, NUMBER, WHOLE, make_console, make_table, print_table, row
 from annotation_queue.exports import timestamp
-from annotation_queue.query import ItemFilter, ItemQuery
+from annotation_queue.query import ItemQuery
 from annotation_queue.sorting import SORT_FIELDS, SortBy
 from annotation_queue.states import COMPLETED, IN_PROGRESS, SKIPPED, AnnotationState
 
@@ -119,25 +120,15 @@ def _sort(_context: click.Context, _option: click.Parameter, values: Iterable[st
 \b
 Examples:
   annotation-queue items --db labels.db --state skipped --sort updated_at:desc
+  annotation-queue items --db labels.db --unfinished --assignee bob
   annotation-queue items --db labels.db --json | jq -r .payload.text
 """,
 )
 @db_option
 @project_option
 @queue_option
-@click.option("--id", "item_id", metavar="ID", help="Only the item with this id.")
-@click.option("--call-id", metavar="ID", help="Only items of this call.")
-@click.option("--op-name", metavar="NAME", help="Only items whose call has this operation's name.")
-@click.option("--trace-id", metavar="ID", help="Only items whose call is of this trace.")
-@click.option("--added-by", metavar="USER", help="Only items that this user added.")
-@click.option(
-    "--state",
-    "states",
-    multiple=True,
-    metavar="STATE",
-    type=click.Choice([state.value for state in AnnotationState]),
-    help=f"Only items in this state; repeatable. One of {', '.join(state.value for state in AnnotationState)}.",
-)
+@click.option("--id", "ids", metavar="ID", multiple=True, help="The item with this id; repeatable.")
+@filter_options
 @click.option(
     "--annotator", metavar="NAME", help="States as this annotator sees them, instead of the newest of anybody's."
 )
@@ -165,22 +156,18 @@ def items(
     db: Path,
     project: str,
     queue_name: str | None,
-    item_id: str | None,
-    call_id: str | None,
-    op_name: str | None,
-    trace_id: str | None,
-    added_by: str | None,
-    states: tuple[str, ...],
+    ids: tuple[str, ...],
     annotator: str | None,
     sort_by: tuple[SortBy, ...],
     limit: int | None,
     offset: int,
     position: bool,
     as_json: bool,
+    **wanted: Any,  # noqa: ANN401 - the filters
 ) -> None:
-    """List a queue's items, in queue order unless sorted."""
+    """List the items of a queue that meet every filter, in queue order unless sorted."""
     query = ItemQuery(
-        filter=ItemFilter(item_id, call_id, op_name, trace_id, added_by, frozenset(states) if states else None),
+        filter=item_filter({"id": ids, **wanted}),
         sort_by=sort_by,
         limit=limit if as_json or limit is not None else _SHOWN_ITEMS,
         offset=offset,
@@ -207,6 +194,8 @@ def items(
         columns["updated", WHOLE] = lambda item: item.updated_at.strftime("%Y-%m-%dT%H:%M:%SZ")
     if any(item.priority for item in page.items):
         columns["priority", NUMBER] = lambda item: item.priority
+    if any(item.assignees for item in page.items):
+        columns["reserved for", FOLDED] = lambda item: ", ".join(item.assignees)
     if position:
         columns["position", NUMBER] = lambda item: item.position_in_queue
     table = make_table(f"queue {queue.name}", list(columns))

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import attrs
 
+from annotation_queue.docstrings import shown_whole
 from annotation_queue.items import ItemPatch, NewItem
 from annotation_queue.json_values import JsonValue
 from annotation_queue.labels import LabelQuery
@@ -33,6 +34,7 @@ _CHANGES: Final[dict[str, dict[str, Any]]] = {
 _MADE_BY_THE_SERVICE: Final = frozenset({"id", "project_id", "created_at", "updated_at", "deleted_at"})
 
 
+@shown_whole
 class Calls(ClaimCalls):
     """A bench whose calls choose ids, claims and cursors by index. Each method raises what `ask` raises."""
 

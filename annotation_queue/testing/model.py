@@ -17,6 +17,7 @@ from typing import Any
 import attrs
 
 from annotation_queue.changes import ChangePage, Throughput
+from annotation_queue.docstrings import shown_whole
 from annotation_queue.errors import (
     Conflict,
     QueueNotFound,
@@ -39,6 +40,7 @@ from annotation_queue.testing.model_claims import ModelOfClaims
 from annotation_queue.testing.tables import Row, folded, is_live, named, sort_rows
 
 
+@shown_whole
 class Model(ModelOfClaims):
     """The model of one project. Methods take, return and raise what those of `AnnotationQueues` do.
 

@@ -9,7 +9,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -26,7 +27,7 @@ from annotation_queue import (
     StorageError,
 )
 from annotation_queue.aio import AsyncAnnotationQueues
-from annotation_queue.aio.queues import CANCELLED
+from annotation_queue.aio.claims import CANCELLED
 from helpers.clocks import PATIENCE
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ SHARED = sorted(public(AnnotationQueues) - WITHOUT_WAITING)
 
 def test_every_method_of_the_service_is_there() -> None:
     missing = public(AnnotationQueues) - public(AsyncAnnotationQueues)
-    assert missing == set(), "add each to AsyncAnnotationQueues, by a line"
+    assert missing == set(), "add each to AsyncAnnotationQueues"
     assert public(AsyncAnnotationQueues) - public(AnnotationQueues) == {"aclose", "sync"}
 
 
@@ -62,8 +63,32 @@ def test_a_method_takes_what_that_of_the_service_takes_and_is_awaited(name: str)
     else:
         assert inspect.iscoroutinefunction(ours)
         assert inspect.signature(ours).return_annotation == signature.return_annotation
-        assert (ours.__module__, ours.__qualname__) == ("annotation_queue.aio.queues", f"AsyncAnnotationQueues.{name}")
+        assert ours.__doc__ == theirs.__doc__
     assert ours.__doc__
+    assert name in vars(AsyncAnnotationQueues), "what it only inherits is not in the reference"
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_a_method_hands_on_every_argument(name: str) -> None:
+    signature = inspect.signature(getattr(AnnotationQueues, name))
+    given = {each.name: object() for each in list(signature.parameters.values())[1:]}
+    by_place = [each for each in given if signature.parameters[each].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
+    taken: list[dict[str, Any]] = []
+
+    def note(*args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - those of the method
+        taken.append(dict(signature.bind(None, *args, **kwargs).arguments))
+
+    async def main() -> None:
+        async with AsyncAnnotationQueues(MemoryRepository(), "project") as queues:
+            queues._sync = cast("AnnotationQueues", SimpleNamespace(**{name: note}))
+            answer = getattr(queues, name)(
+                *(given[each] for each in by_place), **{each: given[each] for each in given if each not in by_place}
+            )
+            if inspect.iscoroutine(answer):
+                await answer
+
+    run(main())
+    assert taken == [{"self": None, **given}]
 
 
 def test_making_one_takes_what_the_service_takes_and_how_many_threads() -> None:

@@ -67,6 +67,8 @@ def test_a_file_ranks_items_anew(filled: Shell) -> None:
         {"call_id": "no", "priority": 1},
     ]
     text = "\n".join(map(json.dumps, ranks)) + "\n\n"
+    assert filled.run("reprioritise", "-", "--dry-run", *DB, stdin=text)[0] == "2\n"
+    assert [item["call_id"] for item in items(filled)] == ["0", "1", "2", "3", "4"]
     assert filled.run("reprioritise", "-", *DB, stdin=text)[0] == "2\n"
     assert [item["call_id"] for item in items(filled)] == ["4", "3", "0", "1", "2"]
     for line, told in (
@@ -110,7 +112,8 @@ def test_removed_items_and_queues_come_back_until_they_are_purged(filled: Shell)
 def test_a_purge_that_is_not_confirmed_erases_nothing(filled: Shell) -> None:
     ids = [item["id"] for item in items(filled)]
     filled.run("remove", ids[0], *DB)
-    filled.run("purge", "--removed-before", "2100-01-01T00:00:00Z", *DB, stdin="n\n", code=130)
+    _, err = filled.run("purge", "--removed-before", "2100-01-01T00:00:00Z", *DB, stdin="y\n", code=2)
+    assert "give --yes, or answer on a terminal" in err
     assert filled.run("restore", ids[0], *DB)[0] == "1\n"
 
 

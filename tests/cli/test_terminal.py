@@ -66,6 +66,37 @@ def test_the_bar_shows_pace_share_and_failures_and_leaves_room_for_ctrl_c(shell:
 
 
 @pytest.mark.slow
+def test_a_bulk_command_says_what_it_will_change_and_asks(shell: Shell) -> None:
+    shell.records(3)
+    shell.run("add", "items.jsonl", "--db", "labels.db")
+    ranks = shell.folder / "ranks.jsonl"
+    ranks.write_text('{"call_id": "1", "priority": 5}\n', encoding="utf-8")
+    commands = {
+        "change 3 items of queue 'items'": ("update", "--unfinished", "--priority", "7"),
+        "put back 3 items of queue 'items'": ("reset", "--all", "--actor", "boss"),
+        "remove 3 items of queue 'items'": ("remove", "--state", "unstarted"),
+        "rank 1 item of queue 'items'": ("reprioritise", "ranks.jsonl"),
+        "erase for good what was removed from project 'default' before 2100": (
+            "purge",
+            "--removed-before",
+            "2100-01-01",
+        ),
+    }
+    for told, command in commands.items():
+        asked = start(shell, 100, *command, "--db", "labels.db")
+        asked.expect_exact("Go on? [y/N]:")
+        assert told in (asked.before or "")
+        asked.sendline("n")
+        finish(asked, code=130 if "purge" in command else 0)
+    assert [item["priority"] for item in shell.lines("items", "--json")] == [0, 0, 0]
+    agreed = start(shell, 100, "reprioritise", "ranks.jsonl", "--db", "labels.db")
+    agreed.expect_exact("Go on? [y/N]:")
+    agreed.sendline("y")
+    assert finish(agreed)[-1] == "1"
+    assert [item["call_id"] for item in shell.lines("items", "--json")] == ["1", "0", "2"]
+
+
+@pytest.mark.slow
 def test_a_narrow_terminal_shows_the_numbers_whole(shell: Shell) -> None:
     shell.records(40)
     lines = show(shell, 50, *shell.label_command("items.jsonl"))

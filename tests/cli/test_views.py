@@ -29,11 +29,21 @@ def test_items_are_filtered_sorted_and_numbered(shell: Shell) -> None:
     assert call_ids("--sort", "annotation_state:desc", "--sort", "call_id:desc", "--limit", "5") == list("32108")
     assert call_ids("--annotator", "somebody", "--state", "unstarted") == [str(n) for n in range(9)]
     assert call_ids("--call-id", "7") == ["7"]
+    assert call_ids("--call-id", "7", "--call-id", "8", "--added-by", "model") == ["7", "8"]
     assert call_ids("--added-by", "nobody") == []
+    shell.run("update", "--call-id", "5", "--call-id", "2", "--assign", "bob", *db)
+    assert call_ids("--assignee", "bob") == ["2", "5"]
+    assert call_ids("--assignee", "bob", "--unfinished") == ["5"]
+    assert call_ids("--finished", "--sort", "call_id:desc") == list("3210")
+    assert call_ids("--updated-until", "2000-01-01") == []
+    assert call_ids("--updated-from", "2000-01-01T00:00:00Z", "--trace-id", "no") == []
+    ids = [item["id"] for item in shell.lines("items", "--json", "--offset", "7")]
+    assert call_ids("--id", ids[0], "--id", ids[1], "--id", "missing") == ["7", "8"]
     out, _ = shell.run("items", *db, "--json", "--position", "--sort", "call_id:desc", "--call-id", "7")
     item = json.loads(out)
     assert (item["position_in_queue"], item["payload"], item["added_by"]) == (2, {"id": 7, "text": ""}, "model")
     assert item["created_at"].endswith("Z")
+    assert "bob" in shell.run("items", *db, "--assignee", "bob")[0]
     out, err = shell.run("items", *db, "--limit", "3", "--position")
     assert "in_progress" not in out
     assert out.count("completed") == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import attrs
@@ -18,6 +19,8 @@ from annotation_queue import (
     Claim,
     ClaimLost,
     InvalidTransition,
+    ItemFilter,
+    ItemPatch,
     MemoryRepository,
     NewItem,
     Workflow,
@@ -54,8 +57,15 @@ class Counting(MemoryRepository):
     def __init__(self) -> None:
         super().__init__()
         self.saves = 0
+        self.overtaken: dict[str, Callable[[], object]] = {}
+        """Name of a method -> what somebody else does before it takes effect the next time."""
+
+    def get_records(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - those of the repository
+        self.overtaken.pop("get_records", int)()
+        return super().get_records(*args, **kwargs)
 
     def save(self, writes: Sequence[tuple[ItemRecord, Change]]) -> None:
+        self.overtaken.pop("save", int)()
         self.saves += 1
         super().save(writes)
 
@@ -326,3 +336,49 @@ def test_the_aggregate_is_that_of_the_last_step_when_the_clock_went_back() -> No
     item = world.queues.get_item(claim.item.id)
     assert (item.annotation_state, item.annotator_user_id, item.updated_at) == (SKIPPED, "bob", late)
     assert shown.updated_at == late
+
+
+LATER: Final = datetime(2027, 1, 1, tzinfo=UTC)
+LEAVES: Final[dict[str, tuple[ItemFilter, Callable[[World, str], object]]]] = {
+    "in another state": (
+        ItemFilter(annotation_states={COMPLETED}),
+        lambda world, item_id: world.queues.update_progress(item_id, "bob", SKIPPED),
+    ),
+    "open again": (
+        ItemFilter(finished=True),
+        lambda world, item_id: world.queues.update_progress(item_id, "bob", UNSTARTED, actor_id="boss", override=True),
+    ),
+    "changed too late": (
+        ItemFilter(updated_until=LATER, annotation_states={COMPLETED, SKIPPED}),
+        lambda world, item_id: (
+            world.clock.move(366 * 24 * 3600),
+            world.queues.update_progress(item_id, "bob", SKIPPED),
+        ),
+    ),
+    "reserved for somebody else": (
+        ItemFilter(assignee="bob"),
+        lambda world, item_id: world.queues.update_items(world.queue_id, [item_id], ItemPatch(assignees=["eve"])),
+    ),
+    "removed": (ItemFilter(), lambda world, item_id: world.queues.remove_items(world.queue_id, [item_id])),
+}
+
+
+@pytest.mark.parametrize("before", ["get_records", "save"])
+@pytest.mark.parametrize("left", LEAVES)
+def test_a_reset_by_a_filter_passes_over_what_has_left_the_filter_by_then_and_writes_the_rest_at_once(
+    left: str, before: str
+) -> None:
+    wanted, leave = LEAVES[left]
+    world = World(STANDARD)
+    for item_id in world.items:
+        for who in ("ann", "bob") if left == "open again" else ("ann",):
+            world.queues.update_progress(item_id, who, COMPLETED, annotation=who)
+    world.queues.update_items(world.queue_id, world.items, ItemPatch(assignees=["bob"]))
+    first, second = world.items
+    expected = len(world.queues.progress(second))
+    world.repository.overtaken[before] = lambda: leave(world, first)
+    assert world.queues.reset(world.queue_id, wanted, actor_id="boss") == expected
+    assert {each.state for each in world.queues.progress(second)} == {UNSTARTED}
+    if left != "removed":
+        assert "ann" in {each.annotator_id for each in world.queues.progress(first) if each.state is COMPLETED}
+    assert world.repository.check() == ()

@@ -16,6 +16,8 @@ from annotation_queue import (
     Claim,
     ClaimLost,
     Conflict,
+    InvalidQuery,
+    InvalidValue,
     ItemFilter,
     ItemNotFound,
     ItemPage,
@@ -356,3 +358,18 @@ def test_every_argument_may_be_given_by_name_and_options_only_so(
         **dict.fromkeys(either.split(), inspect.Parameter.POSITIONAL_OR_KEYWORD),
         **dict.fromkeys(by_name.split(), inspect.Parameter.KEYWORD_ONLY),
     }
+
+
+def test_a_message_names_a_short_id_by_itself_and_a_long_one_by_its_place(clock: Clock) -> None:
+    with MemoryRepository() as repository:
+        queues = service(repository, clock)
+        for item_id, place in (("item", "priorities['item']"), ("i" * 100_000, "priorities[1]")):
+            with pytest.raises(InvalidValue) as refused:
+                queues.reprioritise("queue", {"first": 1, item_id: "high"})  # type: ignore[dict-item]  # refused
+            assert refused.value.field == place
+
+
+def test_an_offset_together_with_a_cursor_is_refused_in_words_that_say_what_to_do() -> None:
+    with pytest.raises(InvalidQuery) as refused:
+        ItemQuery(offset=5, cursor="cursor")
+    assert str(refused.value) == "offset: expected 0 together with a cursor, got int 5"

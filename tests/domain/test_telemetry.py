@@ -28,9 +28,8 @@ from annotation_queue import (
     StorageBusy,
     run_batch,
 )
-from annotation_queue import telemetry as telemetry_module
 from annotation_queue.repository import HearsOfLostClaims
-from annotation_queue.telemetry import TelemetryRepository
+from annotation_queue.telemetry import TelemetryRepository, watched
 from annotation_queue.testing import (
     AliasingContract,
     ClaimsContract,
@@ -126,10 +125,11 @@ def bench() -> Iterator[Bench]:
 def test_every_method_of_the_contract_is_observed() -> None:
     theirs = {name for name, value in vars(Repository).items() if callable(value) and not name.startswith("_")}
     missing = theirs - set(dir(TelemetryRepository))
-    assert missing == set(), "add each to TelemetryRepository, by a line"
+    assert missing == set(), "add each to TelemetryRepository"
     for name in theirs:
-        ours = inspect.signature(getattr(TelemetryRepository, name)).parameters
-        assert ours == inspect.signature(getattr(Repository, name)).parameters
+        ours, contract = getattr(TelemetryRepository, name), getattr(Repository, name)
+        assert inspect.signature(ours) == inspect.signature(contract)
+        assert ours.__doc__ == contract.__doc__ or name == "close"
     assert issubclass(TelemetryRepository, HearsOfLostClaims)
 
 
@@ -232,8 +232,8 @@ def test_depth_age_and_expiries_are_those_of_the_queue(bench: Bench) -> None:
 
 
 def test_the_log_is_read_on_in_parts(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(telemetry_module, "_LOG_PAGE", 2)
-    monkeypatch.setattr(telemetry_module, "_MOST_PAGES", 1)
+    monkeypatch.setattr(watched, "_LOG_PAGE", 2)
+    monkeypatch.setattr(watched, "_MOST_PAGES", 1)
     bench.add("a")
     for _ in range(3):
         bench.claim("ann")
@@ -256,17 +256,17 @@ def test_a_queue_that_is_deleted_is_forgotten_and_a_failing_storage_passed_over(
     assert bench.value("queue.depth") == 1
     bench.queues.delete(bench.queue.id)
     assert bench.points("queue.depth") == []
-    assert bench.repository._watched == {}
+    assert bench.repository._queues.listed() == []
 
 
 def test_the_queue_that_was_not_used_for_longest_is_watched_no_more(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(telemetry_module, "_MOST_QUEUES", 2)
+    monkeypatch.setattr(watched, "_MOST_QUEUES", 2)
     bench.repository.watch("project", "kept")
     for queue_id in ("one", "two", "one", "three"):
-        bench.repository._use(telemetry_module._Key("project", queue_id))
-    assert [key.queue_id for key in bench.repository._watched] == ["kept", "one", "three"]
+        bench.repository._queues.use(watched.QueueKey("project", queue_id))
+    assert [key.queue_id for key in bench.repository._queues.listed()] == ["kept", "one", "three"]
 
 
 def test_failures_of_the_storage_are_marked_and_nothing_of_an_item_is_told(
@@ -316,7 +316,8 @@ def test_it_travels_with_a_repository_that_can(tmp_path: Path) -> None:
 
 
 def test_without_opentelemetry_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "annotation_queue.telemetry")
+    for name in [name for name in sys.modules if name.startswith("annotation_queue.telemetry")]:
+        monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "opentelemetry", None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'annotation-queue\[otel\]'"):
         __import__("annotation_queue.telemetry")

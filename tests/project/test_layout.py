@@ -29,6 +29,7 @@ ORDER = [
     "schemas",
     "ids",
     "backoff",
+    "docstrings",
     "construction",
     "tables",
     "entities",

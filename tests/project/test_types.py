@@ -73,9 +73,7 @@ def test_every_public_name_has_a_type_that_every_checker_knows() -> None:
     completeness = basedpyright("--verifytypes", "annotation_queue", "--ignoreexternal")["typeCompleteness"]
     symbols = [each for each in completeness["symbols"] if each["isExported"] and is_of(each["name"], names)]
     unknown = [each["name"] for each in symbols if not each["isTypeKnown"] or each["isTypeAmbiguous"]]
-    # Those are made of the methods that they stand for, so that a checker infers their types.
-    inferred = {"annotation_queue.aio", "annotation_queue.telemetry"}
-    assert [name for name in unknown if not is_of(name, inferred)] == []
+    assert unknown == []
     assert len(symbols) > 700
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -11,15 +13,17 @@ from annotation_queue import (
     AnnotationQueues,
     Claim,
     InvalidValue,
+    MemoryRepository,
     NewItem,
     Unavailable,
 )
 from annotation_queue.repositories.memory.sorted_keys import SortedKeys
 from annotation_queue.states import COMPLETED, IN_PROGRESS, UNSTARTED
+from helpers.clocks import PATIENCE
 from helpers.memory import PROJECT, History, scan
+from helpers.ranking import CLAIMERS, claim_while_others_rank
 
 if TYPE_CHECKING:
-    from annotation_queue.repositories.memory import MemoryRepository
     from annotation_queue.repositories.memory.sorted_keys import Key
     from helpers.clocks import Clock
 
@@ -128,3 +132,33 @@ def test_a_lease_beyond_the_calendar_grants_nothing(repository: MemoryRepository
     with pytest.raises(InvalidValue):
         repository.claim(PROJECT, queue_id, "ann", limit=2, at=late, lease=timedelta(days=1))
     assert queues.stats([queue_id])[0].by_state[UNSTARTED] == 1
+
+
+class Metered(MemoryRepository):
+    """Lets some more claims through with each other call, or they would be done with the queue before it is ranked again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.permits = threading.Semaphore(0)
+
+    def claim(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - those of the repository
+        assert self.permits.acquire(timeout=PATIENCE)
+        return super().claim(*args, **kwargs)
+
+    def stats(self, *args: Any) -> Any:  # noqa: ANN401 - as above
+        self.permits.release(40)
+        return super().stats(*args)
+
+    def reprioritise(self, *args: Any) -> int:  # noqa: ANN401 - as above
+        self.permits.release(40)
+        return super().reprioritise(*args)
+
+    def replace_queue(self, *args: Any) -> None:  # noqa: ANN401 - as above
+        super().replace_queue(*args)
+        self.permits.release(CLAIMERS)
+
+
+@pytest.mark.slow
+def test_while_8_threads_claim_another_ranks_all_items_anew_and_each_claim_is_that_of_some_moment() -> None:
+    with Metered() as repository, ThreadPoolExecutor(CLAIMERS) as pool:
+        claim_while_others_rank(repository, pool, one_by_one=True)

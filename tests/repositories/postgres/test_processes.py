@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import multiprocessing
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 
 from annotation_queue import AnnotationQueues, AnnotationState, Claim, NewItem, Unavailable
 from helpers.faults import NIGHTLY
+from helpers.ranking import CLAIMERS, claim_while_others_rank
 from helpers.workers import kill_at_work, work_on_both_sides_of_a_fork
 
 if TYPE_CHECKING:
@@ -189,6 +191,14 @@ def test_threads_claim_and_complete_every_item_as_often_as_it_is_needed(
     assert sum(done) == needed * count
     assert (stats.finished_items, stats.by_state[COMPLETED]) == (count, count)
     assert repository.check() == ()
+
+
+@pytest.mark.slow
+def test_while_8_processes_claim_another_ranks_all_items_anew_and_each_claim_is_that_of_some_moment(
+    repository: PostgresRepository,
+) -> None:
+    with ProcessPoolExecutor(CLAIMERS, mp_context=multiprocessing.get_context("spawn")) as pool:
+        claim_while_others_rank(repository, pool, one_by_one=False)
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")

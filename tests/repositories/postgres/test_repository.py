@@ -28,6 +28,7 @@ from annotation_queue.repositories.postgres import items as postgres_items
 from annotation_queue.repositories.postgres import queries as postgres_queries
 from annotation_queue.repositories.postgres.session import Session
 from helpers.clocks import PATIENCE, wait_until
+from helpers.purging import KEPT, MARK, purge_marked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -239,3 +240,14 @@ def test_a_queue_that_another_process_changed_is_never_seen_as_it_was(
         mine.claim(queue.id, "ann")
     with pytest.raises(LookupError):
         mine.get_item(claims[0].item.id)
+
+
+def test_what_is_purged_is_in_no_table(repository: PostgresRepository, database: Database) -> None:
+    purge_marked(AnnotationQueues(repository, "project"), longest=200)
+    schema = repository._connections.schema
+    with closing(psycopg.connect(database.dsn)) as connection:
+        listed = "SELECT table_name FROM information_schema.tables WHERE table_schema = %s"
+        tables = [name for (name,) in connection.execute(listed, [schema]).fetchall()]
+        rows = {name: connection.execute(f"SELECT t::text FROM {schema}.{name} AS t").fetchall() for name in tables}  # noqa: S608 - our own
+    assert any(KEPT in repr(found) for found in rows.values())
+    assert [name for name, found in rows.items() if MARK in repr(found)] == []

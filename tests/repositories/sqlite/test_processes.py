@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import closing
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -19,8 +21,6 @@ import pytest
 from annotation_queue import (
     AnnotationQueues,
     AnnotationState,
-    ItemFilter,
-    ItemPatch,
     MemoryRepository,
     NewItem,
     SQLiteRepository,
@@ -28,6 +28,8 @@ from annotation_queue import (
 )
 from annotation_queue.ids import uuid7
 from annotation_queue.repositories.sqlite import connections as sqlite_connections
+from helpers.purging import KEPT, MARK, purge_marked
+from helpers.ranking import CLAIMERS, claim_while_others_rank
 from helpers.workers import work_on_both_sides_of_a_fork
 
 if TYPE_CHECKING:
@@ -365,66 +367,14 @@ def test_a_memory_repository_is_copied_by_a_fork_also_while_other_threads_use_it
         assert "child" not in {item.call_id for item in queues.iter_items(queue.id)}
 
 
-RANKED_WORKER = """
-import sys, time
-from annotation_queue import AnnotationQueues, SQLiteRepository
-path, queue_id, annotator = sys.argv[1:]
-with SQLiteRepository(path, synchronous="OFF", busy_timeout=60) as repository:
-    queues = AnnotationQueues(repository, "project")
-    print("ready", flush=True)
-    sys.stdin.readline()
-    while (found := queues.claim(queue_id, annotator)) or found.reason == "assigned":
-        if found:
-            print(found.item.call_id, flush=True)
-            queues.complete(found)
-        else:
-            time.sleep(0.01)
-"""
-
-
 @pytest.mark.slow
-def test_while_8_processes_claim_another_ranks_all_items_anew_and_none_is_claimed_twice_or_lost(path: Path) -> None:
-    count, step, rounds = 10_000, 300, 4
-    with SQLiteRepository(path, synchronous="OFF", busy_timeout=60) as repository:
-        queues = AnnotationQueues(repository, "project")
-        queue = queues.create("queue", created_by="ann")
-        added = queues.add_items(
-            queue.id, (NewItem(call_id=str(number)) for number in range(count)), added_by="ann"
-        ).added
-        # What is left over keeps the processes there while the whole list is ranked again and again.
-        queues.update_items(queue.id, [item.id for item in added[step:]], ItemPatch(assignees=["nobody"]))
-        workers = [
-            subprocess.Popen(
-                [sys.executable, "-c", RANKED_WORKER, str(path), queue.id, f"ann-{number}"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            for number in range(PROCESSES)
-        ]
-        try:
-            for worker in workers:
-                assert worker.stdout is not None
-                assert worker.stdout.readline() == "ready\n"
-            for worker in workers:
-                assert worker.stdin is not None
-                worker.stdin.write("go\n")
-                worker.stdin.flush()
-            for number in range(1, rounds):
-                ranks = {item.id: number * count + place * 7_919 % count for place, item in enumerate(added)}
-                assert queues.reprioritise(queue.id, ranks) == count
-                freed = [item.id for item in added[number * step : (number + 1) * step]]
-                assert queues.update_items(queue.id, freed, ItemPatch(assignees=())) == step
-            assert queues.remove_items(queue.id, ItemFilter(assignee="nobody")) == count - rounds * step
-            outputs = [worker.communicate(timeout=120)[0] for worker in workers]
-            assert [worker.returncode for worker in workers] == [0] * PROCESSES
-        finally:
-            for worker in workers:
-                worker.kill()
-        claimed = [call_id for output in outputs for call_id in output.split()]
-        assert len(claimed) == rounds * step
-        assert set(claimed) == {str(number) for number in range(rounds * step)}
-        assert repository.check() == ()
+def test_while_8_processes_claim_another_ranks_all_items_anew_and_each_claim_is_that_of_some_moment(path: Path) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    with (
+        SQLiteRepository(path, synchronous="OFF", busy_timeout=60) as repository,
+        ProcessPoolExecutor(CLAIMERS, mp_context=spawn) as pool,
+    ):
+        claim_while_others_rank(repository, pool, one_by_one=True)
 
 
 def test_what_is_purged_is_in_no_byte_of_the_file(path: Path) -> None:
@@ -444,3 +394,14 @@ def test_what_is_purged_is_in_no_byte_of_the_file(path: Path) -> None:
         for number in (0, 7, 38):
             assert f"secret-{number}secret".encode() not in everything
             assert f"label-call-{number}".encode() not in everything
+
+
+def test_what_is_purged_is_in_no_table(path: Path) -> None:
+    with SQLiteRepository(path, synchronous="OFF") as repository:
+        purge_marked(AnnotationQueues(repository, "project"), longest=3_000)
+        assert repository.check() == ()
+    with closing(sqlite3.connect(path)) as file:
+        tables = [name for (name,) in file.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        rows = {name: file.execute(f"SELECT * FROM {name}").fetchall() for name in tables}  # noqa: S608 - the file's own
+    assert any(KEPT in repr(found) for found in rows.values())
+    assert [name for name, found in rows.items() if MARK in repr(found)] == []

@@ -1,0 +1,60 @@
+"""The methods of the service that add and change many items at a time, as coroutines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from functools import partial
+from typing import ParamSpec, TypeVar
+
+from annotation_queue.aio.calls import Calls
+from annotation_queue.docstrings import documented_as
+from annotation_queue.items import AddedItems, AnnotationQueue, ItemPatch, NewItem, Purged
+from annotation_queue.query import ItemFilter
+from annotation_queue.queues import AnnotationQueues
+
+_P = ParamSpec("_P")
+_Answer = TypeVar("_Answer")
+
+
+class AsyncLists:
+    """What `queues.AsyncAnnotationQueues` does with lists of items; its class says what holds for every method."""
+
+    _sync: AnnotationQueues
+    _calls: Calls
+
+    async def _run(self, method: Callable[_P, _Answer], /, *args: _P.args, **kwargs: _P.kwargs) -> _Answer:
+        """Call a method of the service in a thread."""
+        return await self._calls.run(partial(method, *args, **kwargs))
+
+    @documented_as(AnnotationQueues.add_items)
+    async def add_items(self, queue_id: str, items: Iterable[NewItem], *, added_by: str) -> AddedItems:
+        return await self._run(self._sync.add_items, queue_id, items, added_by=added_by)
+
+    @documented_as(AnnotationQueues.update_items)
+    async def update_items(self, queue_id: str, which: Iterable[str] | ItemFilter, patch: ItemPatch) -> int:
+        return await self._run(self._sync.update_items, queue_id, which, patch)
+
+    @documented_as(AnnotationQueues.reprioritise)
+    async def reprioritise(self, queue_id: str, priorities: Mapping[str, int]) -> int:
+        return await self._run(self._sync.reprioritise, queue_id, priorities)
+
+    @documented_as(AnnotationQueues.remove_items)
+    async def remove_items(self, queue_id: str, which: Iterable[str] | ItemFilter) -> int:
+        return await self._run(self._sync.remove_items, queue_id, which)
+
+    @documented_as(AnnotationQueues.restore_items)
+    async def restore_items(self, queue_id: str, item_ids: Iterable[str]) -> int:
+        return await self._run(self._sync.restore_items, queue_id, item_ids)
+
+    @documented_as(AnnotationQueues.delete)
+    async def delete(self, queue_id: str) -> AnnotationQueue:
+        return await self._run(self._sync.delete, queue_id)
+
+    @documented_as(AnnotationQueues.restore)
+    async def restore(self, queue_id: str) -> AnnotationQueue:
+        return await self._run(self._sync.restore, queue_id)
+
+    @documented_as(AnnotationQueues.purge)
+    async def purge(self, *, removed_before: datetime) -> Purged:
+        return await self._run(self._sync.purge, removed_before=removed_before)
