@@ -94,7 +94,8 @@ Where a thing is found, for those who change the code. Tests mirror the package:
 10. Batch jobs: ``batch`` (`batch.api` takes, `batch.run` decides, `batch.threads` and `batch.coroutines` label,
     `batch.retries`, `batch.heartbeats`, `batch.report`). For coroutines: ``aio`` (`aio.queues` is the service,
     with `aio.claims` and `aio.lists`; `aio.calls` its threads; `aio.batch` a job on the caller's event loop).
-11. The published APIs as messages: ``wire``; over HTTP: ``web``; the command line, a module for a group of commands: ``cli``.
+11. The published APIs as messages: ``wire``, our own: ``wire.v1``; over HTTP: ``web``; from another machine: ``client``; the
+    command line, a module for a group of commands: ``cli``.
 12. The contract as tests, with the model that they compare with: ``testing``; what it costs: the repository's ``benchmarks``.
 
 Logs are below ``annotation_queue``: ``.batch``, ``.aio``, ``.sqlite``, ``.postgres``, ``.web``, without payloads and labels.

@@ -51,6 +51,10 @@ def authenticate(credentials: Credentials) -> Principal | None:
 backend.mount("/weave", create_app(labels, authenticate=authenticate, rate_limit="600/minute"))
 ```
 
+Below ``/v1`` it serves the whole of `AnnotationQueues` as JSON, a path for each method: ``POST
+/weave/v1/queues/{queue_id}/claims?project_id=acme/chatbot`` claims, and the claim's ``ref`` is sent back to complete it. An
+error is ``{"error": "claim_lost", "message": ...}`` with its data. `annotation_queue.client` is a Python client of it.
+
 ``create_app(..., pages=True)`` serves pages too, below ``/pages``: one to label in, with the form that the queue's
 ``label_schema`` asks for, and a dashboard. People sign in to them with a token that ``authenticate`` knows as a bearer token;
 ``PageOptions`` says under which names they are served and how long one stays signed in.

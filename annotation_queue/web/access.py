@@ -15,7 +15,11 @@ from annotation_queue.values import check_id
 
 
 class Action(StrEnum):
-    """What a principal may be allowed to do in a project."""
+    """What a principal may be allowed to do in a project.
+
+    ``update_progress`` is for one's own; ``override`` is to act on what others did: to move their states, whatever the workflow
+    with ``override=True``, and to reset. ``update_items`` is to change, reprioritise and remove items.
+    """
 
     CREATE = "create"
     QUERY = "query"
@@ -26,6 +30,12 @@ class Action(StrEnum):
     QUERY_ITEMS = "query_items"
     UPDATE_PROGRESS = "update_progress"
     STATS = "stats"
+    CLAIM = "claim"
+    UPDATE_ITEMS = "update_items"
+    READ_LABELS = "read_labels"
+    OVERRIDE = "override"
+    RESTORE = "restore"
+    PURGE = "purge"
 
 
 @attrs.frozen

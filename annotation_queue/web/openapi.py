@@ -73,12 +73,15 @@ _PROJECT_SENT: Final = {True: "$request.body#/project_id", False: "$request.quer
 _LINK_BODIES: Final[dict[str, Schema]] = {"update_state": {"item_id": _FIRST}}
 
 
-def openapi(operations: Sequence[Operation], *, max_limit: int, rate_limited: bool) -> dict[str, Any]:
+def openapi(
+    operations: Sequence[Operation], *, max_limit: int | None, strict: bool, rate_limited: bool
+) -> dict[str, Any]:
     """Describe the app.
 
     Args:
         operations: What it serves.
-        max_limit: At most so many things are answered at once.
+        max_limit: Greater limits are refused; None for any.
+        strict: Whether unknown fields are refused where the published documents forbid them.
         rate_limited: Whether an answer may be 429.
 
     Returns:
@@ -90,11 +93,12 @@ def openapi(operations: Sequence[Operation], *, max_limit: int, rate_limited: bo
     for operation in operations:
         schemas |= message_schemas(operation.gives, closed=False)
         if operation.has_body:
-            schemas |= message_schemas(operation.takes, closed=True)
+            schemas |= message_schemas(operation.takes, closed=True, strict=strict)
         described = _operation(operation, by_name, rate_limited=rate_limited)
         paths.setdefault(operation.path, {})[operation.method.lower()] = described
-    schemas["ItemsQueryBody"]["properties"]["limit"]["anyOf"][0]["maximum"] = max_limit
-    schemas["StatsBody"]["properties"]["queue_ids"]["maxItems"] = max_limit
+    if max_limit is not None:
+        schemas["ItemsQueryBody"]["properties"]["limit"]["anyOf"][0]["maximum"] = max_limit
+        schemas["StatsBody"]["properties"]["queue_ids"]["maxItems"] = max_limit
     return {
         "openapi": "3.1.0",
         "info": {
@@ -142,7 +146,7 @@ def _parameter(name: str, place: str, schema: Schema, words: str) -> Schema:
 def _responses(operation: Operation, by_name: Mapping[str, Operation], *, rate_limited: bool) -> Schema:
     schema = refer(operation.gives)
     content = {"application/json": {"schema": schema}}
-    if operation.streams:
+    if operation.streams == "lines":
         # What is said of lines of JSON is said of the list of them.
         content = {"application/x-ndjson": {"schema": {"type": "array", "items": schema}}}
     responses: Schema = {"200": {"description": "Done.", "content": content}}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import attrs
 
@@ -11,12 +11,16 @@ from annotation_queue.queues import AnnotationQueues
 from annotation_queue.values import describe
 from annotation_queue.web.access import Action
 from annotation_queue.web.requests import Denied
-from annotation_queue.wire import evalguard, weave
+from annotation_queue.wire import evalguard, weave, weave_feedback
 
 if TYPE_CHECKING:
     from annotation_queue.errors import AnnotationQueueError
     from annotation_queue.repository import Repository
     from annotation_queue.web.access import Authorize, Principal
+
+
+MakeQueues: TypeAlias = Callable[["Repository", str], AnnotationQueues]
+"""Makes the service of a project over a repository: the class itself, or a `partial` of it with a workflow of the backend's."""
 
 
 @attrs.frozen(kw_only=True)
@@ -27,13 +31,22 @@ class Backend:
         repository: Where everything is stored.
         authorize: Tells what a principal may do.
         resolve_calls: Looks calls up; None adds them as they are named.
-        max_limit: At most so many things are answered at once.
+        max_limit: Greater limits are refused; None for any.
+        strict: Whether unknown fields are refused where the published documents forbid them.
+        make_queues: Makes the service of a project.
     """
 
     repository: Repository
     authorize: Authorize
-    resolve_calls: weave.ResolveCalls | None
-    max_limit: int
+    resolve_calls: weave.ResolveCalls | None = None
+    max_limit: int | None = None
+    strict: bool = True
+    make_queues: MakeQueues = AnnotationQueues
+
+    @property
+    def page(self) -> int:
+        """So many things are read at once."""
+        return weave.PAGE if self.max_limit is None else min(self.max_limit, weave.PAGE)
 
     def project(self, principal: Principal, project_id: str, action: Action) -> AnnotationQueues:
         """Give the service for a project in which the principal may do this.
@@ -47,7 +60,7 @@ class Backend:
             raise TypeError(f"authorize gave {describe(allowed)}, not a bool")
         if not allowed:
             raise Denied(403, f"no right to {action} in this project")
-        return AnnotationQueues(self.repository, project_id)
+        return self.make_queues(self.repository, project_id)
 
 
 @attrs.frozen(kw_only=True)
@@ -80,11 +93,12 @@ class Operation:
         path: The path, with the names of its ids in braces.
         title: What it does, in a few words.
         takes: The class of what is sent: the body, or with GET and DELETE the query string.
-        gives: The class of what is answered; of each line where it streams.
+        gives: The class of what is answered; of each line if it streams lines.
         run: Does it.
         refusal: Says how an error is answered.
         refuses: Why the answer may be 400; None where it never is.
-        streams: Whether ``run`` gives messages page after page, one line each on the wire.
+        streams: How ``run`` gives messages page after page: ``lines`` is a line for each on the wire, ``items`` one object
+            with a list of them; None if it gives one message.
         name: What the document calls it; no two have the same.
     """
 
@@ -97,7 +111,7 @@ class Operation:
     run: Callable[[Call], object]
     refusal: Refusal = weave.refusal
     refuses: str | None = None
-    streams: bool = False
+    streams: Literal["lines", "items"] | None = None
     name: str = attrs.field(default=attrs.Factory(lambda self: str(self.action), takes_self=True))
 
     @property
@@ -115,7 +129,7 @@ def _create(call: Call) -> object:
 
 
 def _query(call: Call) -> Iterator[tuple[object, ...]]:
-    return weave.query(_queues(call, Action.QUERY), call.message, page=call.backend.max_limit)
+    return weave.query(_queues(call, Action.QUERY), call.message, page=call.backend.page)
 
 
 def _get(call: Call) -> object:
@@ -141,8 +155,10 @@ def _add_calls(call: Call) -> object:
 
 
 def _query_items(call: Call) -> object:
-    queues = _queues(call, Action.QUERY_ITEMS)
-    return weave.query_items(queues, call.ids["queue_id"], call.message, max_limit=call.backend.max_limit)
+    queues, backend = _queues(call, Action.QUERY_ITEMS), call.backend
+    return weave.stream_items(
+        queues, call.ids["queue_id"], call.message, max_limit=backend.max_limit, page=backend.page
+    )
 
 
 def _update_progress(call: Call) -> object:
@@ -154,6 +170,15 @@ def _update_progress(call: Call) -> object:
 
 def _stats(call: Call) -> object:
     return weave.stats(_queues(call, Action.STATS), call.message, max_limit=call.backend.max_limit)
+
+
+def _create_feedback(call: Call) -> object:
+    queues = _queues(call, Action.UPDATE_PROGRESS)
+    return weave_feedback.create(queues, call.message, user_id=call.principal.user_id)
+
+
+def _query_feedback(call: Call) -> object:
+    return weave_feedback.query(_queues(call, Action.QUERY_ITEMS), call.message)
 
 
 def _update_state(call: Call) -> object:
@@ -190,7 +215,7 @@ OPERATIONS: Final = (
         takes=weave.QueuesQueryBody,
         gives=weave.Queue,
         run=_query,
-        streams=True,
+        streams="lines",
     ),
     Operation(
         action=Action.STATS,
@@ -245,6 +270,7 @@ OPERATIONS: Final = (
         takes=weave.ItemsQueryBody,
         gives=weave.ItemsQueryRes,
         run=_query_items,
+        streams="items",
     ),
     Operation(
         action=Action.UPDATE_PROGRESS,
@@ -254,7 +280,29 @@ OPERATIONS: Final = (
         takes=weave.ProgressBody,
         gives=weave.ProgressRes,
         run=_update_progress,
-        refuses="This annotator's state cannot move there.",
+        refuses="This annotator's state cannot move there, or there is no such item in the queue.",
+    ),
+    Operation(
+        name="create_feedback",
+        action=Action.UPDATE_PROGRESS,
+        method="POST",
+        path="/feedback/create",
+        title="Store an answer in the label of whoever asks",
+        takes=weave_feedback.FeedbackCreateBody,
+        gives=weave_feedback.FeedbackCreateRes,
+        run=_create_feedback,
+        refuses="It is no annotation, its parts do not belong together, or the item was skipped.",
+    ),
+    Operation(
+        name="query_feedback",
+        action=Action.QUERY_ITEMS,
+        method="POST",
+        path="/feedback/query",
+        title="Show answers",
+        takes=weave_feedback.FeedbackQueryBody,
+        gives=weave_feedback.FeedbackQueryRes,
+        run=_query_feedback,
+        refuses="A query of a kind that is not answered here.",
     ),
     Operation(
         name="update_state",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MAX_BODY_BYTES: Final = 1 << 20
 """Longest body of a request."""
 _DRAINED_BYTES: Final = 8 << 20
-"""So much of a body that is too long is read and dropped, so that its sender gets to read the answer."""
+"""So much of what is too long in a body is read and dropped, so that its sender gets to read the answer."""
 
 
 class Denied(Exception):
@@ -69,17 +69,18 @@ def query_of(request: Request) -> dict[str, object]:
     }
 
 
-async def read_body(request: Request) -> bytes:
+async def read_body(request: Request, *, most: int = MAX_BODY_BYTES) -> bytes:
     """Read a request's body.
 
     Args:
         request: The request.
+        most: Its greatest length in bytes.
 
     Returns:
         The body.
 
     Raises:
-        Denied: It is not said to be JSON, or longer than 1 MiB.
+        Denied: It is not said to be JSON, or is longer.
     """
     kinds = request.headers.getlist("content-type")
     kind = kinds[0].partition(";")[0].strip().lower() if len(kinds) == 1 else ""
@@ -88,19 +89,19 @@ async def read_body(request: Request) -> bytes:
     told = request.headers.get("content-length", "")
     if told and "transfer-encoding" in request.headers:
         raise Denied(400, "a body has a Content-Length or a Transfer-Encoding, not both")
-    too_long = Denied(413, f"the body must have at most {MAX_BODY_BYTES} bytes")
-    if told.isdecimal() and int(told[:20]) > _DRAINED_BYTES:
+    too_long = Denied(413, f"the body must have at most {most} bytes")
+    if told.isdecimal() and int(told[:20]) > most + _DRAINED_BYTES:
         raise too_long
     chunks, size = [], 0
     try:
         async for chunk in request.stream():
             size += len(chunk)
-            if size <= MAX_BODY_BYTES:
+            if size <= most:
                 chunks.append(chunk)
-            elif size > _DRAINED_BYTES:
+            elif size > most + _DRAINED_BYTES:
                 break
     except ClientDisconnect:
         raise Denied(400, "the body ended early") from None
-    if size > MAX_BODY_BYTES:
+    if size > most:
         raise too_long
     return b"".join(chunks)

@@ -26,6 +26,8 @@ Id = NewType("Id", str)
 """Text that is not empty."""
 Count = NewType("Count", int)
 """An integer from 0 to 2**63 - 1."""
+Json = NewType("Json", object)
+"""Any JSON value."""
 Place: TypeAlias = tuple[str | int, ...]
 """Where in a request a value stands: its part (``body``, ``query``), then fields and 0-based indices."""
 
@@ -33,6 +35,20 @@ MOST_FAULTS: Final = 100
 """So many faults of one request are named; of a request with more, the first."""
 _SLICE: Final = 256
 """So many values of a list are looked at together."""
+
+
+_OPEN: Final[set[type]] = set()
+
+
+def open_message(kind: type[_Message]) -> type[_Message]:
+    """Mark a message whose published document does not forbid further fields: they are ignored, however it is read."""
+    _OPEN.add(kind)
+    return kind
+
+
+def is_open(kind: type) -> bool:
+    """Tell whether further fields of a message are always ignored."""
+    return kind in _OPEN
 
 
 class BadMessage(AnnotationQueueError, ValueError):
@@ -159,7 +175,8 @@ def _are_plain(values: list[Any], *, empty: bool) -> bool:
 
 
 def _class_hook(kind: type, converter: cattrs.Converter) -> Callable[[object, object], object]:
-    structure: Callable[[Any, Any], object] = make_dict_structure_fn(kind, converter)
+    closed = converter.forbid_extra_keys and not is_open(kind)
+    structure: Callable[[Any, Any], object] = make_dict_structure_fn(kind, converter, _cattrs_forbid_extra_keys=closed)
 
     def hook(value: object, _type: object) -> object:
         if type(value) is not dict:
@@ -169,14 +186,15 @@ def _class_hook(kind: type, converter: cattrs.Converter) -> Callable[[object, ob
     return hook
 
 
-def _make_converter() -> cattrs.Converter:
-    converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=True)
+def _make_converter(*, strict: bool) -> cattrs.Converter:
+    converter = cattrs.Converter(forbid_extra_keys=strict, detailed_validation=True)
     # Classes are found by inheritance, the nearest first: an enumeration of texts is a StrEnum before it is a str.
     converter.register_structure_hook(str, _text)
     converter.register_structure_hook(bool, _flag)
     converter.register_structure_hook(StrEnum, _choice)
     converter.register_structure_hook_func(partial(operator.is_, Id), _id)
     converter.register_structure_hook_func(partial(operator.is_, Count), _count)
+    converter.register_structure_hook_func(partial(operator.is_, Json), lambda value, _type: value)
     converter.register_structure_hook_func(_is_literal, _choice)
     converter.register_structure_hook_factory(_is_tuple, _tuple_hook)
     converter.register_structure_hook_factory(attrs.has, _class_hook)
@@ -185,7 +203,8 @@ def _make_converter() -> cattrs.Converter:
     return converter
 
 
-CONVERTER: Final = _make_converter()
+CONVERTER: Final = _make_converter(strict=True)
+_LENIENT: Final = _make_converter(strict=False)
 
 
 def load(body: bytes) -> Any:  # noqa: ANN401 - whatever JSON can say
@@ -216,13 +235,15 @@ def _no_constant(name: str) -> None:
     raise json.JSONDecodeError(f"{name} is no number", name, 0)
 
 
-def read(kind: type[_Message], value: object, part: str = "body") -> _Message:
-    """Make a message from parsed JSON: unknown fields are refused, nothing is coerced.
+def read(kind: type[_Message], value: object, part: str = "body", *, strict: bool = True) -> _Message:
+    """Make a message from parsed JSON: nothing is coerced.
 
     Args:
         kind: The class of the message.
         value: What was sent.
         part: Where it was sent: ``body`` or ``query``.
+        strict: Whether unknown fields are refused where the published document forbids them. Else they are ignored, so that
+            clients that are newer than these messages work.
 
     Returns:
         The message.
@@ -238,7 +259,7 @@ def read(kind: type[_Message], value: object, part: str = "body") -> _Message:
 this field is missing; body.state: there is no such field
     """
     try:
-        return CONVERTER.structure(value, kind)
+        return (CONVERTER if strict else _LENIENT).structure(value, kind)
     except (ClassValidationError, _Unfit) as error:
         faults = []
         for each in _faults(error, (part,)):

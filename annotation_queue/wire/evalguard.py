@@ -10,7 +10,7 @@ from annotation_queue.errors import AnnotationQueueError, ItemNotFound, NotFound
 from annotation_queue.queues import AnnotationQueues
 from annotation_queue.states import COMPLETED, IN_PROGRESS, SKIPPED, UNSTARTED, AnnotationState
 from annotation_queue.wire import weave
-from annotation_queue.wire.converter import BadMessage, Id, load, read, write
+from annotation_queue.wire.converter import BadMessage, Id, load, open_message, read, write
 
 __all__ = ["BadMessage", "State", "StateBody", "StateRes", "load", "read", "refusal", "update", "write"]
 
@@ -33,6 +33,7 @@ STATES: Final[dict[State, AnnotationState]] = {
 """What EvalGuard's states are here."""
 
 
+@open_message
 @attrs.frozen(kw_only=True)
 class StateBody:
     """Where the annotator's state on an item shall go.

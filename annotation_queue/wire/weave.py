@@ -20,6 +20,7 @@ from annotation_queue.errors import (
     ItemNotFound,
     NotFound,
     OutcomeUnknown,
+    QueueNotFound,
     StorageBusy,
     StorageFull,
     StorageUnreachable,
@@ -55,7 +56,7 @@ from annotation_queue.wire.weave_messages import (
 )
 
 __all__ = [
-    "MAX_LIMIT",
+    "PAGE",
     "AddCallsBody",
     "AddCallsRes",
     "BadMessage",
@@ -89,6 +90,7 @@ __all__ = [
     "read",
     "refusal",
     "stats",
+    "stream_items",
     "update",
     "update_progress",
     "write",
@@ -97,8 +99,8 @@ __all__ = [
 ResolveCalls: TypeAlias = Callable[[str, Sequence[str]], Iterable[NewItem]]
 """Takes a project and ids of calls; gives what to add for those that exist, at most one for each."""
 
-MAX_LIMIT: Final = 1_000
-"""So many items or statistics one answer holds, where nobody says otherwise."""
+PAGE: Final = 1_000
+"""So many queues or items are read at a time, where nobody says otherwise."""
 MAX_SHOWN_BYTES: Final = 64 << 20
 """What the display fields of one addition may take in all, as JSON, since they are stored with each of its calls."""
 _TARGETS: Final = (IN_PROGRESS, COMPLETED, SKIPPED)
@@ -131,7 +133,7 @@ def create(queues: AnnotationQueues, body: CreateBody, *, user_id: str) -> Creat
     return CreateRes(id=made.id)
 
 
-def query(queues: AnnotationQueues, body: QueuesQueryBody, *, page: int = MAX_LIMIT) -> Iterator[tuple[Queue, ...]]:
+def query(queues: AnnotationQueues, body: QueuesQueryBody, *, page: int = PAGE) -> Iterator[tuple[Queue, ...]]:
     """Read the queues of a project, page after page; on the wire each queue is a line of its own.
 
     The name is a part of the queue's name with ``%`` and ``_`` as ordinary characters, which Weave takes for wildcards.
@@ -218,15 +220,15 @@ def add_calls(
 
 
 def query_items(
-    queues: AnnotationQueues, queue_id: str, body: ItemsQueryBody, *, max_limit: int = MAX_LIMIT
+    queues: AnnotationQueues, queue_id: str, body: ItemsQueryBody, *, max_limit: int | None = None
 ) -> ItemsQueryRes:
-    """Read items of a queue, in the aggregate view.
+    """Read items of a queue, in the aggregate view, into one answer; `stream_items` holds a page at a time.
 
     Args:
         queues: The service.
         queue_id: The queue.
         body: The request.
-        max_limit: At most so many items are answered; a greater limit is refused rather than cut in silence.
+        max_limit: A greater limit is refused; None takes any. Without a limit all items are answered, whatever this says.
 
     Returns:
         The answer. A position is that in the whole queue, as it is published; Weave's own starts again at 1 below a filter
@@ -235,31 +237,65 @@ def query_items(
     Raises:
         BadMessage: The limit is too great.
     """
-    limit = max_limit if body.limit is None else body.limit
-    if limit > max_limit:
-        raise misfit(("body", "limit"), f"expected an integer from 0 to {max_limit}, got int {limit}")
+    pages = stream_items(queues, queue_id, body, max_limit=max_limit)
+    return ItemsQueryRes(items=tuple(item for page in pages for item in page))
+
+
+def stream_items(
+    queues: AnnotationQueues,
+    queue_id: str,
+    body: ItemsQueryBody,
+    *,
+    max_limit: int | None = None,
+    page: int = PAGE,
+) -> Iterator[tuple[Item, ...]]:
+    """Read what `query_items` answers, page after page, as `AnnotationQueues.iter_items` walks.
+
+    Args:
+        queues: The service.
+        queue_id: The queue.
+        body: The request.
+        max_limit: As for `query_items`.
+        page: So many items are read at once, at least 1.
+
+    Yields:
+        Items in the order asked for; nothing is read before the first is asked for.
+
+    Raises:
+        BadMessage: The limit is too great.
+    """
+    if body.limit is not None and max_limit is not None and body.limit > max_limit:
+        raise misfit(("body", "limit"), f"expected an integer from 0 to {max_limit}, got int {body.limit}")
+    left: int | None = body.limit
+    query = _items_query(body)
+    while True:
+        size = page if left is None else min(left, page)
+        found = queues.query_items(queue_id, attrs.evolve(query, limit=size))
+        yield tuple(_item(each) for each in found.items)
+        left = None if left is None else left - len(found.items)
+        if found.next_cursor is None or left == 0:
+            return
+        query = attrs.evolve(query, offset=0, cursor=found.next_cursor)
+
+
+def _items_query(body: ItemsQueryBody) -> ItemQuery:
     wanted = body.filter or ItemsFilter()
-    found = queues.query_items(
-        queue_id,
-        ItemQuery(
-            filter=ItemFilter(
-                id=wanted.id,
-                call_id=wanted.call_id,
-                call_op_name=wanted.call_op_name,
-                call_trace_id=wanted.call_trace_id,
-                added_by=wanted.added_by,
-                # Weave: no states filter nothing. Ours: an empty set matches nothing.
-                annotation_states=frozenset(wanted.annotation_states) if wanted.annotation_states else None,
-            ),
-            # Weave: the oldest first. Ours: by priority, then the oldest.
-            sort_by=_sort_by(body.sort_by or ()) or (SortBy("created_at"),),
-            limit=limit,
-            offset=body.offset or 0,
-            include_position=body.include_position,
-            include_payload=False,
+    return ItemQuery(
+        filter=ItemFilter(
+            id=wanted.id,
+            call_id=wanted.call_id,
+            call_op_name=wanted.call_op_name,
+            call_trace_id=wanted.call_trace_id,
+            added_by=wanted.added_by,
+            # Weave: no states filter nothing. Ours: an empty set matches nothing.
+            annotation_states=frozenset(wanted.annotation_states) if wanted.annotation_states else None,
         ),
+        # Weave: the oldest first. Ours: by priority, then the oldest.
+        sort_by=_sort_by(body.sort_by or ()) or (SortBy("created_at"),),
+        offset=body.offset or 0,
+        include_position=body.include_position,
+        include_payload=False,
     )
-    return ItemsQueryRes(items=tuple(_item(each) for each in found.items))
 
 
 def update_progress(
@@ -278,15 +314,19 @@ def update_progress(
         The item in that annotator's perspective.
 
     Raises:
-        Refused: Nobody can ask for this state, or it was started before.
+        Refused: Nobody can ask for this state, it was started before, or there is no such item in the queue, which is no
+            other answer to Weave.
         InvalidTransition: The workflow has no such move.
     """
     if body.annotation_state not in _TARGETS:
         raise Refused(f"annotation_state: expected one of {', '.join(_TARGETS)}, got {describe(body.annotation_state)}")
     target = AnnotationState(body.annotation_state)
-    if target is IN_PROGRESS:
-        _check_start(queues, queue_id, item_id, annotator_id)
-    item = queues.update_progress(item_id, annotator_id, target, queue_id=queue_id)
+    try:
+        if target is IN_PROGRESS:
+            _check_start(queues, queue_id, item_id, annotator_id)
+        item = queues.update_progress(item_id, annotator_id, target, queue_id=queue_id)
+    except NotFound as error:
+        raise Refused(str(error)) from None
     return ProgressRes(item=_item(item))
 
 
@@ -300,34 +340,38 @@ def _check_start(queues: AnnotationQueues, queue_id: str, item_id: str, annotato
         raise Refused(f"this annotator's state on the item is {own[0]}, and a second start is refused")
 
 
-def stats(queues: AnnotationQueues, body: StatsBody, *, max_limit: int = MAX_LIMIT) -> StatsRes:
+def stats(queues: AnnotationQueues, body: StatsBody, *, max_limit: int | None = None) -> StatsRes:
     """Count what queues hold.
-
-    A queue that does not exist is not found; Weave shows zeros for it.
 
     Args:
         queues: The service.
         body: The request.
-        max_limit: At most so many queues are counted.
+        max_limit: At most so many queues are counted; None for any number.
 
     Returns:
-        The answer.
+        The answer, with zeros for a queue that is not there. All are counted at one instant, if all are there.
 
     Raises:
         BadMessage: There are too many queues.
     """
-    if len(body.queue_ids) > max_limit:
+    if max_limit is not None and len(body.queue_ids) > max_limit:
         raise misfit(("body", "queue_ids"), f"expected at most {max_limit} ids, got {len(body.queue_ids)}")
-    return StatsRes(
-        stats=tuple(
-            QueueStats(
-                queue_id=each.queue_id,
-                total_items=Count(each.total_items),
-                completed_items=Count(each.settled_items),
-            )
-            for each in queues.stats(body.queue_ids)
-        )
-    )
+    counted = _counted(queues, tuple(dict.fromkeys(body.queue_ids)))
+    return StatsRes(stats=tuple(counted.get(queue_id) or _stats(queue_id) for queue_id in body.queue_ids))
+
+
+def _counted(queues: AnnotationQueues, queue_ids: tuple[str, ...]) -> dict[str, QueueStats]:
+    try:
+        found = queues.stats(queue_ids)
+    except QueueNotFound:
+        # Which ones are there is found by halves: a few that are not cost a few further looks, however many are.
+        half = len(queue_ids) // 2
+        return _counted(queues, queue_ids[:half]) | _counted(queues, queue_ids[half:]) if half else {}
+    return {each.queue_id: _stats(each.queue_id, each.total_items, each.settled_items) for each in found}
+
+
+def _stats(queue_id: str, total: int = 0, settled: int = 0) -> QueueStats:
+    return QueueStats(queue_id=queue_id, total_items=Count(total), completed_items=Count(settled))
 
 
 def refusal(error: AnnotationQueueError) -> tuple[int, dict[str, Any]]:

@@ -7,7 +7,7 @@ import attrs
 
 from annotation_queue.sorting import Direction
 from annotation_queue.states import AnnotationState
-from annotation_queue.wire.converter import Count, Id
+from annotation_queue.wire.converter import Count, Id, open_message
 
 ItemSortField: TypeAlias = Literal[
     "id",
@@ -32,6 +32,7 @@ QueueSortField: TypeAlias = Literal["id", "name", "created_at", "updated_at"]
 """By what queues sort: `QUEUE_SORT_FIELDS`."""
 
 
+@open_message
 @attrs.frozen(kw_only=True)
 class ProjectQuery:
     """The query string of the operations that have no body.
@@ -189,6 +190,7 @@ class AddCallsRes:
     duplicates: Count
 
 
+@open_message
 @attrs.frozen(kw_only=True)
 class ItemsFilter:
     """Which items to show: those that meet every condition that is not null.
@@ -232,7 +234,7 @@ class ItemsQueryBody:
         filter: Which items; null for all.
         sort_by: The fields, most significant first; without any the oldest item comes first. A field that is named again
             changes nothing. Ties are broken by id.
-        limit: At most so many; null for as many as one answer holds.
+        limit: At most so many; null for all.
         offset: Leave out so many first.
         include_position: Whether to number the items: from 1, in the whole queue under this sort, whatever the filter.
     """
@@ -330,7 +332,7 @@ class StatsBody:
 
     Args:
         project_id: The project of the queues.
-        queue_ids: The queues.
+        queue_ids: The queues; one that is not there has zeros.
     """
 
     project_id: Id

@@ -8,6 +8,7 @@ PUBLIC = (
     "annotation_queue.aio",
     "annotation_queue.batch",
     "annotation_queue.cli",
+    "annotation_queue.client",
     "annotation_queue.converters",
     "annotation_queue.frames",
     "annotation_queue.repositories.memory",

@@ -73,6 +73,7 @@ BESIDE = {
     "testing": {*SERVICE},
     "wire": {*SERVICE},
     "web": {*SERVICE, "wire", "exports", ""},
+    "client": {*SERVICE, "wire"},
     "cli": {*ORDER, "repositories", "wire", "web", ""},
     "__main__": {"cli"},
     # The samples are programs of a user: they know the public names only.
@@ -91,6 +92,7 @@ RESERVED: dict[str, str | tuple[str, ...]] = {
     "pydantic_core": "entities",
     "starlette": "web",
     "limits": "web",
+    "httpx": "client",
     "jinja2": "web.pages",
     "uvicorn": ("cli.serve", "cli.connections"),
     "jsonschema_rs": "schemas",

@@ -88,23 +88,22 @@ def weave_sdk(pytestconfig: pytest.Config) -> Any:  # noqa: ANN401 - a module th
 
 
 def _download(folder: str) -> str:
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--quiet",
-        "--no-deps",
-        "--only-binary=:all:",
-        "-d",
-        folder,
-        WEAVE,
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
+    wheel = download_wheel(WEAVE, Path(folder))
+    if isinstance(wheel, str):
         pytest.fail(
-            f"these tests need the client that Weave publishes, and {' '.join(command[1:])} failed; "
-            f"where there is no package index, set {WHEEL} to the wheel's path\n{done.stderr}",
+            f"these tests need the client that Weave publishes, and it could not be fetched; "
+            f"where there is no package index, set {WHEEL} to the wheel's path\n{wheel}",
             pytrace=False,
         )
-    return str(next(Path(folder).glob("weave-*.whl")))
+    return str(wheel)
+
+
+def download_wheel(requirement: str, folder: Path) -> Path | str:
+    """Fetch a wheel without what it depends on; give its path, or what went wrong in words."""
+    options = ["--quiet", "--no-deps", "--only-binary=:all:", "-d", str(folder)]
+    command = [sys.executable, "-m", "pip", "download", *options, requirement]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        return done.stderr
+    name, _, version = requirement.partition("==")
+    return next(folder.glob(f"{name}-{version}-*.whl"))

@@ -16,6 +16,7 @@ from starlette.routing import Mount
 from annotation_queue import (
     AnnotationQueues,
     Conflict,
+    InvalidValue,
     MemoryRepository,
     NewItem,
     OutcomeUnknown,
@@ -24,6 +25,7 @@ from annotation_queue import (
     StorageFull,
 )
 from annotation_queue.web import Principal, create_app
+from annotation_queue.web.answers import _list
 from helpers.servers import PROJECT, authenticate, serving
 
 if TYPE_CHECKING:
@@ -207,6 +209,82 @@ def test_a_stream_is_a_line_of_json_for_each_queue(client: httpx.Client) -> None
     assert (nothing.status_code, nothing.content) == (200, b"")
 
 
+def test_without_a_limit_every_item_is_answered_page_after_page(connect: Callable[..., httpx.Client]) -> None:
+    with MemoryRepository() as repository:
+        queues = AnnotationQueues(repository, PROJECT)
+        queue = queues.create("q", created_by="ann")
+        queues.add_items(queue.id, (NewItem(call_id=str(n)) for n in range(1_500)), added_by="ann")
+        path = f"/annotation_queues/{queue.id}/items/query"
+        for options in ({}, {"max_limit": 7}):
+            client = connect(repository=repository, **options)
+            for limit in ({}, {"limit": None}):
+                answer = client.post(path, json={"project_id": PROJECT} | limit)
+                assert answer.headers["content-type"] == "application/json"
+                assert [each["call_id"] for each in answer.json()["items"]] == [str(n) for n in range(1_500)]
+        asked = {"project_id": PROJECT, "limit": 1_400}
+        assert len(connect(repository=repository).post(path, json=asked).json()["items"]) == 1_400
+        assert client.post(path, json=asked).status_code == 422
+        assert client.post(path, json=asked | {"limit": 0}).json() == {"items": []}
+
+
+def test_items_that_are_removed_between_two_pages_leave_no_gap_in_the_answer() -> None:
+    cases: list[list[list[str]]] = [[["a"], [], ["b"]], [["a"], []], [[], []], [[]], [["a", "b"], ["c"]]]
+    for pages in cases:
+        assert json.loads(b"".join(_list(pages))) == {"items": [each for page in pages for each in page]}
+
+
+def test_unknown_fields_are_refused_if_they_are_published_so_or_ignored_if_the_backend_is_not_strict(
+    connect: Callable[..., httpx.Client],
+) -> None:
+    newer = QUEUE | {"colour": "red"}
+    with MemoryRepository() as repository:
+        queue = AnnotationQueues(repository, PROJECT).create("q", created_by="ann")
+        path = f"/annotation_queues/{queue.id}/items/query"
+        strict, lenient = connect(repository=repository), connect(repository=repository, strict=False)
+        for conditions in ({"colour": "red", "call_id": None}, {}):
+            asked = {"filter": conditions, "project_id": PROJECT}
+            assert strict.post(path, json=asked).json() == {"items": []}
+        fault = {"loc": ["body", "colour"], "msg": "there is no such field", "type": "extra_forbidden"}
+        assert strict.post("/annotation_queues", json=newer).json() == {"detail": [fault]}
+        assert lenient.post("/annotation_queues", json=newer).status_code == 200
+        sort = {"sort_by": [{"field": "id", "direction": "asc", "colour": "red"}], "project_id": PROJECT}
+        assert (strict.post(path, json=sort).status_code, lenient.post(path, json=sort).status_code) == (422, 200)
+        assert lenient.post(path, json=sort | {"limit": "1"}).status_code == 422
+        described = lenient.get("/openapi.json").json()["components"]["schemas"]
+        assert [name for name, schema in described.items() if schema.get("additionalProperties") is False] == [
+            each for each in described if each.startswith("V1") and described[each].get("additionalProperties") is False
+        ]
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("labels.example.com", 200),
+        ("LABELS.example.com:8000", 200),
+        ("a.example.org", 200),
+        ("[::1]:8000", 200),
+        ("example.org", 400),
+        ("evil-example.org", 400),
+        ("labels.example.com.evil.org", 400),
+        ("127.0.0.1", 400),
+        ("labels.example.com:80:80", 400),
+    ],
+)
+def test_a_request_under_a_name_that_is_not_the_apps_is_refused(
+    connect: Callable[..., httpx.Client], host: str, status: int
+) -> None:
+    client = connect(hosts=["Labels.example.com", "*.example.org", "[::1]"])
+    answer = client.post("/annotation_queues", json=QUEUE, headers={"Host": host})
+    assert answer.status_code == status
+    assert client.get("/openapi.json", headers={"Host": host}).status_code == status
+
+
+@pytest.mark.parametrize("hosts", ["labels.example.com", ["http://a"], ["a:80"], [""], [7], ["*"]])
+def test_hosts_that_are_no_names_are_refused(hosts: Any) -> None:  # noqa: ANN401 - nothing that fits
+    with MemoryRepository() as repository, pytest.raises(InvalidValue, match="hosts"):
+        create_app(repository, authenticate=authenticate, hosts=hosts)
+
+
 @pytest.mark.parametrize("parent", ["starlette", "starlette, twice", "fastapi"])
 def test_the_app_works_below_any_prefix(parent: str) -> None:
     with MemoryRepository() as repository:
@@ -247,4 +325,6 @@ def test_a_user_that_a_body_names_is_never_the_annotator(client: httpx.Client) -
         body = {"project_id": PROJECT, "annotation_state": "completed", name: "mallory"}
         assert client.post(f"/annotation_queues/{queue_id}/items/i/progress", json=body).status_code == 422
         body = {"item_id": "i", "state": "completed", name: "mallory"}
-        assert client.patch("/api/v1/annotations/queues/items", json=body).status_code == 400
+        assert client.patch("/api/v1/annotations/queues/items", json=body).json() == {
+            "reason": "no item 'i' in this project or queue"
+        }

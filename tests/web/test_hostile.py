@@ -99,15 +99,15 @@ def test_a_hostile_body_is_a_fault_of_the_request(send: Callable[..., tuple[int,
         assert len(answer) < 30_000
 
 
-def wrong_everywhere(fitting: Any) -> Iterator[Any]:  # noqa: ANN401 - JSON
-    """Put a value of each wrong kind in each place of a body."""
+def wrong_everywhere(fitting: Any, *, is_open: bool) -> Iterator[Any]:  # noqa: ANN401 - JSON
+    """Put a value of each wrong kind in each place of a body, and in a place that it does not have unless that is open."""
     values: list[Any] = [None, True, 7, -1, 1.5, 1e308, 2**64, [], {}, [[]], "\0", "\ud800"]
     for name in fitting:
         for value in values:
             if type(value) is not type(fitting[name]) or isinstance(value, str):
                 yield fitting | {name: value}
             yield fitting | {name: [value]} if isinstance(fitting[name], list) else fitting | {name: {"x": value}}
-    for name in ("", "project", "__class__", "\0", "\ud800", "a" * 10_000):
+    for name in () if is_open else ("", "project", "__class__", "\0", "\ud800", "a" * 10_000):
         yield fitting | {name: 1}
 
 
@@ -116,7 +116,7 @@ def test_wrong_values_at_every_place_are_faults_of_the_request(
 ) -> None:
     client = connect(url=shared_url)
     for (method, path), fitting in FITTING.items():
-        for body in wrong_everywhere(fitting):
+        for body in wrong_everywhere(fitting, is_open=method == "PATCH"):
             answer = client.request(
                 method, path, content=json.dumps(body), headers={"Content-Type": "application/json"}
             )
@@ -266,8 +266,7 @@ def test_an_encoded_slash_never_leads_to_another_operation(connect: Callable[...
         ("?project_id", ["query", "project_id"]),
         ("?project_id=%00", ["query", "project_id"]),
         ("?project_id=a&project_id=b", ["query", "project_id"]),
-        ("?project_id=a&limit=1", ["query", "limit"]),
-        ("?Project_id=a&project_id=a", ["query", "Project_id"]),
+        ("?Project_id=a", ["query", "project_id"]),
     ],
 )
 def test_a_query_string_that_does_not_fit(

@@ -147,7 +147,7 @@ def test_refusals_are_the_errors_that_the_client_knows(weave: Callable[..., Weav
     with pytest.raises(weave_sdk.NotFoundError) as not_found:
         call("read", "nope")
     assert not_found.value.body == {"reason": "no queue 'nope' in this project"}
-    with pytest.raises(weave_sdk.NotFoundError):
+    with pytest.raises(weave_sdk.BadRequestError):
         call("items.update_progress", "nope", queue_id=queue_id, annotation_state="completed")
     with pytest.raises(weave_sdk.UnprocessableEntityError) as unfit:
         call("items.query", queue_id, limit=True)

@@ -11,7 +11,6 @@ from annotation_queue import (
     AnnotationQueues,
     AnnotationState,
     InvalidTransition,
-    ItemNotFound,
     NewItem,
     QueueNotFound,
 )
@@ -77,11 +76,18 @@ def test_the_position_is_that_in_the_whole_queue_whatever_the_filter(queues: Ann
         assert item.position_in_queue == 3
 
 
-def test_a_limit_beyond_what_one_answer_holds_is_refused_and_none_is_that_many(
-    queues: AnnotationQueues, queue_id: str
-) -> None:
-    body = weave.read(weave.ItemsQueryBody, PROJECT)
-    assert len(weave.query_items(queues, queue_id, body, max_limit=2).items) == 2
+def test_without_a_limit_all_items_are_answered_whatever_the_maximum(queues: AnnotationQueues, queue_id: str) -> None:
+    queues.add_items(queue_id, [NewItem(call_id=str(n)) for n in range(1_500)], added_by="ann")
+    body = weave.read(weave.ItemsQueryBody, PROJECT | {"include_position": True})
+    for most in (None, 2):
+        found = weave.query_items(queues, queue_id, body, max_limit=most).items
+        assert [each.position_in_queue for each in found] == list(range(1, 1_504))
+    body = weave.read(weave.ItemsQueryBody, PROJECT | {"limit": 1_200, "offset": 2})
+    found = weave.query_items(queues, queue_id, body).items
+    assert [each.call_id for each in found] == ["low-2", *(str(n) for n in range(1_199))]
+
+
+def test_a_limit_beyond_the_maximum_is_refused_if_the_backend_has_one(queues: AnnotationQueues, queue_id: str) -> None:
     body = weave.read(weave.ItemsQueryBody, PROJECT | {"limit": 3})
     with pytest.raises(weave.BadMessage, match=r"body.limit: expected an integer from 0 to 2, got int 3"):
         weave.query_items(queues, queue_id, body, max_limit=2)
@@ -148,12 +154,15 @@ def test_what_was_given_back_can_be_started_again_and_finished(queues: Annotatio
     assert move(queues, item_id, "completed").annotation_state == "completed"
 
 
-def test_an_item_of_another_queue_is_not_found_whatever_its_state(queues: AnnotationQueues, item_id: str) -> None:
+def test_an_item_of_another_queue_is_refused_whatever_its_state(queues: AnnotationQueues, item_id: str) -> None:
     other = queues.create("other", created_by="ann").id
     move(queues, item_id, "completed")
     for state in ("in_progress", "completed", "skipped"):
-        with pytest.raises(ItemNotFound):
+        with pytest.raises(weave.Refused, match="no item"):
             move(queues, item_id, state, queue_id=other)
+        with pytest.raises(weave.Refused, match="no queue"):
+            move(queues, item_id, state, queue_id="nope")
+    assert weave.refusal(weave.Refused("no item"))[0] == 400
 
 
 def test_statistics_count_what_anybody_finished(queues: AnnotationQueues, queue_id: str) -> None:
@@ -166,8 +175,16 @@ def test_statistics_count_what_anybody_finished(queues: AnnotationQueues, queue_
     (stats,) = weave.stats(queues, body).stats
     assert (stats.total_items, stats.completed_items) == (3, 2)
     assert weave.stats(queues, weave.read(weave.StatsBody, PROJECT | {"queue_ids": []})).stats == ()
-    with pytest.raises(QueueNotFound):
-        weave.stats(queues, weave.read(weave.StatsBody, PROJECT | {"queue_ids": [queue_id, "nope"]}))
+
+
+def test_a_queue_that_is_not_there_counts_nothing(queues: AnnotationQueues, queue_id: str) -> None:
+    gone = queues.create("gone", created_by="ann").id
+    queues.add_items(gone, [NewItem(call_id="a")], added_by="ann")
+    queues.delete(gone)
+    for asked in (["nope"], ["nope", queue_id], [queue_id, "nope", queue_id, gone, "nope"]):
+        body = weave.read(weave.StatsBody, PROJECT | {"queue_ids": asked})
+        found = [(each.queue_id, each.total_items, each.completed_items) for each in weave.stats(queues, body).stats]
+        assert found == [(each, 3 if each == queue_id else 0, 0) for each in asked]
 
 
 def test_a_part_of_the_name_finds_queues_and_has_no_wildcards(queues: AnnotationQueues) -> None:

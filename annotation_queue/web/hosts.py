@@ -1,0 +1,64 @@
+"""By which names an app may be asked: the Host header, checked against a list."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from annotation_queue.json_values import check_texts
+from annotation_queue.values import refuse
+from annotation_queue.web.answers import json_answer
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+_NAME: Final = re.compile(r"(\*\.)?[a-z0-9._-]+|\[[0-9a-f:.]+\]")
+
+
+def check_hosts(hosts: Iterable[str]) -> tuple[str, ...]:
+    """Accept the names of hosts.
+
+    Args:
+        hosts: Names or addresses without ports, those of IPv6 in brackets; ``*.`` in front stands for any name below.
+
+    Returns:
+        The names in lower case.
+
+    Raises:
+        InvalidValue: One is no such name.
+    """
+    names = tuple(each.lower() for each in check_texts("hosts", hosts))
+    for index, name in enumerate(names):
+        if not _NAME.fullmatch(name):
+            raise refuse(f"hosts[{index}]", name, "the name of a host without a port, such as labels.example.com")
+    return names
+
+
+@attrs.frozen
+class HostCheck:
+    """Refuses requests under names that are not the app's: those to which a foreign page rebinds a name of its own.
+
+    Args:
+        app: What is asked under the right names.
+        hosts: What `check_hosts` gave.
+    """
+
+    app: ASGIApp
+    hosts: tuple[str, ...]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or answer it with 400."""
+        if scope["type"] != "http" or self._knows([value for name, value in scope["headers"] if name == b"host"]):
+            await self.app(scope, receive, send)
+            return
+        answer = json_answer({"reason": "this is not served under the name of that Host header"}, 400)
+        await answer(scope, receive, send)
+
+    def _knows(self, headers: list[bytes]) -> bool:
+        if len(headers) != 1:
+            return False
+        name = re.sub(r":[0-9]*$", "", headers[0].decode("latin-1").strip().lower())
+        return any(name.endswith(known[1:]) if known.startswith("*.") else name == known for known in self.hosts)
