@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import marshal
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
@@ -14,7 +14,7 @@ from annotation_queue.states import UNREAD, UNSTARTED, Transition, aggregate, wi
 from annotation_queue.values import to_micros
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from datetime import datetime
 
     from annotation_queue.items import AnnotationQueue, QueueItem
@@ -123,15 +123,15 @@ class StoredItem:
         self, queue: AnnotationQueue, revision: object, *, with_item: bool, labels_of: Collection[str] | None
     ) -> ItemRecord:
         """Make the record to hand out; arguments are those of `Repository.get_records`."""
-        progresses = tuple(
-            unpacked(each) if labels_of is None or each.annotator_id in labels_of else with_annotation(each, UNREAD)
-            for each in self.progresses
-        )
+        progresses = []
+        for each in self.progresses:
+            is_read = labels_of is None or each.annotator_id in labels_of
+            progresses.append(unpacked(each) if is_read else with_annotation(each, UNREAD))
         return make_record(
             item_id=self.item.id,
             queue=queue,
             updated_at=self.item.updated_at,
-            progresses=progresses,
+            progresses=tuple(progresses),
             revision=revision,
             standing=self.standing,
             item=self.show() if with_item else None,
@@ -140,10 +140,14 @@ class StoredItem:
 
     def apply(self, change: Change, progresses: Sequence[Progress], transitions: Sequence[Transition]) -> None:
         """Take over a change, with its progresses and transitions in the form that is kept."""
-        self.progresses = merge(self.progresses, [self._as_stored(each) for each in progresses])
-        if transitions:
-            if self.history is None:
-                self.history = []
+        for each in progresses:
+            if each.annotation is UNREAD:
+                progresses = tuple(map(self._as_stored, progresses))
+                break
+        self.progresses = merge(self.progresses, progresses)
+        if self.history is None:
+            self.history = [*transitions]
+        else:
             self.history += transitions
         after = self.standing = change.standing
         self.item = view(self.item, (after.state, after.annotator_id), updated_at=change.updated_at)
@@ -161,18 +165,21 @@ def packed(change: Change) -> tuple[tuple[Progress, ...], tuple[Transition, ...]
 
     The label of a step to completed stands in both, and is packed once.
     """
-    kept = tuple(map(_packed, change.progresses))
-    if not any(isinstance(each.annotation, _NESTING) for each in change.transitions):
-        return kept, change.transitions
-    labels = {id(given.annotation): each.annotation for given, each in zip(change.progresses, kept, strict=True)}
-    return kept, tuple(_packed_transition(each, labels) for each in change.transitions)
-
-
-def _packed_transition(transition: Transition, labels: Mapping[int, object]) -> Transition:
-    if not isinstance(transition.annotation, _NESTING):
-        return transition
-    label = labels.get(id(transition.annotation))
-    return _with_label(transition, pack(transition.annotation) if label is None else label)
+    labels: dict[int, Any] = {}
+    progresses, transitions = change.progresses, change.transitions
+    for progress in progresses:
+        # Scalars cannot change and are kept as they are.
+        if isinstance(progress.annotation, _NESTING):
+            labels[id(progress.annotation)] = pack(progress.annotation)
+    for transition in transitions:
+        if isinstance(transition.annotation, _NESTING) and id(transition.annotation) not in labels:
+            labels[id(transition.annotation)] = pack(transition.annotation)
+    if not labels:
+        return progresses, transitions
+    return (
+        tuple([with_annotation(each, labels.get(id(each.annotation), each.annotation)) for each in progresses]),
+        tuple([_with_label(each, labels.get(id(each.annotation), each.annotation)) for each in transitions]),
+    )
 
 
 def unpacked_transition(transition: Transition) -> Transition:
@@ -183,13 +190,6 @@ def unpacked_transition(transition: Transition) -> Transition:
 
 
 _with_label: Callable[[Transition, object], Transition] = altered(Transition, ("annotation",))
-
-
-def _packed(progress: Progress) -> Progress:
-    # Scalars cannot change and are kept as they are.
-    if isinstance(progress.annotation, _NESTING):
-        return with_annotation(progress, cast("Any", pack(progress.annotation)))
-    return progress
 
 
 def unpacked(progress: Progress) -> Progress:

@@ -88,9 +88,8 @@ class Log:
 
     def append(self, transition: Transition) -> int:
         """Append a transition, and give its number."""
-        at, latest = transition.at, self._latest
         self.transitions.append(transition)
-        latest.append(latest[-1] if latest and latest[-1] > at else at)
+        self._latest.append(max(transition.at, self._latest[-1]) if self._latest else transition.at)
         return len(self.transitions)
 
     def erase(self, item_ids: Collection[str]) -> None:

@@ -402,9 +402,9 @@ class MemoryRepository:
 
     def _found(self, project_id: str, item_id: str, queue_id: str | None) -> tuple[StoredQueue, StoredItem] | None:
         """Give what `_item` gives, or None if there is no such item."""
-        self._check_open()
         stored = self._items.get(item_id)
         if queue_id is None:
+            self._check_open()
             if stored is None or stored.item.project_id != project_id:
                 return None
             queue = self._queue(project_id, stored.item.queue_id)
