@@ -417,7 +417,7 @@ class Decisions:
     def carry_out_claim(
         self,
         claim: Claim | ClaimRef,
-        decide: Callable[[ItemRecord | None, ClaimRef], Decision],
+        decide: Callable[[ItemRecord | None], Decision],
         *,
         with_label: bool = False,
     ) -> Decision:
@@ -425,7 +425,7 @@ class Decisions:
 
         Args:
             claim: The claim.
-            decide: What decides about its item, given its reference.
+            decide: What decides about its item.
             with_label: Whether the annotator's label is read.
 
         Returns:
@@ -435,15 +435,12 @@ class Decisions:
             ClaimLost: The claim does not hold its item any more.
             QueueNotFound: The queue of the claim is deleted, or is none of the project.
         """
-        ref = ref_of(claim)
+        labels_of = (claim.annotator_id,) if with_label else ()
         try:
-            return self.carry_out_one(
-                ref.item_id,
-                lambda record: decide(record, ref),
-                queue_id=None if isinstance(claim, ClaimRef) else claim.item.queue_id,
-                with_item=isinstance(claim, ClaimRef),
-                labels_of=(ref.annotator_id,) if with_label else (),
-            )
+            if isinstance(claim, ClaimRef):
+                return self.carry_out_one(claim.item_id, decide, with_item=True, labels_of=labels_of)
+            item = claim.item
+            return self.carry_out_one(item.id, decide, queue_id=item.queue_id, labels_of=labels_of)
         except ClaimLost as error:
             self._tell_lost((error,))
             raise
