@@ -231,9 +231,10 @@ def change_of(record: ItemRecord, progresses: tuple[Progress, ...], transitions:
     return _make_change(progresses, transitions, before, after, moved_at)
 
 
-_in_view: Callable[..., QueueItem] = altered(
+in_view: Callable[..., QueueItem] = altered(
     QueueItem, ("annotation_state", "annotator_user_id", "updated_at", "position_in_queue", "payload")
 )
+"""Shows an item with all of these as given."""
 
 
 def view(
@@ -257,7 +258,7 @@ def view(
         The item in that view.
     """
     state, annotator_id = seen
-    return _in_view(
+    return in_view(
         item,
         state,
         annotator_id,

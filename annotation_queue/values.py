@@ -245,9 +245,9 @@ def check_member(
 
 def check_flag(field: str, value: object, *, error: type[InvalidValue] = InvalidValue) -> bool:
     """Accept True or False; a text that says so, as a form may send it, is neither. Raises the error for anything else."""
-    if not is_a(value, bool):
-        raise refuse(field, value, "True or False", error)
-    return value
+    if type(value) is bool:
+        return value
+    raise refuse(field, value, "True or False", error)
 
 
 def check_lease(field: str, value: object) -> timedelta:

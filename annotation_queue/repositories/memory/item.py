@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import marshal
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
 
 from annotation_queue.construction import altered
 from annotation_queue.json_values import UNSHARED, load_json, write_json
-from annotation_queue.records import NEW, make_record, merge, view
+from annotation_queue.records import NEW, ItemRecord, in_view, merge, view
 from annotation_queue.states import UNREAD, UNSTARTED, Transition, aggregate, with_annotation
 from annotation_queue.values import to_micros
 
@@ -18,12 +18,16 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from annotation_queue.items import AnnotationQueue, QueueItem
-    from annotation_queue.records import Change, ItemRecord, Standing
+    from annotation_queue.records import Change, Standing
     from annotation_queue.repositories.memory.sorted_keys import Key
     from annotation_queue.states import AnnotationState, Progress
 
 
 _NESTING: Final = (dict, list)
+record_of: Callable[..., ItemRecord] = altered(
+    ItemRecord, ("item_id", "queue", "updated_at", "progresses", "revision", "item", "steps")
+)
+"""Makes the record of a stored item, which has the standing."""
 
 
 def pack(value: Any) -> bytes:  # noqa: ANN401 - as `load_json`
@@ -127,15 +131,9 @@ class StoredItem:
         for each in self.progresses:
             is_read = labels_of is None or each.annotator_id in labels_of
             progresses.append(unpacked(each) if is_read else with_annotation(each, UNREAD))
-        return make_record(
-            item_id=self.item.id,
-            queue=queue,
-            updated_at=self.item.updated_at,
-            progresses=tuple(progresses),
-            revision=revision,
-            standing=self.standing,
-            item=self.show() if with_item else None,
-            steps=len(self.history or ()),
+        item = self.show() if with_item else None
+        return record_of(
+            self, self.item.id, queue, self.item.updated_at, tuple(progresses), revision, item, len(self.history or ())
         )
 
     def apply(self, change: Change, progresses: Sequence[Progress], transitions: Sequence[Transition]) -> None:
@@ -150,7 +148,7 @@ class StoredItem:
         else:
             self.history += transitions
         after = self.standing = change.standing
-        self.item = view(self.item, (after.state, after.annotator_id), updated_at=change.updated_at)
+        self.item = in_view(self.item, after.state, after.annotator_id, change.updated_at, None, None)
         self.revision += 1
 
     def _as_stored(self, progress: Progress) -> Progress:
@@ -165,21 +163,23 @@ def packed(change: Change) -> tuple[tuple[Progress, ...], tuple[Transition, ...]
 
     The label of a step to completed stands in both, and is packed once.
     """
-    labels: dict[int, Any] = {}
-    progresses, transitions = change.progresses, change.transitions
-    for progress in progresses:
+    labels: dict[int, bytes] = {}
+    progresses, transitions = [], []
+    for progress in change.progresses:
+        label: Any = progress.annotation
         # Scalars cannot change and are kept as they are.
-        if isinstance(progress.annotation, _NESTING):
-            labels[id(progress.annotation)] = pack(progress.annotation)
-    for transition in transitions:
-        if isinstance(transition.annotation, _NESTING) and id(transition.annotation) not in labels:
-            labels[id(transition.annotation)] = pack(transition.annotation)
-    if not labels:
-        return progresses, transitions
-    return (
-        tuple([with_annotation(each, labels.get(id(each.annotation), each.annotation)) for each in progresses]),
-        tuple([_with_label(each, labels.get(id(each.annotation), each.annotation)) for each in transitions]),
-    )
+        if isinstance(label, _NESTING):
+            labels[id(label)] = kept = pack(label)
+            progresses.append(with_annotation(progress, cast("Any", kept)))
+        else:
+            progresses.append(progress)
+    for transition in change.transitions:
+        label = transition.annotation
+        if isinstance(label, _NESTING):
+            transitions.append(_with_label(transition, labels.get(id(label)) or pack(label)))
+        else:
+            transitions.append(transition)
+    return tuple(progresses), tuple(transitions)
 
 
 def unpacked_transition(transition: Transition) -> Transition:

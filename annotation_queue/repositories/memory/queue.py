@@ -12,13 +12,14 @@ from annotation_queue.counters import FINISHED, SETTLED, counts_of, stats_of
 from annotation_queue.items import make_claim
 from annotation_queue.labels import Label
 from annotation_queue.query import ItemFilter
-from annotation_queue.records import change_of, make_record, standing
+from annotation_queue.records import change_of, standing
 from annotation_queue.repositories.history_check import history_problems
 from annotation_queue.repositories.memory.claims import ClaimIndex
 from annotation_queue.repositories.memory.filters import Matcher
 from annotation_queue.repositories.memory.item import (
     StoredItem,
     deleted,
+    record_of,
     size_of,
     unpacked,
     unpacked_transition,
@@ -197,14 +198,7 @@ class StoredQueue:
         """Store what a grant changes."""
         # Nothing of this record is handed out, so its progresses may be in the form that is kept.
         item = stored.item
-        record = make_record(
-            item_id=item.id,
-            queue=self.queue,
-            updated_at=item.updated_at,
-            progresses=stored.progresses,
-            revision=None,
-            standing=stored.standing,
-        )
+        record = record_of(stored, item.id, self.queue, item.updated_at, stored.progresses, None, None, 0)
         self.change(stored, change_of(record, progresses, transitions), progresses, transitions)
 
     def replace(self, after: AnnotationQueue) -> None:
