@@ -844,11 +844,9 @@ class AnnotationQueues(Lists):
         return self._repository.claim(self._project_id, queue_id, annotator_id, limit=limit, at=at, lease=lease)
 
     def _finish(
-        self, claim: Claim | ClaimRef, to_state: AnnotationState, annotation: JsonValue, reason: str | None
+        self, claim: Claim | ClaimRef, to_state: AnnotationState, label: JsonValue, reason: str | None
     ) -> QueueItem:
-        wish = make_wish(
-            to_state=to_state, at=self._now(), workflow=self._workflow, annotation=annotation, reason=reason
-        )
+        wish = make_wish(to_state=to_state, at=self._now(), workflow=self._workflow, annotation=label, reason=reason)
         decide = partial(decisions.finish, claim=ref_of(check_claim(claim)), wish=wish)
         return claimed_item(claim, self._decisions.carry_out_claim(claim, decide, with_label=True))
 
