@@ -87,7 +87,8 @@ def altered(entity: type[_Entity], names: Iterable[str]) -> Callable[..., _Entit
         names: The fields that change.
 
     Returns:
-        A function that takes an entity and then the new values of these fields, in the order of the names.
+        A function that takes an entity, or whatever else has the other fields, and then the new values of these fields, in the
+        order of the names.
     """
     changed = tuple(names)
     lines = [
@@ -100,10 +101,11 @@ def altered(entity: type[_Entity], names: Iterable[str]) -> Callable[..., _Entit
 def _compiled(entity: object, parameters: str, lines: Iterable[str], scope: dict[str, Any]) -> object:
     # The interpreter sets a slot in no time, but not where a class guards its slots, as a frozen one does. So the fields are
     # set on an instance of a subclass that guards none and adds none, which then becomes what it looks like.
-    unguarded = {"__slots__": (), "__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
-    scope |= {"entity": entity, "new": object.__new__}
+    plain = {name: getattr(object, name) for name in ("__new__", "__init__", "__setattr__", "__delattr__")}
+    unguarded = {"__slots__": (), **plain}
+    scope["entity"] = entity
     scope["Open"] = type(f"Open{cast('type', entity).__name__}", (cast("type", entity),), unguarded)
     # Written out and compiled, as attrs does for its own: a loop over the fields takes several times as long.
-    body = ["made = new(Open)", *lines, "made.__class__ = entity", "return made"]
+    body = ["made = Open()", *lines, "made.__class__ = entity", "return made"]
     exec(f"def build({parameters}):\n    " + "\n    ".join(body), scope)  # noqa: S102 - only names of our own fields
     return scope["build"]

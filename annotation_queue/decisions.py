@@ -434,7 +434,7 @@ class Decisions:
     def carry_out_claim(
         self,
         claim: Claim | ClaimRef,
-        decide: Callable[[ItemRecord | None, ClaimRef], Decision],
+        decide: Callable[[ItemRecord | None], Decision],
         *,
         with_label: bool = False,
     ) -> Decision:
@@ -442,7 +442,7 @@ class Decisions:
 
         Args:
             claim: The claim.
-            decide: What decides about its item, given its reference.
+            decide: What decides about its item.
             with_label: Whether the annotator's label is read.
 
         Returns:
@@ -452,18 +452,16 @@ class Decisions:
             ClaimLost: The claim does not hold its item any more.
             QueueNotFound: The queue of the claim is deleted, or is none of the project.
         """
-        ref = ref_of(claim)
-        remembered = self._from_memory(claim, decide) if isinstance(claim, Claim) else None
-        if remembered is not None:
-            return remembered
+        if isinstance(claim, Claim):
+            remembered = self._from_memory(claim, decide)
+            if remembered is not None:
+                return remembered
+        labels_of = (claim.annotator_id,) if with_label else ()
         try:
-            return self.carry_out_one(
-                ref.item_id,
-                lambda record: decide(record, ref),
-                queue_id=None if isinstance(claim, ClaimRef) else claim.item.queue_id,
-                with_item=isinstance(claim, ClaimRef),
-                labels_of=(ref.annotator_id,) if with_label else (),
-            )
+            if isinstance(claim, ClaimRef):
+                return self.carry_out_one(claim.item_id, decide, with_item=True, labels_of=labels_of)
+            item = claim.item
+            return self.carry_out_one(item.id, decide, queue_id=item.queue_id, labels_of=labels_of)
         except ClaimLost as error:
             self._tell_lost((error,))
             raise
@@ -547,7 +545,7 @@ class Decisions:
         self._tell_lost([outcome for outcome in outcomes.values() if isinstance(outcome, ClaimLost)])
         return [(claim, outcomes[index]) for index, (claim, _) in enumerate(wanted)]
 
-    def _from_memory(self, claim: Claim, decide: Callable[[ItemRecord | None, ClaimRef], Decision]) -> Decision | None:
+    def _from_memory(self, claim: Claim, decide: Callable[[ItemRecord | None], Decision]) -> Decision | None:
         """Carry out a decision without reading, if the repository remembers what the claim left, and it still is so."""
         if not isinstance(self.repository, RemembersClaims):
             return None
@@ -555,7 +553,7 @@ class Decisions:
         if record is None or record.queue.id != claim.item.queue_id:
             return None
         try:
-            decision = decide(record, ref_of(claim))
+            decision = decide(record)
             if decision.change is None:
                 return None
             self.repository.save(((decision.record, decision.change),))

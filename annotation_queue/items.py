@@ -541,9 +541,9 @@ def check_claim(claim: object) -> Claim | ClaimRef:
     Raises:
         InvalidValue: It is neither.
     """
-    if not (is_a(claim, Claim) or is_a(claim, ClaimRef)):
-        raise refuse("claim", claim, "a Claim or a ClaimRef")
-    return claim
+    if issubclass(type(claim), (Claim, ClaimRef)):
+        return claim  # type: ignore[return-value]  # it is one of them
+    raise refuse("claim", claim, "a Claim or a ClaimRef")
 
 
 def ref_of(claim: Claim | ClaimRef) -> ClaimRef:

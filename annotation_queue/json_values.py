@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, cast
 from annotation_queue.errors import InvalidValue
 from annotation_queue.values import (
     MAX_INTEGER,
-    MAX_TEXT_BYTES,
     MIN_INTEGER,
     check_integer,
     check_text,
     class_name,
     is_iterable,
+    is_plain,
     refuse,
 )
 
@@ -108,8 +108,8 @@ def plain_json(field: str, value: object) -> JsonValue:
     Raises:
         InvalidValue: As for `dump_json`.
     """
-    if value is None:
-        return None
+    if value is None or _is_simple(value):
+        return cast("JsonValue", value)
     checked = _check_json(field, value, InvalidValue)
     if checked.is_plain and checked.most_bytes <= MAX_JSON_BYTES:
         return cast("JsonValue", value)
@@ -163,6 +163,9 @@ _Place: TypeAlias = "tuple[_Place | None, str | int]"
 _NESTING: Final = (dict, list)
 _PLAIN: Final = frozenset({dict, list, str, int, float, bool, type(None)})
 _LONGEST_STEP: Final = 80
+_FEW: Final = 16
+_SHORT: Final = 1_000
+"""Of so few entries none is simple that could make the text longer than it may be, however much of it is escaped."""
 
 
 def path_of(root: str, steps: Iterable[str | int]) -> str:
@@ -184,6 +187,25 @@ def _path(place: _Place) -> str:
     # Whatever a key is, the message stays in one line and can be read.
     shown = f"[{step}]" if isinstance(step, int) else f".{step if step.isprintable() else ascii(step)}"
     return _path(parent) + shown[:_LONGEST_STEP]
+
+
+def _is_simple(value: object) -> bool:
+    """Tell at a glance of most labels that `plain_json` takes them: one level of a few short texts, flags and small numbers."""
+    if type(value) is not dict or len(value) > _FEW:
+        return False
+    for key, element in value.items():
+        if type(key) is not str or len(key) > _SHORT or not is_plain(key):
+            return False
+        kind = type(element)
+        if kind is str:
+            if len(element) > _SHORT or not is_plain(element):
+                return False
+        elif kind is int:
+            if not MIN_INTEGER <= element <= MAX_INTEGER:
+                return False
+        elif kind is not bool and element is not None:
+            return False
+    return True
 
 
 class _Checked(NamedTuple):
@@ -227,7 +249,7 @@ def _check_json(field: str, root: object, error: type[InvalidValue]) -> _Checked
 
 
 def _key_size(place: _Place, key: object, error: type[InvalidValue]) -> int:
-    if not (type(key) is str and _is_plain(key)):
+    if not (type(key) is str and is_plain(key)):
         key = check_text(f"a key of {_path(place)}", key, error=error)
     return _text_size(key)
 
@@ -247,7 +269,7 @@ def _check_scalar(parent: _Place | None, step: str | int, value: object, error: 
     kind = type(value)
     if issubclass(kind, str):
         text: str = value if kind is str else str.__str__(value)  # type: ignore[assignment]  # it is one
-        if not _is_plain(text):
+        if not is_plain(text):
             check_text(_path((parent, step)), text, error=error)
         return _text_size(text)
     if kind is bool or value is None:
@@ -263,10 +285,6 @@ def _check_scalar(parent: _Place | None, step: str | int, value: object, error: 
         place = _path((parent, step))
         raise refuse(place, value, "a JSON value (None, bool, int, float, str, list or dict)", error)
     return _LONGEST_NUMBER
-
-
-def _is_plain(text: str) -> bool:
-    return text.isascii() and "\0" not in text and len(text) <= MAX_TEXT_BYTES
 
 
 def _text_size(text: str) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from annotation_queue.construction import altered
@@ -20,8 +20,6 @@ from annotation_queue.states import (
     Transition,
     Workflow,
     is_expired,
-    make_progress,
-    make_transition,
     unstarted,
 )
 
@@ -88,25 +86,24 @@ def advance(
     if is_revision:
         reason = progress.reason if reason is None else reason
         if to_state is IN_PROGRESS:
-            drafted: Progress = _with_draft(progress, annotation, reason)
-            return drafted, None
+            return _with_draft(progress, annotation, reason), None
     moved, transition = _move(
         progress,
         to_state,
         at,
-        step=progress.step + 1 if step is None else step,
-        raises=override or progress.state is UNSTARTED,
+        progress.step + 1 if step is None else step,
+        annotation,
         lease_expires_at=lease_expires_at,
-        annotation=annotation,
         reason=reason,
         actor_id=progress.annotator_id if actor_id is None else actor_id,
+        raises=override or progress.state is UNSTARTED,
     )
     if clears:
         moved = _with_draft(moved, None, None)
     return moved, transition
 
 
-_with_draft = altered(Progress, ("annotation", "reason"))
+_with_draft: Callable[..., Progress] = altered(Progress, ("annotation", "reason"))
 
 
 def _differs(progress: Progress, annotation: JsonValue, reason: str | None) -> bool:
@@ -125,43 +122,37 @@ def check_move(workflow: Workflow, from_state: AnnotationState, to_state: Annota
         raise InvalidTransition(from_state, to_state, workflow.name)
 
 
+_moved: Callable[..., Progress] = altered(
+    Progress, ("state", "token", "lease_expires_at", "annotation", "reason", "updated_at", "started_at", "step")
+)
+# A transition has the item and the annotator of the progress that it is made of.
+_transition_of: Callable[..., Transition] = altered(
+    Transition, ("from_state", "to_state", "at", "reason", "annotation", "actor_id")
+)
+
+
 def _move(
     progress: Progress,
     to_state: AnnotationState,
     at: datetime,
-    *,
     step: int,
-    raises: bool,
-    lease_expires_at: datetime | None = None,
     annotation: JsonValue,
-    reason: str | None = None,
+    *,
+    lease_expires_at: datetime | None,
+    reason: str | None,
     actor_id: str | None,
+    raises: bool,
 ) -> tuple[Progress, Transition]:
-    starts = to_state is IN_PROGRESS
-    moved = make_progress(
-        item_id=progress.item_id,
-        annotator_id=progress.annotator_id,
-        state=to_state,
-        token=progress.token + (starts or (raises and to_state in SETTLING)),
-        lease_expires_at=lease_expires_at if starts else None,
-        annotation=annotation,
-        reason=reason,
-        created_at=progress.created_at,
-        updated_at=at,
-        started_at=at if starts else progress.started_at,
-        step=step,
+    token, started_at = progress.token, progress.started_at
+    if to_state is IN_PROGRESS:
+        token, started_at = token + 1, at
+    else:
+        token, lease_expires_at = token + (raises and to_state in SETTLING), None
+    label = annotation if to_state is COMPLETED else None
+    return (
+        _moved(progress, to_state, token, lease_expires_at, annotation, reason, at, started_at, step),
+        _transition_of(progress, progress.state, to_state, at, reason, label, actor_id),
     )
-    transition = make_transition(
-        item_id=progress.item_id,
-        annotator_id=progress.annotator_id,
-        from_state=progress.state,
-        to_state=to_state,
-        at=at,
-        reason=reason,
-        annotation=annotation if to_state is COMPLETED else None,
-        actor_id=actor_id,
-    )
-    return moved, transition
 
 
 def grant(
@@ -186,15 +177,17 @@ def grant(
     for progress in progresses:
         current = progress
         if progress.state is IN_PROGRESS and is_expired(progress, at):
+            step = steps + len(transitions) + 1
             current, transition = _move(
                 progress,
                 UNSTARTED,
                 at,
-                step=steps + len(transitions) + 1,
-                raises=False,
-                annotation=progress.annotation,
+                step,
+                progress.annotation,
+                lease_expires_at=None,
                 reason=LEASE_EXPIRED,
                 actor_id=None,
+                raises=False,
             )
             transitions.append(transition)
         if progress.annotator_id == annotator_id:
@@ -202,15 +195,17 @@ def grant(
         elif current is not progress:
             changed.append(current)
     own = own or unstarted(item_id, annotator_id, at)
+    step = steps + len(transitions) + 1
     started, transition = _move(
         own,
         IN_PROGRESS,
         at,
-        step=steps + len(transitions) + 1,
-        raises=True,
+        step,
+        own.annotation,
         lease_expires_at=expires_at,
-        annotation=own.annotation,
+        reason=None,
         actor_id=annotator_id,
+        raises=True,
     )
     return (*changed, started), (*transitions, transition)
 

@@ -39,7 +39,7 @@ from annotation_queue.items import (
     ref_of,
     same_queue,
 )
-from annotation_queue.json_values import JsonInput, check_texts, plain_json
+from annotation_queue.json_values import JsonInput, JsonValue, check_texts, plain_json
 from annotation_queue.labels import Label, LabelPage, LabelQuery
 from annotation_queue.lists import Lists
 from annotation_queue.moves import check_move
@@ -488,8 +488,9 @@ class AnnotationQueues(Lists):
             ClaimLost: The claim no longer holds its item, or the item was removed.
             QueueNotFound: The queue was deleted.
         """
-        decide = partial(decisions.prolong, at=self._now(), lease=optional_lease(lease))
-        return prolonged(claim, self._decisions.carry_out_claim(check_claim(claim), decide))
+        prolong = partial(decisions.prolong, at=self._now(), lease=optional_lease(lease))
+        decide = partial(prolong, claim=ref_of(check_claim(claim)))
+        return prolonged(claim, self._decisions.carry_out_claim(claim, decide))
 
     def heartbeat_batch(
         self, claims: Iterable[Claim | ClaimRef], *, lease: timedelta | None = None
@@ -532,8 +533,9 @@ class AnnotationQueues(Lists):
         label = plain_json("annotation", annotation)
         at = self._now()
         draft = make_wish(to_state=IN_PROGRESS, at=at, workflow=self._workflow, annotation=label)
-        decide = partial(decisions.prolong, at=at, lease=optional_lease(lease), draft=draft)
-        return prolonged(claim, self._decisions.carry_out_claim(check_claim(claim), decide, with_label=True))
+        prolong = partial(decisions.prolong, at=at, lease=optional_lease(lease), draft=draft)
+        decide = partial(prolong, claim=ref_of(check_claim(claim)))
+        return prolonged(claim, self._decisions.carry_out_claim(claim, decide, with_label=True))
 
     def complete(self, claim: Claim | ClaimRef, annotation: JsonInput = None) -> QueueItem:
         """Finish a claim with a label, or correct the label that it was finished with. It may be repeated.
@@ -552,8 +554,7 @@ class AnnotationQueues(Lists):
             InvalidTransition: The workflow has no such move, or no revision.
             InvalidLabel: The label does not satisfy the queue's schema.
         """
-        annotation = plain_json("annotation", annotation)
-        return self._finish(claim, COMPLETED, annotation=annotation)
+        return self._finish(claim, COMPLETED, plain_json("annotation", annotation), None)
 
     def complete_batch(
         self, results: Iterable[tuple[Claim | ClaimRef, JsonInput]]
@@ -593,7 +594,7 @@ class AnnotationQueues(Lists):
             claim: The claim, or its reference.
             reason: Why.
         """
-        return self._finish(claim, SKIPPED, reason=optional_reason(reason))
+        return self._finish(claim, SKIPPED, None, optional_reason(reason))
 
     def release(self, claim: Claim | ClaimRef, reason: str | None = None) -> QueueItem:
         """Give a claim back; the item can be claimed again at once. Raises as `complete`.
@@ -608,7 +609,7 @@ class AnnotationQueues(Lists):
         Returns:
             The item in the annotator's perspective.
         """
-        return self._finish(claim, UNSTARTED, reason=optional_reason(reason))
+        return self._finish(claim, UNSTARTED, None, optional_reason(reason))
 
     def update_progress(
         self,
@@ -849,10 +850,12 @@ class AnnotationQueues(Lists):
         lease, at = optional_lease(lease), self._now()
         return self._repository.claim(self._project_id, queue_id, annotator_id, limit=limit, at=at, lease=lease)
 
-    def _finish(self, claim: Claim | ClaimRef, to_state: AnnotationState, **wanted: Any) -> QueueItem:  # noqa: ANN401 - of a Wish
-        wish = make_wish(to_state=to_state, at=self._now(), workflow=self._workflow, **wanted)
-        decide = partial(decisions.finish, wish=wish)
-        return claimed_item(claim, self._decisions.carry_out_claim(check_claim(claim), decide, with_label=True))
+    def _finish(
+        self, claim: Claim | ClaimRef, to_state: AnnotationState, label: JsonValue, reason: str | None
+    ) -> QueueItem:
+        wish = make_wish(to_state=to_state, at=self._now(), workflow=self._workflow, annotation=label, reason=reason)
+        decide = partial(decisions.finish, claim=ref_of(check_claim(claim)), wish=wish)
+        return claimed_item(claim, self._decisions.carry_out_claim(claim, decide, with_label=True))
 
     def _new_queue(self, name: str, *, queue_id: str | None = None, **settings: Any) -> AnnotationQueue:  # noqa: ANN401 - checked there
         at = self._now()

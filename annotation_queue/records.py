@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from datetime import datetime
+from collections.abc import Callable, Collection, Sequence
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
 
@@ -18,12 +18,15 @@ from annotation_queue.states import (
     UNSTARTED,
     AnnotationState,
     Progress,
+    SkipPolicy,
     Transition,
     aggregate,
     count_settling,
     is_finished,
     open_slots,
     slot_free_at,
+    unstarted,
+    with_lease,
 )
 
 
@@ -57,6 +60,10 @@ _make_standing = trusted(Standing)
 # Most items stand where others do, unless they wait for a lease of their own; what they share, the garbage collector need not
 # visit for each.
 _share_standing = lru_cache(maxsize=4096)(_make_standing)
+_waiting: Callable[..., Standing] = altered(Standing, ("claimable_at",))
+_in_state: Callable[[Progress, AnnotationState], Progress] = altered(Progress, ("state",))
+_ITS_END: Final = datetime.max.replace(tzinfo=UTC)
+"""Stands for the end of a lease, whichever it is."""
 NEW: Final = Standing(UNSTARTED, None, 0, 0, finished=False, claimable_at=ALWAYS)
 """The standing of an item that nobody touched."""
 
@@ -73,12 +80,36 @@ def standing(progresses: Collection[Progress], queue: AnnotationQueue) -> Standi
     """
     if not progresses:
         return NEW
+    if len(progresses) > 1:
+        return _standing(progresses, queue.annotations_per_item, queue.skip_policy)
+    (only,) = progresses
+    end = only.lease_expires_at
+    shared = _standing_of_one(
+        only.state, only.annotator_id, end and _ITS_END, queue.annotations_per_item, queue.skip_policy
+    )
+    return shared if shared.claimable_at is not _ITS_END else _waiting(shared, end)
+
+
+def _standing(progresses: Collection[Progress], annotations_per_item: int, skip_policy: SkipPolicy) -> Standing:
     state, annotator_id = aggregate(progresses)
     completed, skipped = count_settling(progresses)
-    slots = open_slots(completed, skipped, *queue.policies)
+    slots = open_slots(completed, skipped, annotations_per_item, skip_policy)
     free_at = slot_free_at(progresses, slots)
     make = _share_standing if free_at is None or free_at is ALWAYS else _make_standing
     return make(state, annotator_id, completed, skipped, slots <= 0, free_at)
+
+
+# Nearly always only one annotator was ever there, and then the answer is one of few but for the end of their lease.
+@lru_cache(maxsize=4096)
+def _standing_of_one(
+    state: AnnotationState,
+    annotator_id: str,
+    lease_expires_at: datetime | None,
+    annotations_per_item: int,
+    skip_policy: SkipPolicy,
+) -> Standing:
+    progress = with_lease(unstarted("", annotator_id, ALWAYS), lease_expires_at)
+    return _standing((_in_state(progress, state),), annotations_per_item, skip_policy)
 
 
 def one_finishes(queue: AnnotationQueue) -> bool:
@@ -169,9 +200,9 @@ def merge(progresses: Sequence[Progress], changed: Sequence[Progress]) -> tuple[
         All of them, by annotator id.
     """
     # Nearly always only one annotator was ever here.
-    if not progresses and len(changed) == 1:
-        return tuple(changed)
-    if len(progresses) == len(changed) == 1 and progresses[0].annotator_id == changed[0].annotator_id:
+    if len(changed) == 1 and (
+        not progresses or (len(progresses) == 1 and progresses[0].annotator_id == changed[0].annotator_id)
+    ):
         return tuple(changed)
     after = {progress.annotator_id: progress for progress in progresses}
     for progress in changed:
@@ -200,7 +231,10 @@ def change_of(record: ItemRecord, progresses: tuple[Progress, ...], transitions:
     return _make_change(progresses, transitions, before, after, moved_at)
 
 
-_in_view = altered(QueueItem, ("annotation_state", "annotator_user_id", "updated_at", "position_in_queue", "payload"))
+in_view: Callable[..., QueueItem] = altered(
+    QueueItem, ("annotation_state", "annotator_user_id", "updated_at", "position_in_queue", "payload")
+)
+"""Shows an item with all of these as given."""
 
 
 def view(
@@ -223,9 +257,11 @@ def view(
     Returns:
         The item in that view.
     """
-    return _in_view(
+    state, annotator_id = seen
+    return in_view(
         item,
-        *seen,
+        state,
+        annotator_id,
         item.updated_at if updated_at is None else updated_at,
         position,
         item.payload if payload is None else payload,

@@ -195,6 +195,18 @@ with_annotation: Callable[[Progress, JsonValue], Progress] = altered(Progress, (
 with_lease: Callable[[Progress, datetime | None], Progress] = altered(Progress, ("lease_expires_at",))
 """Gives a progress another end of its lease, unchecked."""
 make_transition = trusted(Transition)
+_of_somebody: Callable[..., Progress] = altered(Progress, ("item_id", "annotator_id", "created_at", "updated_at"))
+_UNTOUCHED: Final = make_progress(
+    item_id="",
+    annotator_id="",
+    state=UNSTARTED,
+    token=0,
+    lease_expires_at=None,
+    annotation=None,
+    reason=None,
+    created_at=ALWAYS,
+    updated_at=ALWAYS,
+)
 
 
 def unstarted(item_id: str, annotator_id: str, at: datetime) -> Progress:
@@ -208,17 +220,7 @@ def unstarted(item_id: str, annotator_id: str, at: datetime) -> Progress:
     Returns:
         An unstarted progress with token 0. It is not stored until it moves.
     """
-    return make_progress(
-        item_id=item_id,
-        annotator_id=annotator_id,
-        state=UNSTARTED,
-        token=0,
-        lease_expires_at=None,
-        annotation=None,
-        reason=None,
-        created_at=at,
-        updated_at=at,
-    )
+    return _of_somebody(_UNTOUCHED, item_id, annotator_id, at, at)
 
 
 def is_expired(progress: Progress, at: datetime) -> bool:

@@ -90,6 +90,15 @@ def test_an_item_that_nobody_touched_stands_where_one_does_that_everybody_releas
     assert (NEW.settled, NEW.finished) == (False, False)
 
 
+def test_items_that_one_annotator_holds_wait_for_the_end_of_a_lease_of_their_own() -> None:
+    for policies, free_at in ((queue(1), None), (queue(2), ALWAYS)):
+        for seconds in (1, 2, 1):
+            end = START + timedelta(seconds=seconds)
+            held = attrs.evolve(progress("ann", IN_PROGRESS), lease_expires_at=end)
+            told = Standing(IN_PROGRESS, "ann", 0, 0, finished=False, claimable_at=free_at or end)
+            assert standing([held], policies) == told
+
+
 @pytest.mark.parametrize(
     ("needed", "before", "after", "opens"),
     [

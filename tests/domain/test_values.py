@@ -14,7 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from annotation_queue import InvalidQuery, InvalidValue, utc_now, uuid7
-from annotation_queue.json_values import MAX_JSON_BYTES, MAX_JSON_DEPTH, check_texts, copy_json, dump_json, load_json
+from annotation_queue.json_values import (
+    MAX_JSON_BYTES,
+    MAX_JSON_DEPTH,
+    check_texts,
+    copy_json,
+    dump_json,
+    load_json,
+    plain_json,
+)
 from annotation_queue.states import AnnotationState
 from annotation_queue.values import (
     MAX_INTEGER,
@@ -358,3 +366,40 @@ def test_a_forked_child_does_not_repeat_its_parents_ids() -> None:
     assert not set(mine) & set(ours.recv())
     child.join(30)
     assert child.exitcode == 0
+
+
+class _Text(str):
+    __slots__ = ()
+
+
+ODD_VALUES = ["text", "NUL\0", "\ud800", "é", "a" * (1 << 20), _Text("own"), 0, 1 << 63, -(1 << 63) - 1, True, None]
+ODD_VALUES += [
+    1.5,
+    float("nan"),
+    float("inf"),
+    (),
+    b"bytes",
+    ["a"],
+    {"a": "NUL\0"},
+    AnnotationState.COMPLETED,
+    object(),
+]
+
+
+@pytest.mark.parametrize("odd", ODD_VALUES, ids=lambda odd: type(odd).__name__)
+@pytest.mark.parametrize("entries", [1, 16, 17])
+def test_a_small_label_is_taken_and_refused_like_any_other(odd: object, entries: int) -> None:
+    others = {f"key {n}": "text" for n in range(entries - 1)}
+    labels: list[Any] = [{**others, "odd": odd}]
+    if isinstance(odd, str | int | float | bytes | tuple):
+        labels.append({**others, odd: "text"})
+    for label in labels:
+        expected = _outcome(lambda label: load_json(dump_json("annotation", label)), label)
+        assert _outcome(lambda label: plain_json("annotation", label), label) == expected
+
+
+def _outcome(check: Callable[[Any], object], value: object) -> object:
+    try:
+        return check(value)
+    except InvalidValue as error:
+        return str(error)

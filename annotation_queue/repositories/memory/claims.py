@@ -98,18 +98,19 @@ class ClaimIndex:
             self.reserved.move(stored, is_unfinished=after is not None, queue=queue)
             return
         key = stored.key
-        if before == ALWAYS != after:
+        was_open, is_open = before == ALWAYS, after == ALWAYS
+        if was_open and not is_open:
             self._open.remove(key)
             for progress in stored.progresses:
                 blocked = self._blocked.get(progress.annotator_id)
                 if blocked is not None:
                     blocked.discard(key)
-        if after is not None and after != ALWAYS:
+        if after is not None and not is_open:
             self._held.set(key, after)
-        elif before is not None and before != ALWAYS:
+        elif before is not None and not was_open:
             self._held.discard(key)
-        if after == ALWAYS:
-            if before != ALWAYS:
+        if is_open:
+            if not was_open:
                 self._open.add(key)
                 changed = stored.progresses
             for progress in changed:

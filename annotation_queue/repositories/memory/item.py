@@ -9,21 +9,25 @@ import attrs
 
 from annotation_queue.construction import altered
 from annotation_queue.json_values import UNSHARED, load_json, write_json
-from annotation_queue.records import NEW, make_record, merge, view
+from annotation_queue.records import NEW, ItemRecord, in_view, merge, view
 from annotation_queue.states import UNREAD, UNSTARTED, Transition, aggregate, with_annotation
 from annotation_queue.values import to_micros
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from datetime import datetime
 
     from annotation_queue.items import AnnotationQueue, QueueItem
-    from annotation_queue.records import Change, ItemRecord, Standing
+    from annotation_queue.records import Change, Standing
     from annotation_queue.repositories.memory.sorted_keys import Key
     from annotation_queue.states import AnnotationState, Progress
 
 
 _NESTING: Final = (dict, list)
+record_of: Callable[..., ItemRecord] = altered(
+    ItemRecord, ("item_id", "queue", "updated_at", "progresses", "revision", "item", "steps")
+)
+"""Makes the record of a stored item, which has the standing."""
 
 
 def pack(value: Any) -> bytes:  # noqa: ANN401 - as `load_json`
@@ -123,30 +127,28 @@ class StoredItem:
         self, queue: AnnotationQueue, revision: object, *, with_item: bool, labels_of: Collection[str] | None
     ) -> ItemRecord:
         """Make the record to hand out; arguments are those of `Repository.get_records`."""
-        progresses = tuple(
-            unpacked(each) if labels_of is None or each.annotator_id in labels_of else with_annotation(each, UNREAD)
-            for each in self.progresses
-        )
-        return make_record(
-            item_id=self.item.id,
-            queue=queue,
-            updated_at=self.item.updated_at,
-            progresses=progresses,
-            revision=revision,
-            standing=self.standing,
-            item=self.show() if with_item else None,
-            steps=len(self.history or ()),
+        progresses = []
+        for each in self.progresses:
+            is_read = labels_of is None or each.annotator_id in labels_of
+            progresses.append(unpacked(each) if is_read else with_annotation(each, UNREAD))
+        item = self.show() if with_item else None
+        return record_of(
+            self, self.item.id, queue, self.item.updated_at, tuple(progresses), revision, item, len(self.history or ())
         )
 
     def apply(self, change: Change, progresses: Sequence[Progress], transitions: Sequence[Transition]) -> None:
         """Take over a change, with its progresses and transitions in the form that is kept."""
-        self.progresses = merge(self.progresses, [self._as_stored(each) for each in progresses])
-        if transitions:
-            if self.history is None:
-                self.history = []
+        for each in progresses:
+            if each.annotation is UNREAD:
+                progresses = tuple(map(self._as_stored, progresses))
+                break
+        self.progresses = merge(self.progresses, progresses)
+        if self.history is None:
+            self.history = [*transitions]
+        else:
             self.history += transitions
         after = self.standing = change.standing
-        self.item = view(self.item, (after.state, after.annotator_id), updated_at=change.updated_at)
+        self.item = in_view(self.item, after.state, after.annotator_id, change.updated_at, None, None)
         self.revision += 1
 
     def _as_stored(self, progress: Progress) -> Progress:
@@ -161,18 +163,23 @@ def packed(change: Change) -> tuple[tuple[Progress, ...], tuple[Transition, ...]
 
     The label of a step to completed stands in both, and is packed once.
     """
-    kept = tuple(map(_packed, change.progresses))
-    if not any(isinstance(each.annotation, _NESTING) for each in change.transitions):
-        return kept, change.transitions
-    labels = {id(given.annotation): each.annotation for given, each in zip(change.progresses, kept, strict=True)}
-    return kept, tuple(_packed_transition(each, labels) for each in change.transitions)
-
-
-def _packed_transition(transition: Transition, labels: Mapping[int, object]) -> Transition:
-    if not isinstance(transition.annotation, _NESTING):
-        return transition
-    label = labels.get(id(transition.annotation))
-    return _with_label(transition, pack(transition.annotation) if label is None else label)
+    labels: dict[int, bytes] = {}
+    progresses, transitions = [], []
+    for progress in change.progresses:
+        label: Any = progress.annotation
+        # Scalars cannot change and are kept as they are.
+        if isinstance(label, _NESTING):
+            labels[id(label)] = kept = pack(label)
+            progresses.append(with_annotation(progress, cast("Any", kept)))
+        else:
+            progresses.append(progress)
+    for transition in change.transitions:
+        label = transition.annotation
+        if isinstance(label, _NESTING):
+            transitions.append(_with_label(transition, labels.get(id(label)) or pack(label)))
+        else:
+            transitions.append(transition)
+    return tuple(progresses), tuple(transitions)
 
 
 def unpacked_transition(transition: Transition) -> Transition:
@@ -183,13 +190,6 @@ def unpacked_transition(transition: Transition) -> Transition:
 
 
 _with_label: Callable[[Transition, object], Transition] = altered(Transition, ("annotation",))
-
-
-def _packed(progress: Progress) -> Progress:
-    # Scalars cannot change and are kept as they are.
-    if isinstance(progress.annotation, _NESTING):
-        return with_annotation(progress, cast("Any", pack(progress.annotation)))
-    return progress
 
 
 def unpacked(progress: Progress) -> Progress:

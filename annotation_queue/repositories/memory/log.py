@@ -32,10 +32,11 @@ class Recent:
 
     def note(self, key: object, num: int) -> None:
         """Note a key under a number greater than every other."""
-        self._nums.append(num)
+        nums, last = self._nums, self._last
+        nums.append(num)
         self._keys.append(key)
-        self._last[key] = num
-        if len(self._nums) > 2 * len(self._last) + 64:
+        last[key] = num
+        if len(nums) > 2 * len(last) + 64:
             self._sweep()
 
     def discard(self, key: object) -> int:
@@ -89,9 +90,9 @@ class Log:
     def append(self, transition: Transition) -> int:
         """Append a transition, and give its number."""
         at, latest = transition.at, self._latest
-        self.transitions.append(transition)
         latest.append(latest[-1] if latest and latest[-1] > at else at)
-        return len(self.transitions)
+        self.transitions.append(transition)
+        return len(latest)
 
     def erase(self, item_ids: Collection[str]) -> None:
         """Erase the transitions of items; all others keep their numbers. O(n)."""

@@ -12,13 +12,14 @@ from annotation_queue.counters import FINISHED, SETTLED, counts_of, stats_of
 from annotation_queue.items import make_claim
 from annotation_queue.labels import Label
 from annotation_queue.query import ItemFilter
-from annotation_queue.records import change_of, make_record, standing
+from annotation_queue.records import change_of, standing
 from annotation_queue.repositories.history_check import history_problems
 from annotation_queue.repositories.memory.claims import ClaimIndex
 from annotation_queue.repositories.memory.filters import Matcher
 from annotation_queue.repositories.memory.item import (
     StoredItem,
     deleted,
+    record_of,
     size_of,
     unpacked,
     unpacked_transition,
@@ -69,6 +70,7 @@ class StoredQueue:
         self._settled = 0
         self._finished = 0
         self._by_annotator: dict[str, dict[AnnotationState, int]] = {}
+        """How many of their progresses on live items are in which state; what stands at unstarted means nothing."""
 
     def find(self, key: Key) -> StoredItem:
         """Give the item of a key of queue order."""
@@ -105,11 +107,11 @@ class StoredQueue:
         self.orders.remove(stored)
         self.claims.move(stored, stored.standing.claimable_at, None, (), self.queue)
         for annotator_id in holders:
-            self._hold(stored.key, annotator_id, is_held=False)
+            self._held_by[annotator_id].discard(stored.key)
         stored.put(item)
         stored.revision += 1
         for annotator_id in holders:
-            self._hold(stored.key, annotator_id, is_held=True)
+            self._held_by[annotator_id].add(stored.key)
         self.claims.move(stored, None, stored.standing.claimable_at, stored.progresses, self.queue)
         self.orders.add([stored])
         self.in_order.add(stored.key)
@@ -137,8 +139,7 @@ class StoredQueue:
         self._settled -= stored.standing.settled
         self._finished -= stored.standing.finished
         for progress in stored.progresses:
-            self._count(progress.annotator_id, progress.state, -1)
-            self._hold(stored.key, progress.annotator_id, is_held=False)
+            self._follow(stored.key, progress.annotator_id, progress.state, UNSTARTED)
             key = (stored.item.id, progress.annotator_id)
             self._removed[key] = self.recent.discard(key)
         stored.item = deleted(stored.item, at)
@@ -158,9 +159,7 @@ class StoredQueue:
         for progress in stored.progresses:
             key = (stored.item.id, progress.annotator_id)
             self.recent.put_back(key, self._removed.pop(key))
-            self._count(progress.annotator_id, progress.state, 1)
-            if progress.state is IN_PROGRESS:
-                self._hold(stored.key, progress.annotator_id, is_held=True)
+            self._follow(stored.key, progress.annotator_id, UNSTARTED, progress.state)
         self.claims.move(stored, None, after.claimable_at, stored.progresses, self.queue)
         self.orders.add([stored])
 
@@ -177,13 +176,11 @@ class StoredQueue:
         """Follow a change of a live item, given its progresses and transitions in the form that is kept. O(log n)."""
         before, after = stored.standing, change.standing
         for progress in progresses:
-            old = stored.own(progress.annotator_id)
-            if old is None or old.state is not progress.state:
-                self._count(progress.annotator_id, progress.state, 1)
-                if old is not None:
-                    self._count(progress.annotator_id, old.state, -1)
-                self._hold(stored.key, progress.annotator_id, is_held=progress.state is IN_PROGRESS)
-        moving = [(listing, listing.key(stored)) for listing in self.orders.moving]
+            own = stored.own(progress.annotator_id)
+            was = UNSTARTED if own is None else own.state
+            if was is not progress.state:
+                self._follow(stored.key, progress.annotator_id, was, progress.state)
+        moving = [(each, each.key(stored)) for each in self.orders.moving] if self.orders.moving else ()
         stored.apply(change, progresses, transitions)
         for transition in transitions:
             self.recent.note((transition.item_id, transition.annotator_id), self.log.append(transition))
@@ -192,22 +189,16 @@ class StoredQueue:
         if before.state is not after.state:
             self._in_state[before.state] -= 1
             self._in_state[after.state] += 1
-        self._settled += after.settled - before.settled
-        self._finished += after.finished - before.finished
+        if before.completed != after.completed or before.skipped != after.skipped:
+            self._settled += after.settled - before.settled
+            self._finished += after.finished - before.finished
         self.claims.move(stored, before.claimable_at, after.claimable_at, progresses, self.queue)
 
     def grant(self, stored: StoredItem, progresses: tuple[Progress, ...], transitions: tuple[Transition, ...]) -> None:
         """Store what a grant changes."""
         # Nothing of this record is handed out, so its progresses may be in the form that is kept.
         item = stored.item
-        record = make_record(
-            item_id=item.id,
-            queue=self.queue,
-            updated_at=item.updated_at,
-            progresses=stored.progresses,
-            revision=None,
-            standing=stored.standing,
-        )
+        record = record_of(stored, item.id, self.queue, item.updated_at, stored.progresses, None, None, 0)
         self.change(stored, change_of(record, progresses, transitions), progresses, transitions)
 
     def replace(self, after: AnnotationQueue) -> None:
@@ -227,16 +218,18 @@ class StoredQueue:
         self.claims = claims
         self.orders.forget_what_is_finished()
 
-    def _hold(self, key: Key, annotator_id: str, *, is_held: bool) -> None:
-        held = self._held_by.get(annotator_id)
-        if held is None:
-            if not is_held:
-                return
-            held = self._held_by[annotator_id] = set()
-        if is_held:
-            held.add(key)
-        else:
-            held.discard(key)
+    def _follow(self, key: Key, annotator_id: str, before: AnnotationState, after: AnnotationState) -> None:
+        """Follow a progress from one state to another: in the annotator's counts, and in what they hold."""
+        counts = self._by_annotator.get(annotator_id)
+        if counts is None:
+            counts = self._by_annotator[annotator_id] = dict.fromkeys(AnnotationState, 0)
+            self._held_by[annotator_id] = set()
+        counts[before] -= 1
+        counts[after] += 1
+        if after is IN_PROGRESS:
+            self._held_by[annotator_id].add(key)
+        elif before is IN_PROGRESS:
+            self._held_by[annotator_id].discard(key)
 
     def holds(self, annotator_id: str) -> Iterator[Claim]:
         """Make the claims that an annotator holds, in queue order."""
@@ -287,21 +280,13 @@ class StoredQueue:
         counts: dict[tuple[str | None, str], int] = {(None, SETTLED): self._settled, (None, FINISHED): self._finished}
         counts.update(((None, state), n) for state, n in self._in_state.items())
         for name, by_state in self._by_annotator.items():
-            counts.update(((name, state), n) for state, n in by_state.items())
+            counts.update(((name, state), n) for state, n in by_state.items() if state is not UNSTARTED)
         return {key: n for key, n in counts.items() if n}
 
     @property
     def unfinished(self) -> int:
         """How many live items are not finished."""
         return len(self.in_order) - self._finished
-
-    def _count(self, annotator_id: str, state: AnnotationState, change: int) -> None:
-        if state is UNSTARTED:
-            return
-        counts = self._by_annotator.get(annotator_id)
-        if counts is None:
-            counts = self._by_annotator[annotator_id] = dict.fromkeys(AnnotationState, 0)
-        counts[state] += change
 
     def check(self) -> tuple[str, ...]:
         """Verify every invariant. O(n log n).

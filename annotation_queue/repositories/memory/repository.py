@@ -171,13 +171,13 @@ class MemoryRepository:
         kept = [packed(change) for _, change in writes]
         with self._lock:
             self._check_open()
-            found: list[tuple[StoredQueue, StoredItem]] = []
-            for record, _ in writes:
+            steps = []
+            for (record, change), (progresses, transitions) in zip(writes, kept, strict=True):
                 queue, stored = self._queues[record.queue.id], self._items[record.item_id]
                 if record.revision != queue.revision(stored):
                     raise Conflict(f"item {record.item_id!r} changed")
-                found.append((queue, stored))
-            for (queue, stored), (_, change), (progresses, transitions) in zip(found, writes, kept, strict=True):
+                steps.append((queue, stored, change, progresses, transitions))
+            for queue, stored, change, progresses, transitions in steps:
                 queue.change(stored, change, progresses, transitions)
 
     def query_items(self, project_id: str, queue_id: str, query: ItemQuery) -> ItemPage:
@@ -387,9 +387,10 @@ class MemoryRepository:
 
     def _queue(self, project_id: str, queue_id: str) -> StoredQueue:
         """Give a live queue of the project."""
-        self._check_open()
         stored = self._queues.get(queue_id)
         if stored is None or stored.queue.project_id != project_id or stored.queue.deleted_at is not None:
+            # Where nothing is left, since everything was let go of, that is said first.
+            self._check_open()
             raise QueueNotFound(queue_id)
         return stored
 
@@ -402,9 +403,9 @@ class MemoryRepository:
 
     def _found(self, project_id: str, item_id: str, queue_id: str | None) -> tuple[StoredQueue, StoredItem] | None:
         """Give what `_item` gives, or None if there is no such item."""
-        self._check_open()
         stored = self._items.get(item_id)
         if queue_id is None:
+            self._check_open()
             if stored is None or stored.item.project_id != project_id:
                 return None
             queue = self._queue(project_id, stored.item.queue_id)
