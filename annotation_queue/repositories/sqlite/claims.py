@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from annotation_queue.counters import live_and_unfinished
 from annotation_queue.items import explain_unavailable, make_claim
 from annotation_queue.moves import grant
 from annotation_queue.records import change_of, one_finishes, view
 from annotation_queue.repositories.sql.rows import ItemRow, time_or_none
-from annotation_queue.repositories.sqlite.cache import FIRST_PLACE, NEVER_MICROS, QueueKey
+from annotation_queue.repositories.sqlite.cache import FIRST_PLACE, LAST_PLACE, NEVER_MICROS, QueueKey
+from annotation_queue.repositories.sqlite.spans import spans
 from annotation_queue.repositories.sqlite.statements import SQL
 from annotation_queue.states import IN_PROGRESS, aggregate
 from annotation_queue.values import from_micros, lease_end, to_micros
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from annotation_queue.repositories.sql.rows import StoredQueue
     from annotation_queue.repositories.sqlite.session import Session
     from annotation_queue.states import Progress
+
+_ENDS: Final = ("low_a", "low_b", "low_id", "high_a", "high_b", "high_id")
 
 
 def claim(
@@ -109,15 +112,26 @@ def _earlier_expired(session: Session, queue: int, annotator: int, now: int, fou
     """Take an item whose lease ran out instead of the one found, if it comes first."""
     next_expiry = session.next_expiry(queue)
     if next_expiry <= now:
-        row = session.execute(SQL["first_expired"], {"queue": queue, "annotator": annotator, "now": now}).fetchone()
+        row = _first_expired(session, queue, annotator, now)
         if row is None:
             # Nothing ran out that this annotator could have; look again when the next lease does.
             (least,) = session.execute(SQL["least_expiry"], (queue,)).fetchone()
             if least != next_expiry:
                 session.set_next_expiry(queue, NEVER_MICROS if least is None else least)
-        elif found is None or _place(ItemRow._make(row)) < _place(found):
-            found = ItemRow._make(row)
+        elif found is None or _place(row) < _place(found):
+            found = row
     return found
+
+
+def _first_expired(session: Session, queue: int, annotator: int, now: int) -> ItemRow | None:
+    """Find the first item whose lease ran out and that nothing else keeps the annotator from, where some wait."""
+    for low, high in spans(session, queue, "waiting"):
+        ends = dict(zip(_ENDS, (*low, *(high or LAST_PLACE)), strict=True))
+        wanted = {"queue": queue, "annotator": annotator, "now": now, **ends}
+        row = session.execute(SQL["first_expired"], wanted).fetchone()
+        if row is not None:
+            return ItemRow._make(row)
+    return None
 
 
 def _place(row: ItemRow) -> QueueKey:

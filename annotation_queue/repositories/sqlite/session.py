@@ -29,7 +29,7 @@ from annotation_queue.repositories.sql.rows import (
     reads_rows,
     transition_row,
 )
-from annotation_queue.repositories.sqlite.blocks import Move, count_moved
+from annotation_queue.repositories.sqlite.blocks import Kind, Move, count_moved
 from annotation_queue.repositories.sqlite.cache import (
     FIRST_PLACE,
     LONGEST_QUEUE_KEPT,
@@ -43,6 +43,7 @@ from annotation_queue.repositories.sqlite.cache import (
 from annotation_queue.repositories.sqlite.schema import SCHEMA_VERSION
 from annotation_queue.repositories.sqlite.statements import SQL, WRITES
 from annotation_queue.repositories.sqlite.texts import Interned
+from annotation_queue.states import ALWAYS, SETTLING
 from annotation_queue.values import from_micros, to_micros
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from annotation_queue.items import AnnotationQueue, QueueItem
-    from annotation_queue.records import Change, ItemRecord
+    from annotation_queue.records import Change, ItemRecord, Standing
     from annotation_queue.repositories.sqlite.cache import Caches
     from annotation_queue.repositories.sqlite.connections import Transaction
 
@@ -284,7 +285,7 @@ class Session(Interned):
         Raises:
             Conflict: Something has.
         """
-        work: list[dict[str, object]] = []
+        work: dict[str, list[dict[str, object]]] = {}
         progresses: list[dict[str, object]] = []
         entries: list[dict[str, object]] = []
         moved: dict[int, list[Move]] = {}
@@ -299,14 +300,18 @@ class Session(Interned):
                 progresses.append(
                     {**row._asdict(), "item": key.item, "queue": key.queue, "entry": nums.get(row.annotator)}
                 )
-            work.append(self._work_of(record, change, told))
-            if change.standing.state is not change.before.state:
+            before, after = change.before, change.standing
+            is_settling = before.state is not after.state and not SETTLING.isdisjoint((before.state, after.state))
+            row_of_work = self._work_of(record, change, told)
+            work.setdefault("settle_work" if is_settling else "change_work", []).append(row_of_work)
+            kinds = _kind_of(before), _kind_of(after)
+            if kinds[0] != kinds[1]:
                 place = QueueKey(key.priority_down, key.created_at, record.item_id)
-                moved.setdefault(key.queue, []).append(Move(place, change.before.state, change.standing.state))
+                moved.setdefault(key.queue, []).append(Move(place, *kinds))
             if change.opens:
                 self.reopened(key.queue)
             counts.setdefault(key.queue, []).append(changes(record, change))
-        if self._run("change_work", work) != len(work):
+        if sum(self._run(statement, rows) for statement, rows in work.items()) != len(writes):
             raise Conflict(f"item {writes[0][0].item_id!r} or another one changed meanwhile")
         # First the log, which takes labels that were not read from the progresses as they were.
         self._run("add_entry", entries)
@@ -342,11 +347,13 @@ class Session(Interned):
             "queue_id": record.queue.id,
             "queue_revision": key.queue_revision,
             "state": RANKS[after.state],
+            "settled_as": RANKS[after.state] if after.state in SETTLING else 0,
             "annotator": None if after.annotator_id is None else self.text_num(after.annotator_id),
             "completed": after.completed,
             "skipped": after.skipped,
             "claimable_at": claimable_at,
             "updated_at": to_micros(change.updated_at),
+            "is_told": _is_told(change, told),
             "new_steps": len(told),
             "new_last_entry": told[-1]["num"] if told else None,
         }
@@ -393,6 +400,8 @@ class Session(Interned):
             if row is None:
                 annotator = 0 if annotator_id is None else self.text_num(annotator_id)
                 row = rows[annotator_id] = {**_NO_COUNTS, "queue": queue, "annotator": annotator}
+                if annotator:
+                    row["latest"] = 0
             row[kind] += n
         self._run("count", rows.values())
 
@@ -465,6 +474,18 @@ class Session(Interned):
             for annotator, *row in self.execute(SQL["counters"], (queue,)).fetchall()
             for name, n in zip(KIND_NAMES, row, strict=True)
         }
+
+
+def _is_told(change: Change, told: Sequence[Mapping[str, object]]) -> int | None:
+    """Say whether the log tells when the item last changed, as the order of changes needs it; None if that stays as it is."""
+    if not told:
+        return None
+    micros = to_micros(change.updated_at)
+    return int(told[-1]["at"] == micros == told[-1]["latest"])
+
+
+def _kind_of(standing: Standing) -> Kind:
+    return Kind(standing.state, standing.claimable_at is not None and standing.claimable_at > ALWAYS)
 
 
 def lists(texts: Sequence[str]) -> Iterator[str]:
