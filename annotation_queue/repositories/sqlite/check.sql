@@ -34,9 +34,13 @@ UNION SELECT item FROM (SELECT p.annotator, p.item FROM progresses AS p WHERE p.
     EXCEPT SELECT num, item FROM counters WHERE queue = :queue AND kind = 2)
 
 -- name: stray_counters --
-SELECT c.kind, c.num, c.item FROM counters AS c WHERE c.queue = :queue AND NOT (
-    (c.kind = 0 AND c.item = 0) OR c.kind = 2
-    OR (c.kind = 1 AND c.item = 0 AND EXISTS (SELECT 1 FROM blocks AS b WHERE b.queue = c.queue AND b.lane = 1 AND b.num = c.num)))
+SELECT c.kind, c.num, c.item FROM counters AS c WHERE c.queue = :queue AND NOT CASE c.kind
+    WHEN 0 THEN c.item = 0 AND c.waiting = 0
+    WHEN 1 THEN c.item = 0 AND EXISTS (SELECT 1 FROM blocks AS b WHERE b.queue = c.queue AND b.lane = 1 AND b.num = c.num)
+        AND (c.settled, c.finished, c.next_expiry, c.reopenings, c.entries, c.latest, c.erased) = (0, 0, 0, 0, 0, 0, 0)
+    WHEN 2 THEN (c.unstarted, c.in_progress, c.completed, c.skipped, c.waiting) = (0, 0, 0, 0, 0)
+        AND (c.settled, c.finished, c.next_expiry, c.reopenings, c.entries, c.latest, c.erased) = (0, 0, 0, 0, 0, 0, 0)
+    ELSE FALSE END
 
 -- name: shared_numbers --
 SELECT num FROM blocks WHERE queue = :queue AND lane = 1 GROUP BY num HAVING count(*) > 1

@@ -69,8 +69,8 @@ SOMETIMES = {
     # Where a block begins may differ, as long as the same items stand in it.
     *("blocks.a", "blocks.b", "blocks.id"),
     *("created_at", "updated_at", "at", "reason", "revision", "lease_expires_at", "num", "op", "annotation"),
-    *("counters.next_expiry", "counters.entries", "counters.latest", "counters.waiting", "counters.settled"),
-    # Where an item is not found in the log it may stand by its own time; and what the log tells it may as well tell.
+    *("counters.next_expiry", "counters.entries", "counters.latest"),
+    # An item that the log tells of may as well stand by its own time.
     "work.is_told",
 }
 """Those that are compared with something else in some rows only."""
