@@ -119,7 +119,7 @@ def _of_queue(session: Session, num: int, revision: int) -> Iterator[str]:
     for problem in _of_log(session, num):
         yield f"queue {queue.id!r}: {problem}"
     for kind, number, item in session.execute(_SQL["stray_counters"], {"queue": num}).fetchall():
-        yield f"queue {queue.id!r} has a counter of kind {kind}, number {number} and item number {item} that counts what it must not"
+        yield f"queue {queue.id!r} has a wrong counter of kind {kind}, number {number} and item number {item}"
     for (number,) in session.execute(_SQL["shared_numbers"], {"queue": num}).fetchall():
         yield f"queue {queue.id!r} has several blocks of the number {number}"
     next_expiry = session.execute(SQL["next_expiry"], (num,)).fetchone()

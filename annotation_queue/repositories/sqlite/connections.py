@@ -135,6 +135,8 @@ class Connections:
         self._idle: list[sqlite3.Connection] = []
         # By the id of a connection: to whom it is lent, and in which thread.
         self._lent: dict[int, tuple[weakref.ref[Transaction], int]] = {}
+        self.seen: Final[dict[int, object]] = {}
+        """By the id of a connection: what its last borrower left for the next one."""
         self._closed = False
         self._log_path = f"{path}-wal"
         self._log_limit = LARGE_LOG
@@ -293,7 +295,12 @@ class Connections:
                 raise StorageError(f"the repository on {self.path} is closed; make a new one")
             if self.path in _pools.refused:
                 raise StorageError(f"{self.path} was in use when this process was forked; fork while it is not")
-            connection = self._idle.pop() if self._idle else self.connect()
+            if self._idle:
+                connection = self._idle.pop()
+            else:
+                connection = self.connect()
+                # Another one may have had its id.
+                self.seen.pop(id(connection), None)
             # An interrupt can come between the body of a transaction and its end. SQLite's connections free themselves only
             # at a later garbage collection, and would keep the file locked until then.
             lost = weakref.ref(borrower, lambda _: self.give_back(connection))
@@ -383,6 +390,15 @@ class Transaction:
     def path(self) -> str:
         """The file."""
         return self._connections.path
+
+    @property
+    def seen(self) -> object:
+        """What the last borrower of the connection left; None if nobody had it before."""
+        return self._connections.seen.get(id(self._connection))
+
+    @seen.setter
+    def seen(self, value: object) -> None:
+        self._connections.seen[id(self._connection)] = value
 
     @property
     def writes(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, cast
 
 import attrs
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
 
     from annotation_queue.items import AnnotationQueue, QueueItem
     from annotation_queue.records import Change, ItemRecord, Standing
-    from annotation_queue.repositories.sqlite.cache import Caches
+    from annotation_queue.repositories.sqlite.cache import Cache, Caches
     from annotation_queue.repositories.sqlite.connections import Transaction
 
 _NOBODY: Final = "[]"
@@ -93,6 +94,20 @@ _NO_ENTRIES: Final = LogEnd(0, -NEVER_MICROS)
 _NO_COUNTS: Final = {**dict.fromkeys(KIND_NAMES, 0), **_NO_ENTRIES._asdict()}
 
 
+class _Seen(NamedTuple):
+    """What a connection found when it looked at its file last.
+
+    Args:
+        number: Its ``data_version`` then.
+        cache: What is known of the file.
+        has_schema: Whether the schema was looked at too.
+    """
+
+    number: int
+    cache: Cache
+    has_schema: bool
+
+
 class Session(Interned):
     """A connection for the length of one transaction.
 
@@ -126,7 +141,15 @@ class Session(Interned):
             SchemaVersionUnknown: A newer version of this library has migrated it meanwhile; nothing is written.
             StorageError: It has an older schema than when it was opened.
         """
-        if self._transaction.writes:
+        # As long as nobody else wrote, and the file is the one that is known, all is as it was when this connection looked.
+        writes = self._transaction.writes
+        ((number,),) = self.execute(SQL["data_version"]).fetchall()
+        seen = self._transaction.seen
+        if isinstance(seen, _Seen) and seen.number == number and seen.cache is self._caches.current:
+            self._cache = seen.cache
+            if seen.has_schema or not writes:
+                return
+        if writes:
             (version,) = self.execute(SQL["schema_version"]).fetchone()
             if version > SCHEMA_VERSION:
                 raise SchemaVersionUnknown(self._transaction.path, version, SCHEMA_VERSION)
@@ -138,6 +161,7 @@ class Session(Interned):
         if found is None or found[0] != cache.epoch.salt:
             cache = self._caches.replace(Epoch(*self.execute(SQL["newest_epoch"]).fetchone()))
         self._cache = cache
+        self._transaction.seen = _Seen(number, cache, writes)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -209,13 +233,20 @@ class Session(Interned):
     ) -> dict[str, ItemRecord]:
         """Read what decisions rest on; arguments, result and errors are those of `Repository.get_records`."""
         found: dict[_RecordRow, list[Sequence[Any]]] = {}
-        labels = _NOBODY if labels_of == () else self._numbers(labels_of)
-        statement = SQL["records" if queue_id is None else "records_in_queue"]
-        for wanted in lists(item_ids):
-            for row in self.execute(statement, {"ids": wanted, "queue": queue_id, "labels_of": labels}):
-                progresses = found.setdefault(_RecordRow._make(row[:_WIDTH]), [])
-                if row[_WIDTH] is not None:
-                    progresses.append(row[_WIDTH:])
+        if queue_id is not None and len(item_ids) == 1 and labels_of is not None and len(labels_of) == 1:
+            values = {"id": item_ids[0], "queue": queue_id, "labels_of": self.find_text(*labels_of)}
+            rows: Iterable[Sequence[Any]] = self.execute(SQL["record_in_queue"], values)
+        else:
+            labels = _NOBODY if labels_of == () else self._numbers(labels_of)
+            statement = SQL["records" if queue_id is None else "records_in_queue"]
+            rows = chain.from_iterable(
+                self.execute(statement, {"ids": wanted, "queue": queue_id, "labels_of": labels})
+                for wanted in lists(item_ids)
+            )
+        for row in rows:
+            progresses = found.setdefault(_RecordRow._make(row[:_WIDTH]), [])
+            if row[_WIDTH] is not None:
+                progresses.append(row[_WIDTH:])
         records: dict[str, ItemRecord] = {}
         for head, rows in found.items():
             queue = self.queue_by_key(head.queue, head.queue_revision)
@@ -405,12 +436,17 @@ class Session(Interned):
             row[kind] += n
         self._run("count", rows.values())
 
-    def claim_context(self, project_id: str, queue_id: str, annotator_id: str) -> tuple[StoredQueue, int]:
-        """Read a live queue, as `queue` does, and the number of an annotator, 0 for one who never did anything."""
+    def claim_context(self, project_id: str, queue_id: str, annotator_id: str) -> tuple[StoredQueue, int, bool]:
+        """Read what a claim begins with.
+
+        Returns:
+            A live queue, as `queue` reads it; the number of the annotator, 0 for one who never did anything; whether some
+            unfinished item is reserved for them.
+        """
         row = self.execute(SQL["claim_context"], (annotator_id, queue_id)).fetchone()
         if row is None:
             raise QueueNotFound(queue_id)
-        num, revision, annotator, next_expiry, reopenings, entries, latest = row
+        num, revision, annotator, next_expiry, reopenings, entries, latest, is_assigned = row
         # Without a row of counters nothing was ever added.
         self._next_expiry[num] = NEVER_MICROS if next_expiry is None else next_expiry
         self._reopenings[num] = reopenings or 0
@@ -421,7 +457,7 @@ class Session(Interned):
         queue = self.queue_by_key(num, revision)
         if queue.queue.project_id != project_id or queue.queue.deleted_at is not None:
             raise QueueNotFound(queue_id)
-        return queue, annotator
+        return queue, annotator, bool(is_assigned)
 
     def low_water_mark(self, queue: int, annotator: int) -> QueueKey:
         """Give a place before which the annotator has settled every open item; only after `claim_context`."""

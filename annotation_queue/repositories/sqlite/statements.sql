@@ -63,6 +63,11 @@ SELECT num, salt FROM epochs WHERE num = (SELECT max(num) FROM epochs)
 -- name: new_epoch --
 INSERT INTO epochs (salt) VALUES (random()) RETURNING num, salt
 
+-- Says whether another connection has written since this one asked last: then the number is another one.
+
+-- name: data_version --
+PRAGMA data_version
+
 -- Reads which schema the file has.
 
 -- name: schema_version --
@@ -178,6 +183,15 @@ FROM json_each(?) AS wanted CROSS JOIN work AS w ON w.num = wanted.value JOIN it
 SELECT w.id, @record_columns@, @progress_columns_with_labels@
 FROM queues AS q CROSS JOIN json_each(:ids) AS wanted
     CROSS JOIN work AS w INDEXED BY work_by_id ON w.queue = q.num AND w.id = wanted.value
+    LEFT JOIN progresses AS p ON p.item = w.num
+WHERE q.id = :queue
+
+-- The same about one item, with one annotator's label, for each completion. To list one thing costs as much as to find it.
+
+-- name: record_in_queue --
+SELECT w.id, @record_columns@, p.annotator, p.state, p.token, p.lease_expires_at,
+    CASE p.annotator WHEN :labels_of THEN @label@ ELSE '' END, p.reason, p.created_at, p.updated_at, p.started_at, p.step
+FROM queues AS q CROSS JOIN work AS w INDEXED BY work_by_id ON w.queue = q.num AND w.id = :id
     LEFT JOIN progresses AS p ON p.item = w.num
 WHERE q.id = :queue
 
@@ -563,11 +577,13 @@ SELECT next_expiry FROM counters WHERE queue = ? AND kind = 0 AND num = 0 AND it
 
 -- Claims. An annotator is kept from an item by having settled it, or by a live hold of their own.
 
--- Reads what a claim begins with: the queue, the annotator's number, and what its counters say.
+-- Reads what a claim begins with: the queue, the annotator's number, what its counters say, and whether any item is reserved for the
+-- annotator.
 
 -- name: claim_context --
-SELECT q.num, q.revision, coalesce((SELECT num FROM texts WHERE text = ?), 0), c.next_expiry, c.reopenings, c.entries, c.latest
-FROM queues AS q LEFT JOIN counters AS c ON c.queue = q.num AND c.kind = 0 AND c.num = 0 AND c.item = 0 WHERE q.id = ?
+SELECT q.num, q.revision, coalesce(t.num, 0), c.next_expiry, c.reopenings, c.entries, c.latest, EXISTS (
+    SELECT 1 FROM reservations AS r WHERE r.queue = q.num AND r.annotator = t.num AND r.claimable_at IS NOT NULL AND NOT r.is_settled)
+FROM queues AS q LEFT JOIN texts AS t ON t.text = ? LEFT JOIN counters AS c ON c.queue = q.num AND c.kind = 0 AND c.num = 0 AND c.item = 0 WHERE q.id = ?
 
 -- Finds the first open item, from a place on, that nothing keeps an annotator from.
 
@@ -598,12 +614,14 @@ WHERE w.queue = ? AND w.claimable_at = -62135596800000000 AND w.assignees IS NUL
 ORDER BY w.priority_down DESC, w.created_at DESC, w.id DESC LIMIT 1
 
 -- Finds the first item, of those from a place on and before another, whose lease ran out and that nothing else keeps an annotator from.
+-- Where only unsettled ones can, the index tells which they are.
 
 -- name: first_expired --
 SELECT @live_item_columns@
 FROM work AS w INDEXED BY work_in_order CROSS JOIN items AS i ON i.num = w.num
 WHERE w.queue = :queue AND (w.priority_down, w.created_at, w.id) >= (:low_a, :low_b, :low_id)
     AND (w.priority_down, w.created_at, w.id) < (:high_a, :high_b, :high_id)
+    AND (w.settled_as = 0 OR :in_any_state)
     AND w.claimable_at > -62135596800000000 AND w.assignees IS NULL AND w.claimable_at <= :now
     AND NOT EXISTS (
     SELECT 1 FROM progresses AS p
