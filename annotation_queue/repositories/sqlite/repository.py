@@ -177,7 +177,9 @@ class SQLiteRepository:
         """See `Repository.query_items`.
 
         Cost: that of the page, and a sum over the blocks of its order, one for some 1,024 items, for a position or an offset.
-        An offset below other filters than one operation or, in queue order, some states is linear in what it passes. By state
+        An offset below other filters than one operation or, in queue order, some states is linear in what it passes. Items in
+        some states are found past the blocks that have none. By time of update a page also costs the changes that are not the
+        last ones of their items any more, and a position what changed before. By state
         or annotator a page of all items is read along the index of what comes next in the order, up to its last item with that
         value. Any other order that no index has needs one sort of what is wanted, and of the whole queue for positions.
         """
@@ -273,8 +275,8 @@ class SQLiteRepository:
     def labels(self, project_id: str, queue_id: str, query: LabelQuery) -> LabelPage:
         """See `Repository.labels`. Cost: that of the page, however many labels there are.
 
-        What a filter, the annotator or the removal of an item leaves out is passed over, unless the filter finds few items.
-        States besides completed and skipped are found along the log, with all that was changed again since.
+        What a filter, the annotator or the removal of an item leaves out is passed over, unless the filter finds few items; and
+        so is, along the log, what is no label any more or never was one.
         """
         with self._reading() as session:
             return log.labels(session, session.queue(project_id, queue_id), query)

@@ -204,19 +204,18 @@ FROM blocks_1 ORDER BY queue, lane, a, b, id;
 
 DROP TABLE blocks_1;
 
+-- Blocks and items are sorted together: an item falls into the block before it.
 INSERT INTO counters (queue, kind, num, unstarted, in_progress, completed, skipped, waiting)
-SELECT b.queue, 1, b.num, coalesce(sum(w.state = 0), 0), coalesce(sum(w.state = 1), 0), coalesce(sum(w.state = 2), 0),
-    coalesce(sum(w.state = 3), 0), coalesce(sum(w.claimable_at > -62135596800000000), 0)
+SELECT queue, 1, num, coalesce(sum(state = 0), 0), coalesce(sum(state = 1), 0), coalesce(sum(state = 2), 0), coalesce(sum(state = 3), 0),
+    coalesce(sum(claimable_at > -62135596800000000), 0)
 FROM (
-    SELECT queue, num, a, b, id, lead(a) OVER (PARTITION BY queue ORDER BY a, b, id) AS next_a,
-        lead(b) OVER (PARTITION BY queue ORDER BY a, b, id) AS next_b,
-        lead(id) OVER (PARTITION BY queue ORDER BY a, b, id) AS next_id
-    FROM blocks WHERE lane = 1
-) AS b LEFT JOIN work AS w INDEXED BY work_in_order ON w.queue = b.queue
-    AND (w.priority_down, w.created_at, w.id) >= (b.a, b.b, b.id)
-    AND (w.priority_down, w.created_at, w.id) < (coalesce(b.next_a, 9223372036854775807),
-        coalesce(b.next_b, 9223372036854775807), coalesce(b.next_id, char(1114111)))
-GROUP BY b.queue, b.num;
+    SELECT queue, state, claimable_at,
+        sum(is_block) OVER (PARTITION BY queue ORDER BY a, b, id, is_block DESC ROWS UNBOUNDED PRECEDING) AS num
+    FROM (
+        SELECT queue, priority_down AS a, created_at AS b, id, state, claimable_at, 0 AS is_block FROM work
+        UNION ALL SELECT queue, a, b, id, NULL, NULL, 1 FROM blocks WHERE lane = 1
+    )
+) GROUP BY queue, num;
 
 UPDATE counters SET unstarted = t.unstarted, in_progress = t.in_progress, completed = t.completed, skipped = t.skipped
 FROM (
