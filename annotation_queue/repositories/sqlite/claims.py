@@ -10,6 +10,7 @@ from annotation_queue.moves import grant
 from annotation_queue.records import change_of, one_finishes, view
 from annotation_queue.repositories.sql.rows import ItemRow, time_or_none
 from annotation_queue.repositories.sqlite.cache import FIRST_PLACE, LAST_PLACE, NEVER_MICROS, QueueKey
+from annotation_queue.repositories.sqlite.changes import save
 from annotation_queue.repositories.sqlite.spans import spans
 from annotation_queue.repositories.sqlite.statements import SQL
 from annotation_queue.states import IN_PROGRESS, aggregate
@@ -51,7 +52,7 @@ def claim(
             record.progresses, item.id, annotator_id, at=at, expires_at=expires_at, steps=record.steps
         )
         change = change_of(record, progresses, transitions)
-        session.save([(record, change)])
+        save(session, [(record, change)])
         claims.append(_claim_of(item, progresses[-1], expires_at, change.updated_at))
         annotator = annotator or session.text_num(annotator_id)
     return tuple(claims) or _unavailable(session, queue, annotator)

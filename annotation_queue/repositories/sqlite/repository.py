@@ -36,6 +36,7 @@ from annotation_queue.repositories.sql.rows import history_of, queue_values
 from annotation_queue.repositories.sqlite import bulk, log, removed
 from annotation_queue.repositories.sqlite import claims as sqlite_claims
 from annotation_queue.repositories.sqlite.cache import Caches, Revision
+from annotation_queue.repositories.sqlite.changes import save
 from annotation_queue.repositories.sqlite.check import problems
 from annotation_queue.repositories.sqlite.connections import SYNCHRONOUS, Connections
 from annotation_queue.repositories.sqlite.items import add_items, refresh, remove_items
@@ -171,7 +172,7 @@ class SQLiteRepository:
     def save(self, writes: Sequence[tuple[ItemRecord, Change]]) -> None:
         """See `Repository.save`. Cost: linear in what changes, and one commit."""
         with self._writing() as session:
-            session.save(writes)
+            save(session, writes)
 
     def query_items(self, project_id: str, queue_id: str, query: ItemQuery) -> ItemPage:
         """See `Repository.query_items`.

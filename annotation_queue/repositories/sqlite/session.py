@@ -3,34 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, cast
 
 import attrs
 
-from annotation_queue.changes import is_settlement
-from annotation_queue.counters import changes
 from annotation_queue.errors import Conflict, ItemNotFound, QueueNotFound, SchemaVersionUnknown, StorageError
 from annotation_queue.records import make_record
 from annotation_queue.repositories.sql.chunks import spans
 from annotation_queue.repositories.sql.rows import (
-    ALWAYS_MICROS,
     KIND_NAMES,
-    RANKS,
     ItemRow,
     StoredQueue,
     Texts,
     item_of,
-    micros_or_none,
-    progress_row,
     progresses_of,
     queue_of,
     queue_values,
     reads_rows,
-    transition_row,
 )
-from annotation_queue.repositories.sqlite.blocks import Kind, Move, count_moved
 from annotation_queue.repositories.sqlite.cache import (
     FIRST_PLACE,
     LONGEST_QUEUE_KEPT,
@@ -44,15 +35,14 @@ from annotation_queue.repositories.sqlite.cache import (
 from annotation_queue.repositories.sqlite.schema import SCHEMA_VERSION
 from annotation_queue.repositories.sqlite.statements import SQL, WRITES
 from annotation_queue.repositories.sqlite.texts import Interned
-from annotation_queue.states import ALWAYS, SETTLING
-from annotation_queue.values import from_micros, to_micros
+from annotation_queue.values import from_micros
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
 
     from annotation_queue.items import AnnotationQueue, QueueItem
-    from annotation_queue.records import Change, ItemRecord, Standing
+    from annotation_queue.records import ItemRecord
     from annotation_queue.repositories.sqlite.cache import Cache, Caches
     from annotation_queue.repositories.sqlite.connections import Transaction
 
@@ -90,8 +80,8 @@ class LogEnd(NamedTuple):
     latest: int
 
 
-_NO_ENTRIES: Final = LogEnd(0, -NEVER_MICROS)
-_NO_COUNTS: Final = {**dict.fromkeys(KIND_NAMES, 0), **_NO_ENTRIES._asdict()}
+NO_ENTRIES: Final = LogEnd(0, -NEVER_MICROS)
+_NO_COUNTS: Final = {**dict.fromkeys(KIND_NAMES, 0), **NO_ENTRIES._asdict()}
 
 
 class _Seen(NamedTuple):
@@ -308,52 +298,23 @@ class Session(Interned):
         """Build an item in the aggregate view from the columns of an `ItemRow`."""
         return item_of(ItemRow._make(row), queue, Texts(str, self.op_name, self.text, self.fields, self.fields))
 
-    # Changes
+    # What is kept beside items
 
-    def save(self, writes: Sequence[tuple[ItemRecord, Change]]) -> None:
-        """Store what decisions change, if nothing that they rest on has changed.
+    def log_end(self, queue: int) -> LogEnd:
+        """Say where the log of a queue ends, with what this transaction appends."""
+        if queue not in self._log_ends:
+            row = self.execute(SQL["log_end"], (queue,)).fetchone()
+            # Without a row nothing was ever added.
+            self._log_ends[queue] = NO_ENTRIES if row is None else LogEnd._make(row)
+        return self._log_ends[queue]
 
-        Raises:
-            Conflict: Something has.
-        """
-        work: dict[str, list[dict[str, object]]] = {}
-        progresses: list[dict[str, object]] = []
-        entries: list[dict[str, object]] = []
-        moved: dict[int, list[Move]] = {}
-        counts: dict[int, list[Mapping[tuple[str | None, str], int]]] = {}
-        for record, change in writes:
-            key = cast("Revision", record.revision)
-            told = self._entries_of(record, change)
-            entries += told
-            nums = {entry["annotator"]: entry["num"] for entry in told}
-            for progress in change.progresses:
-                row = progress_row(progress, self.text_num(progress.annotator_id))
-                progresses.append(
-                    {**row._asdict(), "item": key.item, "queue": key.queue, "entry": nums.get(row.annotator)}
-                )
-            before, after = change.before, change.standing
-            is_settling = before.state is not after.state and not SETTLING.isdisjoint((before.state, after.state))
-            row_of_work = self._work_of(record, change, told)
-            work.setdefault("settle_work" if is_settling else "change_work", []).append(row_of_work)
-            kinds = _kind_of(before), _kind_of(after)
-            if kinds[0] != kinds[1]:
-                place = QueueKey(key.priority_down, key.created_at, record.item_id)
-                moved.setdefault(key.queue, []).append(Move(place, *kinds))
-            if change.opens:
-                self.reopened(key.queue)
-            counts.setdefault(key.queue, []).append(changes(record, change))
-        if sum(self._run(statement, rows) for statement, rows in work.items()) != len(writes):
-            raise Conflict(f"item {writes[0][0].item_id!r} or another one changed meanwhile")
-        # First the log, which takes labels that were not read from the progresses as they were.
-        self._run("add_entry", entries)
-        self._run("put_progress", progresses)
-        for queue, moves in moved.items():
-            count_moved(self, queue, moves)
-        for queue, differences in counts.items():
-            summed = differences[0] if len(differences) == 1 else _sum_of(differences)
-            self.count(queue, summed, self.log_end(queue) if entries else _NO_ENTRIES)
+    def append(self, queue: int, micros: int) -> LogEnd:
+        """Make room for one more entry of a time at the end of a queue's log, and say where it ends then."""
+        end = self.log_end(queue)
+        self._log_ends[queue] = end = LogEnd(end.entries + 1, max(end.latest, micros))
+        return end
 
-    def _run(self, statement: str, rows: Collection[Mapping[str, object]]) -> int:
+    def run(self, statement: str, rows: Collection[Mapping[str, object]]) -> int:
         """Run one of `WRITES` for each row, and say how many rows it changed in all."""
         write = WRITES[statement]
         values = [write.values(row) for row in rows]
@@ -362,69 +323,16 @@ class Session(Interned):
             return self.execute(write.text, values[0]).rowcount
         return self.executemany(write.text, values).rowcount
 
-    def _work_of(self, record: ItemRecord, change: Change, told: Sequence[Mapping[str, object]]) -> dict[str, object]:
-        """Give what a change makes of an item's row, and what that row has to be like."""
-        key, after = cast("Revision", record.revision), change.standing
-        claimable_at = micros_or_none(after.claimable_at)
-        if claimable_at is not None and ALWAYS_MICROS < claimable_at < self.next_expiry(key.queue):
-            self.set_next_expiry(key.queue, claimable_at)
-        return {
-            "item": key.item,
-            "item_id": record.item_id,
-            "revision": key.revision,
-            "last_entry": key.last_entry,
-            "was_updated_at": to_micros(record.updated_at),
-            "queue": key.queue,
-            "queue_id": record.queue.id,
-            "queue_revision": key.queue_revision,
-            "state": RANKS[after.state],
-            "settled_as": RANKS[after.state] if after.state in SETTLING else 0,
-            "annotator": None if after.annotator_id is None else self.text_num(after.annotator_id),
-            "completed": after.completed,
-            "skipped": after.skipped,
-            "claimable_at": claimable_at,
-            "updated_at": to_micros(change.updated_at),
-            "is_told": _is_told(change, told),
-            "new_steps": len(told),
-            "new_last_entry": told[-1]["num"] if told else None,
-        }
-
-    def _entries_of(self, record: ItemRecord, change: Change) -> list[dict[str, object]]:
-        """Give the rows that a change appends to the log of its queue."""
-        key = cast("Revision", record.revision)
-        starts = {progress.annotator_id: progress.started_at for progress in change.progresses}
-        rows: list[dict[str, object]] = []
-        before = key.last_entry
-        for step, transition in enumerate(change.transitions, record.steps + 1):
-            annotator = self.text_num(transition.annotator_id)
-            actor = transition.actor_id
-            row = transition_row(transition, annotator, None if actor is None else self.text_num(actor))
-            end = self.log_end(key.queue)
-            end = self._log_ends[key.queue] = LogEnd(end.entries + 1, max(end.latest, row.at))
-            started_at = starts[transition.annotator_id] if is_settlement(transition) else None
-            place = {"queue": key.queue, "num": end.entries, "latest": end.latest, "item": key.item, "step": step}
-            rows.append({**row._asdict(), **place, "before": before, "started_at": micros_or_none(started_at)})
-            before = end.entries
-        return rows
-
-    def log_end(self, queue: int) -> LogEnd:
-        """Say where the log of a queue ends, with what this transaction appends."""
-        if queue not in self._log_ends:
-            row = self.execute(SQL["log_end"], (queue,)).fetchone()
-            # Without a row nothing was ever added.
-            self._log_ends[queue] = _NO_ENTRIES if row is None else LogEnd._make(row)
-        return self._log_ends[queue]
-
-    def count(self, queue: int, counts: Mapping[tuple[str | None, str], int], log_end: LogEnd = _NO_ENTRIES) -> None:
+    def count(self, queue: int, counts: Mapping[tuple[str | None, str], int], log_end: LogEnd = NO_ENTRIES) -> None:
         """Add to the counters of a queue.
 
         Args:
             queue: Its number.
             counts: As `counters.counts_of` keys them.
-            log_end: Where its log ends now; `_NO_ENTRIES` if it ends where it did.
+            log_end: Where its log ends now; `NO_ENTRIES` if it ends where it did.
         """
         rows: dict[str | None, dict[str, int]] = {}
-        if log_end is not _NO_ENTRIES:
+        if log_end is not NO_ENTRIES:
             rows[None] = {**_NO_COUNTS, "queue": queue, "annotator": 0, **log_end._asdict()}
         for (annotator_id, kind), n in counts.items():
             row = rows.get(annotator_id)
@@ -434,7 +342,7 @@ class Session(Interned):
                 if annotator:
                     row["latest"] = 0
             row[kind] += n
-        self._run("count", rows.values())
+        self.run("count", rows.values())
 
     def claim_context(self, project_id: str, queue_id: str, annotator_id: str) -> tuple[StoredQueue, int, bool]:
         """Read what a claim begins with.
@@ -512,25 +420,6 @@ class Session(Interned):
         }
 
 
-def _is_told(change: Change, told: Sequence[Mapping[str, object]]) -> int | None:
-    """Say whether the log tells when the item last changed, as the order of changes needs it; None if that stays as it is."""
-    if not told:
-        return None
-    micros = to_micros(change.updated_at)
-    return int(told[-1]["at"] == micros == told[-1]["latest"])
-
-
-def _kind_of(standing: Standing) -> Kind:
-    return Kind(standing.state, standing.claimable_at is not None and standing.claimable_at > ALWAYS)
-
-
 def lists(texts: Sequence[str]) -> Iterator[str]:
     """Write texts as JSON lists which are all small enough for SQLite, however long the texts are."""
     return (json.dumps(texts[span]) for span in spans(map(len, texts)))
-
-
-def _sum_of(differences: Iterable[Mapping[tuple[str | None, str], int]]) -> Counter[tuple[str | None, str]]:
-    summed: Counter[tuple[str | None, str]] = Counter()
-    for each in differences:
-        summed.update(each)
-    return summed
