@@ -22,7 +22,7 @@ class QueueKey(NamedTuple):
 FIRST_PLACE: Final = QueueKey(-NEVER_MICROS - 1, -NEVER_MICROS - 1, "")
 """Before every item."""
 LAST_PLACE: Final = QueueKey(NEVER_MICROS, NEVER_MICROS, "\U0010ffff")
-"""Behind every item: ids are shorter than a greatest time is late."""
+"""Behind every item: none was created at so late a time."""
 
 
 class Revision(NamedTuple):

@@ -143,7 +143,7 @@ class _Labels:
             return _Source(tables + items, "p.queue = ?", "p.entry")
         few = self._filter.rare_nums(None)
         if few is not None:
-            tables = "work AS w CROSS JOIN progresses AS p ON p.item = w.num"
+            tables = "work AS w NOT INDEXED CROSS JOIN progresses AS p ON p.item = w.num"
             return _Source(tables + items, "p.queue = ?", "p.entry", (among_nums(few),))
         current = "p.item = l.item AND p.annotator = l.annotator AND p.entry = l.num"
         tables = f"log AS l CROSS JOIN progresses AS p ON {current} CROSS JOIN work AS w ON w.num = p.item"

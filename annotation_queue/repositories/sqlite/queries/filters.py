@@ -12,6 +12,7 @@ from annotation_queue.repositories.sql.orders import Fragment
 from annotation_queue.repositories.sql.rows import RANKS, STATES
 from annotation_queue.repositories.sqlite.indexes import BY_UPDATED, IN_ORDER, OrderPath
 from annotation_queue.repositories.sqlite.queries.scans import Scan
+from annotation_queue.repositories.sqlite.queries.sorts import AMONG
 from annotation_queue.repositories.sqlite.queries.updates import TOLD, first_later
 from annotation_queue.repositories.sqlite.session import Session
 from annotation_queue.repositories.sqlite.statements import SQL
@@ -211,7 +212,7 @@ def nums_in_states(session: Session, queue: int, ranks: Sequence[int]) -> list[i
 
 def among_nums(nums: Sequence[int]) -> Fragment:
     """Write the condition that an item is one of those that have a number."""
-    return "w.num IN (SELECT value FROM json_each(?))", (json.dumps(nums),)
+    return AMONG, (json.dumps(nums),)
 
 
 def _among(column: str, values: Sequence[int | str]) -> Fragment:
