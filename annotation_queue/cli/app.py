@@ -42,6 +42,7 @@ _COMMANDS: Final = {
     "pause": "lists",
     "resume": "lists",
     "check": "maintenance",
+    "vacuum": "maintenance",
     "serve": "serve",
     "completion": "completion",
 }

@@ -1,4 +1,4 @@
-"""Taking items out of a queue, and looking whether a file is whole."""
+"""Taking items out of a queue, looking whether a file is whole, and making it small."""
 
 from __future__ import annotations
 
@@ -91,3 +91,19 @@ def check(*, db: Address) -> int:
     many = "1 problem" if len(problems) == 1 else f"{len(problems):,} problems"
     say(f"{db.shown}: {many if problems else 'all is well'}")
     return FAILURES if problems else 0
+
+
+@click.command(
+    short_help="Give back the room that a file does not need.", epilog="Example: annotation-queue vacuum --db labels.db"
+)
+@db_option
+def vacuum(*, db: Path) -> int:
+    """Write the file anew without what removed and purged items left free in it, and print how many bytes it has then.
+
+    Meanwhile others can read and not write, and the disk needs room for a second file.
+    """
+    check_file(db)
+    with open_repository(db, "FULL") as repository:
+        repository.vacuum()
+    click.echo(db.stat().st_size)
+    return 0

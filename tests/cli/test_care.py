@@ -114,6 +114,22 @@ def test_a_whole_file_has_nothing_to_report(labelled: Shell) -> None:
     assert (out, err) == ("", "labels.db: all is well\n")
 
 
+def test_a_file_whose_items_were_purged_is_made_small(labelled: Shell) -> None:
+    path = labelled.folder / "labels.db"
+    (labelled.folder / "many.jsonl").write_text(
+        "".join(f'{{"id": "m{n}", "text": "{"x" * 500}"}}\n' for n in range(500))
+    )
+    labelled.run("add", "many.jsonl", *DB)
+    labelled.run("remove", "--all", "--yes", "--queue", "many", *DB)
+    labelled.run("purge", "--removed-before", "2100-01-01T00:00:00Z", "--yes", *DB)
+    before = path.stat().st_size
+    out, err = labelled.run("vacuum", *DB)
+    assert (int(out), err) == (path.stat().st_size, "")
+    assert path.stat().st_size < before / 2
+    assert labelled.run("check", *DB)[1].endswith("all is well\n")
+    assert len(labelled.lines("items", "--json", "--queue", "items")) == 5
+
+
 def test_what_is_wrong_with_a_file_is_named_with_exit_code_1(labelled: Shell) -> None:
     with sqlite3.connect(labelled.folder / "labels.db") as connection:
         connection.execute("DELETE FROM log")

@@ -320,18 +320,17 @@ BROKEN: Final = {
     ),
     "sqlite: keeps times as floats": Broken(testing.HostileInputContract, on_a_file, _float_times),
     "sqlite: never splits a block": Broken(testing.PositionsContract, on_a_file, _long_blocks),
-    "sqlite: counts what a cut block lost": blocks("^UPDATE blocks SET n = :n", "UPDATE blocks SET n = n"),
     "sqlite: counts the states that a cut block lost": blocks(
-        "^UPDATE blocks SET n = :n, unstarted = :unstarted", "UPDATE blocks SET n = :n, unstarted = unstarted"
+        "^SELECT unstarted, in_progress, completed, skipped, waiting FROM",
+        "SELECT unstarted + 1, in_progress, completed, skipped, waiting FROM",
     ),
-    "sqlite: gives a new block one item too few": blocks(":new_id, n - :n", ":new_id, n - 1 - :n"),
+    "sqlite: gives a new block one item too few": blocks(":id, 0, :num", ":id, -1, :num"),
     "sqlite: counts removed items in blocks": blocks(r"SET n = n \+ :n", "SET n = n + max(:n, 0)"),
     "sqlite: does not move items between the states of a block": blocks(
-        r"^UPDATE blocks SET unstarted = unstarted \+ \?", "UPDATE blocks SET unstarted = unstarted + 0 * ?"
+        r"^UPDATE counters SET unstarted = unstarted \+ \?", "UPDATE counters SET unstarted = unstarted + 0 * ?"
     ),
     "sqlite: moves items between the states of every block": blocks(
-        r"(skipped = skipped \+ \? WHERE) .* (queue = \? AND lane = \? AND) \(a, b, id\) <= \(\?, \?, \?\) ORDER .*",
-        r"\1 \2 (a, b, id) >= (min(?, a), min(?, b), min(?, id))",
+        r"item = 0 AND num = (\( SELECT num FROM blocks)", r"item = 0 AND num >= \1"
     ),
     "sqlite: adds to the first block": blocks(
         r"(<= \(\?, \?, \?\)) ORDER BY a DESC, b DESC, id DESC", r"\1 ORDER BY a, b, id"

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from operator import attrgetter
+from operator import add, attrgetter, sub
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
-from annotation_queue.repositories.sql.rows import STATES
+from annotation_queue.repositories.sql.rows import ALWAYS_MICROS, STATES
 from annotation_queue.repositories.sqlite.indexes import COUNTED, IN_ORDER
-from annotation_queue.repositories.sqlite.statements import SQL
+from annotation_queue.repositories.sqlite.statements import SQL, WRITES
+from annotation_queue.states import UNSTARTED
 from annotation_queue.values import MIN_INTEGER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from annotation_queue.repositories.sqlite.indexes import Index, Key
     from annotation_queue.repositories.sqlite.session import Session
     from annotation_queue.states import AnnotationState
 
+_ADD: Final = WRITES["add_to_kinds"]
+_ADD_AT: Final = WRITES["add_to_kinds_at"]
 BlockKey: TypeAlias = tuple[int, int, str]
 """Where a block begins: the index's key, with 0 for a column that is not there."""
 FIRST_BLOCK: Final[BlockKey] = (MIN_INTEGER, MIN_INTEGER, "")
@@ -42,17 +45,42 @@ class Place(NamedTuple):
     nothing: int = 0
 
 
-class BlockRow(NamedTuple):
-    """A block: where it begins, how many items it has, and in queue order how many of them are in which state."""
+class Kind(NamedTuple):
+    """What blocks of queue order count apart.
 
+    Args:
+        state: The aggregate state.
+        waits: Whether leases keep the item from everybody, reserved or not.
+    """
+
+    state: AnnotationState
+    waits: bool = False
+
+
+NEW_KIND: Final = Kind(UNSTARTED)
+"""That of an item that nobody touched."""
+KIND_COLUMNS: Final = (*STATES, "waiting")
+"""What the columns of ``counters`` count of a block."""
+
+
+def kind_of(rank: int, waits: int | None) -> Kind:
+    """Give the kind of an item by its row: the rank of its state, and whether it is claimable only after some lease."""
+    return Kind(STATES[rank], bool(waits))
+
+
+class BlockRow(NamedTuple):
+    """A block: where it begins, how many items it has, and in queue order how many of them are of which kind."""
+
+    num: int
     a: int
     b: int
     id: str
     n: int
-    unstarted: int
-    in_progress: int
-    completed: int
-    skipped: int
+    unstarted: int | None
+    in_progress: int | None
+    completed: int | None
+    skipped: int | None
+    waiting: int | None
 
     @property
     def start(self) -> BlockKey:
@@ -60,19 +88,20 @@ class BlockRow(NamedTuple):
         return self.a, self.b, self.id
 
     @property
-    def counts(self) -> tuple[int, ...]:
-        """What it counts: its items, and those in each state."""
-        return self[3:]
+    def counts(self) -> tuple[int | None, ...]:
+        """What it counts: its items, and those of each kind."""
+        return self[4:]
 
 
 class _Block(NamedTuple):
-    """What identifies a block: its queue, the number of its index, and where it begins."""
+    """What identifies a block: its queue, the number of its index, where it begins, and its own number."""
 
     queue: int
     lane: int
     a: int
     b: int
     id: str
+    num: int
 
     @property
     def start(self) -> BlockKey:
@@ -80,7 +109,6 @@ class _Block(NamedTuple):
         return self.a, self.b, self.id
 
 
-_NO_STATES: Final[dict[str, int]] = dict.fromkeys(STATES, 0)
 _PICK: Final[dict[Index, Callable[[Place], BlockKey]]] = {
     index: attrgetter(*(*index.columns[:-1], "nothing", "nothing")[:2], "id") for index in COUNTED
 }
@@ -92,7 +120,7 @@ def index_key(index: Index, block: BlockKey) -> Key:
     return (*block[: len(index.columns) - 1], block[2])
 
 
-def count_added(session: Session, queue: int, places: Mapping[Place, AnnotationState]) -> None:
+def count_added(session: Session, queue: int, places: Mapping[Place, Kind]) -> None:
     """Count items that are new, or back; they stand in ``work`` by now.
 
     The cost is that of the blocks which they fall into.
@@ -100,41 +128,42 @@ def count_added(session: Session, queue: int, places: Mapping[Place, AnnotationS
     Args:
         session: The session, inside a write transaction.
         queue: The queue's number.
-        places: Where they stand, each with its aggregate state.
+        places: Where they stand, each with its kind.
     """
     for index in COUNTED:
         pick = _PICK[index]
-        by_key = {pick(place): state for place, state in places.items()}
+        by_key = {pick(place): kind for place, kind in places.items()}
         for block, keys in _by_block(session, queue, index, sorted(by_key)):
-            n = _add(session, block, len(keys), Counter(by_key[key] for key in keys))
+            n = _add(session, block, len(keys), [by_key[key] for key in keys])
             if n > 2 * SIZE:
                 _split(session, block, index, n)
 
 
 class Move(NamedTuple):
-    """An item whose aggregate state changed.
+    """An item whose kind changed.
 
     Args:
         place: Its place in queue order.
-        before: Its state before.
-        after: Its state after.
+        before: Its kind before.
+        after: Its kind after.
     """
 
     place: BlockKey
-    before: AnnotationState
-    after: AnnotationState
+    before: Kind
+    after: Kind
 
 
+_ALL_KINDS: Final = [Kind(state, waits) for state in STATES for waits in (False, True)]
+_COUNTS: Final = {kind: (*(int(kind.state is state) for state in STATES), int(kind.waits)) for kind in _ALL_KINDS}
+"""What an item of each kind adds to what is counted."""
 _DIFFERENCES: Final = {
-    (before, after): tuple((state is after) - (state is before) for state in STATES)
-    for before in STATES
-    for after in STATES
+    (before, after): tuple(map(sub, _COUNTS[after], _COUNTS[before])) for before in _ALL_KINDS for after in _ALL_KINDS
 }
-"""What a change of an item's state adds to the count of each state."""
+"""What a change of an item's kind adds to what is counted."""
 
 
 def count_moved(session: Session, queue: int, moves: Sequence[Move]) -> None:
-    """Count items anew whose aggregate state changed.
+    """Count items anew whose kind changed.
 
     Args:
         session: The session, inside a write transaction.
@@ -144,27 +173,27 @@ def count_moved(session: Session, queue: int, moves: Sequence[Move]) -> None:
     by_key = {move.place: _DIFFERENCES[move.before, move.after] for move in moves}
     if len(by_key) == 1:
         ((place, difference),) = by_key.items()
-        if session.execute(SQL["count_states_at"], (*difference, queue, IN_ORDER.num, *place)).rowcount:
-            return
+        session.execute(_ADD_AT.text, (*difference, queue, queue, *place))
+        return
     for block, keys in _by_block(session, queue, IN_ORDER, sorted(by_key)):
-        sums = by_key[keys[0]] if len(keys) == 1 else map(sum, zip(*(by_key[key] for key in keys), strict=True))
-        session.execute(SQL["count_states"], (*sums, *block))
+        sums = [*map(sum, zip(*(by_key[key] for key in keys), strict=True))]
+        session.execute(_ADD.text, (*sums, queue, block.num))
 
 
 def count_reordered(
-    session: Session, queue: int, before: Mapping[BlockKey, AnnotationState], after: Mapping[BlockKey, AnnotationState]
+    session: Session, queue: int, before: Mapping[BlockKey, Kind], after: Mapping[BlockKey, Kind]
 ) -> None:
     """Count items anew that have other places in queue order, which stand in ``work`` by now.
 
     Args:
         session: The session, inside a write transaction.
         queue: The queue's number.
-        before: Where they stood, each with its aggregate state.
+        before: Where they stood, each with its kind.
         after: Where they stand.
     """
     _uncount(session, queue, IN_ORDER, before)
     for block, keys in _by_block(session, queue, IN_ORDER, sorted(after)):
-        n = _add(session, block, len(keys), Counter(after[key] for key in keys))
+        n = _add(session, block, len(keys), [after[key] for key in keys])
         if n > 2 * SIZE:
             _split(session, block, IN_ORDER, n)
 
@@ -186,19 +215,32 @@ def _by_block(
     start = 0
     while start < len(keys):
         place = (queue, index.num, *keys[start])
-        block = session.execute(SQL["block_of"], place).fetchone()
-        if block is None:
-            block = FIRST_BLOCK
-            session.execute(SQL["first_block"], (queue, index.num, *block))
+        found = session.execute(SQL["block_of"], place).fetchone()
+        if found is None:
+            block = _add_block(session, queue, index, FIRST_BLOCK)
+        else:
+            num, a, b, item_id = found
+            block = _Block(queue, index.num, a, b, item_id, num)
         end = len(keys)
         if end - start > 1:
             following = session.execute(SQL["block_after"], place).fetchone()
             end = end if following is None else bisect_left(keys, following, start)
-        yield _Block(queue, index.num, *block), keys[start:end]
+        yield block, keys[start:end]
         start = end
 
 
-def count_removed(session: Session, queue: int, places: Mapping[Place, AnnotationState]) -> None:
+def _add_block(session: Session, queue: int, index: Index, start: BlockKey) -> _Block:
+    """Make a block that counts nothing yet; in queue order it gets a number."""
+    num = 0
+    if index is IN_ORDER:
+        (num,) = session.execute(SQL["next_block"], (queue,)).fetchone()
+        session.execute(SQL["add_kinds"], {"queue": queue, "num": num})
+    block = _Block(queue, index.num, *start, num)
+    session.execute(SQL["add_block"], block._asdict())
+    return block
+
+
+def count_removed(session: Session, queue: int, places: Mapping[Place, Kind]) -> None:
     """Stop counting items.
 
     The cost is that of the blocks which they fall into.
@@ -206,26 +248,35 @@ def count_removed(session: Session, queue: int, places: Mapping[Place, Annotatio
     Args:
         session: The session, inside a write transaction.
         queue: The queue's number.
-        places: Where they stand, each with its aggregate state.
+        places: Where they stand, each with its kind.
     """
     for index in COUNTED:
         pick = _PICK[index]
-        _uncount(session, queue, index, {pick(place): state for place, state in places.items()})
+        _uncount(session, queue, index, {pick(place): kind for place, kind in places.items()})
 
 
-def _uncount(session: Session, queue: int, index: Index, by_key: Mapping[BlockKey, AnnotationState]) -> None:
+def _uncount(session: Session, queue: int, index: Index, by_key: Mapping[BlockKey, Kind]) -> None:
     for block, keys in _by_block(session, queue, index, sorted(by_key)):
-        states: Counter[str] = Counter(by_key[key] for key in keys)
-        left = _add(session, block, -len(keys), {state: -n for state, n in states.items()})
+        left = _add(session, block, -len(keys), [by_key[key] for key in keys])
         if not left and block.start != FIRST_BLOCK:
             session.execute(SQL["delete_block"], block._asdict())
+            if block.num:
+                session.execute(SQL["delete_kinds"], block._asdict())
 
 
-def _add(session: Session, block: _Block, n: int, by_state: Mapping[str, int]) -> int:
-    """Add to what a block counts; states count in queue order only. Gives how many items it has then."""
-    counts: dict[str, int] = {**_NO_STATES, **(by_state if block.lane == IN_ORDER.num else {})}
-    values = {**block._asdict(), "n": n, **counts}
-    ((left,),) = session.execute(SQL["add_to_block"], values).fetchall()
+def _add(session: Session, block: _Block, n: int, kinds: Collection[Kind]) -> int:
+    """Add to what a block counts, or take from it if ``n`` is negative; kinds count in queue order only.
+
+    Returns:
+        How many items it has then.
+    """
+    ((left,),) = session.execute(SQL["add_to_block"], {**block._asdict(), "n": n}).fetchall()
+    if block.num:
+        sums = [0] * len(KIND_COLUMNS)
+        for kind, times in Counter(kinds).items():
+            sign = times if n > 0 else -times
+            sums = [total + sign * count for total, count in zip(sums, _COUNTS[kind], strict=True)]
+        session.execute(_ADD.text, (*sums, block.queue, block.num))
     return int(left)
 
 
@@ -237,25 +288,33 @@ def _split(session: Session, block: _Block, index: Index, n: int) -> None:
     while n >= 2 * SIZE:
         start = (block.queue, *index_key(index, block.start))
         *others, item_id = session.execute(f"SELECT {columns} {seek} 1 OFFSET {SIZE}", start).fetchone()
-        counts: dict[str, int] = {**_NO_STATES}
-        if index is IN_ORDER:
-            text = f"SELECT state, count(*) FROM (SELECT w.state {seek} {SIZE}) GROUP BY state"
-            counts |= {STATES[state]: count for state, count in session.execute(text, start)}
+        kinds: list[int] = []
+        if block.num:
+            waits = f"w.claimable_at > {ALWAYS_MICROS}"
+            text = f"SELECT state, waits, count(*) FROM (SELECT w.state, {waits} AS waits {seek} {SIZE}) GROUP BY state, waits"
+            rows = session.execute(text, start).fetchall()
+            counted = ([count * one for one in _COUNTS[kind_of(rank, waits)]] for rank, waits, count in rows)
+            kinds = [*map(sum, zip(*counted, strict=True))]
         a, b = (*others, 0, 0)[:2]
-        kept = {**block._asdict(), "n": SIZE, **counts}
-        session.execute(SQL["cut_block"], {**kept, "new_a": a, "new_b": b, "new_id": item_id})
-        session.execute(SQL["set_block"], kept)
-        block = _Block(block.queue, block.lane, a, b, item_id)
+        rest = _add_block(session, block.queue, index, (a, b, item_id))
+        if block.num:
+            held = session.execute(SQL["kinds"], (block.queue, block.num)).fetchone()
+            moved = [had - kept for had, kept in zip(held, kinds, strict=True)]
+            session.execute(_ADD.text, (*moved, rest.queue, rest.num))
+            session.execute(_ADD.text, (*(-count for count in moved), block.queue, block.num))
+        for each, count in ((block, SIZE - n), (rest, n - SIZE)):
+            session.execute(SQL["add_to_block"], {**each._asdict(), "n": count}).fetchall()
+        block = rest
         n -= SIZE
 
 
-def _rows(session: Session, queue: int, index: Index) -> Iterator[tuple[BlockKey, int]]:
-    """Read the keys of all items in the index's order, with their states in queue order."""
+def _rows(session: Session, queue: int, index: Index) -> Iterator[tuple[BlockKey, int, int]]:
+    """Read the keys of all items in the index's order, in queue order with their states and whether they wait."""
     columns = ", ".join(f"w.{column}" for column in index.columns)
-    state = "w.state" if index is IN_ORDER else "0"
-    text = f"SELECT {columns}, {state} FROM work AS w INDEXED BY {index.index} WHERE w.queue = ? ORDER BY {columns}"
-    for *others, item_id, rank in session.execute(text, (queue,)):
-        yield (*(*others, 0, 0)[:2], item_id), rank
+    kind = f"w.state, coalesce(w.claimable_at > {ALWAYS_MICROS}, 0)" if index is IN_ORDER else "0, 0"
+    text = f"SELECT {columns}, {kind} FROM work AS w INDEXED BY {index.index} WHERE w.queue = ? ORDER BY {columns}"
+    for *others, item_id, rank, waits in session.execute(text, (queue,)):
+        yield (*(*others, 0, 0)[:2], item_id), rank, waits
 
 
 def block_problems(session: Session, queue: int) -> Iterator[str]:
@@ -271,16 +330,21 @@ def block_problems(session: Session, queue: int) -> Iterator[str]:
     for index in COUNTED:
         kept = [*map(BlockRow._make, session.execute(SQL["blocks"], (queue, index.num)))]
         starts = [block.start for block in kept]
-        counted = [[0] * (1 + len(STATES)) for _ in kept]
+        is_order = index is IN_ORDER
+        counted = [[0] * (1 + len(KIND_COLUMNS) * is_order) for _ in kept]
         at = 0
-        for key, state in _rows(session, queue, index):
+        for key, rank, waits in _rows(session, queue, index):
             while at + 1 < len(starts) and starts[at + 1] <= key:
                 at += 1
             if not kept:
                 yield f"{index.index} has items and no block"
                 return
-            counted[at][0] += 1
-            counted[at][1 + state] += index is IN_ORDER
-        wrong = [block.start for block, counts in zip(kept, counted, strict=True) if [*block.counts] != counts]
+            sums = [1, *(_COUNTS[kind_of(rank, waits)] if is_order else ())]
+            counted[at] = [*map(add, counted[at], sums)]
+        wrong = [
+            block.start for block, counts in zip(kept, counted, strict=True) if [*block.counts][: len(counts)] != counts
+        ]
         if wrong or (kept and starts[0] != FIRST_BLOCK):
             yield f"{index.index} counts wrongly in the blocks from {wrong or starts[:1]}"
+        if any(bool(block.num) is not is_order for block in kept):
+            yield f"{index.index} has a block whose number is none"

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from annotation_queue.query import ItemFilter, ItemQuery
 from annotation_queue.repositories.sql.chunks import in_chunks
 from annotation_queue.repositories.sql.patches import StoredPatch, given
-from annotation_queue.repositories.sql.rows import STATES
-from annotation_queue.repositories.sqlite.blocks import count_reordered
+from annotation_queue.repositories.sqlite.blocks import count_reordered, kind_of
 from annotation_queue.repositories.sqlite.items import assigned
-from annotation_queue.repositories.sqlite.queries.filters import Filter
+from annotation_queue.repositories.sqlite.queries.filters import Filter, among_nums
 from annotation_queue.repositories.sqlite.queries.sorts import Sort
 from annotation_queue.repositories.sqlite.session import lists
 from annotation_queue.repositories.sqlite.statements import SQL
@@ -44,10 +43,11 @@ def find_items(
     wanted = Filter(session, queue, ItemQuery(filter=which), 0)
     if wanted.matches_nothing:
         return []
-    conditions, index = [*wanted.conditions()], wanted.rare_index(None)
+    conditions, index = [*wanted.conditions()], "" if among is not None else wanted.rare_index(None)
+    if among is None and not index:
+        among = wanted.rare_nums(None)
     if among is not None:
-        conditions.append(("w.num IN (SELECT value FROM json_each(?))", (json.dumps(among),)))
-        index = ""
+        conditions.append(among_nums(among))
     return Sort(session, queue, 0, ()).nums(conditions, index, None, limit=MAX_INTEGER, offset=0)
 
 
@@ -66,6 +66,7 @@ class _Patchable(NamedTuple):
     created_at: int
     id: str
     state: int
+    waits: int | None
     display_fields: int
     assignees: int | None
     has_payload: int
@@ -119,8 +120,8 @@ def _store(session: Session, queue: int, changes: Sequence[tuple[_Patchable, Sto
             in_place.append(values)
         else:
             moved.append({**values, "priority_down": place})
-            before[row.priority_down, row.created_at, row.id] = STATES[row.state]
-            after[place, row.created_at, row.id] = STATES[row.state]
+            before[row.priority_down, row.created_at, row.id] = kind_of(row.state, row.waits)
+            after[place, row.created_at, row.id] = kind_of(row.state, row.waits)
     session.executemany(SQL["patch_work"], moved)
     session.executemany(SQL["patch_work_in_place"], in_place)
     for column in ("payload", "display_fields"):

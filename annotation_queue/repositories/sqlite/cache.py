@@ -21,6 +21,8 @@ class QueueKey(NamedTuple):
 
 FIRST_PLACE: Final = QueueKey(-NEVER_MICROS - 1, -NEVER_MICROS - 1, "")
 """Before every item."""
+LAST_PLACE: Final = QueueKey(NEVER_MICROS, NEVER_MICROS, "\U0010ffff")
+"""Behind every item: none was created at so late a time."""
 
 
 class Revision(NamedTuple):

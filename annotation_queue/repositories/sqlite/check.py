@@ -46,6 +46,16 @@ _LOG: Final = {
     "wrong_labels": "has a label that nobody completed",
 }
 """What each statement about a log finds."""
+_ITEMS: Final = {
+    "wrong_ends": "has another number of steps, or another last entry, than the log tells",
+    "untold": "is said to have changed last when its last entry was stored, and did not",
+    "unlike_state": "stands in queue order with another state than it has",
+    "wrong_holds": "is held by others than the counters say",
+    "wrong_reservations": "is reserved for others than its assignees say, or its reservation is not up to date",
+    "wrong_pointers": "has a progress that was changed by another entry of the log than the one that it names",
+    "labels_twice": "has a completed progress with a label of its own beside the one in the log",
+}
+"""What each statement about the items of a queue finds."""
 
 
 def problems(session: Session) -> Iterator[str]:
@@ -108,6 +118,10 @@ def _of_queue(session: Session, num: int, revision: int) -> Iterator[str]:
         yield f"queue {queue.id!r} counts {live} items of the operation {name!r}, which is wrong"
     for problem in _of_log(session, num):
         yield f"queue {queue.id!r}: {problem}"
+    for kind, number, item in session.execute(_SQL["stray_counters"], {"queue": num}).fetchall():
+        yield f"queue {queue.id!r} has a wrong counter of kind {kind}, number {number} and item number {item}"
+    for (number,) in session.execute(_SQL["shared_numbers"], {"queue": num}).fetchall():
+        yield f"queue {queue.id!r} has several blocks of the number {number}"
     next_expiry = session.execute(SQL["next_expiry"], (num,)).fetchone()
     if earliest and (next_expiry is None or next_expiry[0] > min(earliest)):
         yield f"queue {queue.id!r} expects its next expired lease after the lease of one of its items ends"
@@ -165,14 +179,9 @@ def _of_log(session: Session, num: int) -> Iterator[str]:
     for statement, text in _LOG.items():
         for (entry,) in session.execute(_SQL[statement], of_queue).fetchall():
             yield f"entry number {entry} of the log {text}"
-    for (item,) in session.execute(_SQL["wrong_ends"], of_queue).fetchall():
-        yield f"item number {item} has another number of steps, or another last entry, than the log tells"
-    for (item,) in session.execute(_SQL["wrong_reservations"], of_queue).fetchall():
-        yield f"item number {item} is reserved for others than its assignees say, or its reservation is not up to date"
-    for (item,) in session.execute(_SQL["wrong_pointers"], of_queue).fetchall():
-        yield f"a progress on item number {item} was changed by another entry of the log than the one that it names"
-    for (item,) in session.execute(_SQL["labels_twice"], of_queue).fetchall():
-        yield f"a completed progress on item number {item} has a label of its own beside the one in the log"
+    for statement, text in _ITEMS.items():
+        for (item,) in session.execute(_SQL[statement], of_queue).fetchall():
+            yield f"item number {item} {text}"
     kept = session.log_end(num)
     count, latest, erased = session.execute(_SQL["end"], of_queue).fetchone()
     is_latest = latest is None or (latest <= kept.latest if erased else latest == kept.latest)

@@ -14,6 +14,37 @@ WHERE (i.id, i.queue, i.call_started_at) <> (w.id, w.queue, w.call_started_at) O
 SELECT r.num FROM removed AS r LEFT JOIN items AS i ON i.num = r.num
 WHERE i.deleted_at IS NULL OR (i.id, i.queue, i.call_started_at) IS NOT (r.id, r.queue, r.call_started_at)
 
+-- Live items whose place in the index of queue order tells another state than they have.
+
+-- name: unlike_state --
+SELECT num FROM work WHERE queue = :queue AND settled_as <> CASE WHEN state >= 2 THEN state ELSE 0 END
+
+-- Live items whose last change the log is said to tell, and does not.
+
+-- name: untold --
+SELECT w.num FROM work AS w LEFT JOIN log AS l ON l.queue = w.queue AND l.num = w.last_entry
+WHERE w.queue = :queue AND w.is_told <> 0 AND (w.is_told, w.updated_at, w.updated_at) IS NOT (1, l.at, l.latest)
+
+-- Holds that are counted and not there, or there and not counted, of removed items too; and counters of what there is not.
+
+-- name: wrong_holds --
+SELECT item FROM (SELECT num, item FROM counters WHERE queue = :queue AND kind = 2
+    EXCEPT SELECT p.annotator, p.item FROM progresses AS p WHERE p.queue = :queue AND p.state = 1)
+UNION SELECT item FROM (SELECT p.annotator, p.item FROM progresses AS p WHERE p.queue = :queue AND p.state = 1
+    EXCEPT SELECT num, item FROM counters WHERE queue = :queue AND kind = 2)
+
+-- name: stray_counters --
+SELECT c.kind, c.num, c.item FROM counters AS c WHERE c.queue = :queue AND NOT CASE c.kind
+    WHEN 0 THEN c.item = 0 AND c.waiting = 0
+    WHEN 1 THEN c.item = 0 AND EXISTS (SELECT 1 FROM blocks AS b WHERE b.queue = c.queue AND b.lane = 1 AND b.num = c.num)
+        AND (c.settled, c.finished, c.next_expiry, c.reopenings, c.entries, c.latest, c.erased) = (0, 0, 0, 0, 0, 0, 0)
+    WHEN 2 THEN (c.unstarted, c.in_progress, c.completed, c.skipped, c.waiting) = (0, 0, 0, 0, 0)
+        AND (c.settled, c.finished, c.next_expiry, c.reopenings, c.entries, c.latest, c.erased) = (0, 0, 0, 0, 0, 0, 0)
+    ELSE FALSE END
+
+-- name: shared_numbers --
+SELECT num FROM blocks WHERE queue = :queue AND lane = 1 GROUP BY num HAVING count(*) > 1
+
 -- What else an item keeps of its standing.
 
 -- name: kept_standing --
@@ -30,7 +61,7 @@ WHERE w.queue = :queue AND (w.steps, w.last_entry) IS NOT (coalesce(t.steps, 0),
 -- name: out_of_order --
 SELECT num FROM (
     SELECT num, latest, max(at) OVER in_log AS told, row_number() OVER in_log AS place, lag(latest) OVER in_log AS before,
-        (SELECT erased FROM counters WHERE queue = :queue AND annotator = 0) AS erased
+        (SELECT erased FROM counters WHERE queue = :queue AND kind = 0 AND num = 0 AND item = 0) AS erased
     FROM log WHERE queue = :queue
     WINDOW in_log AS (ORDER BY num)
 ) WHERE CASE erased WHEN 0 THEN latest <> told OR num <> place
@@ -65,7 +96,7 @@ WHERE i.queue = :queue AND (p.queue <> i.queue OR (l.item, l.annotator, l.step, 
 SELECT p.item FROM progresses AS p WHERE p.queue = :queue AND p.state = 2 AND p.annotation IS NOT NULL
 
 -- name: end --
-SELECT count(*), max(latest), coalesce((SELECT erased FROM counters WHERE queue = :queue AND annotator = 0), 0)
+SELECT count(*), max(latest), coalesce((SELECT erased FROM counters WHERE queue = :queue AND kind = 0 AND num = 0 AND item = 0), 0)
 FROM log WHERE queue = :queue
 
 -- name: wrong_ops --

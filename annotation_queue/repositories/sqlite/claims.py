@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from annotation_queue.counters import live_and_unfinished
 from annotation_queue.items import explain_unavailable, make_claim
 from annotation_queue.moves import grant
 from annotation_queue.records import change_of, one_finishes, view
 from annotation_queue.repositories.sql.rows import ItemRow, time_or_none
-from annotation_queue.repositories.sqlite.cache import FIRST_PLACE, NEVER_MICROS, QueueKey
+from annotation_queue.repositories.sqlite.cache import FIRST_PLACE, LAST_PLACE, NEVER_MICROS, QueueKey
+from annotation_queue.repositories.sqlite.changes import save
+from annotation_queue.repositories.sqlite.spans import spans
 from annotation_queue.repositories.sqlite.statements import SQL
 from annotation_queue.states import IN_PROGRESS, aggregate
 from annotation_queue.values import from_micros, lease_end, to_micros
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from annotation_queue.repositories.sqlite.session import Session
     from annotation_queue.states import Progress
 
+_ENDS: Final = ("low_a", "low_b", "low_id", "high_a", "high_b", "high_id")
+
 
 def claim(
     session: Session,
@@ -35,17 +39,20 @@ def claim(
     lease: timedelta | None,
 ) -> tuple[Claim, ...] | Unavailable:
     """Grant claims; arguments, result and errors are those of `Repository.claim`."""
-    queue, annotator = session.claim_context(project_id, queue_id, annotator_id)
+    queue, annotator, is_assigned = session.claim_context(project_id, queue_id, annotator_id)
     expires_at = lease_end(at, lease or queue.queue.lease)
     claims: list[Claim] = []
     most = 0 if queue.queue.is_paused else limit
-    while len(claims) < most and (row := _first_claimable(session, queue, annotator, to_micros(at))) is not None:
+    while (
+        len(claims) < most
+        and (row := _first_claimable(session, queue, annotator, to_micros(at), is_assigned=is_assigned)) is not None
+    ):
         record, item = session.record_of(row, queue), session.item_of(row, queue.queue)
         progresses, transitions = grant(
             record.progresses, item.id, annotator_id, at=at, expires_at=expires_at, steps=record.steps
         )
         change = change_of(record, progresses, transitions)
-        session.save([(record, change)])
+        save(session, [(record, change)])
         claims.append(_claim_of(item, progresses[-1], expires_at, change.updated_at))
         annotator = annotator or session.text_num(annotator_id)
     return tuple(claims) or _unavailable(session, queue, annotator)
@@ -68,15 +75,17 @@ def _claim_of(item: QueueItem, own: Progress, expires_at: datetime, updated_at: 
     )
 
 
-def _first_claimable(session: Session, queue: StoredQueue, annotator: int, now: int) -> ItemRow | None:
-    """Find the first item in queue order among those that wait for nothing and those whose lease ran out."""
+def _first_claimable(
+    session: Session, queue: StoredQueue, annotator: int, now: int, *, is_assigned: bool
+) -> ItemRow | None:
+    """Find the first item in queue order among those that wait for nothing, whose lease ran out, or that are reserved."""
     start = _first_unsettled(session, queue, annotator)
     found = session.execute(
         SQL["first_open"], {"queue": queue.num, **start._asdict(), "annotator": annotator, "now": now}
     )
     row = found.fetchone()
-    first = _earlier_expired(session, queue.num, annotator, now, None if row is None else ItemRow._make(row))
-    return _earlier_reserved(session, queue.num, annotator, now, first) if annotator else first
+    first = _earlier_expired(session, queue, annotator, now, None if row is None else ItemRow._make(row))
+    return _earlier_reserved(session, queue.num, annotator, now, first) if is_assigned else first
 
 
 def _earlier_reserved(session: Session, queue: int, annotator: int, now: int, found: ItemRow | None) -> ItemRow | None:
@@ -105,19 +114,32 @@ def _first_unsettled(session: Session, queue: StoredQueue, annotator: int) -> Qu
     return place
 
 
-def _earlier_expired(session: Session, queue: int, annotator: int, now: int, found: ItemRow | None) -> ItemRow | None:
+def _earlier_expired(
+    session: Session, queue: StoredQueue, annotator: int, now: int, found: ItemRow | None
+) -> ItemRow | None:
     """Take an item whose lease ran out instead of the one found, if it comes first."""
-    next_expiry = session.next_expiry(queue)
+    next_expiry = session.next_expiry(queue.num)
     if next_expiry <= now:
-        row = session.execute(SQL["first_expired"], {"queue": queue, "annotator": annotator, "now": now}).fetchone()
+        row = _first_expired(session, queue, annotator, now)
         if row is None:
             # Nothing ran out that this annotator could have; look again when the next lease does.
-            (least,) = session.execute(SQL["least_expiry"], (queue,)).fetchone()
+            (least,) = session.execute(SQL["least_expiry"], (queue.num,)).fetchone()
             if least != next_expiry:
-                session.set_next_expiry(queue, NEVER_MICROS if least is None else least)
-        elif found is None or _place(ItemRow._make(row)) < _place(found):
-            found = ItemRow._make(row)
+                session.set_next_expiry(queue.num, NEVER_MICROS if least is None else least)
+        elif found is None or _place(row) < _place(found):
+            found = row
     return found
+
+
+def _first_expired(session: Session, queue: StoredQueue, annotator: int, now: int) -> ItemRow | None:
+    """Find the first item whose lease ran out and that nothing else keeps the annotator from, where some wait."""
+    for low, high in spans(session, queue.num, "waiting"):
+        ends = dict(zip(_ENDS, (*low, *(high or LAST_PLACE)), strict=True))
+        wanted = {"queue": queue.num, "annotator": annotator, "now": now, "in_any_state": not one_finishes(queue.queue)}
+        row = session.execute(SQL["first_expired"], {**wanted, **ends}).fetchone()
+        if row is not None:
+            return ItemRow._make(row)
+    return None
 
 
 def _place(row: ItemRow) -> QueueKey:

@@ -38,6 +38,12 @@ _BEGIN_WRITING: Final = "BEGIN IMMEDIATE"
 # Where the schema itself is garbled, its text is no text.
 _DRIVER_ERRORS: Final = (sqlite3.Error, UnicodeDecodeError)
 _CACHE_KIBIBYTES: Final = 16_384
+LARGE_LOG: Final = 64 << 20
+"""From how many bytes on the write-ahead log is not waited for any longer to become empty by itself."""
+_LOG_KEPT: Final = 16 << 20
+"""How many bytes of the log stay for the next writes once it is in the file."""
+_EMPTYING_MILLISECONDS: Final = 1_000
+"""How long emptying a large log waits for those who read."""
 _RETRY_SECONDS: Final = (0.001, 0.006)
 LONG_WAIT: Final = 1.0
 """From how many seconds on a wait for another writer is logged."""
@@ -129,7 +135,12 @@ class Connections:
         self._idle: list[sqlite3.Connection] = []
         # By the id of a connection: to whom it is lent, and in which thread.
         self._lent: dict[int, tuple[weakref.ref[Transaction], int]] = {}
+        self.seen: Final[dict[int, object]] = {}
+        """By the id of a connection: what its last borrower left for the next one."""
         self._closed = False
+        self._log_path = f"{path}-wal"
+        self._log_limit = LARGE_LOG
+        self._identity: tuple[int, int] | None = None
         _pools.add(self)
 
     def reading(self) -> Transaction:
@@ -171,6 +182,8 @@ class Connections:
 
     def connect(self) -> sqlite3.Connection:
         """Open a further connection; the caller closes it."""
+        # Otherwise SQLite would make a new file where the one that was open is gone.
+        self.look_for_file()
         connection = sqlite3.connect(
             self.path, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=256
         )
@@ -178,6 +191,7 @@ class Connections:
             self.retry(connection, f"PRAGMA synchronous = {self._synchronous}")
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute(f"PRAGMA cache_size = -{_CACHE_KIBIBYTES}")
+            connection.execute(f"PRAGMA journal_size_limit = {_LOG_KEPT}")
         except BaseException:
             connection.close()
             raise
@@ -197,6 +211,58 @@ class Connections:
             if log.exists() and log.stat().st_size:
                 with closing(sqlite3.connect(f"{Path(self.path).as_uri()}?mode=ro", uri=True, timeout=0)) as connection:
                     look(connection)
+
+    def know_file(self) -> None:
+        """Remember which file this is, now that it is known to be ours."""
+        self._identity = _identity_of(self.path)
+
+    def look_for_file(self) -> None:
+        """Make sure that the file at the path is still the one that is open.
+
+        Raises:
+            StorageError: It was deleted or replaced, and what is written would be lost with a file that nobody finds any more.
+        """
+        if self._identity is not None and _identity_of(self.path) != self._identity:
+            raise StorageError(
+                f"{self.path} was deleted or replaced while it was open; nothing was written, make a new repository on it"
+            )
+
+    def keep_log_small(self, connection: sqlite3.Connection) -> None:
+        """Empty a log that grew large because somebody always reads; call it after a commit.
+
+        SQLite moves the log into the file by itself, but begins it anew only at a moment in which nobody reads. While this
+        waits nobody can write, so that everyone who begins to read finds all in the file.
+
+        Args:
+            connection: A connection without a transaction.
+        """
+        try:
+            size = os.stat(self._log_path).st_size  # noqa: PTH116 - a path object costs more than the call
+        except OSError:
+            return
+        if size < self._log_limit:
+            return
+        with suppress(sqlite3.Error):
+            connection.execute(f"PRAGMA busy_timeout = {_EMPTYING_MILLISECONDS}")
+            try:
+                ((busy, *_),) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            finally:
+                connection.execute("PRAGMA busy_timeout = 0")
+            # Where a long read went on, the next attempt waits until as much again was written.
+            self._log_limit = size + LARGE_LOG // 2 if busy else LARGE_LOG
+
+    def vacuum(self) -> None:
+        """Write the file anew without its free space, and empty the log.
+
+        Raises:
+            StorageBusy: Somebody else wrote past the deadline.
+            StorageFull: There is no room for a second file of this size.
+        """
+        writing = Transaction(self, "VACUUM")
+        # It is a transaction of its own.
+        writing.__enter__()
+        writing.end()
+        self.empty_log()
 
     def write_ahead(self) -> None:
         """Turn the file to write-ahead logging, which stays with it."""
@@ -229,7 +295,12 @@ class Connections:
                 raise StorageError(f"the repository on {self.path} is closed; make a new one")
             if self.path in _pools.refused:
                 raise StorageError(f"{self.path} was in use when this process was forked; fork while it is not")
-            connection = self._idle.pop() if self._idle else self.connect()
+            if self._idle:
+                connection = self._idle.pop()
+            else:
+                connection = self.connect()
+                # Another one may have had its id.
+                self.seen.pop(id(connection), None)
             # An interrupt can come between the body of a transaction and its end. SQLite's connections free themselves only
             # at a later garbage collection, and would keep the file locked until then.
             lost = weakref.ref(borrower, lambda _: self.give_back(connection))
@@ -291,6 +362,15 @@ class Connections:
                 self._idle.pop().close()
 
 
+def _identity_of(path: str) -> tuple[int, int] | None:
+    """Tell a file from any other; None if there is none."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - a path object costs more than the call
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 class Transaction:
     """A lent connection for the length of one transaction. SQLite's errors leave it translated.
 
@@ -310,6 +390,15 @@ class Transaction:
     def path(self) -> str:
         """The file."""
         return self._connections.path
+
+    @property
+    def seen(self) -> object:
+        """What the last borrower of the connection left; None if nobody had it before."""
+        return self._connections.seen.get(id(self._connection))
+
+    @seen.setter
+    def seen(self, value: object) -> None:
+        self._connections.seen[id(self._connection)] = value
 
     @property
     def writes(self) -> bool:
@@ -332,7 +421,11 @@ class Transaction:
     ) -> None:
         try:
             if error is None and self._connection is not None:
+                if self.writes:
+                    self._connections.look_for_file()
                 self._connection.execute("COMMIT")
+                if self.writes:
+                    self._connections.keep_log_small(self._connection)
         except _DRIVER_ERRORS as failed:
             raise self._uncommitted(failed) from failed
         finally:

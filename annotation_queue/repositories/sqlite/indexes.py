@@ -27,15 +27,18 @@ class Index:
         index: Its name.
         columns: Its columns, which end with the id; all ascend.
         num: Its number in ``blocks``; 0 where its items are not counted in blocks.
+        only: The condition of the items that it has; empty for all.
     """
 
     index: str
     columns: tuple[str, ...]
     num: int = 0
+    only: str = ""
 
 
 IN_ORDER: Final = Index("work_in_order", ("priority_down", "created_at", "id"), 1)
-BY_STATE: Final = Index("work_by_state", ("state", "priority_down", "created_at", "id"))
+BY_UPDATED: Final = Index("work_by_own_time", ("updated_at", "id"), only="w.is_told = 0")
+"""The order of changes. The index has only some of the items; `queries.updates` finds the others."""
 INDEXES: Final = (
     IN_ORDER,
     Index("work_by_created", ("created_at", "id"), 2),
@@ -44,14 +47,14 @@ INDEXES: Final = (
     Index("work_by_id", ("id",), 5),
     Index("work_by_op", ("op", "id"), 6),
     Index("work_by_op_created", ("op", "created_at", "id"), 7),
-    Index("work_by_updated", ("updated_at", "id")),
+    BY_UPDATED,
 )
 """The indexes that have whole orders. What annotating changes is not counted in blocks, except by state in queue order."""
 COUNTED: Final = tuple(index for index in INDEXES if index.num)
 """The indexes whose items are counted in blocks."""
 
 _COLUMNS: Final = {"call_op_name": "op", "priority": "priority_down"}
-_BY_COLUMNS: Final = {index.columns: index for index in (*INDEXES, BY_STATE)}
+_BY_COLUMNS: Final = {index.columns: index for index in INDEXES}
 
 
 @attrs.frozen
@@ -109,7 +112,7 @@ def path_of(sort_by: Sequence[SortBy], fixed: dict[str, int]) -> OrderPath | Non
         if index is not None:
             return OrderPath(index, (value,), (True, *ups))
     index = _BY_COLUMNS.get(columns)
-    if index is None or index is BY_STATE:
+    if index is None:
         return None
     path = OrderPath(index, (), ups)
     return path.below(fixed["op"]) if path.by_name and "op" in fixed else path

@@ -20,10 +20,18 @@ from annotation_queue.repositories.sql.rows import (
     micros_or_none,
     refreshed,
 )
-from annotation_queue.repositories.sqlite.blocks import Place, count_added, count_removed
+from annotation_queue.repositories.sqlite.blocks import (
+    NEW_KIND,
+    Move,
+    Place,
+    count_added,
+    count_moved,
+    count_removed,
+    kind_of,
+)
 from annotation_queue.repositories.sqlite.session import lists
 from annotation_queue.repositories.sqlite.statements import SQL
-from annotation_queue.states import UNSTARTED, open_slots, slot_free_at, unstarted, with_lease
+from annotation_queue.states import open_slots, slot_free_at, unstarted, with_lease
 from annotation_queue.values import from_micros, to_micros
 
 if TYPE_CHECKING:
@@ -123,7 +131,7 @@ def _insert(
         ),
     )
     session.executemany(SQL["count_op"], ((n, num) for num, n in Counter(place.op for place in places).items()))
-    count_added(session, queue, dict.fromkeys(places, UNSTARTED))
+    count_added(session, queue, dict.fromkeys(places, NEW_KIND))
 
 
 def assigned(session: Session, assignees: Sequence[str]) -> int | None:
@@ -145,6 +153,7 @@ class _Removed(NamedTuple):
     state: int
     settled: int
     finished: int
+    waits: int | None
 
     @property
     def place(self) -> Place:
@@ -180,7 +189,7 @@ def remove_items(session: Session, queue: int, chosen: Sequence[int], at: dateti
             counts[session.text(annotator), STATES[state]] -= n
         session.count(queue, counts)
         session.executemany(SQL["count_op"], ((-n, op) for op, n in Counter(row.op for row in rows).items()))
-        count_removed(session, queue, {row.place: STATES[row.state] for row in rows})
+        count_removed(session, queue, {row.place: kind_of(row.state, row.waits) for row in rows})
         session.execute(SQL["delete_items"], {"deleted_at": to_micros(at), "nums": nums})
         session.execute(SQL["keep_removed"], {"deleted_at": to_micros(at), "nums": nums})
         session.execute(SQL["delete_work"], {"nums": nums})
@@ -207,6 +216,7 @@ def refresh(session: Session, before: StoredQueue, after: AnnotationQueue) -> No
             session.execute(SQL["refresh_kind"], {**kind, "claimable_at": change.claimable_at})
             finished += n * change.finished
     changed: list[tuple[int | None, int]] = []
+    moves: list[Move] = []
     earliest = session.next_expiry(num)
     rows = map(_Held._make, session.execute(SQL["held_items"], {"queue": num}).fetchall())
     for item, group in groupby(rows, key=attrgetter("num")):
@@ -215,10 +225,12 @@ def refresh(session: Session, before: StoredQueue, after: AnnotationQueue) -> No
         was = holds[0].claimable_at
         if claimable_at != was:
             changed.append((claimable_at, item))
+            moves.append(_move(holds[0], claimable_at))
             finished += (claimable_at is None) - (was is None)
             if claimable_at is not None and claimable_at > ALWAYS_MICROS:
                 earliest = min(earliest, claimable_at)
     session.executemany(SQL["refresh_item"], changed)
+    count_moved(session, num, moves)
     if earliest < session.next_expiry(num):
         session.set_next_expiry(num, earliest)
     session.count(num, {(None, FINISHED): finished})
@@ -229,10 +241,22 @@ class _Held(NamedTuple):
     """The columns of ``held_items``: a row for each hold."""
 
     num: int
+    priority_down: int
+    created_at: int
+    id: str
+    state: int
     completed: int
     skipped: int
     claimable_at: int | None
     lease_expires_at: int
+
+
+def _move(hold: _Held, claimable_at: int | None) -> Move:
+    """Say what becomes of an item that is claimable from another time on."""
+    before, after = (
+        kind_of(hold.state, at is not None and at > ALWAYS_MICROS) for at in (hold.claimable_at, claimable_at)
+    )
+    return Move((hold.priority_down, hold.created_at, hold.id), before, after)
 
 
 def _free_at(holds: Sequence[_Held], queue: AnnotationQueue) -> int | None:

@@ -17,9 +17,9 @@ from annotation_queue.repositories.sql.rows import (
     time_or_none,
     transition_of,
 )
-from annotation_queue.repositories.sqlite.queries.filters import Filter
+from annotation_queue.repositories.sqlite.queries.filters import Filter, among_nums
+from annotation_queue.repositories.sqlite.queries.updates import first_later
 from annotation_queue.repositories.sqlite.statements import SQL
-from annotation_queue.states import SETTLING
 from annotation_queue.values import MAX_INTEGER, to_micros
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from annotation_queue.labels import LabelPage, LabelQuery
+    from annotation_queue.repositories.sql.orders import Fragment
     from annotation_queue.repositories.sql.rows import StoredQueue
     from annotation_queue.repositories.sqlite.session import Session
 
@@ -48,21 +49,10 @@ def changes(session: Session, queue: StoredQueue, after: str | None, limit: int)
 def settled_since(session: Session, queue: StoredQueue, since: datetime) -> Iterator[Settlement]:
     """Find the settlements after a time; those of `Repository.settled_since`."""
     at = to_micros(since)
-    place = {"queue": queue.num, "num": _first_later(session, queue.num, at), "since": at}
+    place = {"queue": queue.num, "num": first_later(session, queue.num, at), "since": at}
     for item_id, started_at, *row in session.execute(SQL["settled_since"], place):
         transition = transition_of(item_id, TransitionRow._make(row), session.text)
         yield Settlement(transition, time_or_none(started_at))
-
-
-def _first_later(session: Session, queue: int, micros: int) -> int:
-    """Find the number of the first entry up to which there is a time later than this one; one more than all if none is."""
-    low, high = 1, session.log_end(queue).entries + 1
-    while low < high:
-        middle = (low + high) // 2
-        found = session.execute(SQL["latest"], (queue, middle)).fetchone()
-        # Behind the last one that was not erased, none is left.
-        low, high = (middle + 1, high) if found is not None and found[0] <= micros else (low, middle)
-    return low
 
 
 class _Source(NamedTuple):
@@ -72,11 +62,13 @@ class _Source(NamedTuple):
         tables: The tables, joined.
         condition: Which rows are those of a queue, whose number is its only value.
         place: What the labels are sorted by.
+        chosen: What else chooses rows.
     """
 
     tables: str
     condition: str
     place: str
+    chosen: tuple[Fragment, ...] = ()
 
 
 class _Labels:
@@ -114,8 +106,8 @@ class _Labels:
     def _rows(self, after: int | None, limit: int) -> Iterator[tuple[int, Label, int]]:
         """Read what comes behind a place: the labels, each with its entry and its size."""
         query, session = self._query, self._session
-        fragments = [*self._filter.conditions()]
         source = self._source()
+        fragments = [*self._filter.conditions(), *source.chosen]
         ranks = tuple(sorted(RANKS[state] for state in query.states))
         fragments += [
             (source.condition, (self._queue.num,)),
@@ -149,12 +141,16 @@ class _Labels:
         if rare:
             tables = f"work AS w INDEXED BY {rare} CROSS JOIN progresses AS p ON p.item = w.num"
             return _Source(tables + items, "p.queue = ?", "p.entry")
-        if self._query.states <= SETTLING:
-            tables = "progresses AS p INDEXED BY progresses_settled CROSS JOIN work AS w ON w.num = p.item"
-            return _Source(tables + items, "p.queue = ? AND p.state >= 2", "p.entry")
+        few = self._filter.rare_nums(None)
+        if few is not None:
+            tables = "work AS w NOT INDEXED CROSS JOIN progresses AS p ON p.item = w.num"
+            return _Source(tables + items, "p.queue = ?", "p.entry", (among_nums(few),))
         current = "p.item = l.item AND p.annotator = l.annotator AND p.entry = l.num"
         tables = f"log AS l CROSS JOIN progresses AS p ON {current} CROSS JOIN work AS w ON w.num = p.item"
-        return _Source(tables + items, "l.queue = ?", "l.num")
+        # Entries that are not the last one about their progress are passed over; where the step tells, unread.
+        ranks = tuple(RANKS[state] for state in self._query.states)
+        step = (f"l.to_state IN ({', '.join('?' for _ in ranks)})", ranks)
+        return _Source(tables + items, "l.queue = ?", "l.num", (step,))
 
 
 def labels(session: Session, queue: StoredQueue, query: LabelQuery) -> LabelPage:

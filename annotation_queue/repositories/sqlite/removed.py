@@ -10,10 +10,9 @@ from annotation_queue.counters import counts_of
 from annotation_queue.records import NEW, standing
 from annotation_queue.repositories.sql.chunks import in_chunks
 from annotation_queue.repositories.sql.rows import ALWAYS_MICROS, StoredQueue, micros_or_none
-from annotation_queue.repositories.sqlite.blocks import Place, count_added
+from annotation_queue.repositories.sqlite.blocks import NEW_KIND, Kind, Place, count_added
 from annotation_queue.repositories.sqlite.session import lists
 from annotation_queue.repositories.sqlite.statements import SQL
-from annotation_queue.states import UNSTARTED
 from annotation_queue.values import to_micros
 
 if TYPE_CHECKING:
@@ -86,7 +85,7 @@ def _bring_back(session: Session, queue: StoredQueue, rows: Sequence[_Removed], 
     touched = [row for row in rows if row.is_touched]
     counts = Counter({key: n * (len(rows) - len(touched)) for key, n in counts_of(NEW, ()).items()})
     records = session.records(queue.queue.project_id, [row.id for row in touched], queue.queue.id) if touched else {}
-    states = dict.fromkeys((row.place for row in rows), UNSTARTED)
+    kinds = dict.fromkeys((row.place for row in rows), NEW_KIND)
     for row in touched:
         # Policies may have changed meanwhile.
         progresses = records[row.id].progresses
@@ -94,11 +93,11 @@ def _bring_back(session: Session, queue: StoredQueue, rows: Sequence[_Removed], 
         counts.update(counts_of(now, progresses))
         claimable_at = micros_or_none(now.claimable_at)
         session.execute(SQL["refresh_item"], (claimable_at, row.num))
+        kinds[row.place] = Kind(now.state, claimable_at is not None and claimable_at > ALWAYS_MICROS)
         if claimable_at is not None and ALWAYS_MICROS < claimable_at < session.next_expiry(queue.num):
             session.set_next_expiry(queue.num, claimable_at)
-        states[row.place] = now.state
     session.count(queue.num, counts)
-    count_added(session, queue.num, states)
+    count_added(session, queue.num, kinds)
 
 
 def purge(session: Session, project_id: str, removed_before: datetime) -> tuple[int, int]:

@@ -36,6 +36,7 @@ from annotation_queue.repositories.sql.rows import history_of, queue_values
 from annotation_queue.repositories.sqlite import bulk, log, removed
 from annotation_queue.repositories.sqlite import claims as sqlite_claims
 from annotation_queue.repositories.sqlite.cache import Caches, Revision
+from annotation_queue.repositories.sqlite.changes import save
 from annotation_queue.repositories.sqlite.check import problems
 from annotation_queue.repositories.sqlite.connections import SYNCHRONOUS, Connections
 from annotation_queue.repositories.sqlite.items import add_items, refresh, remove_items
@@ -171,13 +172,15 @@ class SQLiteRepository:
     def save(self, writes: Sequence[tuple[ItemRecord, Change]]) -> None:
         """See `Repository.save`. Cost: linear in what changes, and one commit."""
         with self._writing() as session:
-            session.save(writes)
+            save(session, writes)
 
     def query_items(self, project_id: str, queue_id: str, query: ItemQuery) -> ItemPage:
         """See `Repository.query_items`.
 
         Cost: that of the page, and a sum over the blocks of its order, one for some 1,024 items, for a position or an offset.
-        An offset below other filters than one operation or, in queue order, some states is linear in what it passes. By state
+        An offset below other filters than one operation or, in queue order, some states is linear in what it passes. Items in
+        some states are found past the blocks that have none. By time of update a page also costs the changes that are not the
+        last ones of their items any more, and a position what changed before. By state
         or annotator a page of all items is read along the index of what comes next in the order, up to its last item with that
         value. Any other order that no index has needs one sort of what is wanted, and of the whole queue for positions.
         """
@@ -273,8 +276,8 @@ class SQLiteRepository:
     def labels(self, project_id: str, queue_id: str, query: LabelQuery) -> LabelPage:
         """See `Repository.labels`. Cost: that of the page, however many labels there are.
 
-        What a filter, the annotator or the removal of an item leaves out is passed over, unless the filter finds few items.
-        States besides completed and skipped are found along the log, with all that was changed again since.
+        What a filter, the annotator or the removal of an item leaves out is passed over, unless the filter finds few items; and
+        so is, along the log, what is no label any more or never was one.
         """
         with self._reading() as session:
             return log.labels(session, session.queue(project_id, queue_id), query)
@@ -307,11 +310,26 @@ class SQLiteRepository:
     def check(self) -> tuple[str, ...]:
         """Recount everything that is kept beside what it is derived from.
 
+        It reads every row of every project and has SQLite look at every page: some two minutes for a million items. All of that
+        is one read snapshot: others read and write meanwhile, but until it ends the write-ahead log only grows.
+
         Returns:
             What is wrong, a sentence each; nothing if all is well. Cost: linear in all that is stored.
         """
         with self._reading() as session:
             return tuple(problems(session))
+
+    def vacuum(self) -> None:
+        """Give the room back to the file system that `purge` and removals left free in the file.
+
+        The file is written anew, beside itself: for a while that takes as much room again as the file will have, and nobody
+        writes; reading goes on. What was deleted or overwritten before is not in it any more.
+
+        Raises:
+            StorageBusy: Others wrote past the deadline.
+            StorageFull: There is not that much room. The file stays as it was.
+        """
+        self._connections.vacuum()
 
     def close(self) -> None:
         """Close the file; a second time does nothing."""

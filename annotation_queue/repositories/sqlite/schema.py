@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 from contextlib import closing
 from functools import cache
@@ -46,10 +47,13 @@ def prepare(connections: Connections, migrations: Sequence[Iterable[str]] = MIGR
         # A file that another process turns to write-ahead logging at this moment is locked for readers too.
         connections.retry(connection, "SELECT count(*) FROM sqlite_schema")
         version = _our_version(connection, connections.path, newest)
+        (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+    # A copy that `VACUUM INTO` made has none, nor has a file that some tool turned back.
+    if mode != "wal" and os.access(connections.path, os.W_OK):
+        connections.write_ahead()
+    connections.know_file()
     if version == newest:
         return
-    if version == 0:
-        connections.write_ahead()
     with connections.writing() as connection:
         # Another process may have been faster while we had no lock.
         version = _our_version(connection, connections.path, newest)

@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, cast
 
 import attrs
 
-from annotation_queue.changes import is_settlement
-from annotation_queue.counters import changes
 from annotation_queue.errors import Conflict, ItemNotFound, QueueNotFound, SchemaVersionUnknown, StorageError
 from annotation_queue.records import make_record
 from annotation_queue.repositories.sql.chunks import spans
 from annotation_queue.repositories.sql.rows import (
-    ALWAYS_MICROS,
     KIND_NAMES,
-    RANKS,
     ItemRow,
     StoredQueue,
     Texts,
     item_of,
-    micros_or_none,
-    progress_row,
     progresses_of,
     queue_of,
     queue_values,
     reads_rows,
-    transition_row,
 )
-from annotation_queue.repositories.sqlite.blocks import Move, count_moved
 from annotation_queue.repositories.sqlite.cache import (
     FIRST_PLACE,
     LONGEST_QUEUE_KEPT,
@@ -43,15 +35,15 @@ from annotation_queue.repositories.sqlite.cache import (
 from annotation_queue.repositories.sqlite.schema import SCHEMA_VERSION
 from annotation_queue.repositories.sqlite.statements import SQL, WRITES
 from annotation_queue.repositories.sqlite.texts import Interned
-from annotation_queue.values import from_micros, to_micros
+from annotation_queue.values import from_micros
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
 
     from annotation_queue.items import AnnotationQueue, QueueItem
-    from annotation_queue.records import Change, ItemRecord
-    from annotation_queue.repositories.sqlite.cache import Caches
+    from annotation_queue.records import ItemRecord
+    from annotation_queue.repositories.sqlite.cache import Cache, Caches
     from annotation_queue.repositories.sqlite.connections import Transaction
 
 _NOBODY: Final = "[]"
@@ -88,8 +80,22 @@ class LogEnd(NamedTuple):
     latest: int
 
 
-_NO_ENTRIES: Final = LogEnd(0, -NEVER_MICROS)
-_NO_COUNTS: Final = {**dict.fromkeys(KIND_NAMES, 0), **_NO_ENTRIES._asdict()}
+NO_ENTRIES: Final = LogEnd(0, -NEVER_MICROS)
+_NO_COUNTS: Final = {**dict.fromkeys(KIND_NAMES, 0), **NO_ENTRIES._asdict()}
+
+
+class _Seen(NamedTuple):
+    """What a connection found when it looked at its file last.
+
+    Args:
+        number: Its ``data_version`` then.
+        cache: What is known of the file.
+        has_schema: Whether the schema was looked at too.
+    """
+
+    number: int
+    cache: Cache
+    has_schema: bool
 
 
 class Session(Interned):
@@ -125,7 +131,15 @@ class Session(Interned):
             SchemaVersionUnknown: A newer version of this library has migrated it meanwhile; nothing is written.
             StorageError: It has an older schema than when it was opened.
         """
-        if self._transaction.writes:
+        # As long as nobody else wrote, and the file is the one that is known, all is as it was when this connection looked.
+        writes = self._transaction.writes
+        ((number,),) = self.execute(SQL["data_version"]).fetchall()
+        seen = self._transaction.seen
+        if isinstance(seen, _Seen) and seen.number == number and seen.cache is self._caches.current:
+            self._cache = seen.cache
+            if seen.has_schema or not writes:
+                return
+        if writes:
             (version,) = self.execute(SQL["schema_version"]).fetchone()
             if version > SCHEMA_VERSION:
                 raise SchemaVersionUnknown(self._transaction.path, version, SCHEMA_VERSION)
@@ -137,6 +151,7 @@ class Session(Interned):
         if found is None or found[0] != cache.epoch.salt:
             cache = self._caches.replace(Epoch(*self.execute(SQL["newest_epoch"]).fetchone()))
         self._cache = cache
+        self._transaction.seen = _Seen(number, cache, writes)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -208,13 +223,20 @@ class Session(Interned):
     ) -> dict[str, ItemRecord]:
         """Read what decisions rest on; arguments, result and errors are those of `Repository.get_records`."""
         found: dict[_RecordRow, list[Sequence[Any]]] = {}
-        labels = _NOBODY if labels_of == () else self._numbers(labels_of)
-        statement = SQL["records" if queue_id is None else "records_in_queue"]
-        for wanted in lists(item_ids):
-            for row in self.execute(statement, {"ids": wanted, "queue": queue_id, "labels_of": labels}):
-                progresses = found.setdefault(_RecordRow._make(row[:_WIDTH]), [])
-                if row[_WIDTH] is not None:
-                    progresses.append(row[_WIDTH:])
+        if queue_id is not None and len(item_ids) == 1 and labels_of is not None and len(labels_of) == 1:
+            values = {"id": item_ids[0], "queue": queue_id, "labels_of": self.find_text(*labels_of)}
+            rows: Iterable[Sequence[Any]] = self.execute(SQL["record_in_queue"], values)
+        else:
+            labels = _NOBODY if labels_of == () else self._numbers(labels_of)
+            statement = SQL["records" if queue_id is None else "records_in_queue"]
+            rows = chain.from_iterable(
+                self.execute(statement, {"ids": wanted, "queue": queue_id, "labels_of": labels})
+                for wanted in lists(item_ids)
+            )
+        for row in rows:
+            progresses = found.setdefault(_RecordRow._make(row[:_WIDTH]), [])
+            if row[_WIDTH] is not None:
+                progresses.append(row[_WIDTH:])
         records: dict[str, ItemRecord] = {}
         for head, rows in found.items():
             queue = self.queue_by_key(head.queue, head.queue_revision)
@@ -276,48 +298,23 @@ class Session(Interned):
         """Build an item in the aggregate view from the columns of an `ItemRow`."""
         return item_of(ItemRow._make(row), queue, Texts(str, self.op_name, self.text, self.fields, self.fields))
 
-    # Changes
+    # What is kept beside items
 
-    def save(self, writes: Sequence[tuple[ItemRecord, Change]]) -> None:
-        """Store what decisions change, if nothing that they rest on has changed.
+    def log_end(self, queue: int) -> LogEnd:
+        """Say where the log of a queue ends, with what this transaction appends."""
+        if queue not in self._log_ends:
+            row = self.execute(SQL["log_end"], (queue,)).fetchone()
+            # Without a row nothing was ever added.
+            self._log_ends[queue] = NO_ENTRIES if row is None else LogEnd._make(row)
+        return self._log_ends[queue]
 
-        Raises:
-            Conflict: Something has.
-        """
-        work: list[dict[str, object]] = []
-        progresses: list[dict[str, object]] = []
-        entries: list[dict[str, object]] = []
-        moved: dict[int, list[Move]] = {}
-        counts: dict[int, list[Mapping[tuple[str | None, str], int]]] = {}
-        for record, change in writes:
-            key = cast("Revision", record.revision)
-            told = self._entries_of(record, change)
-            entries += told
-            nums = {entry["annotator"]: entry["num"] for entry in told}
-            for progress in change.progresses:
-                row = progress_row(progress, self.text_num(progress.annotator_id))
-                progresses.append(
-                    {**row._asdict(), "item": key.item, "queue": key.queue, "entry": nums.get(row.annotator)}
-                )
-            work.append(self._work_of(record, change, told))
-            if change.standing.state is not change.before.state:
-                place = QueueKey(key.priority_down, key.created_at, record.item_id)
-                moved.setdefault(key.queue, []).append(Move(place, change.before.state, change.standing.state))
-            if change.opens:
-                self.reopened(key.queue)
-            counts.setdefault(key.queue, []).append(changes(record, change))
-        if self._run("change_work", work) != len(work):
-            raise Conflict(f"item {writes[0][0].item_id!r} or another one changed meanwhile")
-        # First the log, which takes labels that were not read from the progresses as they were.
-        self._run("add_entry", entries)
-        self._run("put_progress", progresses)
-        for queue, moves in moved.items():
-            count_moved(self, queue, moves)
-        for queue, differences in counts.items():
-            summed = differences[0] if len(differences) == 1 else _sum_of(differences)
-            self.count(queue, summed, self.log_end(queue) if entries else _NO_ENTRIES)
+    def append(self, queue: int, micros: int) -> LogEnd:
+        """Make room for one more entry of a time at the end of a queue's log, and say where it ends then."""
+        end = self.log_end(queue)
+        self._log_ends[queue] = end = LogEnd(end.entries + 1, max(end.latest, micros))
+        return end
 
-    def _run(self, statement: str, rows: Collection[Mapping[str, object]]) -> int:
+    def run(self, statement: str, rows: Collection[Mapping[str, object]]) -> int:
         """Run one of `WRITES` for each row, and say how many rows it changed in all."""
         write = WRITES[statement]
         values = [write.values(row) for row in rows]
@@ -326,82 +323,38 @@ class Session(Interned):
             return self.execute(write.text, values[0]).rowcount
         return self.executemany(write.text, values).rowcount
 
-    def _work_of(self, record: ItemRecord, change: Change, told: Sequence[Mapping[str, object]]) -> dict[str, object]:
-        """Give what a change makes of an item's row, and what that row has to be like."""
-        key, after = cast("Revision", record.revision), change.standing
-        claimable_at = micros_or_none(after.claimable_at)
-        if claimable_at is not None and ALWAYS_MICROS < claimable_at < self.next_expiry(key.queue):
-            self.set_next_expiry(key.queue, claimable_at)
-        return {
-            "item": key.item,
-            "item_id": record.item_id,
-            "revision": key.revision,
-            "last_entry": key.last_entry,
-            "was_updated_at": to_micros(record.updated_at),
-            "queue": key.queue,
-            "queue_id": record.queue.id,
-            "queue_revision": key.queue_revision,
-            "state": RANKS[after.state],
-            "annotator": None if after.annotator_id is None else self.text_num(after.annotator_id),
-            "completed": after.completed,
-            "skipped": after.skipped,
-            "claimable_at": claimable_at,
-            "updated_at": to_micros(change.updated_at),
-            "new_steps": len(told),
-            "new_last_entry": told[-1]["num"] if told else None,
-        }
-
-    def _entries_of(self, record: ItemRecord, change: Change) -> list[dict[str, object]]:
-        """Give the rows that a change appends to the log of its queue."""
-        key = cast("Revision", record.revision)
-        starts = {progress.annotator_id: progress.started_at for progress in change.progresses}
-        rows: list[dict[str, object]] = []
-        before = key.last_entry
-        for step, transition in enumerate(change.transitions, record.steps + 1):
-            annotator = self.text_num(transition.annotator_id)
-            actor = transition.actor_id
-            row = transition_row(transition, annotator, None if actor is None else self.text_num(actor))
-            end = self.log_end(key.queue)
-            end = self._log_ends[key.queue] = LogEnd(end.entries + 1, max(end.latest, row.at))
-            started_at = starts[transition.annotator_id] if is_settlement(transition) else None
-            place = {"queue": key.queue, "num": end.entries, "latest": end.latest, "item": key.item, "step": step}
-            rows.append({**row._asdict(), **place, "before": before, "started_at": micros_or_none(started_at)})
-            before = end.entries
-        return rows
-
-    def log_end(self, queue: int) -> LogEnd:
-        """Say where the log of a queue ends, with what this transaction appends."""
-        if queue not in self._log_ends:
-            row = self.execute(SQL["log_end"], (queue,)).fetchone()
-            # Without a row nothing was ever added.
-            self._log_ends[queue] = _NO_ENTRIES if row is None else LogEnd._make(row)
-        return self._log_ends[queue]
-
-    def count(self, queue: int, counts: Mapping[tuple[str | None, str], int], log_end: LogEnd = _NO_ENTRIES) -> None:
+    def count(self, queue: int, counts: Mapping[tuple[str | None, str], int], log_end: LogEnd = NO_ENTRIES) -> None:
         """Add to the counters of a queue.
 
         Args:
             queue: Its number.
             counts: As `counters.counts_of` keys them.
-            log_end: Where its log ends now; `_NO_ENTRIES` if it ends where it did.
+            log_end: Where its log ends now; `NO_ENTRIES` if it ends where it did.
         """
         rows: dict[str | None, dict[str, int]] = {}
-        if log_end is not _NO_ENTRIES:
+        if log_end is not NO_ENTRIES:
             rows[None] = {**_NO_COUNTS, "queue": queue, "annotator": 0, **log_end._asdict()}
         for (annotator_id, kind), n in counts.items():
             row = rows.get(annotator_id)
             if row is None:
                 annotator = 0 if annotator_id is None else self.text_num(annotator_id)
                 row = rows[annotator_id] = {**_NO_COUNTS, "queue": queue, "annotator": annotator}
+                if annotator:
+                    row["latest"] = 0
             row[kind] += n
-        self._run("count", rows.values())
+        self.run("count", rows.values())
 
-    def claim_context(self, project_id: str, queue_id: str, annotator_id: str) -> tuple[StoredQueue, int]:
-        """Read a live queue, as `queue` does, and the number of an annotator, 0 for one who never did anything."""
+    def claim_context(self, project_id: str, queue_id: str, annotator_id: str) -> tuple[StoredQueue, int, bool]:
+        """Read what a claim begins with.
+
+        Returns:
+            A live queue, as `queue` reads it; the number of the annotator, 0 for one who never did anything; whether some
+            unfinished item is reserved for them.
+        """
         row = self.execute(SQL["claim_context"], (annotator_id, queue_id)).fetchone()
         if row is None:
             raise QueueNotFound(queue_id)
-        num, revision, annotator, next_expiry, reopenings, entries, latest = row
+        num, revision, annotator, next_expiry, reopenings, entries, latest, is_assigned = row
         # Without a row of counters nothing was ever added.
         self._next_expiry[num] = NEVER_MICROS if next_expiry is None else next_expiry
         self._reopenings[num] = reopenings or 0
@@ -412,7 +365,7 @@ class Session(Interned):
         queue = self.queue_by_key(num, revision)
         if queue.queue.project_id != project_id or queue.queue.deleted_at is not None:
             raise QueueNotFound(queue_id)
-        return queue, annotator
+        return queue, annotator, bool(is_assigned)
 
     def low_water_mark(self, queue: int, annotator: int) -> QueueKey:
         """Give a place before which the annotator has settled every open item; only after `claim_context`."""
@@ -470,10 +423,3 @@ class Session(Interned):
 def lists(texts: Sequence[str]) -> Iterator[str]:
     """Write texts as JSON lists which are all small enough for SQLite, however long the texts are."""
     return (json.dumps(texts[span]) for span in spans(map(len, texts)))
-
-
-def _sum_of(differences: Iterable[Mapping[tuple[str | None, str], int]]) -> Counter[tuple[str | None, str]]:
-    summed: Counter[tuple[str | None, str]] = Counter()
-    for each in differences:
-        summed.update(each)
-    return summed

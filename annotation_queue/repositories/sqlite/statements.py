@@ -34,5 +34,8 @@ def _by_position(text: str) -> Write:
     return Write(_NAME.sub("?", text), itemgetter(*_NAME.findall(text)))
 
 
-WRITES: Final = {name: _by_position(SQL[name]) for name in ("change_work", "add_entry", "put_progress", "count")}
-"""Those that every claim and completion runs."""
+WRITES: Final = {
+    name: _by_position(SQL[name])
+    for name in ("change_work", "settle_work", "add_entry", "put_progress", "count", "add_to_kinds", "add_to_kinds_at")
+}
+"""Those that claims and completions run."""

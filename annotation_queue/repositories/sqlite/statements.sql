@@ -63,6 +63,11 @@ SELECT num, salt FROM epochs WHERE num = (SELECT max(num) FROM epochs)
 -- name: new_epoch --
 INSERT INTO epochs (salt) VALUES (random()) RETURNING num, salt
 
+-- Says whether another connection has written since this one asked last: then the number is another one.
+
+-- name: data_version --
+PRAGMA data_version
+
 -- Reads which schema the file has.
 
 -- name: schema_version --
@@ -181,6 +186,15 @@ FROM queues AS q CROSS JOIN json_each(:ids) AS wanted
     LEFT JOIN progresses AS p ON p.item = w.num
 WHERE q.id = :queue
 
+-- The same about one item, with one annotator's label, for each completion. To list one thing costs as much as to find it.
+
+-- name: record_in_queue --
+SELECT w.id, @record_columns@, p.annotator, p.state, p.token, p.lease_expires_at,
+    CASE p.annotator WHEN :labels_of THEN @label@ ELSE '' END, p.reason, p.created_at, p.updated_at, p.started_at, p.step
+FROM queues AS q CROSS JOIN work AS w INDEXED BY work_by_id ON w.queue = q.num AND w.id = :id
+    LEFT JOIN progresses AS p ON p.item = w.num
+WHERE q.id = :queue
+
 -- The same about items of any queue. Deleted items are there without a number of their own, since their queue may be deleted.
 
 -- name: records --
@@ -209,7 +223,7 @@ SELECT count(*) FROM (SELECT 1 FROM work INDEXED BY work_by_adder WHERE queue = 
 -- Reads what of live items of a queue can be updated.
 
 -- name: patchable --
-SELECT w.num, w.priority_down, w.created_at, w.id, w.state, i.display_fields, w.assignees,
+SELECT w.num, w.priority_down, w.created_at, w.id, w.state, w.claimable_at > -62135596800000000, i.display_fields, w.assignees,
     CASE :compares_payload WHEN 1 THEN i.payload IS :payload ELSE 1 END
 FROM json_each(:nums) AS wanted CROSS JOIN work AS w ON w.num = wanted.value CROSS JOIN items AS i ON i.num = w.num
 WHERE w.queue = :queue
@@ -217,13 +231,13 @@ WHERE w.queue = :queue
 -- Gives an item another place or other assignees, and moves its time, which never goes back.
 
 -- name: patch_work --
-UPDATE work SET priority_down = :priority_down, assignees = :assignees, updated_at = max(updated_at, :at), revision = revision + 1
+UPDATE work SET priority_down = :priority_down, assignees = :assignees, updated_at = max(updated_at, :at), is_told = 0, revision = revision + 1
 WHERE num = :num
 
 -- The same without a new place, which costs less.
 
 -- name: patch_work_in_place --
-UPDATE work SET assignees = :assignees, updated_at = max(updated_at, :at), revision = revision + 1 WHERE num = :num
+UPDATE work SET assignees = :assignees, updated_at = max(updated_at, :at), is_told = 0, revision = revision + 1 WHERE num = :num
 
 -- Gives an item another payload.
 
@@ -247,7 +261,7 @@ SELECT DISTINCT w.num, w.id FROM json_each(:ids) AS wanted CROSS JOIN work AS w 
 
 -- name: live_places --
 SELECT w.num, w.priority_down, w.created_at, w.id, w.call_started_at, w.op, w.state,
-    w.completed + w.skipped > 0, w.claimable_at IS NULL
+    w.completed + w.skipped > 0, w.claimable_at IS NULL, w.claimable_at > -62135596800000000
 FROM json_each(:nums) AS wanted CROSS JOIN work AS w ON w.num = wanted.value AND w.queue = :queue
 
 -- Counts the progresses on items by annotator and state.
@@ -288,10 +302,10 @@ WHERE i.queue = :queue ORDER BY wanted.key
 -- Puts items back into every order, with a revision that nobody has read.
 
 -- name: restore_work --
-INSERT INTO work (num, queue, priority_down, created_at, id, call_started_at, op, added_by, updated_at, state, annotator, completed, skipped,
-    claimable_at, revision, steps, last_entry, assignees)
-SELECT num, queue, priority_down, created_at, id, call_started_at, op, added_by, max(updated_at, :at), state, annotator, completed,
-    skipped, claimable_at, revision + 1, steps, last_entry, assignees
+INSERT INTO work (num, queue, priority_down, created_at, id, call_started_at, op, added_by, updated_at, state, settled_as, annotator,
+    completed, skipped, claimable_at, revision, steps, last_entry, assignees)
+SELECT num, queue, priority_down, created_at, id, call_started_at, op, added_by, max(updated_at, :at), state,
+    CASE WHEN state >= 2 THEN state ELSE 0 END, annotator, completed, skipped, claimable_at, revision + 1, steps, last_entry, assignees
 FROM removed WHERE num IN (SELECT value FROM json_each(:nums))
 
 -- name: forget_removed --
@@ -323,7 +337,7 @@ WHERE q.project_id = :project_id AND i.deleted_at IS NOT NULL AND i.deleted_at <
 DELETE FROM log WHERE queue = :queue AND item IN (SELECT value FROM json_each(:nums))
 
 -- name: count_erased --
-UPDATE counters SET erased = erased + :n WHERE queue = :queue AND annotator = 0
+UPDATE counters SET erased = erased + :n WHERE queue = :queue AND kind = 0 AND num = 0 AND item = 0
 
 -- name: erase_progresses --
 DELETE FROM progresses WHERE item IN (SELECT value FROM json_each(:nums))
@@ -367,11 +381,21 @@ DELETE FROM queues WHERE num = :queue
 -- Changes
 
 -- Changes an item, if neither it nor its queue changed since they were read. That they are the ones that were read is said by more
--- than numbers, which a file that was restored to an earlier time gives again.
+-- than numbers, which a file that was restored to an earlier time gives again. What says of no index's column that it changes leaves
+-- the index alone.
 
 -- name: change_work --
 UPDATE work SET state = :state, annotator = :annotator, completed = :completed, skipped = :skipped,
-    claimable_at = :claimable_at, updated_at = :updated_at, steps = steps + :new_steps,
+    claimable_at = :claimable_at, updated_at = :updated_at, is_told = coalesce(:is_told, is_told), steps = steps + :new_steps,
+    last_entry = coalesce(:new_last_entry, last_entry), revision = revision + 1
+WHERE num = :item AND id = :item_id AND revision = :revision AND last_entry IS :last_entry AND updated_at = :was_updated_at
+    AND (SELECT q.revision FROM queues AS q WHERE q.num = :queue AND q.id = :queue_id) = :queue_revision
+
+-- The same for one that is settled, or is no more.
+
+-- name: settle_work --
+UPDATE work SET settled_as = :settled_as, state = :state, annotator = :annotator, completed = :completed, skipped = :skipped,
+    claimable_at = :claimable_at, updated_at = :updated_at, is_told = coalesce(:is_told, is_told), steps = steps + :new_steps,
     last_entry = coalesce(:new_last_entry, last_entry), revision = revision + 1
 WHERE num = :item AND id = :item_id AND revision = :revision AND last_entry IS :last_entry AND updated_at = :was_updated_at
     AND (SELECT q.revision FROM queues AS q WHERE q.num = :queue AND q.id = :queue_id) = :queue_revision
@@ -402,7 +426,7 @@ ON CONFLICT (item, annotator) DO UPDATE SET entry = coalesce(:entry, entry), ste
 -- Says where a queue's log ends.
 
 -- name: log_end --
-SELECT entries, latest FROM counters WHERE queue = ? AND annotator = 0
+SELECT entries, latest FROM counters WHERE queue = ? AND kind = 0 AND num = 0 AND item = 0
 
 -- Reads an item's history, oldest first, from its last entry back. In a damaged file it ends as well.
 
@@ -439,15 +463,25 @@ SELECT item, annotator, step, at FROM log WHERE queue = ? AND num = ?
 
 -- Blocks
 
--- Makes the block that begins before everything.
+-- Makes a block that counts nothing yet.
 
--- name: first_block --
-INSERT INTO blocks (queue, lane, a, b, id, n) VALUES (?, ?, ?, ?, ?, 0)
+-- name: add_block --
+INSERT INTO blocks (queue, lane, a, b, id, n, num) VALUES (:queue, :lane, :a, :b, :id, 0, :num)
+
+-- The same for what it counts besides.
+
+-- name: add_kinds --
+INSERT INTO counters (queue, kind, num) VALUES (:queue, 1, :num)
+
+-- Gives the number of the next new block.
+
+-- name: next_block --
+SELECT coalesce(max(num), 0) + 1 FROM counters WHERE queue = ? AND kind = 1
 
 -- Finds the block that a key falls into.
 
 -- name: block_of --
-SELECT a, b, id FROM blocks WHERE queue = ? AND lane = ? AND (a, b, id) <= (?, ?, ?) ORDER BY a DESC, b DESC, id DESC LIMIT 1
+SELECT num, a, b, id FROM blocks WHERE queue = ? AND lane = ? AND (a, b, id) <= (?, ?, ?) ORDER BY a DESC, b DESC, id DESC LIMIT 1
 
 -- Finds the block after it.
 
@@ -467,56 +501,51 @@ SELECT coalesce(sum(n), 0) FROM blocks WHERE queue = ? AND lane = ? AND (a, b, i
 -- Adds to what a block counts.
 
 -- name: add_to_block --
-UPDATE blocks SET n = n + :n, unstarted = unstarted + :unstarted, in_progress = in_progress + :in_progress,
-    completed = completed + :completed, skipped = skipped + :skipped
-WHERE queue = :queue AND lane = :lane AND a = :a AND b = :b AND id = :id RETURNING n
+UPDATE blocks SET n = n + :n WHERE queue = :queue AND lane = :lane AND a = :a AND b = :b AND id = :id RETURNING n
 
--- Makes a new block of the items that a block loses by keeping n of them.
+-- name: add_to_kinds --
+UPDATE counters SET unstarted = unstarted + :unstarted, in_progress = in_progress + :in_progress,
+    completed = completed + :completed, skipped = skipped + :skipped, waiting = waiting + :waiting
+WHERE queue = :queue AND kind = 1 AND num = :num AND item = 0
 
--- name: cut_block --
-INSERT INTO blocks (queue, lane, a, b, id, n, unstarted, in_progress, completed, skipped)
-SELECT queue, lane, :new_a, :new_b, :new_id, n - :n, unstarted - :unstarted, in_progress - :in_progress,
-    completed - :completed, skipped - :skipped
-FROM blocks WHERE queue = :queue AND lane = :lane AND a = :a AND b = :b AND id = :id
+-- Says what a block counts besides.
 
--- Says what a block counts.
+-- name: kinds --
+SELECT unstarted, in_progress, completed, skipped, waiting FROM counters WHERE queue = ? AND kind = 1 AND num = ? AND item = 0
 
--- Counts items anew that changed their state.
+-- Adds to it, for the block that a key falls into.
 
--- name: count_states --
-UPDATE blocks SET unstarted = unstarted + ?, in_progress = in_progress + ?, completed = completed + ?, skipped = skipped + ?
-WHERE queue = ? AND lane = ? AND a = ? AND b = ? AND id = ?
-
--- The same for the block that a key falls into.
-
--- name: count_states_at --
-UPDATE blocks SET unstarted = unstarted + ?, in_progress = in_progress + ?, completed = completed + ?, skipped = skipped + ?
-WHERE (queue, lane, a, b, id) = (
-    SELECT queue, lane, a, b, id FROM blocks WHERE queue = ? AND lane = ? AND (a, b, id) <= (?, ?, ?)
+-- name: add_to_kinds_at --
+UPDATE counters SET unstarted = unstarted + :unstarted, in_progress = in_progress + :in_progress,
+    completed = completed + :completed, skipped = skipped + :skipped, waiting = waiting + :waiting
+WHERE queue = :queue AND kind = 1 AND item = 0 AND num = (
+    SELECT num FROM blocks WHERE queue = :queue AND lane = 1 AND (a, b, id) <= (:a, :b, :id)
     ORDER BY a DESC, b DESC, id DESC LIMIT 1)
-
--- name: set_block --
-UPDATE blocks SET n = :n, unstarted = :unstarted, in_progress = :in_progress, completed = :completed, skipped = :skipped
-WHERE queue = :queue AND lane = :lane AND a = :a AND b = :b AND id = :id
 
 -- Deletes a block that counts nothing.
 
 -- name: delete_block --
 DELETE FROM blocks WHERE queue = :queue AND lane = :lane AND a = :a AND b = :b AND id = :id
 
+-- name: delete_kinds --
+DELETE FROM counters WHERE queue = :queue AND kind = 1 AND num = :num
+
 -- Lists the blocks of an index in its order.
 
 -- name: blocks --
-SELECT a, b, id, n, unstarted, in_progress, completed, skipped FROM blocks WHERE queue = ? AND lane = ? ORDER BY a, b, id
+SELECT b.num, b.a, b.b, b.id, b.n, c.unstarted, c.in_progress, c.completed, c.skipped, c.waiting
+FROM blocks AS b LEFT JOIN counters AS c ON c.queue = b.queue AND c.kind = 1 AND c.num = b.num AND c.item = 0 AND b.lane = 1
+WHERE b.queue = ? AND b.lane = ? ORDER BY b.a, b.b, b.id
 
 -- Counters
 
 -- Adds to what is counted of an annotator, or with annotator 0 of the queue, and notes where its log ends now.
 
 -- name: count --
-INSERT INTO counters (queue, annotator, unstarted, in_progress, completed, skipped, settled, finished, entries, latest)
-VALUES (:queue, :annotator, :unstarted, :in_progress, :completed, :skipped, :settled, :finished, :entries, :latest)
-ON CONFLICT (queue, annotator) DO UPDATE SET unstarted = unstarted + excluded.unstarted,
+INSERT INTO counters (queue, kind, num, unstarted, in_progress, completed, skipped, settled, finished, next_expiry, entries, latest)
+VALUES (:queue, 0, :annotator, :unstarted, :in_progress, :completed, :skipped, :settled, :finished,
+    CASE :annotator WHEN 0 THEN 9223372036854775807 ELSE 0 END, :entries, :latest)
+ON CONFLICT (queue, kind, num, item) DO UPDATE SET unstarted = unstarted + excluded.unstarted,
     in_progress = in_progress + excluded.in_progress, completed = completed + excluded.completed,
     skipped = skipped + excluded.skipped, settled = settled + excluded.settled, finished = finished + excluded.finished,
     entries = max(entries, excluded.entries), latest = max(latest, excluded.latest)
@@ -524,35 +553,37 @@ ON CONFLICT (queue, annotator) DO UPDATE SET unstarted = unstarted + excluded.un
 -- Reads all that is counted of a queue.
 
 -- name: counters --
-SELECT annotator, unstarted, in_progress, completed, skipped, settled, finished FROM counters WHERE queue = ?
+SELECT num, unstarted, in_progress, completed, skipped, settled, finished FROM counters WHERE queue = ? AND kind = 0
 
 -- Counts the live items of a queue.
 
 -- name: live --
-SELECT coalesce(sum(unstarted + in_progress + completed + skipped), 0) FROM counters WHERE queue = ? AND annotator = 0
+SELECT coalesce(sum(unstarted + in_progress + completed + skipped), 0) FROM counters WHERE queue = ? AND kind = 0 AND num = 0 AND item = 0
 
 -- Counts that items became open or work was reopened.
 
 -- name: reopened --
-UPDATE counters SET reopenings = reopenings + 1 WHERE queue = ? AND annotator = 0
+UPDATE counters SET reopenings = reopenings + 1 WHERE queue = ? AND kind = 0 AND num = 0 AND item = 0
 
 -- Says before which time no lease of a queue ends.
 
 -- name: set_next_expiry --
-UPDATE counters SET next_expiry = ? WHERE queue = ? AND annotator = 0
+UPDATE counters SET next_expiry = ? WHERE queue = ? AND kind = 0 AND num = 0 AND item = 0
 
 -- Reads that time.
 
 -- name: next_expiry --
-SELECT next_expiry FROM counters WHERE queue = ? AND annotator = 0
+SELECT next_expiry FROM counters WHERE queue = ? AND kind = 0 AND num = 0 AND item = 0
 
 -- Claims. An annotator is kept from an item by having settled it, or by a live hold of their own.
 
--- Reads what a claim begins with: the queue, the annotator's number, and what its counters say.
+-- Reads what a claim begins with: the queue, the annotator's number, what its counters say, and whether any item is reserved for the
+-- annotator.
 
 -- name: claim_context --
-SELECT q.num, q.revision, coalesce((SELECT num FROM texts WHERE text = ?), 0), c.next_expiry, c.reopenings, c.entries, c.latest
-FROM queues AS q LEFT JOIN counters AS c ON c.queue = q.num AND c.annotator = 0 WHERE q.id = ?
+SELECT q.num, q.revision, coalesce(t.num, 0), c.next_expiry, c.reopenings, c.entries, c.latest, EXISTS (
+    SELECT 1 FROM reservations AS r WHERE r.queue = q.num AND r.annotator = t.num AND r.claimable_at IS NOT NULL AND NOT r.is_settled)
+FROM queues AS q LEFT JOIN texts AS t ON t.text = ? LEFT JOIN counters AS c ON c.queue = q.num AND c.kind = 0 AND c.num = 0 AND c.item = 0 WHERE q.id = ?
 
 -- Finds the first open item, from a place on, that nothing keeps an annotator from.
 
@@ -582,12 +613,16 @@ SELECT w.priority_down, w.created_at, w.id FROM work AS w INDEXED BY work_open
 WHERE w.queue = ? AND w.claimable_at = -62135596800000000 AND w.assignees IS NULL
 ORDER BY w.priority_down DESC, w.created_at DESC, w.id DESC LIMIT 1
 
--- Finds the first item whose lease ran out and that nothing else keeps an annotator from.
+-- Finds the first item, of those from a place on and before another, whose lease ran out and that nothing else keeps an annotator from.
+-- Where only unsettled ones can, the index tells which they are.
 
 -- name: first_expired --
 SELECT @live_item_columns@
-FROM work AS w INDEXED BY work_waiting CROSS JOIN items AS i ON i.num = w.num
-WHERE w.queue = :queue AND w.claimable_at > -62135596800000000 AND w.assignees IS NULL AND w.claimable_at <= :now
+FROM work AS w INDEXED BY work_in_order CROSS JOIN items AS i ON i.num = w.num
+WHERE w.queue = :queue AND (w.priority_down, w.created_at, w.id) >= (:low_a, :low_b, :low_id)
+    AND (w.priority_down, w.created_at, w.id) < (:high_a, :high_b, :high_id)
+    AND (w.settled_as = 0 OR :in_any_state)
+    AND w.claimable_at > -62135596800000000 AND w.assignees IS NULL AND w.claimable_at <= :now
     AND NOT EXISTS (
     SELECT 1 FROM progresses AS p
     WHERE p.item = w.num AND p.annotator = :annotator AND (p.state >= 2 OR p.lease_expires_at > :now))
@@ -621,15 +656,16 @@ SELECT EXISTS (
 -- Finds when the first lease ends that keeps an item from everybody.
 
 -- name: least_expiry --
-SELECT min(w.claimable_at) FROM work AS w INDEXED BY work_waiting
-WHERE w.queue = ? AND w.claimable_at > -62135596800000000 AND w.assignees IS NULL
+SELECT min(w.claimable_at) FROM counters AS h CROSS JOIN work AS w ON w.num = h.item
+WHERE h.queue = ? AND h.kind = 2 AND w.claimable_at > -62135596800000000 AND w.assignees IS NULL
 
 -- Finds when an annotator could claim the first of the items that leases keep from everybody.
 
 -- name: retry_at --
 SELECT min(max(w.claimable_at, coalesce(p.lease_expires_at, w.claimable_at)))
-FROM work AS w INDEXED BY work_waiting LEFT JOIN progresses AS p ON p.item = w.num AND p.annotator = :annotator
-WHERE w.queue = :queue AND w.claimable_at > -62135596800000000 AND w.assignees IS NULL AND (p.state IS NULL OR p.state < 2)
+FROM counters AS h CROSS JOIN work AS w ON w.num = h.item LEFT JOIN progresses AS p ON p.item = w.num AND p.annotator = :annotator
+WHERE h.queue = :queue AND h.kind = 2 AND w.claimable_at > -62135596800000000 AND w.assignees IS NULL
+    AND (p.state IS NULL OR p.state < 2)
 
 -- Finds when the first hold of an annotator's own ends on an item that is open for others.
 
@@ -643,15 +679,28 @@ WHERE w.queue = :queue AND w.claimable_at = -62135596800000000 AND w.assignees I
 
 -- name: held --
 SELECT p.token, p.lease_expires_at, @live_item_columns@
-FROM progresses AS p INDEXED BY progresses_held CROSS JOIN work AS w ON w.num = p.item CROSS JOIN items AS i ON i.num = w.num
-WHERE p.queue = :queue AND p.annotator = :annotator AND p.state = 1 ORDER BY w.priority_down, w.created_at, w.id
+FROM counters AS h CROSS JOIN progresses AS p ON p.item = h.item AND p.annotator = h.num CROSS JOIN work AS w ON w.num = h.item
+    CROSS JOIN items AS i ON i.num = w.num
+WHERE h.queue = :queue AND h.kind = 2 AND h.num = :annotator ORDER BY w.priority_down, w.created_at, w.id
+
+-- Items by state
+
+-- Lists the items of a queue that are in progress; one that several annotators hold more than once.
+
+-- name: nums_in_progress --
+SELECT w.num FROM counters AS h CROSS JOIN work AS w ON w.num = h.item WHERE h.queue = ? AND h.kind = 2 AND w.state = 1
+
+-- Lists those that are skipped.
+
+-- name: nums_skipped --
+SELECT num FROM work INDEXED BY work_skipped WHERE queue = ? AND settled_as = 3
 
 -- Policies. An item that nobody touched keeps its standing under any of them.
 
 -- The items of a queue that somebody holds.
 
 -- name: held_nums --
-SELECT p.item FROM progresses AS p INDEXED BY progresses_held WHERE p.queue = :queue AND p.state = 1
+SELECT h.item FROM counters AS h WHERE h.queue = :queue AND h.kind = 2
 
 -- Counts the touched items of a queue that nobody holds, by how many completed and skipped them.
 
@@ -669,9 +718,9 @@ WHERE w.queue = :queue AND w.completed = :completed AND w.skipped = :skipped AND
 -- Reads what the standing of each held item rests on, a row for each hold.
 
 -- name: held_items --
-SELECT w.num, w.completed, w.skipped, w.claimable_at, p.lease_expires_at
-FROM progresses AS p INDEXED BY progresses_held CROSS JOIN work AS w ON w.num = p.item
-WHERE p.queue = :queue AND p.state = 1 ORDER BY w.num
+SELECT w.num, w.priority_down, w.created_at, w.id, w.state, w.completed, w.skipped, w.claimable_at, p.lease_expires_at
+FROM counters AS h CROSS JOIN work AS w ON w.num = h.item CROSS JOIN progresses AS p ON p.item = h.item AND p.annotator = h.num
+WHERE h.queue = :queue AND h.kind = 2 ORDER BY h.item
 
 -- Changes one of them.
 

@@ -8,6 +8,7 @@ from datetime import timedelta
 from itertools import count, product
 from typing import TYPE_CHECKING
 
+import attrs
 import pytest
 
 from annotation_queue import (
@@ -150,6 +151,32 @@ def test_a_walk_by_cursor_with_positions_counts_from_one_to_the_last(
             break
         query = ItemQuery(sort_by=sort_by, limit=4, include_position=True, cursor=page.next_cursor)
     assert positions == list(range(1, walked.stats([queue.id])[0].total_items + 1))
+
+
+@pytest.mark.parametrize("directions", [*product(("asc", "desc"), repeat=3)], ids=" ".join)
+def test_walks_in_queue_order_past_blocks_without_the_wanted_states_show_what_memory_shows(
+    pair: tuple[AnnotationQueues, AnnotationQueues], directions: tuple[str, ...]
+) -> None:
+    queue_ids: list[str] = []
+    for queues in pair:
+        work(queues, 3, queue_ids)
+    fields = ("priority", "created_at", "id")
+    sort_by = tuple(SortBy(field, direction) for field, direction in zip(fields, directions, strict=True))
+    for states in ({"completed"}, {"skipped"}, {"in_progress"}, {"unstarted"}, {"completed", "in_progress"}):
+        shown: list[list[str]] = []
+        for queues, queue_id in zip(pair, queue_ids, strict=True):
+            query: ItemQuery | None = ItemQuery(filter=ItemFilter(annotation_states=states), sort_by=sort_by, limit=3)
+            shown.append([])
+            while query is not None:
+                page = queues.query_items(queue_id, query)
+                shown[-1] += [item.id for item in page.items]
+                more = page.next_cursor
+                query = None if more is None else attrs.evolve(query, cursor=more)
+            assert len(shown[-1]) == len({*shown[-1]}) > 0
+        places = [
+            [item.id for item in queues.iter_items(queue_id)] for queues, queue_id in zip(pair, queue_ids, strict=True)
+        ]
+        assert [places[0].index(each) for each in shown[0]] == [places[1].index(each) for each in shown[1]], states
 
 
 def test_an_emptied_queue_keeps_no_blocks_but_the_first_of_each_lane(

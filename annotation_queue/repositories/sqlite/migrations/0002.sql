@@ -1,5 +1,12 @@
 -- Version 2.
 
+-- What no index has any more is dropped first, so that nothing below keeps it up to date.
+DROP INDEX work_in_order;
+DROP INDEX work_by_state;
+DROP INDEX work_by_updated;
+DROP INDEX work_open;
+DROP INDEX work_waiting;
+
 -- Pages of queues. For each field by which they sort there are two indexes: one for both fields upwards or both downwards, and one
 -- for the field downwards and the id upwards, or the reverse.
 DROP INDEX queues_of_project;
@@ -108,10 +115,6 @@ ORDER BY p.item, p.annotator;
 DROP TABLE progresses_1;
 DROP TABLE transitions;
 
--- Labels in the order in which they were stored, and what each annotator holds.
-CREATE INDEX progresses_settled ON progresses (queue, entry, state) WHERE state >= 2;
-CREATE INDEX progresses_held ON progresses (queue, annotator) WHERE state = 1;
-
 -- `steps` is the number of an item's entries in the log, `last_entry` the number of the last one.
 ALTER TABLE work ADD COLUMN steps INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE work ADD COLUMN last_entry INTEGER;
@@ -128,49 +131,131 @@ UPDATE work SET state = t.state, annotator = t.annotator
 FROM (SELECT item, state, annotator, max(step) FROM progresses WHERE state > 0 GROUP BY item) AS t
 WHERE t.item = work.num AND (work.state, work.annotator) <> (t.state, t.annotator);
 
-UPDATE blocks SET unstarted = t.unstarted, in_progress = t.in_progress, completed = t.completed, skipped = t.skipped
-FROM (
-    SELECT b.queue, b.a, b.b, b.id, sum(w.state = 0) AS unstarted, sum(w.state = 1) AS in_progress, sum(w.state = 2) AS completed,
-        sum(w.state = 3) AS skipped
-    FROM (
-        SELECT queue, a, b, id, lead(a) OVER (PARTITION BY queue ORDER BY a, b, id) AS next_a,
-            lead(b) OVER (PARTITION BY queue ORDER BY a, b, id) AS next_b,
-            lead(id) OVER (PARTITION BY queue ORDER BY a, b, id) AS next_id
-        FROM blocks WHERE lane = 1
-    ) AS b CROSS JOIN work AS w INDEXED BY work_in_order ON w.queue = b.queue
-        AND (w.priority_down, w.created_at, w.id) >= (b.a, b.b, b.id)
-        AND (w.priority_down, w.created_at, w.id) < (coalesce(b.next_a, 9223372036854775807),
-            coalesce(b.next_b, 9223372036854775807), coalesce(b.next_id, char(1114111)))
-    GROUP BY b.queue, b.a, b.b, b.id
-) AS t
-WHERE blocks.queue = t.queue AND blocks.lane = 1 AND (blocks.a, blocks.b, blocks.id) = (t.a, t.b, t.id);
+-- `is_told` says that the last change of an item, `updated_at`, is the time of its last entry, and that no entry before has a later
+-- one: then the log tells where the item stands in the order of changes, and the index has all others.
+ALTER TABLE work ADD COLUMN is_told INTEGER NOT NULL DEFAULT 0;
 
--- `entries` counts a queue's log, `latest` is the greatest time in it.
-ALTER TABLE counters RENAME COLUMN openings TO reopenings;
-ALTER TABLE counters ADD COLUMN entries INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE counters ADD COLUMN latest INTEGER NOT NULL DEFAULT -9223372036854775807;
+UPDATE work SET is_told = 1 FROM log AS l
+WHERE l.queue = work.queue AND l.num = work.last_entry AND l.at = work.updated_at AND l.latest = work.updated_at;
+
+CREATE INDEX work_by_own_time ON work (queue, updated_at, id, op, added_by, is_told) WHERE is_told = 0;
+
+-- `settled_as` is the state where that is completed or skipped, else 0. It stands in the index of queue order, in whose place a change
+-- of it is made; so no claim changes that index.
+ALTER TABLE work ADD COLUMN settled_as INTEGER NOT NULL DEFAULT 0;
+UPDATE work SET settled_as = state WHERE state >= 2;
+CREATE INDEX work_in_order ON work (queue, priority_down, created_at, id, settled_as, op, added_by);
+CREATE INDEX work_skipped ON work (queue) WHERE settled_as = 3;
+
+-- What is counted, and what is held: all that every change changes besides its own item, in one place, so that in most queues it is
+-- one page.
+-- Kind 0: `num` is an annotator, with the progresses on live items by state; or 0, which is the queue as a whole, with its live items by
+-- aggregate state, settled and finished ones, a time before which no lease that keeps an item from everybody ends, how often items
+-- became open or work was reopened, how many entries its log has, and the greatest time in it.
+-- Kind 1: `num` is the number of a block of queue order, with its items by aggregate state, and those that leases keep from everybody.
+-- Kind 2: the annotator `num` holds `item`, a removed one too. Triggers keep it.
+ALTER TABLE counters RENAME TO counters_1;
+
+CREATE TABLE counters (
+    queue INTEGER NOT NULL REFERENCES queues,
+    kind INTEGER NOT NULL,
+    num INTEGER NOT NULL,
+    item INTEGER NOT NULL DEFAULT 0,
+    unstarted INTEGER NOT NULL DEFAULT 0,
+    in_progress INTEGER NOT NULL DEFAULT 0,
+    completed INTEGER NOT NULL DEFAULT 0,
+    skipped INTEGER NOT NULL DEFAULT 0,
+    waiting INTEGER NOT NULL DEFAULT 0,
+    settled INTEGER NOT NULL DEFAULT 0,
+    finished INTEGER NOT NULL DEFAULT 0,
+    next_expiry INTEGER NOT NULL DEFAULT 0,
+    reopenings INTEGER NOT NULL DEFAULT 0,
+    entries INTEGER NOT NULL DEFAULT 0,
+    latest INTEGER NOT NULL DEFAULT 0,
+    erased INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (queue, kind, num, item)
+) STRICT, WITHOUT ROWID;
+
+INSERT INTO counters (queue, kind, num, unstarted, in_progress, completed, skipped, settled, finished, next_expiry, reopenings,
+    latest)
+SELECT queue, 0, annotator, unstarted, in_progress, completed, skipped, settled, finished,
+    CASE annotator WHEN 0 THEN next_expiry ELSE 0 END, openings, CASE annotator WHEN 0 THEN -9223372036854775807 ELSE 0 END
+FROM counters_1 ORDER BY queue, annotator;
+
+DROP TABLE counters_1;
+
+-- Those of queue order have a number, below which stands what they count besides; it is 0 for all others.
+ALTER TABLE blocks RENAME TO blocks_1;
+
+CREATE TABLE blocks (
+    queue INTEGER NOT NULL REFERENCES queues,
+    lane INTEGER NOT NULL,
+    a INTEGER NOT NULL,
+    b INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    n INTEGER NOT NULL,
+    num INTEGER NOT NULL,
+    PRIMARY KEY (queue, lane, a, b, id)
+) STRICT, WITHOUT ROWID;
+
+INSERT INTO blocks (queue, lane, a, b, id, n, num)
+SELECT queue, lane, a, b, id, n, CASE lane WHEN 1 THEN row_number() OVER (PARTITION BY queue, lane ORDER BY a, b, id) ELSE 0 END
+FROM blocks_1 ORDER BY queue, lane, a, b, id;
+
+DROP TABLE blocks_1;
+
+-- Blocks and items are sorted together: an item falls into the block before it.
+INSERT INTO counters (queue, kind, num, unstarted, in_progress, completed, skipped, waiting)
+SELECT queue, 1, num, coalesce(sum(state = 0), 0), coalesce(sum(state = 1), 0), coalesce(sum(state = 2), 0), coalesce(sum(state = 3), 0),
+    coalesce(sum(claimable_at > -62135596800000000), 0)
+FROM (
+    SELECT queue, state, claimable_at,
+        sum(is_block) OVER (PARTITION BY queue ORDER BY a, b, id, is_block DESC ROWS UNBOUNDED PRECEDING) AS num
+    FROM (
+        SELECT queue, priority_down AS a, created_at AS b, id, state, claimable_at, 0 AS is_block FROM work
+        UNION ALL SELECT queue, a, b, id, NULL, NULL, 1 FROM blocks WHERE lane = 1
+    )
+) GROUP BY queue, num;
 
 UPDATE counters SET unstarted = t.unstarted, in_progress = t.in_progress, completed = t.completed, skipped = t.skipped
 FROM (
     SELECT queue, sum(unstarted) AS unstarted, sum(in_progress) AS in_progress, sum(completed) AS completed, sum(skipped) AS skipped
-    FROM blocks WHERE lane = 1 GROUP BY queue
+    FROM counters WHERE kind = 1 GROUP BY queue
 ) AS t
-WHERE t.queue = counters.queue AND counters.annotator = 0;
+WHERE t.queue = counters.queue AND counters.kind = 0 AND counters.num = 0;
 
 UPDATE counters SET entries = t.entries, latest = t.latest
 FROM (SELECT queue, max(num) AS entries, max(latest) AS latest FROM log GROUP BY queue) AS t
-WHERE t.queue = counters.queue AND counters.annotator = 0;
+WHERE t.queue = counters.queue AND counters.kind = 0 AND counters.num = 0;
+
+INSERT INTO counters (queue, kind, num, item) SELECT queue, 2, annotator, item FROM progresses WHERE state = 1;
+
+CREATE TRIGGER progresses_held_first AFTER INSERT ON progresses WHEN new.state = 1
+BEGIN
+    INSERT INTO counters (queue, kind, num, item) VALUES (new.queue, 2, new.annotator, new.item);
+END;
+
+CREATE TRIGGER progresses_held_again AFTER UPDATE OF state ON progresses WHEN new.state = 1 AND old.state <> 1
+BEGIN
+    INSERT INTO counters (queue, kind, num, item) VALUES (new.queue, 2, new.annotator, new.item);
+END;
+
+CREATE TRIGGER progresses_held_no_more AFTER UPDATE OF state ON progresses WHEN new.state <> 1 AND old.state = 1
+BEGIN
+    DELETE FROM counters WHERE queue = old.queue AND kind = 2 AND num = old.annotator AND item = old.item;
+END;
+
+CREATE TRIGGER progresses_erased AFTER DELETE ON progresses WHEN old.state = 1
+BEGIN
+    DELETE FROM counters WHERE queue = old.queue AND kind = 2 AND num = old.annotator AND item = old.item;
+END;
 
 -- Whom an item is reserved for: a text that is a JSON list; NULL for nobody. Claims look for reserved items in `reservations`, and for
 -- all others along indexes that leave the reserved ones out.
 ALTER TABLE work ADD COLUMN assignees INTEGER REFERENCES texts;
 
-DROP INDEX work_open;
-DROP INDEX work_waiting;
 CREATE INDEX work_open ON work (queue, priority_down, created_at, id)
     WHERE claimable_at = -62135596800000000 AND assignees IS NULL;
-CREATE INDEX work_waiting ON work (queue, priority_down, created_at, id, claimable_at)
-    WHERE claimable_at > -62135596800000000 AND assignees IS NULL;
 CREATE INDEX work_reserved ON work (queue, priority_down, created_at, id) WHERE assignees IS NOT NULL AND claimable_at IS NOT NULL;
 
 -- A row for each annotator whom a live item is reserved for, with what of the item claims need. Triggers keep it, so that what
@@ -227,8 +312,8 @@ BEGIN
     UPDATE reservations SET is_settled = new.state >= 2 WHERE item = new.item AND annotator = new.annotator;
 END;
 
--- What `work` had of removed items, so that they can be restored; those that version 1 removed have nothing here. `erased` counts
--- the entries that a queue's log had and that were erased with their items.
+-- What `work` had of removed items, so that they can be restored; those that version 1 removed have nothing here. The
+-- counters say how many entries of a queue's log were erased with their items.
 CREATE TABLE removed (
     num INTEGER PRIMARY KEY REFERENCES items,
     queue INTEGER NOT NULL,
@@ -252,4 +337,3 @@ CREATE TABLE removed (
 
 CREATE INDEX removed_of_queue ON removed (queue);
 CREATE INDEX items_removed ON items (queue, deleted_at) WHERE deleted_at IS NOT NULL;
-ALTER TABLE counters ADD COLUMN erased INTEGER NOT NULL DEFAULT 0;

@@ -9,18 +9,23 @@ from typing import Final
 from annotation_queue.counters import live_and_unfinished
 from annotation_queue.query import ItemFilter, ItemQuery
 from annotation_queue.repositories.sql.orders import Fragment
-from annotation_queue.repositories.sql.rows import RANKS
-from annotation_queue.repositories.sqlite.indexes import BY_STATE, IN_ORDER, OrderPath
+from annotation_queue.repositories.sql.rows import RANKS, STATES
+from annotation_queue.repositories.sqlite.indexes import BY_UPDATED, IN_ORDER, OrderPath
+from annotation_queue.repositories.sqlite.queries.scans import Scan
+from annotation_queue.repositories.sqlite.queries.sorts import AMONG
+from annotation_queue.repositories.sqlite.queries.updates import TOLD, first_later
 from annotation_queue.repositories.sqlite.session import Session
 from annotation_queue.repositories.sqlite.statements import SQL
-from annotation_queue.states import UNSTARTED, AnnotationState
-from annotation_queue.values import to_micros
+from annotation_queue.states import IN_PROGRESS, SETTLING, SKIPPED, UNSTARTED
+from annotation_queue.values import MAX_INTEGER, to_micros
 
 _UNIQUE: Final = {"id": "work_by_id", "call_id": "live_calls", "call_trace_id": "live_traces"}
 """Filters that leave next to nothing, with the index that finds it."""
 FEW: Final = 5_000
 """If fewer items are wanted, sorting them costs less than reading an index that they are strewn over."""
-_BLOCK_COLUMNS: Final = {state: state.value for state in AnnotationState}
+_SETTLED: Final = frozenset(RANKS[state] for state in SETTLING)
+_APART: Final = {RANKS[IN_PROGRESS]: "nums_in_progress", RANKS[SKIPPED]: "nums_skipped"}
+"""States whose items something else than the index of queue order finds, with the statement that does."""
 
 
 class Filter:
@@ -87,10 +92,8 @@ class Filter:
         # Of an annotator who never did anything, every item is unstarted.
         is_stranger = not self._aggregate and not self.annotator
         self.matches_nothing |= not ranks or (is_stranger and RANKS[UNSTARTED] not in ranks)
-        state = "w.state" if self._aggregate else "coalesce(p.state, 0)"
-        conditions["state"] = (f"{state} IN ({', '.join('?' for _ in ranks)})", tuple(ranks))
-        if self._aggregate and len(ranks) == 1:
-            self.fixed["state"] = ranks[0]
+        own = f"coalesce(p.state, 0) IN ({', '.join('?' for _ in ranks)})", tuple(ranks)
+        conditions["state"] = in_states(ranks) if self._aggregate else own
 
     def conditions(self, path: OrderPath | None = None) -> tuple[Fragment, ...]:
         """Give the conditions, but for those that every item of a path fulfils."""
@@ -113,16 +116,19 @@ class Filter:
             return "work_by_op"
         if "added_by" in self._by_field and self._added_by(self._adders) < FEW:
             return "work_by_adder"
-        if "updated_at" in self._by_field and self._updated() < FEW:
-            return "work_by_updated"
-        if (
-            "state" in self._by_field
-            and "state" not in fulfilled
-            and self._aggregate
-            and self._counted_by_state() < FEW
-        ):
-            return "work_by_state"
         return ""
+
+    def rare_nums(self, path: OrderPath | None) -> list[int] | None:
+        """List the items that changed in time, or are in wanted states, by number; None unless sorting them beats a scan."""
+        if "updated_at" in self._by_field and (updated := self._updated()) is not None:
+            return updated
+        if "state" not in self._by_field or not self._aggregate or self._counted_by_state() >= FEW:
+            return None
+        ranks = [RANKS[state] for state in self._chosen.annotation_states or ()]
+        # Along queue order the blocks show where they are, as long as nothing finds them sooner.
+        if path is not None and path.index is IN_ORDER and path.even and not _APART.keys() >= {*ranks}:
+            return None
+        return nums_in_states(self._session, self._queue, ranks)
 
     def total(self) -> int | None:
         """Say how many items are wanted, if counters tell; else None."""
@@ -138,10 +144,12 @@ class Filter:
 
     def in_blocks(self, path: OrderPath) -> str:
         """Give the expression that counts the wanted items in blocks along a path; empty if nothing counts them."""
+        return self.counted(path) if self._by_field.keys() == {"state"} and all(path.ups) else ""
+
+    def counted(self, path: OrderPath) -> str:
+        """Give the expression that counts items in the wanted states in blocks along a path; empty if nothing counts them."""
         states = self._chosen.annotation_states
-        if not self._aggregate or not states or self._by_field.keys() != {"state"} or not all(path.ups):
-            return ""
-        return " + ".join(_BLOCK_COLUMNS[state] for state in states) if path.index in {IN_ORDER, BY_STATE} else ""
+        return " + ".join(states) if self._aggregate and states and path.index is IN_ORDER else ""
 
     def _live_of_op(self) -> int:
         return sum(n for op in self._ops for (n,) in self._session.execute(SQL["live_of_op"], (op,)).fetchall())
@@ -151,16 +159,60 @@ class Filter:
         few = SQL["few_of_adder"]
         return sum(self._session.execute(few, (self._queue, each, FEW)).fetchone()[0] for each in adders)
 
-    def _updated(self) -> int:
-        """Count what changed in the time that is asked for, but no further than to a limit."""
+    def _updated(self) -> list[int] | None:
+        """List what changed in the time that is asked for; None if that is more than a few."""
+        session, queue, chosen = self._session, self._queue, self._chosen
+        low, high = 1, session.log_end(queue).entries + 1
+        if chosen.updated_from is not None:
+            low = first_later(session, queue, to_micros(chosen.updated_from) - 1)
+        if chosen.updated_until is not None:
+            high = first_later(session, queue, to_micros(chosen.updated_until) - 1)
+        # Mostly there are two entries for each item.
+        if high - low >= 2 * FEW:
+            return None
         text, values = self._by_field["updated_at"]
-        some = f"SELECT 1 FROM work AS w INDEXED BY work_by_updated WHERE w.queue = ? AND {text} LIMIT ?"
-        (n,) = self._session.execute(f"SELECT count(*) FROM ({some})", (self._queue, *values, FEW)).fetchone()
-        return int(n)
+        own = f"SELECT w.num FROM work AS w INDEXED BY {BY_UPDATED.index} WHERE w.queue = ? AND {text}"
+        own = f"{own} AND {BY_UPDATED.only} LIMIT ?"
+        nums = [num for (num,) in session.execute(own, (queue, *values, FEW))]
+        told = f"SELECT w.num FROM {TOLD} WHERE l.queue = ? AND l.num >= ? AND l.num < ? LIMIT ?"
+        nums += [num for (num,) in session.execute(told, (queue, low, high, FEW))]
+        return nums if len(nums) < FEW else None
 
     def _counted_by_state(self) -> int:
         counts = self._session.counts(self._queue)
         return sum(counts.get((None, state), 0) for state in self._chosen.annotation_states or ())
+
+
+def in_states(ranks: Sequence[int]) -> Fragment:
+    """Write the condition that an item is in one of some states; of settled ones the index of queue order tells."""
+    settled = [rank for rank in ranks if rank in _SETTLED]
+    others = [rank for rank in ranks if rank not in _SETTLED]
+    if len(others) == len(STATES) - len(_SETTLED):
+        settled, others = [0, *settled], []
+    parts = [f"w.settled_as IN ({', '.join('?' for _ in settled)})"] if settled else []
+    parts += [f"w.settled_as = 0 AND w.state IN ({', '.join('?' for _ in others)})"] if others else []
+    return f"({' OR '.join(parts)})", (*settled, *others)
+
+
+def nums_in_states(session: Session, queue: int, ranks: Sequence[int]) -> list[int]:
+    """List the numbers of items in some states, each once and in no order.
+
+    The cost is linear in those in progress or skipped, and in the blocks that hold others.
+    """
+    found: dict[int, None] = {}
+    for rank in _APART.keys() & {*ranks}:
+        found |= dict.fromkeys(num for (num,) in session.execute(SQL[_APART[rank]], (queue,)))
+    others = [rank for rank in ranks if rank not in _APART]
+    if others:
+        scan = Scan(session, queue, ("", ()), (in_states(others),), " + ".join(STATES[rank] for rank in others))
+        order = OrderPath(IN_ORDER, (), (True,) * len(IN_ORDER.columns))
+        found |= dict.fromkeys(scan.nums(order, None, at=True, limit=MAX_INTEGER, offset=0))
+    return [*found]
+
+
+def among_nums(nums: Sequence[int]) -> Fragment:
+    """Write the condition that an item is one of those that have a number."""
+    return AMONG, (json.dumps(nums),)
 
 
 def _among(column: str, values: Sequence[int | str]) -> Fragment:

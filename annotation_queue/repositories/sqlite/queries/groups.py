@@ -14,9 +14,9 @@ from typing import Final
 import attrs
 
 from annotation_queue.repositories.sql.orders import Fragment, Term, values_of
-from annotation_queue.repositories.sql.rows import RANKS
-from annotation_queue.repositories.sqlite.indexes import BY_STATE, OrderPath, key_of, path_of
-from annotation_queue.repositories.sqlite.queries.filters import FEW
+from annotation_queue.repositories.sql.rows import RANKS, STATES
+from annotation_queue.repositories.sqlite.indexes import OrderPath, key_of, path_of
+from annotation_queue.repositories.sqlite.queries.filters import FEW, among_nums, in_states, nums_in_states
 from annotation_queue.repositories.sqlite.queries.scans import Scan
 from annotation_queue.repositories.sqlite.queries.sorts import Sort
 from annotation_queue.repositories.sqlite.session import Session
@@ -47,7 +47,12 @@ class Group:
     @property
     def condition(self) -> Fragment:
         """The condition that an item is one of them."""
-        return f"w.{self.column} = ?", (self.number,)
+        return in_states([self.number]) if self.column == "state" else (f"w.{self.column} = ?", (self.number,))
+
+    @property
+    def counted(self) -> str:
+        """The column of a block's counters that counts them; empty for none."""
+        return STATES[self.number] if self.column == "state" else ""
 
 
 @attrs.frozen
@@ -100,9 +105,10 @@ class Groups:
         if group.column == "state" and group.at_most < FEW:
             sort = Sort(self.session, self.queue, 0, self.terms[1:])
             behind = None if after is None else values_of(self.order, sort.terms, after)
-            return sort.nums(conditions, BY_STATE.index, behind, limit=limit, offset=0)
+            few = among_nums(nums_in_states(self.session, self.queue, [group.number]))
+            return sort.nums([few], "", behind, limit=limit, offset=0)
         start = None if after is None else key_of(path, self.order, after)
-        scan = Scan(self.session, self.queue, ("", ()), conditions)
+        scan = Scan(self.session, self.queue, ("", ()), conditions, group.counted)
         return scan.nums(path, start, at=False, limit=limit, offset=0)
 
 

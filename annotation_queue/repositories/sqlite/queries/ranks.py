@@ -8,6 +8,7 @@ from typing import Final, cast
 
 from annotation_queue.repositories.sqlite.blocks import FIRST_BLOCK, BlockKey, index_key
 from annotation_queue.repositories.sqlite.indexes import Index, Key, OrderPath, Segment, before, between
+from annotation_queue.repositories.sqlite.queries.updates import count_told
 from annotation_queue.repositories.sqlite.session import Session
 from annotation_queue.repositories.sqlite.statements import SQL
 
@@ -80,7 +81,7 @@ class BlockCounts:
 
         Args:
             rank: The rank, counted from 0 among what is counted.
-            what: What is counted: an expression over the columns of ``blocks``.
+            what: What is counted: ``n`` for all, or columns of a block's counters, joined by ``+``.
 
         Returns:
             Where the block begins, as a key of the index, and how many are left to pass from there; None if no more than
@@ -90,8 +91,10 @@ class BlockCounts:
         if what == "n" and rank >= self._before:
             start, rank = self._at, rank - self._before
         place = (self._queue, self._index.num, *start)
+        kinds = "CROSS JOIN counters AS c ON c.queue = b.queue AND c.kind = 1 AND c.num = b.num AND c.item = 0"
         counts = self._session.execute(
-            f"SELECT {what} FROM blocks WHERE queue = ? AND lane = ? AND (a, b, id) >= (?, ?, ?) ORDER BY a, b, id",
+            f"SELECT {what} FROM blocks AS b {'' if what == 'n' else kinds} "
+            "WHERE b.queue = ? AND b.lane = ? AND (b.a, b.b, b.id) >= (?, ?, ?) ORDER BY b.a, b.b, b.id",
             place,
         )
         for number, (n,) in enumerate(counts):
@@ -104,6 +107,8 @@ class BlockCounts:
 
 class Ranks:
     """The ranks of items along a path, counted from 0 among all live items that have its fixed values.
+
+    The order of changes alone is not counted in blocks: there a rank costs what changed before.
 
     Args:
         session: The session.
@@ -150,6 +155,8 @@ class Ranks:
         segments = between(path.index.columns, path.ups, path.fixed + last, path.fixed + key)
         at_most = None if self._block_counts is None else _NEAR
         n = _count(self._session, self._queue, path.index, segments, at_most)
+        if at_most is None:
+            n += count_told(self._session, self._queue, last, key, path.ups)
         return None if at_most is not None and n >= at_most else n
 
     def _rank(self, path: OrderPath, key: Key) -> int:
@@ -159,7 +166,7 @@ class Ranks:
             (n,) = self._session.execute(statement, (self._queue, key[0])).fetchone()
             return int(n) + self._rank(path.below(self._op(key[0])), key[1:])
         if self._block_counts is None:
-            return self._passed(path, key, None)
+            return self._passed(path, key, None) + count_told(self._session, self._queue, None, key, path.ups)
         compared = key if path.even else key[:1]
         end = self._block_counts.count(path.fixed + compared, inclusive=not up)
         n = end - self._low(path) if up else self._high(path) - end
@@ -215,8 +222,9 @@ def _count(session: Session, queue: int, index: Index, segments: Iterable[Segmen
     """Count the items in segments, in one statement; no further than to a limit in each of them."""
     texts: list[str] = []
     values: list[object] = []
+    only = index.only and f" AND {index.only}"
     for condition, some in segments:
-        what = f"FROM work AS w INDEXED BY {index.index} WHERE w.queue = ? AND {condition}"
+        what = f"FROM work AS w INDEXED BY {index.index} WHERE w.queue = ? AND {condition}{only}"
         values += (queue, *some)
         if at_most is None:
             texts.append(f"(SELECT count(*) {what})")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import partial
 from typing import NamedTuple
 
 import attrs
 
 from annotation_queue.repositories.sql.orders import Fragment
-from annotation_queue.repositories.sqlite.indexes import Key, OrderPath
+from annotation_queue.repositories.sqlite.indexes import BY_UPDATED, IN_ORDER, Key, OrderPath
+from annotation_queue.repositories.sqlite.queries.updates import Told, told
 from annotation_queue.repositories.sqlite.session import Session
+from annotation_queue.repositories.sqlite.spans import Span, spans
 from annotation_queue.values import MAX_INTEGER
 
 
@@ -33,12 +37,15 @@ class Scan:
         queue: The queue's number.
         join: What is joined to ``work AS w``, with the values of its placeholders.
         conditions: Which items are wanted.
+        counted: Which columns of a block's counters count them, joined by ``+``; empty for none. Along queue order, blocks
+            without any are passed over.
     """
 
     session: Session
     queue: int
     join: Fragment
     conditions: tuple[Fragment, ...]
+    counted: str = ""
 
     def nums(self, path: OrderPath, start: Key | None, *, at: bool, limit: int, offset: int) -> list[int]:
         """Read the numbers of items.
@@ -53,11 +60,28 @@ class Scan:
         Returns:
             The numbers in order. The cost is that of the items passed, wanted or not, from the start on.
         """
+        return [each.num for each in self.found(path, start, at=at, limit=limit, offset=offset)]
+
+    def found(self, path: OrderPath, start: Key | None, *, at: bool, limit: int, offset: int = 0) -> list[Found]:
+        """Read items as `nums` does, with their keys."""
+        if path.index is BY_UPDATED:
+            most = min(limit + offset, MAX_INTEGER)
+            return self._by_update(path, start, at=at, limit=most)[offset:]
+        return self._found(path, start, at=at, limit=limit, offset=offset)
+
+    def _by_update(self, path: OrderPath, start: Key | None, *, at: bool, limit: int) -> list[Found]:
+        """Read items in the order of their last changes, some along the index and some along the log."""
+        found: list[Found | Told] = [*self._found(path, start, at=at, limit=limit, offset=0)]
+        wanted = partial(told, self.session, self.queue, start, path.ups)
+        found += wanted(join=self.join, conditions=self.conditions, at=at, limit=limit)
+        for place, up in reversed([*enumerate(path.ups)]):
+            found.sort(key=lambda each, place=place: each.key[place], reverse=not up)  # type: ignore[misc]  # a default binds it now
+        return [Found(each.num, each.key) for each in found[:limit]]
+
+    def _found(self, path: OrderPath, start: Key | None, *, at: bool, limit: int, offset: int) -> list[Found]:
         if path.even and not path.by_name:
-            found = self._along_index(path, start, at=at, limit=limit, offset=offset)
-        else:
-            found = self._along_path(path, start, at=at, limit=min(limit + offset, MAX_INTEGER))[offset:]
-        return [each.num for each in found]
+            return self._along_index(path, start, at=at, limit=limit, offset=offset)
+        return self._along_path(path, start, at=at, limit=min(limit + offset, MAX_INTEGER))[offset:]
 
     def _along_path(self, path: OrderPath, start: Key | None, *, at: bool, limit: int) -> list[Found]:
         """Read items in the order of a path, whatever its directions are."""
@@ -70,7 +94,7 @@ class Scan:
         found: list[Found] = []
         if start is not None:
             first, *inside = start
-            found += self._along_path(path.below(first), tuple(inside), at=at, limit=limit)
+            found += _behind(first, self._along_path(path.below(first), tuple(inside), at=at, limit=limit))
         # The index has the groups of the first column in order, but not what is in a group: only the last may be incomplete.
         left = limit - len(found)
         read = self._along_index(path, start and start[:1], at=False, limit=left)
@@ -80,7 +104,8 @@ class Scan:
             whole.sort(key=lambda each, column=column: each.key[column], reverse=not up)  # type: ignore[misc]  # a default binds it now
         found += whole
         if incomplete is not None:
-            found += self._along_path(path.below(incomplete), None, at=False, limit=limit - len(found))
+            rest = self._along_path(path.below(incomplete), None, at=False, limit=limit - len(found))
+            found += _behind(incomplete, rest)
         return found
 
     def _name_by_name(self, path: OrderPath, start: Key | None, *, at: bool, limit: int) -> list[Found]:
@@ -97,15 +122,42 @@ class Scan:
 
     def _along_index(self, path: OrderPath, start: Key | None, *, at: bool, limit: int, offset: int = 0) -> list[Found]:
         """Read along the index, in the direction of the first column that is not fixed."""
+        if not self.counted or path.fixed or path.index is not IN_ORDER:
+            return self._in_span(path, start, None, at=at, limit=limit, offset=offset)
+        found: list[Found] = []
+        for span in spans(self.session, self.queue, self.counted, start, up=path.left[0]):
+            wanted = min(limit + offset, MAX_INTEGER) - len(found)
+            found += self._in_span(path, start, span, at=at, limit=wanted, offset=0)
+            if len(found) >= limit + offset:
+                break
+        return found[offset:]
+
+    def _in_span(
+        self, path: OrderPath, start: Key | None, span: Span | None, *, at: bool, limit: int, offset: int
+    ) -> list[Found]:
         columns = [f"w.{column}" for column in path.index.columns]
         fixed, wanted = columns[: len(path.fixed)], columns[len(path.fixed) :]
         up = path.left[0]
         conditions: list[Fragment] = [("w.queue = ?", (self.queue,))]
         conditions += [(f"{column} = ?", (value,)) for column, value in zip(fixed, path.fixed, strict=True)]
+        # Of two ends on one side only one can be sought, so only that which comes later is named.
+        low = None if span is None else span.low
+        high = None if span is None else span.high
         if start is not None:
             compared, marks = wanted[: len(start)], ", ".join("?" for _ in start)
             conditions.append((f"({', '.join(compared)}) {'>' if up else '<'}{'=' if at else ''} ({marks})", start))
-        conditions += self.conditions
+            if up and low is not None and start >= low[: len(start)]:
+                low = None
+            elif not up and (high is None or start <= high[: len(start)]):
+                high = None
+            elif span is not None:
+                del conditions[-1]
+        conditions += [
+            (f"({', '.join(columns)}) {sign} (?, ?, ?)", end)
+            for sign, end in ((">=", low), ("<", high))
+            if end is not None
+        ]
+        conditions += [*self.conditions, *([(path.index.only, ())] if path.index.only else [])]
         where = " AND ".join(condition for condition, _ in conditions)
         order = ", ".join(f"{column} {'ASC' if up else 'DESC'}" for column in wanted)
         text = (
@@ -114,3 +166,8 @@ class Scan:
         )
         values = (*self.join[1], *(value for _, some in conditions for value in some), limit, offset)
         return [Found(num, tuple(key)) for num, *key in self.session.execute(text, values)]
+
+
+def _behind(value: int | str, found: Iterable[Found]) -> list[Found]:
+    """Name the value that all of some items have in the column before those of their keys."""
+    return [Found(each.num, (value, *each.key)) for each in found]

@@ -13,7 +13,7 @@ from annotation_queue.records import view
 from annotation_queue.repositories.sql.orders import AGGREGATE, OWN, PERSPECTIVE, terms_of, values_of
 from annotation_queue.repositories.sql.rows import STATES, ItemRow
 from annotation_queue.repositories.sqlite.indexes import IN_ORDER, OrderPath, key_of, path_of
-from annotation_queue.repositories.sqlite.queries.filters import Filter
+from annotation_queue.repositories.sqlite.queries.filters import Filter, among_nums
 from annotation_queue.repositories.sqlite.queries.groups import Groups
 from annotation_queue.repositories.sqlite.queries.ranks import BlockCounts, Ranks
 from annotation_queue.repositories.sqlite.queries.scans import Scan
@@ -72,14 +72,16 @@ class Selection:
             return []
         path = path_of(self._order.sort_by, self._filter.fixed)
         rare = self._filter.rare_index(path)
-        if path is not None and not rare:
+        few = None if rare else self._filter.rare_nums(path)
+        if path is not None and not rare and few is None:
             return self._along(path, after, most)
         if self._query.annotator_id is None and not self._query.offset and not self._filter.conditions():
             found = Groups(self._session, self._queue_num, self._order, self._terms).nums(after, most)
             if found is not None:
                 return found
         values = None if after is None else values_of(self._order, self._terms, after)
-        return self._sort.nums(self._filter.conditions(), rare, values, limit=most, offset=self._query.offset)
+        conditions = self._filter.conditions() if few is None else (*self._filter.conditions(), among_nums(few))
+        return self._sort.nums(conditions, rare, values, limit=most, offset=self._query.offset)
 
     def _along(self, path: OrderPath, after: Sequence[SortValue] | None, most: int) -> list[int]:
         """Read the numbers along an index."""
@@ -98,7 +100,7 @@ class Selection:
         if path.index is IN_ORDER and all(path.ups) and self._filter.only_unfinished(conditions):
             return unfinished_nums(session, queue, conditions, start, at=after is None, limit=most, offset=offset)
         join = (OWN, (self._filter.annotator,)) if any("p." in text for text, _ in conditions) else ("", ())
-        scan = Scan(session, queue, join, conditions)
+        scan = Scan(session, queue, join, conditions, self._filter.counted(path))
         return scan.nums(path, start, at=after is None, limit=most, offset=offset)
 
     def _items(self, nums: Sequence[int]) -> list[QueueItem]:

@@ -12,6 +12,8 @@ from annotation_queue.repositories.sql.orders import ITEMS, OP, OWN, Fragment, T
 from annotation_queue.repositories.sqlite.session import Session
 from annotation_queue.sorting import SortValue
 
+AMONG: Final = "w.num IN (SELECT value FROM json_each(?))"
+"""The condition that an item is one of those that have a number."""
 _JOINS: Final = (("i.", ITEMS), ("o.", OP), ("p.", OWN))
 """The join that an expression needs which mentions a table by its short name."""
 
@@ -75,6 +77,9 @@ class Sort:
         texts = " ".join(condition for condition, _ in conditions)
         joins = {term.column.needs for term in terms} | {join for sign, join in _JOINS if sign in texts}
         source = f"work AS w INDEXED BY {index}" if index else "work AS w"
+        if AMONG in texts:
+            # Left to itself, SQLite would rather read all of `work` in order here too.
+            source = "work AS w NOT INDEXED"
         if index.startswith("live_"):
             # Left to itself, SQLite would read all of `work` in order rather than sort the few items.
             source = f"items AS i INDEXED BY {index} CROSS JOIN work AS w ON w.num = i.num"

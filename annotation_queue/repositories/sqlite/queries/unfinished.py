@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from heapq import merge
+from itertools import islice
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from annotation_queue.repositories.sql.rows import ALWAYS_MICROS
+from annotation_queue.repositories.sqlite.indexes import IN_ORDER, OrderPath
+from annotation_queue.repositories.sqlite.queries.scans import Found, Scan
+from annotation_queue.values import MAX_INTEGER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,10 +21,10 @@ if TYPE_CHECKING:
 
 _PARTS: Final = (
     f"work AS w INDEXED BY work_open WHERE w.claimable_at = {ALWAYS_MICROS} AND w.assignees IS NULL",
-    f"work AS w INDEXED BY work_waiting WHERE w.claimable_at > {ALWAYS_MICROS} AND w.assignees IS NULL",
     "work AS w INDEXED BY work_reserved WHERE w.assignees IS NOT NULL AND w.claimable_at IS NOT NULL",
 )
-"""Every unfinished item is in one of these."""
+_WAITING: Final = f"w.claimable_at > {ALWAYS_MICROS} AND w.assignees IS NULL"
+"""Every unfinished item is in one of those, or waits."""
 _KEY: Final = "w.priority_down, w.created_at, w.id"
 
 
@@ -44,7 +50,8 @@ def unfinished_nums(
         offset: How many items to leave out first.
 
     Returns:
-        The numbers. The cost is that of the unfinished items passed, wanted or not, from the start on.
+        The numbers. The cost is that of the unfinished items passed, wanted or not, from the start on, and of all items in
+        the blocks in which some wait.
     """
     wanted: list[Fragment] = [("w.queue = ?", (queue,)), *conditions]
     if start is not None:
@@ -52,5 +59,10 @@ def unfinished_nums(
     where = " AND ".join(text for text, _ in wanted)
     values = [value for _, some in wanted for value in some]
     parts = [f"SELECT w.num AS num, {_KEY} FROM {part} AND {where}" for part in _PARTS]
-    text = f"{' UNION ALL '.join(parts)} ORDER BY 2, 3, 4 LIMIT ? OFFSET ?"
-    return [num for num, *_ in session.execute(text, (*values * len(parts), limit, offset))]
+    text = f"{' UNION ALL '.join(parts)} ORDER BY 2, 3, 4 LIMIT ?"
+    most = min(limit + offset, MAX_INTEGER)
+    open_ones = [Found(num, tuple(key)) for num, *key in session.execute(text, (*values * len(parts), most))]
+    order = OrderPath(IN_ORDER, (), (True,) * len(IN_ORDER.columns))
+    scan = Scan(session, queue, ("", ()), ((_WAITING, ()), *conditions), "waiting")
+    both = merge(open_ones, scan.found(order, start, at=at, limit=most), key=attrgetter("key"))
+    return [each.num for each in islice(both, offset, most)]

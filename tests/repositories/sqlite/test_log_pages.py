@@ -1,0 +1,122 @@
+"""How many pages a change writes to the write-ahead log: a number that no machine's speed changes, and what bounds the rest."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from annotation_queue import AnnotationQueues, Claim, NewItem, SQLiteRepository
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ITEMS: Final = 100_000
+DONE: Final = 300
+TIMES: Final = 200
+_PAGE: Final = 4_096
+_LOG_HEAD: Final = 32
+_FRAME: Final = 24 + _PAGE
+
+
+class Worker:
+    """An annotator at work in a large queue, whose changes are counted in pages.
+
+    Args:
+        path: The file.
+        queues: The service on it.
+        queue_id: The queue.
+    """
+
+    def __init__(self, path: Path, queues: AnnotationQueues, queue_id: str) -> None:
+        self._path = path
+        self._queues = queues
+        self._queue_id = queue_id
+        self._drafts = 0
+
+    def claim(self) -> Claim:
+        claim = self._queues.claim(self._queue_id, "bob")
+        assert claim
+        return claim
+
+    def complete(self, claim: Claim) -> None:
+        self._queues.complete(claim, {"label": "good"})
+
+    def skip(self, claim: Claim) -> None:
+        self._queues.skip(claim, reason="unclear")
+
+    def heartbeat(self, claim: Claim) -> None:
+        self._queues.heartbeat(claim)
+
+    def draft(self, claim: Claim) -> None:
+        self._drafts += 1
+        self._queues.save_draft(claim, {"draft": self._drafts})
+
+    def claim_many(self) -> list[Claim]:
+        return [*self._queues.claim_batch(self._queue_id, "bob", 64)]
+
+    def complete_many(self, claims: list[Claim]) -> None:
+        self._queues.complete_batch([(claim, {"label": "good"}) for claim in claims])
+
+    def pages(self, change: Callable[[], object]) -> int:
+        """Make a change, and count the pages that it wrote to the log, which was empty before."""
+        with closing(sqlite3.connect(self._path)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            change()
+            # Before the connection is closed, which may empty the log again.
+            return (Path(f"{self._path}-wal").stat().st_size - _LOG_HEAD) // _FRAME
+
+
+@pytest.fixture(scope="module")
+def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
+    path = tmp_path_factory.mktemp("pages") / "queues.db"
+    with SQLiteRepository(path, synchronous="OFF") as repository:
+        queues = AnnotationQueues(repository, "project")
+        queue = queues.create("Triage", created_by="ann")
+        news = (NewItem(call_id=f"call-{n}", payload={"text": "some text " * 5}) for n in range(ITEMS))
+        queues.add_items(queue.id, news, added_by="ann")
+        worker = Worker(path, queues, queue.id)
+        for _ in range(DONE // 64):
+            worker.complete_many(worker.claim_many())
+        yield worker
+
+
+MOST: Final = {
+    "claim": 7.0,
+    "complete": 5.4,
+    "skip": 6.4,
+    "heartbeat": 2.0,
+    "draft": 2.1,
+    "64 claims": 26.0,
+    "64 completed": 20.0,
+}
+"""How many pages each change may write."""
+
+
+@pytest.mark.slow
+def test_a_change_in_a_large_queue_writes_few_pages_and_a_claim_with_its_completion_twelve(worker: Worker) -> None:
+    pages: dict[str, list[int]] = {kind: [] for kind in MOST}
+
+    def count(kind: str, change: Callable[[], object]) -> None:
+        pages[kind].append(worker.pages(change))
+
+    for n in range(TIMES):
+        claims: list[Claim] = []
+        count("claim", lambda claims=claims: claims.append(worker.claim()))  # type: ignore[misc]
+        (claim,) = claims
+        kind, settle = ("skip", worker.skip) if n % 4 == 3 else ("complete", worker.complete)
+        count(kind, lambda settle=settle, claim=claim: settle(claim))  # type: ignore[misc]
+    claim = worker.claim()
+    for _ in range(4):
+        count("heartbeat", lambda: worker.heartbeat(claim))
+        count("draft", lambda: worker.draft(claim))
+        claims = []
+        count("64 claims", lambda claims=claims: claims.extend(worker.claim_many()))  # type: ignore[misc]
+        count("64 completed", lambda claims=claims: worker.complete_many(claims))  # type: ignore[misc]
+    written = {kind: fmean(each) for kind, each in pages.items()}
+    assert {kind: n for kind, n in written.items() if n > MOST[kind]} == {}
+    assert written["claim"] + written["complete"] <= 12
