@@ -18,6 +18,7 @@ from annotation_queue.cli.common import (
     queue_option,
     say,
 )
+from annotation_queue.repositories.sqlite import SQLiteRepository
 
 if TYPE_CHECKING:
     from annotation_queue.cli.addresses import Address
@@ -97,13 +98,15 @@ def check(*, db: Address) -> int:
     short_help="Give back the room that a file does not need.", epilog="Example: annotation-queue vacuum --db labels.db"
 )
 @db_option
-def vacuum(*, db: Path) -> int:
-    """Write the file anew without what removed and purged items left free in it, and print how many bytes it has then.
+def vacuum(*, db: Address) -> int:
+    """Write an SQLite file anew without what removed and purged items left free in it, and print how many bytes it has then.
 
     Meanwhile others can read and not write, and the disk needs room for a second file.
     """
     check_file(db)
-    with open_repository(db, "FULL") as repository:
+    if db.path is None:
+        fail(f"{db.shown}: only files are made smaller; a server does it by itself")
+    with SQLiteRepository(db.path) as repository:
         repository.vacuum()
-    click.echo(db.stat().st_size)
+    click.echo(db.path.stat().st_size)
     return 0
