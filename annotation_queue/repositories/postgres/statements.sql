@@ -601,7 +601,7 @@ mark AS (
         AND NOT @is_settled@
     ORDER BY w.priority_down, w.created_at, w.id LIMIT 1
 ), open AS MATERIALIZED (
-    SELECT w.num, w.steps FROM work AS w
+    SELECT w.queue, w.num, w.steps FROM work AS w
     WHERE w.queue = :queue AND w.claimable_at = -62135596800000000 AND w.assignees IS NULL
         AND (w.priority_down, w.created_at, w.id) >= (SELECT * FROM first)
         AND (SELECT 1 FROM work AS w WHERE @is_expired@ ORDER BY w.claimable_at LIMIT 1) IS NULL
@@ -613,7 +613,8 @@ mark AS (
     UPDATE work AS w SET state = :state, annotator = :annotator, completed = :completed, skipped = :skipped,
         claimable_at = :claimable_at, updated_at = greatest(w.updated_at, :updated_at), revision = w.revision + 1, steps = :step,
         tx = @tx@
-    WHERE (SELECT max(steps) FROM open) = 0 AND w.queue = :queue AND w.num = ANY(ARRAY(SELECT num FROM open))
+    FROM open AS o
+    WHERE (SELECT max(steps) FROM open) = 0 AND w.queue = o.queue AND w.num = o.num
     RETURNING w.*
 ), written AS (
     INSERT INTO progresses (queue, item, annotator, state, token, lease_expires_at, created_at, updated_at, started_at, step)
