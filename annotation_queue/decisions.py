@@ -396,8 +396,8 @@ class Decisions:
         self,
         item_id: str,
         decide: Callable[[ItemRecord | None], Decision],
-        *,
         queue_id: str | None = None,
+        *,
         with_item: bool = False,
         labels_of: Collection[str] = (),
     ) -> Decision:

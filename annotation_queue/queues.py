@@ -663,9 +663,7 @@ class AnnotationQueues(Lists):
             override=override,
         )
         decide = partial(decisions.move, item_id=item_id, annotator_id=annotator_id, wish=wish)
-        decision = self._decisions.carry_out_one(
-            item_id, decide, queue_id=queue_id, with_item=True, labels_of=(annotator_id,)
-        )
+        decision = self._decisions.carry_out_one(item_id, decide, queue_id, with_item=True, labels_of=(annotator_id,))
         return in_perspective(item_of(decision.record), decision)
 
     def reset(
@@ -708,9 +706,8 @@ class AnnotationQueues(Lists):
         if isinstance(wanted, ItemFilter):
             # What is done to them meanwhile may take items out of the filter, so each is asked again in the step.
             decide = partial(decide, wanted=wanted)
-            with_items = wanted.assignee is not None
             found = self.query_items(queue_id, ItemQuery(filter=wanted, include_payload=False))
-            wanted = tuple(item.id for item in found.items)
+            with_items, wanted = wanted.assignee is not None, tuple(item.id for item in found.items)
         made = self._decisions.carry_out({queue_id: dict.fromkeys(wanted, decide)}, with_items=with_items)
         return sum(len(raised(each).progresses) for each in made.values())
 

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
-from annotation_queue import AnnotationQueues, MemoryRepository, SQLiteRepository, Workflow
+from annotation_queue import AnnotationQueues, MemoryRepository, Workflow
 from annotation_queue.backoff import Backoff
 from annotation_queue.states import STANDARD
 from helpers.clocks import Clock
 from helpers.shells import Shell
+from helpers.sqlite_files import empty_repository
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,7 +39,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 REPOSITORIES: dict[str, Callable[[Path], Repository]] = {
     "memory": lambda _folder: MemoryRepository(),
-    "sqlite": lambda folder: SQLiteRepository(folder / "queues.db", synchronous="OFF"),
+    "sqlite": lambda folder: empty_repository(folder / "queues.db"),
 }
 
 

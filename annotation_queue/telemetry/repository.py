@@ -30,7 +30,7 @@ from annotation_queue.items import (
 from annotation_queue.labels import LabelPage, LabelQuery
 from annotation_queue.query import ItemFilter, ItemPage, ItemQuery, QueuePage, QueueQuery
 from annotation_queue.records import Change, ItemRecord
-from annotation_queue.repository import HearsOfLostClaims, Repository
+from annotation_queue.repository import HearsOfLostClaims, RemembersClaims, Repository
 from annotation_queue.states import Transition
 from annotation_queue.telemetry.instruments import NAME, Instruments
 from annotation_queue.telemetry.watched import PROJECT, QUEUE, QueueKey, WatchedQueues
@@ -41,7 +41,7 @@ _REASON: Final = f"{NAME}.reason"
 _ERROR: Final = "error.type"
 
 
-class TelemetryRepository(HearsOfLostClaims):
+class TelemetryRepository(HearsOfLostClaims, RemembersClaims):
     """Another repository, with a span and metrics for each of its calls. The methods are those of `Repository`.
 
     What it costs: some microseconds for each call; and at each collection of metrics, for each queue that is watched, the
@@ -83,6 +83,12 @@ class TelemetryRepository(HearsOfLostClaims):
             queue_id: The queue; one that is not found is forgotten.
         """
         self._queues.use(QueueKey(project_id, queue_id), is_kept=True)
+
+    def record_of_claim(self, project_id: str, item_id: str, annotator_id: str) -> ItemRecord | None:
+        """See `RemembersClaims`: what the observed repository remembers, if it does."""
+        if not isinstance(self._repository, RemembersClaims):
+            return None
+        return self._repository.record_of_claim(project_id, item_id, annotator_id)
 
     def claims_lost(self, project_id: str, lost: Sequence[ClaimLost]) -> None:
         """See `HearsOfLostClaims`: count them."""

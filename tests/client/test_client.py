@@ -41,7 +41,7 @@ from annotation_queue import (
 from annotation_queue.client import AsyncRemoteQueues, RemoteQueues, RequestRefused
 from annotation_queue.web import create_app
 from annotation_queue.wire.v1.errors import KINDS, read_error, write_error
-from helpers.servers import OTHER, PROJECT, authenticate, serving
+from helpers.servers import NO_TLS, OTHER, PROJECT, authenticate, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -243,7 +243,7 @@ def test_nobody_asks_in_anothers_name(ann: RemoteQueues, url: str, repository: M
 def test_a_key_makes_a_repeated_request_the_same(url: str, repository: MemoryRepository) -> None:
     headers = {"Authorization": "Bearer ann-key", "Idempotency-Key": "k-1"}
     asked: dict[str, Any] = {"params": {"project_id": PROJECT}, "headers": headers}
-    with httpx.Client(base_url=url) as http:
+    with httpx.Client(verify=NO_TLS, base_url=url) as http:
         first, again = (http.post("/v1/queues", json={"name": "q"}, **asked).json() for _ in range(2))
         assert first == again
         assert http.post("/v1/queues", json={"name": "other"}, **asked).json()["error"] == "conflict"
@@ -268,7 +268,7 @@ def test_a_key_makes_a_repeated_request_the_same(url: str, repository: MemoryRep
 
 
 def test_what_is_no_request_of_ours_is_refused_in_one_shape(url: str) -> None:
-    with httpx.Client(base_url=f"{url}/v1", headers={"Authorization": "Bearer ann-key"}) as http:
+    with httpx.Client(verify=NO_TLS, base_url=f"{url}/v1", headers={"Authorization": "Bearer ann-key"}) as http:
         asked: dict[str, Any] = {"params": {"project_id": PROJECT}}
         for answer, status, error in (
             (http.get("/nope", **asked), 404, "no_such_path"),

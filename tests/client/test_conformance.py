@@ -12,6 +12,7 @@ from annotation_queue import STANDARD, AnnotationQueues, MemoryRepository, Repos
 from annotation_queue.client import RemoteQueues
 from annotation_queue.web import create_app
 from helpers.remote import Apps, AsNamed, anybody, serving_apps
+from helpers.servers import NO_TLS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,7 +28,7 @@ def apps() -> Iterator[Apps]:
 
 @pytest.fixture(scope="module")
 def http() -> Iterator[httpx.Client]:
-    with httpx.Client(auth=AsNamed(), timeout=60) as made:
+    with httpx.Client(verify=NO_TLS, auth=AsNamed(), timeout=60) as made:
         yield made
 
 

@@ -28,7 +28,7 @@ from annotation_queue import (
     StorageBusy,
     run_batch,
 )
-from annotation_queue.repository import HearsOfLostClaims
+from annotation_queue.repository import HearsOfLostClaims, RemembersClaims
 from annotation_queue.telemetry import TelemetryRepository, watched
 from annotation_queue.testing import (
     AliasingContract,
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from opentelemetry.sdk.trace import ReadableSpan
+
+    from annotation_queue.records import ItemRecord
 
 MARK = "sk-5ecret"
 
@@ -120,6 +122,21 @@ def bench() -> Iterator[Bench]:
     made = Bench()
     yield made
     made.close()
+
+
+def test_what_the_observed_repository_remembers_of_a_claim_is_remembered() -> None:
+    class Remembering(MemoryRepository, RemembersClaims):
+        def record_of_claim(self, project_id: str, item_id: str, annotator_id: str) -> ItemRecord | None:
+            return self.get_records(project_id, [item_id], with_items=False)[item_id] if annotator_id == "bob" else None
+
+    for repository, remembers in ((Remembering(), True), (MemoryRepository(), False)):
+        queues = AnnotationQueues(repository, "project")
+        queue = queues.create("queue", created_by="ann")
+        (item,) = queues.add_items(queue.id, [NewItem(call_id="call")], added_by="ann").added
+        observed = TelemetryRepository(repository)
+        found = observed.record_of_claim("project", item.id, "bob")
+        assert (found is not None and found.item_id == item.id) is remembers
+        assert observed.record_of_claim("project", item.id, "carol") is None
 
 
 def test_every_method_of_the_contract_is_observed() -> None:

@@ -22,7 +22,7 @@ from annotation_queue import AnnotationQueues, Claim, ItemPatch, MemoryRepositor
 from annotation_queue.converters import explain, make_converter
 from annotation_queue.entities import Entity
 from helpers.entities import every_entity
-from helpers.servers import serving
+from helpers.servers import NO_TLS, serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,7 +61,7 @@ def test_fastapi_takes_and_gives_every_entity_and_describes_it() -> None:
     app = fastapi.FastAPI()
     for name, kind in KINDS.items():
         app.post(f"/{name}")(takes_and_gives(kind, fastapi.Body()))
-    with serving(app) as url, httpx.Client(base_url=url) as client:
+    with serving(app) as url, httpx.Client(verify=NO_TLS, base_url=url) as client:
         for entity in ENTITIES:
             sent = TypeAdapter(type(entity)).dump_json(entity)
             answer = client.post(f"/{type(entity).__name__}", content=sent, headers=JSON)
@@ -75,7 +75,7 @@ def test_fastapi_takes_and_gives_every_entity_and_describes_it() -> None:
 def test_fastapi_refuses_what_an_entity_refuses() -> None:
     app = fastapi.FastAPI()
     app.post("/")(takes_and_gives(NewItem, fastapi.Body()))
-    with serving(app) as url, httpx.Client(base_url=url) as client:
+    with serving(app) as url, httpx.Client(verify=NO_TLS, base_url=url) as client:
         answer = client.post("/", json={"call_id": ""})
         assert answer.status_code == 422
         assert "call_id: expected non-empty text" in answer.json()["detail"][0]["msg"]
@@ -88,7 +88,7 @@ def test_litestar_takes_and_gives_every_entity_and_describes_it() -> None:
         litestar.post(f"/{name}", sync_to_thread=False)(takes_and_gives(kind, body)) for name, kind in KINDS.items()
     ]
     app = cast("ASGIApp", litestar.Litestar(handlers))
-    with serving(app) as url, httpx.Client(base_url=url) as client:
+    with serving(app) as url, httpx.Client(verify=NO_TLS, base_url=url) as client:
         for entity in ENTITIES:
             answer = client.post(f"/{type(entity).__name__}", content=msgspec.json.encode(entity), headers=JSON)
             assert answer.status_code == 201, answer.text

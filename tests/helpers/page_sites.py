@@ -9,7 +9,7 @@ import httpx
 
 from annotation_queue import AnnotationQueues, MemoryRepository, NewItem
 from annotation_queue.web import create_app
-from helpers.servers import PROJECT, authenticate, serving
+from helpers.servers import NO_TLS, PROJECT, authenticate, serving
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
@@ -34,7 +34,7 @@ class Site:
 
     def browser(self) -> httpx.Client:
         """Open a browser that nobody has signed in with."""
-        return self.stack.enter_context(httpx.Client(base_url=self.url, timeout=30))
+        return self.stack.enter_context(httpx.Client(verify=NO_TLS, base_url=self.url, timeout=30))
 
     def signed_in(self, key: str = "ann-key") -> Browser:
         """Open a browser and sign in."""

@@ -17,7 +17,7 @@ import pytest
 
 from annotation_queue import MemoryRepository
 from annotation_queue.web import create_app
-from helpers.servers import authenticate, serving
+from helpers.servers import NO_TLS, authenticate, serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -53,7 +53,9 @@ def connect(serve: Callable[..., str]) -> Iterator[Callable[..., httpx.Client]]:
 
         def start(key: str = "ann-key", url: str = "", **options: Any) -> httpx.Client:  # noqa: ANN401 - as above
             headers = {"Authorization": f"Bearer {key}"}
-            return stack.enter_context(httpx.Client(base_url=url or serve(**options), headers=headers, timeout=30))
+            return stack.enter_context(
+                httpx.Client(verify=NO_TLS, base_url=url or serve(**options), headers=headers, timeout=30)
+            )
 
         yield start
 

@@ -26,7 +26,7 @@ from annotation_queue import (
 )
 from annotation_queue.web import Principal, create_app
 from annotation_queue.web.answers import _list
-from helpers.servers import PROJECT, authenticate, serving
+from helpers.servers import NO_TLS, PROJECT, authenticate, serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -298,7 +298,10 @@ def test_the_app_works_below_any_prefix(parent: str) -> None:
             prefix = "/queues"
         if parent == "starlette, twice":
             outer, prefix = Starlette(routes=[Mount("/deep", outer)]), "/deep/queues"
-        with serving(outer) as url, httpx.Client(base_url=f"{url}{prefix}", auth=("api", "ann-key")) as client:
+        with (
+            serving(outer) as url,
+            httpx.Client(verify=NO_TLS, base_url=f"{url}{prefix}", auth=("api", "ann-key")) as client,
+        ):
             queue_id = client.post("/annotation_queues", json=QUEUE).json()["id"]
             read = client.get(f"/annotation_queues/{queue_id}", params={"project_id": PROJECT})
             assert read.json()["queue"]["id"] == queue_id

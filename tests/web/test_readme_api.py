@@ -10,7 +10,7 @@ from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser
 
 from annotation_queue import web
-from helpers.servers import serving
+from helpers.servers import NO_TLS, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +35,7 @@ def backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def test_the_route_and_the_mounted_app_of_the_docstring_work_on_the_same_queues(backend: Any) -> None:  # noqa: ANN401
-    with serving(backend) as url, httpx.Client(base_url=url, auth=("api", "a-key")) as client:
+    with serving(backend) as url, httpx.Client(verify=NO_TLS, base_url=url, auth=("api", "a-key")) as client:
         queue_id = client.post("/weave/annotation_queues", json={**PROJECT, "name": "q", "scorer_refs": []}).json()[
             "id"
         ]

@@ -20,6 +20,7 @@ from annotation_queue.testing import (
     RepositoryContract,
 )
 from helpers.faults import FAST
+from helpers.sqlite_files import empty_repository
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,7 +46,7 @@ class TestSQLiteRepository(RepositoryContract):
         self.paths = (tmp_path / f"{number}.db" for number in itertools.count())
 
     def make_repository(self) -> SQLiteRepository:
-        return SQLiteRepository(next(self.paths), synchronous="OFF")
+        return empty_repository(next(self.paths))
 
 
 class TestMemoryRepositoryInShortBlocks(AgreementContract, BulkContract, CursorsContract, PositionsContract):
@@ -80,4 +81,4 @@ class TestSQLiteRepositoryInShortBlocks(AgreementContract, BulkContract, Cursors
         monkeypatch.setattr(sqlite_filters, "FEW", 0)
 
     def make_repository(self) -> SQLiteRepository:
-        return SQLiteRepository(next(self.paths), synchronous="OFF")
+        return empty_repository(next(self.paths))

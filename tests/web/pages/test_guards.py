@@ -19,7 +19,7 @@ from annotation_queue import InvalidValue, MemoryRepository
 from annotation_queue.web import OneTimeTokens, PageOptions, Principal, create_app
 from annotation_queue.web.pages.sessions import Sessions
 from helpers.page_sites import Site
-from helpers.servers import OTHER, PROJECT, authenticate, serving
+from helpers.servers import NO_TLS, OTHER, PROJECT, authenticate, serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -305,7 +305,7 @@ def test_a_download_is_a_file_in_which_a_spreadsheet_runs_nothing(make_site: Cal
 
 def test_the_pages_know_where_they_are_mounted(site: Site) -> None:
     url = site.stack.enter_context(serving(Starlette(routes=[Mount("/backend", site.app)])))
-    outer = site.stack.enter_context(httpx.Client(base_url=url))
+    outer = site.stack.enter_context(httpx.Client(verify=NO_TLS, base_url=url))
     assert outer.get("/backend/").headers["location"] == "/backend/pages/"
     signed = outer.post("/backend/pages/sign-in", data={"token": "ann-key"})
     assert signed.headers["location"] == "/backend/pages/"
