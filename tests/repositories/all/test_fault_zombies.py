@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from annotation_queue import MemoryRepository, SQLiteRepository
+from helpers.sqlite_files import empty_repository
 from helpers.zombies import ACTS, FATES, World, check_zombie, world_of
 
 if TYPE_CHECKING:
@@ -23,7 +24,11 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
         def repository() -> MemoryRepository | SQLiteRepository:
             if request.param == "memory":
                 return opened.enter_context(MemoryRepository())
-            return opened.enter_context(SQLiteRepository(tmp_path / "queues.db", synchronous="OFF"))
+            path = tmp_path / "queues.db"
+            is_there = path.exists()
+            return opened.enter_context(
+                SQLiteRepository(path, synchronous="OFF") if is_there else empty_repository(path)
+            )
 
         ours = repository()
         theirs = repository() if "each" in request.param else ours
