@@ -10,6 +10,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode
 
+import httpx
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
@@ -18,6 +19,7 @@ from annotation_queue import AnnotationQueues
 from annotation_queue.cli.app import app
 from helpers.clocks import PATIENCE, wait_until
 from helpers.postgres import Server
+from helpers.servers import NO_TLS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,6 +83,20 @@ def test_every_command_works_on_postgresql(shell: Shell, address: str) -> None:
     assert (stats["total_items"], stats["finished_items"]) == (12, 12)
     run("agreement", code=2)
     assert used == set(app.list_commands(None)) - {"serve", "completion", "vacuum"}  # type: ignore[arg-type]  # it asks for nothing
+
+
+@pytest.mark.slow
+def test_the_pages_of_a_server_are_served(shell: Shell, address: str) -> None:
+    command = [sys.executable, "-m", "annotation_queue", "serve", "--sample", "--port", "0", "--db", address]
+    with subprocess.Popen(command, cwd=shell.folder, stderr=subprocess.PIPE, text=True) as served:
+        assert served.stderr is not None
+        try:
+            url = next(line for line in served.stderr if line.startswith("open ")).split()[1]
+            with httpx.Client(verify=NO_TLS, follow_redirects=True) as browser:
+                assert "reviews" in browser.get(url).text
+        finally:
+            served.terminate()
+        assert served.wait(20) == 130
 
 
 @pytest.mark.slow
