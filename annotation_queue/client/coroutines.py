@@ -2,42 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine
-from functools import wraps
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from datetime import timedelta
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeAlias, TypeVar
 
+import attrs
 import httpx
+from attrs import NOTHING
 
 from annotation_queue.arguments import check_query
+from annotation_queue.changes import ChangePage, Throughput
+from annotation_queue.client.claims import AsyncRemoteClaims
 from annotation_queue.client.exchanges import Exchange, call, unanswered
 from annotation_queue.client.queues import TIMEOUT, headers_of
-from annotation_queue.items import QueueItem
-from annotation_queue.labels import Label, LabelQuery
-from annotation_queue.query import ItemQuery
+from annotation_queue.docstrings import documented_as, shown_whole
+from annotation_queue.items import DEFAULT_LEASE, AnnotationQueue, QueueItem, QueueStats
+from annotation_queue.json_values import JsonInput
+from annotation_queue.labels import Label, LabelPage, LabelQuery
+from annotation_queue.query import ItemFilter, ItemPage, ItemQuery, QueuePage, QueueQuery
 from annotation_queue.queues import AnnotationQueues
+from annotation_queue.states import AnnotationState, Progress, SkipPolicy, Transition
 from annotation_queue.values import check_id
 from annotation_queue.walks import WALK_PAGE
 
+_Unchanged: TypeAlias = attrs.NothingType
 _P = ParamSpec("_P")
 _Answer = TypeVar("_Answer")
 
 
-def _remote(
-    method: Callable[Concatenate[AnnotationQueues, _P], _Answer],
-) -> Callable[Concatenate[AsyncRemoteQueues, _P], Coroutine[Any, Any, _Answer]]:
-    """Make the coroutine method that asks the server for one of the service's."""
-
-    @wraps(method)
-    async def ask(self: AsyncRemoteQueues, /, *args: _P.args, **kwargs: _P.kwargs) -> _Answer:
-        answer: _Answer = await self._run(call(self.project_id, method.__name__, args, kwargs))
-        return answer
-
-    ask.__module__, ask.__qualname__ = __name__, f"AsyncRemoteQueues.{method.__name__}"
-    return ask
-
-
-class AsyncRemoteQueues:
+@shown_whole
+class AsyncRemoteQueues(AsyncRemoteClaims):
     """The annotation queues of one project on a server, for coroutines: every method of `AnnotationQueues`, awaited.
 
     A task that is cancelled while it waits does not know whether its call took effect, as after `OutcomeUnknown`; what it
@@ -77,7 +72,13 @@ class AsyncRemoteQueues:
     ) -> None:
         await self.aclose()
 
-    async def _run(self, exchange: Exchange) -> Any:  # noqa: ANN401 - what the method returns
+    async def _run(
+        self, method: Callable[Concatenate[AnnotationQueues, _P], _Answer], /, *args: _P.args, **kwargs: _P.kwargs
+    ) -> _Answer:
+        answer: _Answer = await self._exchange(call(self.project_id, method.__name__, args, kwargs))
+        return answer
+
+    async def _exchange(self, exchange: Exchange) -> Any:  # noqa: ANN401 - what the method returns
         try:
             sent = next(exchange)
             while True:
@@ -95,42 +96,182 @@ class AsyncRemoteQueues:
         except StopIteration as done:
             return done.value
 
-    # The methods of the service, in its order.
+    # The methods of the service, in its order; those that take claims or lists of items stand in `claims` and `lists`.
 
-    create = _remote(AnnotationQueues.create)
-    get_or_create = _remote(AnnotationQueues.get_or_create)
-    get = _remote(AnnotationQueues.get)
-    query = _remote(AnnotationQueues.query)
-    update = _remote(AnnotationQueues.update)
-    stats = _remote(AnnotationQueues.stats)
-    get_item = _remote(AnnotationQueues.get_item)
-    query_items = _remote(AnnotationQueues.query_items)
-    claim = _remote(AnnotationQueues.claim)
-    claim_item = _remote(AnnotationQueues.claim_item)
-    holds = _remote(AnnotationQueues.holds)
-    claim_batch = _remote(AnnotationQueues.claim_batch)
-    heartbeat = _remote(AnnotationQueues.heartbeat)
-    heartbeat_batch = _remote(AnnotationQueues.heartbeat_batch)
-    save_draft = _remote(AnnotationQueues.save_draft)
-    complete = _remote(AnnotationQueues.complete)
-    complete_batch = _remote(AnnotationQueues.complete_batch)
-    skip = _remote(AnnotationQueues.skip)
-    release = _remote(AnnotationQueues.release)
-    update_progress = _remote(AnnotationQueues.update_progress)
-    reset = _remote(AnnotationQueues.reset)
-    progress = _remote(AnnotationQueues.progress)
-    history = _remote(AnnotationQueues.history)
-    labels = _remote(AnnotationQueues.labels)
-    changes = _remote(AnnotationQueues.changes)
-    throughput = _remote(AnnotationQueues.throughput)
-    add_items = _remote(AnnotationQueues.add_items)
-    update_items = _remote(AnnotationQueues.update_items)
-    reprioritise = _remote(AnnotationQueues.reprioritise)
-    remove_items = _remote(AnnotationQueues.remove_items)
-    restore_items = _remote(AnnotationQueues.restore_items)
-    delete = _remote(AnnotationQueues.delete)
-    restore = _remote(AnnotationQueues.restore)
-    purge = _remote(AnnotationQueues.purge)
+    @documented_as(AnnotationQueues.create)
+    async def create(
+        self,
+        name: str,
+        *,
+        created_by: str,
+        description: str = "",
+        scorer_refs: Iterable[str] = (),
+        annotations_per_item: int = 1,
+        skip_policy: SkipPolicy = SkipPolicy.FINAL,
+        lease: timedelta = DEFAULT_LEASE,
+        label_schema: Mapping[str, JsonInput] | None = None,
+        is_paused: bool = False,
+        queue_id: str | None = None,
+    ) -> AnnotationQueue:
+        return await self._run(
+            AnnotationQueues.create,
+            name,
+            created_by=created_by,
+            description=description,
+            scorer_refs=scorer_refs,
+            annotations_per_item=annotations_per_item,
+            skip_policy=skip_policy,
+            lease=lease,
+            label_schema=label_schema,
+            is_paused=is_paused,
+            queue_id=queue_id,
+        )
+
+    @documented_as(AnnotationQueues.get_or_create)
+    async def get_or_create(
+        self,
+        name: str,
+        *,
+        created_by: str,
+        description: str = "",
+        scorer_refs: Iterable[str] = (),
+        annotations_per_item: int = 1,
+        skip_policy: SkipPolicy = SkipPolicy.FINAL,
+        lease: timedelta = DEFAULT_LEASE,
+        label_schema: Mapping[str, JsonInput] | None = None,
+        is_paused: bool = False,
+    ) -> AnnotationQueue:
+        return await self._run(
+            AnnotationQueues.get_or_create,
+            name,
+            created_by=created_by,
+            description=description,
+            scorer_refs=scorer_refs,
+            annotations_per_item=annotations_per_item,
+            skip_policy=skip_policy,
+            lease=lease,
+            label_schema=label_schema,
+            is_paused=is_paused,
+        )
+
+    @documented_as(AnnotationQueues.get)
+    async def get(self, queue_id: str) -> AnnotationQueue:
+        return await self._run(AnnotationQueues.get, queue_id)
+
+    @documented_as(AnnotationQueues.query)
+    async def query(self, query: QueueQuery = QueueQuery()) -> QueuePage:  # noqa: B008 - a frozen value
+        return await self._run(AnnotationQueues.query, query)
+
+    @documented_as(AnnotationQueues.update)
+    async def update(
+        self,
+        queue_id: str,
+        *,
+        name: str | _Unchanged = NOTHING,
+        description: str | _Unchanged = NOTHING,
+        scorer_refs: Iterable[str] | _Unchanged = NOTHING,
+        annotations_per_item: int | _Unchanged = NOTHING,
+        skip_policy: SkipPolicy | _Unchanged = NOTHING,
+        lease: timedelta | _Unchanged = NOTHING,
+        label_schema: Mapping[str, JsonInput] | _Unchanged | None = NOTHING,
+        is_paused: bool | _Unchanged = NOTHING,
+    ) -> AnnotationQueue:
+        return await self._run(
+            AnnotationQueues.update,
+            queue_id,
+            name=name,
+            description=description,
+            scorer_refs=scorer_refs,
+            annotations_per_item=annotations_per_item,
+            skip_policy=skip_policy,
+            lease=lease,
+            label_schema=label_schema,
+            is_paused=is_paused,
+        )
+
+    @documented_as(AnnotationQueues.stats)
+    async def stats(self, queue_ids: Iterable[str]) -> tuple[QueueStats, ...]:
+        return await self._run(AnnotationQueues.stats, queue_ids)
+
+    @documented_as(AnnotationQueues.get_item)
+    async def get_item(
+        self,
+        item_id: str,
+        *,
+        queue_id: str | None = None,
+        annotator_id: str | None = None,
+        include_position: bool = False,
+    ) -> QueueItem:
+        return await self._run(
+            AnnotationQueues.get_item,
+            item_id,
+            queue_id=queue_id,
+            annotator_id=annotator_id,
+            include_position=include_position,
+        )
+
+    @documented_as(AnnotationQueues.query_items)
+    async def query_items(self, queue_id: str, query: ItemQuery = ItemQuery()) -> ItemPage:  # noqa: B008 - a frozen value
+        return await self._run(AnnotationQueues.query_items, queue_id, query)
+
+    @documented_as(AnnotationQueues.update_progress)
+    async def update_progress(
+        self,
+        item_id: str,
+        annotator_id: str,
+        state: AnnotationState,
+        *,
+        queue_id: str | None = None,
+        annotation: JsonInput = None,
+        reason: str | None = None,
+        actor_id: str | None = None,
+        override: bool = False,
+    ) -> QueueItem:
+        return await self._run(
+            AnnotationQueues.update_progress,
+            item_id,
+            annotator_id,
+            state,
+            queue_id=queue_id,
+            annotation=annotation,
+            reason=reason,
+            actor_id=actor_id,
+            override=override,
+        )
+
+    @documented_as(AnnotationQueues.reset)
+    async def reset(
+        self,
+        queue_id: str,
+        which: Iterable[str] | ItemFilter,
+        *,
+        actor_id: str,
+        annotator_id: str | None = None,
+        reason: str | None = None,
+    ) -> int:
+        return await self._run(
+            AnnotationQueues.reset, queue_id, which, actor_id=actor_id, annotator_id=annotator_id, reason=reason
+        )
+
+    @documented_as(AnnotationQueues.progress)
+    async def progress(self, item_id: str) -> tuple[Progress, ...]:
+        return await self._run(AnnotationQueues.progress, item_id)
+
+    @documented_as(AnnotationQueues.history)
+    async def history(self, item_id: str) -> tuple[Transition, ...]:
+        return await self._run(AnnotationQueues.history, item_id)
+
+    @documented_as(AnnotationQueues.labels)
+    async def labels(self, queue_id: str, query: LabelQuery = LabelQuery()) -> LabelPage:  # noqa: B008 - a frozen value
+        return await self._run(AnnotationQueues.labels, queue_id, query)
+
+    @documented_as(AnnotationQueues.changes)
+    async def changes(self, queue_id: str, *, after: str | None = None, limit: int = 1000) -> ChangePage:
+        return await self._run(AnnotationQueues.changes, queue_id, after=after, limit=limit)
+
+    @documented_as(AnnotationQueues.throughput)
+    async def throughput(self, queue_id: str, *, window: timedelta = timedelta(hours=1)) -> Throughput:
+        return await self._run(AnnotationQueues.throughput, queue_id, window=window)
 
     async def iter_items(self, queue_id: str, query: ItemQuery = ItemQuery()) -> AsyncIterator[QueueItem]:  # noqa: B008
         """Walk over items of a queue by cursor, as `AnnotationQueues.iter_items`; each page is a request."""
