@@ -16,7 +16,7 @@ from helpers.browsers import AXE, Desk, desk, find_axe, text_of, wait_for
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from playwright.sync_api import Page
+    from playwright.sync_api import Page, Request
 
 pytestmark = pytest.mark.slow
 SCHEMA: dict[str, JsonValue] = {
@@ -175,6 +175,10 @@ def test_a_reload_in_the_middle_of_a_draft_goes_on_with_the_item_and_all_that_wa
 def test_two_raters_are_never_on_one_item_and_what_was_fetched_ahead_is_given_back(at: Desk) -> None:
     queue_id = filled(at, 12)
     pages = [at.rate(queue_id, user) for user in ("ann", "bob")]
+    under_way: set[Request] = set()
+    for page in pages:
+        page.on("request", lambda request: under_way.add(request))  # noqa: PLW0108 - Playwright takes no builtin
+        page.on("requestfinished", lambda request: under_way.discard(request))  # noqa: PLW0108 - as above
     seen: list[list[str]] = [[], []]
     for _ in range(4):
         for number, page in enumerate(pages):
@@ -187,6 +191,8 @@ def test_two_raters_are_never_on_one_item_and_what_was_fetched_ahead_is_given_ba
     at_hand = [title_of(page) for page in pages]
     for user, page in zip(("ann", "bob"), pages, strict=True):
         wait_for(page, lambda user=user: len(at.queues.holds(queue_id, user)) == 2)  # type: ignore[misc]
+        # A page gives back what it knows of.
+        wait_for(page, lambda page=page: page.evaluate("true") and not under_way)  # type: ignore[misc]
         page.close()
     # Each keeps the item at hand until its lease ends; the one ahead can be claimed by others.
     for user, call_id in zip(("ann", "bob"), at_hand, strict=True):
