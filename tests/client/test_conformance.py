@@ -85,10 +85,21 @@ class TestTheRestOfRemoteQueues(
     testing.AssignmentsContract,
     testing.IsolationContract,
     testing.HostileInputContract,
+    testing.QueriesContract,
+    testing.QueuePagesContract,
+    testing.PositionsContract,
+    testing.CursorsContract,
+    testing.StatisticsContract,
+    testing.AgreementContract,
+    testing.StoringContract,
+    testing.PoliciesContract,
+    testing.AliasingContract,
+    testing.ThreadsContract,
 ):
-    """Not here: what asks the repository itself, what JSON cannot alias, and what these ask too."""
+    """All else that the suite asks."""
 
     # Ids of 1 MiB are no part of a URL.
     test_the_longest_text_and_the_deepest_and_longest_json_are_stored = None  # type: ignore[assignment]
+    test_queues_of_projects_whose_ids_begin_alike_are_apart = None  # type: ignore[assignment]
     # A generator is read to be sent.
     test_adding_to_no_queue_reads_nothing_of_the_generator = None  # type: ignore[assignment]
