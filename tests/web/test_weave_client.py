@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from annotation_queue import AnnotationQueues, MemoryRepository, NewItem
+from annotation_queue import AnnotationQueues, AnnotationState, LabelQuery, MemoryRepository, NewItem
 from annotation_queue.wire import weave_messages
 from helpers.servers import OTHER, PROJECT
 
@@ -32,7 +32,8 @@ class Weave:
         self._runner = runner
 
     def __call__(self, operation: str, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - as above
-        called = attrgetter(operation)(self._client.annotation_queues)
+        of_queues = not operation.startswith("feedback.")
+        called = attrgetter(operation)(self._client.annotation_queues if of_queues else self._client)
         options.setdefault("project_id", PROJECT)
         if self._runner is None:
             got = called(*arguments, **options)
@@ -70,6 +71,28 @@ def weave(
     yield connect
     for each in connected:
         each.close()
+
+
+def test_a_rater_hands_in_a_label_and_sees_it_again(weave: Callable[..., Weave], serve: Callable[..., str]) -> None:
+    with MemoryRepository() as repository:
+        queues = AnnotationQueues(repository, PROJECT)
+        queue = queues.create("Triage", created_by="ann")
+        queues.add_items(queue.id, [NewItem(call_id="call-1")], added_by="ann")
+        call = weave(url=serve(repository=repository))
+        told = {
+            "weave_ref": f"weave:///{PROJECT}/call/call-1",
+            "queue_id": queue.id,
+            "feedback_type": "wandb.annotation.stars",
+            "annotation_ref": f"weave:///{PROJECT}/object/stars:abc",
+        }
+        made = call("feedback.create", payload={"value": 4}, **told)
+        (label,) = queues.iter_labels(queue.id, LabelQuery(states={AnnotationState.IN_PROGRESS}))
+        assert (label.progress.annotation, label.progress.annotator_id) == ({"stars": 4}, "ann")
+        condition = {"$eq": [{"$getField": "queue_id"}, {"$literal": queue.id}]}
+        shown = call("feedback.query", query={"$expr": condition})
+        (row,) = shown.result
+        assert (row["id"], row["payload"], row["wb_user_id"]) == (made.id, {"value": 4}, "ann")
+        assert shown.total_count == 1
 
 
 def test_all_nine_operations_do_their_work(weave: Callable[..., Weave]) -> None:
