@@ -258,8 +258,9 @@ class PgQueuer:
         connect = psycopg.AsyncConnection.connect(address_of(folder), autocommit=True, options=options)
         self._connection = self._run(connect)
         self._queries = Queries(PsycopgDriver(self._connection))
-        self._entrypoints = {"label": EntrypointExecutionParameter(0)}
-        self._manager = uuid.uuid4()
+        # Its names for texts and UUIDs are types to its checker alone.
+        self._entrypoints: Any = {"label": EntrypointExecutionParameter(0)}
+        self._manager: Any = uuid.uuid4()
         self._done: list[str] = []
         if not self._run(self._queries.schema_is_installed()):
             self._run(self._connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{folder.name}"'.encode()))
