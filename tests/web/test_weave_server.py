@@ -37,6 +37,7 @@ KEPT = {
     "unknown sort field": "theirs passes over it in silence; ours refuses what it cannot do",
     "negative number": "theirs takes it for none in silence; ours refuses what it cannot do",
     "view after an update": "theirs shows the last change of anybody; ours shows the asker what they just did",
+    "time of an item": "theirs stays when somebody works on it; ours moves with its progress, so that what changed is found",
     "nobody's name": "theirs calls the annotator of an unstarted item '', an artefact of its database; published is null",
 }
 
@@ -179,36 +180,56 @@ class Both:
 
 
 def without_times(value: Any) -> Any:  # noqa: ANN401 - JSON
-    """Leave out when things were done, which differs; whether they were is kept."""
+    """Leave out when things were done, which differs; whether they were, and items after they were added, is kept."""
     if isinstance(value, list):
         return [without_times(each) for each in value]
     if isinstance(value, dict):
-        return {
+        known = {
             name: (each is not None if name.endswith("_at") else without_times(each)) for name, each in value.items()
         }
+        return known | {"has_moved": value["updated_at"] != value["created_at"]} if "call_id" in value else known
     return value
+
+
+def items_of(answer: dict[str, Any]) -> list[dict[str, Any]]:
+    """Give the items of an answer, one or many."""
+    return [answer["item"]] if "item" in answer else answer.get("items", [])
+
+
+def let_move(theirs: dict[str, Any], ours: dict[str, Any]) -> bool:
+    """Let their items move that ours say have moved; tell whether there were any."""
+    moved = {each["id"] for each in items_of(ours) if each["has_moved"]}
+    stayed = [each for each in items_of(theirs) if each["id"] in moved and not each["has_moved"]]
+    for each in stayed:
+        each["has_moved"] = True
+    return bool(stayed)
 
 
 def kept_difference(asked: dict[str, Any], theirs: tuple[int, Any], ours: tuple[int, Any]) -> tuple[str, Any]:
     """Find the kept difference that this is; give its name, and what theirs would be without it."""
-    status, answer = theirs
-    if asked.get("negative") and ours[0] == 422:
-        return "negative number", ours
-    if asked.get("unknown_field") and ours[0] == 422:
-        return "unknown sort field", ours
+    if ours[0] == 422 and (asked.get("negative") or asked.get("unknown_field")):
+        return "negative number" if asked.get("negative") else "unknown sort field", ours
     if not asked["alive"]:
         zeros = asked["what"] == "stats" and ours[0] == 200
         assert zeros or ours[0] == (400 if asked["what"] == "move" else 404), (asked, theirs, ours)
         return "queue that is not there", ours
-    if status == ours[0] == 200 and asked["what"] == "move":
+    assert theirs[0] == ours[0] == 200, (asked, theirs, ours)
+    return difference_of_items(asked, theirs, ours)
+
+
+def difference_of_items(asked: dict[str, Any], theirs: tuple[int, Any], ours: tuple[int, Any]) -> tuple[str, Any]:
+    """Find the kept difference between items that both show."""
+    answer = theirs[1]
+    if asked["what"] in {"items", "move"} and let_move(answer, ours[1]):
+        return "time of an item", theirs
+    if asked["what"] == "move":
         shown = {"annotation_state": asked["state"], "annotator_user_id": asked["user"]}
         if answer["item"] | shown != answer["item"]:
             return "view after an update", (200, {"item": answer["item"] | shown})
-    if status == 200 and asked["what"] == "items":
-        for item in answer["items"]:
-            if item["annotator_user_id"] == "":
-                named = [each | {"annotator_user_id": each["annotator_user_id"] or None} for each in answer["items"]]
-                return "nobody's name", (200, {"items": named})
+    if asked["what"] == "items":
+        if any(item["annotator_user_id"] == "" for item in answer["items"]):
+            named = [each | {"annotator_user_id": each["annotator_user_id"] or None} for each in answer["items"]]
+            return "nobody's name", (200, {"items": named})
         if asked.get("filter") and asked.get("include_position"):
             places = {each["id"]: each["position_in_queue"] for each in ours[1]["items"]}
             named = [each | {"position_in_queue": places[each["id"]]} for each in answer["items"]]
