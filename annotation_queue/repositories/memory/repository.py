@@ -29,7 +29,7 @@ from annotation_queue.items import (
     patched,
 )
 from annotation_queue.labels import LabelPage, LabelQuery
-from annotation_queue.moves import grant
+from annotation_queue.moves import Reset, grant
 from annotation_queue.query import ItemFilter, ItemPage, ItemQuery, QueuePage, QueueQuery
 from annotation_queue.records import Change, ItemRecord
 from annotation_queue.repositories.memory.forks import hold_at_fork
@@ -199,6 +199,11 @@ class MemoryRepository:
             queue = self._queue(project_id, queue_id)
             wanted = ((stored, priorities[stored.item.id]) for stored in queue.chosen(tuple(priorities)))
             return _patch(queue, ((stored, ItemPatch(priority=priority)) for stored, priority in wanted), at)
+
+    def reset(self, project_id: str, queue_id: str, which: Sequence[str] | ItemFilter, wanted: Reset) -> int:
+        """Put progresses back to unstarted. O(log n) for each that changes, and O(n log n) for a filter."""
+        with self._lock:
+            return self._queue(project_id, queue_id).reset(which, wanted)
 
     def remove_items(self, project_id: str, queue_id: str, which: Sequence[str] | ItemFilter, at: datetime) -> int:
         """Delete items softly. O(log n) for each, and O(n) for a filter."""

@@ -188,7 +188,10 @@ class Connections:
         # A migration waits for all who have looked, and who looks after it sees what it made.
         own += [_VERSION]
         own += [_SHARED.format(*self.lock_of(queue)) for queue in sorted(set(shared))]
-        own += [] if alone is None else [self._alone.format(*self.lock_of(alone))]
+        if alone is not None:
+            # What stores changes asks for the shared lock without waiting. As long as somebody waits for the queue alone, the
+            # server grants that only to who has it already, and not to who has the stronger one.
+            own += [each.format(*self.lock_of(alone)) for each in (self._alone, _SHARED)]
         own += [] if adding is None else [_ALONE.format(*self.lock_of(adding, adding=True))]
         own += [] if naming is None else [_ALONE.format(~self._space, crc32(naming.encode()) >> 1)]
         begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"

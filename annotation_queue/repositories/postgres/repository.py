@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from functools import partial
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar, cast
+from typing import Any, Final, Self, TypeAlias, TypeVar, cast
 
 import attrs
 from psycopg import Connection
@@ -31,6 +31,7 @@ from annotation_queue.items import (
     copy_queue,
 )
 from annotation_queue.labels import LabelPage, LabelQuery
+from annotation_queue.moves import Reset
 from annotation_queue.query import ItemFilter, ItemPage, ItemQuery, QueuePage, QueueQuery
 from annotation_queue.records import Change, ItemRecord
 from annotation_queue.repositories.postgres import bulk, log, removed
@@ -43,6 +44,7 @@ from annotation_queue.repositories.postgres.items import add_items, refresh, rem
 from annotation_queue.repositories.postgres.joined import Joined
 from annotation_queue.repositories.postgres.queries import query_items
 from annotation_queue.repositories.postgres.queue_queries import query_queues
+from annotation_queue.repositories.postgres.resets import reset_items
 from annotation_queue.repositories.postgres.schema import prepare
 from annotation_queue.repositories.postgres.session import NotByItself, Renumbered, Session
 from annotation_queue.repositories.sql.chunks import CHUNK, add_each_call
@@ -52,6 +54,7 @@ from annotation_queue.states import Transition
 from annotation_queue.values import check_text, refuse
 
 _Answer = TypeVar("_Answer")
+_Change: TypeAlias = Callable[[Session, StoredQueue], _Answer]
 _LONGEST_SCHEMA: Final = 63
 _MANY: Final = CHUNK
 """From how many new items on the server looks at its tables again."""
@@ -305,48 +308,43 @@ class PostgresRepository(RemembersClaims):
         It waits for the changes of the queue's items that are under way, and these then wait for it.
         """
 
-        def update(num: int) -> int:
-            with self._writing(alone=num, custom=True) as session:
-                queue = session.locked_queue(num, project_id, queue_id)
-                return bulk.update_items(session, queue, bulk.find_items(session, queue, which), patch, at)
+        def update(session: Session, queue: StoredQueue) -> int:
+            return bulk.update_items(session, queue, bulk.find_items(session, queue, which), patch, at)
 
-        return self._with_num(queue_id, update)
+        return self._changing(project_id, queue_id, update, alone=True)
 
     def reprioritise(self, project_id: str, queue_id: str, priorities: Mapping[str, int], at: datetime) -> int:
         """See `Repository.reprioritise`. Cost: linear in the ids; who waits is as for `update_items`."""
+        reprioritise = partial(bulk.reprioritise, priorities=priorities, at=at)
+        return self._changing(project_id, queue_id, reprioritise, alone=True)
 
-        def reprioritise(num: int) -> int:
-            with self._writing(alone=num, custom=True) as session:
-                return bulk.reprioritise(session, session.locked_queue(num, project_id, queue_id), priorities, at)
+    def reset(self, project_id: str, queue_id: str, which: Sequence[str] | ItemFilter, wanted: Reset) -> int:
+        """See `Repository.reset`. Cost: linear in the items that are meant, all in one transaction, a list at a time.
 
-        return self._with_num(queue_id, reprioritise)
+        The items are locked until all are stored, and the queue's name. With a filter nobody else changes the queue's items
+        meanwhile, as for `update_items`.
+        """
+        reset = partial(reset_items, which=which, wanted=wanted)
+        return self._changing(project_id, queue_id, reset, alone=isinstance(which, ItemFilter))
 
     def remove_items(self, project_id: str, queue_id: str, which: Sequence[str] | ItemFilter, at: datetime) -> int:
         """See `Repository.remove_items`. Cost: linear in the ids, or in what the filter has to look at.
 
         With a filter nobody else changes the queue's items meanwhile.
         """
-        by_filter = isinstance(which, ItemFilter)
 
-        def remove(num: int) -> int:
-            with self._writing([] if by_filter else [num], alone=num if by_filter else None, custom=True) as session:
-                queue = session.locked_queue(num, project_id, queue_id)
-                return remove_items(session, queue, bulk.find_items(session, queue, which), at)
+        def remove(session: Session, queue: StoredQueue) -> int:
+            return remove_items(session, queue, bulk.find_items(session, queue, which), at)
 
-        return self._with_num(queue_id, remove)
+        return self._changing(project_id, queue_id, remove, alone=isinstance(which, ItemFilter))
 
     def restore_items(self, project_id: str, queue_id: str, item_ids: Sequence[str], at: datetime) -> int:
         """See `Repository.restore_items`. Cost: linear in the ids. Who adds to the same queue meanwhile waits.
 
         What version 1 removed cannot be brought back and is passed over.
         """
-
-        def restore(num: int) -> int:
-            with self._writing([num], adding=num, custom=True) as session:
-                queue = session.locked_queue(num, project_id, queue_id)
-                return removed.restore_items(session, queue, item_ids, at)
-
-        return self._with_num(queue_id, restore)
+        restore = partial(removed.restore_items, item_ids=item_ids, at=at)
+        return self._changing(project_id, queue_id, restore, adding=True)
 
     def restore_queue(self, project_id: str, queue_id: str, at: datetime) -> AnnotationQueue:
         """See `Repository.restore_queue`. Cost: constant."""
@@ -518,6 +516,18 @@ class PostgresRepository(RemembersClaims):
     ) -> Session:
         begun = self._connections.writing(shared, alone=alone, adding=adding, naming=naming, custom=custom, waits=waits)
         return Session(begun, self._cache)
+
+    def _changing(
+        self, project_id: str, queue_id: str, change: _Change[_Answer], *, alone: bool = False, adding: bool = False
+    ) -> _Answer:
+        """Change items of a live queue, with nobody else who changes items of it, or with nobody else who adds to it."""
+
+        def call(num: int) -> _Answer:
+            locks: dict[str, Any] = {"alone": num} if alone else {"shared": [num], "adding": num if adding else None}
+            with self._writing(**locks, custom=True) as session:
+                return change(session, session.locked_queue(num, project_id, queue_id))
+
+        return self._with_num(queue_id, call)
 
     def _one_statement(self, *, writes: bool = False) -> Session:
         return Session(self._connections.one_statement(writes=writes), self._cache, is_alone=True)

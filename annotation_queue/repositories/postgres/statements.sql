@@ -241,6 +241,12 @@ UPDATE items SET payload = :value::text WHERE queue = :queue AND num = ANY(:nums
 -- name: patch_display_fields --
 UPDATE items SET display_fields = :value::text WHERE queue = :queue AND num = ANY(:nums::bigint[])
 
+-- Reads where those of some items stand that anybody ever touched.
+
+-- name: touched_places --
+SELECT w.priority_down, w.created_at, w.id FROM work AS w
+WHERE w.queue = :queue AND w.num = ANY(:nums::bigint[]) AND w.revision > 0
+
 -- The number of this transaction in the log; the second one is NULL in a transaction that has changed and locked nothing.
 
 -- name: tx --

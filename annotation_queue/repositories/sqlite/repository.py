@@ -28,6 +28,7 @@ from annotation_queue.items import (
     copy_queue,
 )
 from annotation_queue.labels import LabelPage, LabelQuery
+from annotation_queue.moves import Reset
 from annotation_queue.query import ItemFilter, ItemPage, ItemQuery, QueuePage, QueueQuery
 from annotation_queue.records import Change, ItemRecord
 from annotation_queue.records import item_of as record_item
@@ -41,6 +42,7 @@ from annotation_queue.repositories.sqlite.check import problems
 from annotation_queue.repositories.sqlite.connections import SYNCHRONOUS, Connections
 from annotation_queue.repositories.sqlite.items import add_items, refresh, remove_items
 from annotation_queue.repositories.sqlite.queries import query_items, query_queues
+from annotation_queue.repositories.sqlite.resets import reset_items
 from annotation_queue.repositories.sqlite.schema import prepare
 from annotation_queue.repositories.sqlite.session import Session
 from annotation_queue.repositories.sqlite.statements import SQL
@@ -199,6 +201,11 @@ class SQLiteRepository:
         """See `Repository.reprioritise`. Cost: linear in the ids, all in one transaction."""
         with self._writing() as session:
             return bulk.reprioritise(session, session.queue(project_id, queue_id).num, priorities, at)
+
+    def reset(self, project_id: str, queue_id: str, which: Sequence[str] | ItemFilter, wanted: Reset) -> int:
+        """See `Repository.reset`. Cost: linear in the items that are meant, all in one transaction, a list at a time."""
+        with self._writing() as session:
+            return reset_items(session, session.queue(project_id, queue_id), which, wanted)
 
     def remove_items(self, project_id: str, queue_id: str, which: Sequence[str] | ItemFilter, at: datetime) -> int:
         """See `Repository.remove_items`. Cost: linear in the ids, or in what the filter has to look at.

@@ -255,6 +255,12 @@ UPDATE items SET display_fields = :display_fields WHERE num = :num
 SELECT DISTINCT w.num, w.id FROM json_each(:ids) AS wanted CROSS JOIN work AS w INDEXED BY work_by_id
     ON w.queue = :queue AND w.id = wanted.value
 
+-- Lists the ids of those of some items that anybody ever touched, in queue order.
+
+-- name: touched_ids --
+SELECT w.id FROM json_each(?) AS wanted CROSS JOIN work AS w ON w.num = wanted.value
+WHERE w.revision > 0 ORDER BY w.priority_down, w.created_at, w.id
+
 -- Removal. All statements take lists.
 
 -- Reads where live items of a queue stand in every index, and what they count for.
