@@ -88,7 +88,12 @@ def purge(session: Session, project_id: str, removed_before: datetime) -> tuple[
     for queue, num in session.rows("lock_purgeable_items", asked):
         items.setdefault(queue, []).append(num)
     for queue, nums in items.items():
+        keys: set[str] = set()
         for part in in_chunks(nums):
             for table in _TABLES:
-                session.rows(f"erase_{table}", {"queue": queue, "nums": integers(part)})
+                keys.update(key for (key,) in session.rows(f"erase_{table}", {"queue": queue, "nums": integers(part)}))
+        if keys:
+            # Two statements: what others made use of until they were kept from it, the first one would not see.
+            session.rows("lock_long_texts", {"queue": queue, "keys": sorted(keys)})
+            session.rows("erase_long_texts", {"queue": queue, "keys": sorted(keys)})
     return sum(map(len, items.values())), len(queues)

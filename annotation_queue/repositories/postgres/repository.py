@@ -365,6 +365,8 @@ class PostgresRepository(RemembersClaims):
     def purge(self, project_id: str, removed_before: datetime) -> Purged:
         """See `Repository.purge`. Cost: linear in what is erased, all in one transaction.
 
+        If that had texts of 255 characters or more, all that the queue holds is read once, to see which of them are still used.
+
         The server overwrites what a table lost when it vacuums and writes there again. Its write-ahead log, its replicas and
         its backups keep what they have.
         """

@@ -156,15 +156,19 @@ class Session:
             raise NotByItself
         if keyed:
             long = [LongTextRow(queue, key, text) for (queue, key), text in sorted(keyed.items())]
-            self.rows("add_long_texts", LONG_TEXTS.values(long))
+            while self.value("add_long_texts", LONG_TEXTS.values(long)) < len(long):
+                continue
 
     def text(self, queue: int, key: str) -> str:
         """Read what a key stands for."""
         if not is_long(key):
             return key
         if (queue, key) not in self._texts:
-            # What is found never changes, so that it need not be read at the same instant.
-            ((self._texts[queue, key],),) = self._rows("long_text", (queue, key))
+            # What is found never changes, so that it need not be read at the same instant, unless it was erased meanwhile.
+            found = self._rows("long_text", (queue, key))
+            if self._is_alone and not found:
+                raise NotByItself
+            ((self._texts[queue, key],),) = found
         return self._texts[queue, key]
 
     def ping(self) -> None:

@@ -96,10 +96,17 @@ SELECT EXISTS (SELECT FROM queues WHERE left(project_id, 160) || ' with long ids
 -- name: long_text --
 SELECT text FROM long_texts WHERE queue = ? AND key = ?
 
--- Stores what keys stand for.
+-- Stores what keys stand for, and keeps whoever purges from erasing what is there already; counts both. It is fewer than there
+-- are keys if some were stored or erased by others meanwhile: then once more.
 
 -- name: add_long_texts --
-INSERT INTO long_texts (queue, key, text) SELECT t.queue, t.key, t.text FROM {long_texts} ON CONFLICT DO NOTHING
+WITH given AS MATERIALIZED (SELECT t.* FROM {long_texts}), added AS (
+    INSERT INTO long_texts (queue, key, text) SELECT g.queue, g.key, g.text FROM given AS g ON CONFLICT DO NOTHING RETURNING key
+), kept AS MATERIALIZED (
+    SELECT l.key FROM given AS g JOIN long_texts AS l ON l.queue = g.queue AND l.key = g.key
+    ORDER BY l.queue, l.key FOR KEY SHARE OF l
+)
+SELECT (SELECT count(*) FROM added) + (SELECT count(*) FROM kept)
 
 -- Tells whether a queue has any, and so holds keys that do not sort like the texts.
 
@@ -336,22 +343,58 @@ SELECT num FROM queues WHERE project_id = :project_id AND deleted_at < :before O
 SELECT i.queue, i.num FROM queues AS q JOIN items AS i ON i.queue = q.num
 WHERE q.project_id = :project_id AND i.deleted_at IS NOT NULL AND i.deleted_at < :before ORDER BY i.queue, i.num FOR UPDATE OF i
 
--- Erases items, and queues with all that is in them.
+-- Erases items, and gives the keys of long texts that they had. A key of 255 characters stands for one, see texts.py.
 
 -- name: erase_log --
-DELETE FROM log WHERE queue = :queue AND item = ANY(:nums::bigint[])
+WITH gone AS (DELETE FROM log WHERE queue = :queue AND item = ANY(:nums::bigint[]) RETURNING annotator, actor)
+SELECT DISTINCT k.key FROM gone AS g CROSS JOIN LATERAL (VALUES (g.annotator), (g.actor)) AS k(key) WHERE length(k.key) = 255
 
 -- name: erase_progresses --
-DELETE FROM progresses WHERE queue = :queue AND item = ANY(:nums::bigint[])
+WITH gone AS (DELETE FROM progresses WHERE queue = :queue AND item = ANY(:nums::bigint[]) RETURNING annotator)
+SELECT DISTINCT g.annotator FROM gone AS g WHERE length(g.annotator) = 255
 
 -- name: erase_item_ids --
-DELETE FROM item_ids WHERE queue = :queue AND num = ANY(:nums::bigint[])
+WITH gone AS (DELETE FROM item_ids WHERE queue = :queue AND num = ANY(:nums::bigint[]) RETURNING id)
+SELECT g.id FROM gone AS g WHERE length(g.id) = 255
 
 -- name: erase_removed --
-DELETE FROM removed WHERE queue = :queue AND num = ANY(:nums::bigint[])
+WITH gone AS (DELETE FROM removed WHERE queue = :queue AND num = ANY(:nums::bigint[]) RETURNING assignees)
+SELECT DISTINCT a.key FROM gone AS g CROSS JOIN LATERAL json_array_elements_text(g.assignees::json) AS a(key)
+WHERE length(a.key) = 255
+
+-- name: item_texts --
+LATERAL (VALUES (i.id), (i.call_id), (i.call_op_name), (i.call_trace_id), (i.added_by)) AS k(key)
 
 -- name: erase_items --
-DELETE FROM items WHERE queue = :queue AND num = ANY(:nums::bigint[])
+WITH gone AS (
+    DELETE FROM items WHERE queue = :queue AND num = ANY(:nums::bigint[]) RETURNING id, call_id, call_op_name, call_trace_id, added_by
+)
+SELECT DISTINCT k.key FROM gone AS i CROSS JOIN @item_texts@ WHERE length(k.key) = 255
+
+-- Keeps others from using long texts of a queue until it is known which of them are in use.
+
+-- name: lock_long_texts --
+SELECT FROM long_texts WHERE queue = :queue AND key = ANY(:keys::text[]) ORDER BY key FOR UPDATE
+
+-- Erases those of some long texts of a queue that nothing in it has any more. Everything in the queue is read once, whatever the
+-- server believes of it.
+
+-- name: erase_long_texts --
+WITH used AS MATERIALIZED (
+    SELECT k.key FROM items AS i CROSS JOIN @item_texts@ WHERE i.queue = :queue AND length(k.key) = 255
+    UNION SELECT k.key FROM log AS l CROSS JOIN LATERAL (VALUES (l.annotator), (l.actor)) AS k(key)
+    WHERE l.queue = :queue AND length(k.key) = 255
+    UNION SELECT p.annotator FROM progresses AS p WHERE p.queue = :queue AND length(p.annotator) = 255
+    UNION SELECT c.annotator FROM counters AS c WHERE c.queue = :queue AND length(c.annotator) = 255
+    UNION SELECT r.annotator FROM reservations AS r WHERE r.queue = :queue AND length(r.annotator) = 255
+    UNION SELECT a.key FROM removed AS o CROSS JOIN LATERAL json_array_elements_text(o.assignees::json) AS a(key)
+    WHERE o.queue = :queue AND length(a.key) = 255
+), unused AS MATERIALIZED (
+    SELECT t.key FROM unnest(:keys::text[]) AS t(key) EXCEPT SELECT u.key FROM used AS u
+)
+DELETE FROM long_texts WHERE queue = :queue AND key = ANY(ARRAY(SELECT n.key FROM unused AS n))
+
+-- Erases queues with all that is in them.
 
 -- name: erase_log_of_queue --
 DELETE FROM log WHERE queue = :queue
