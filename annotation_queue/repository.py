@@ -563,3 +563,15 @@ class RemembersClaims(ABC):
         Returns:
             The record; None if it is not remembered.
         """
+
+
+class CountsRemoved(ABC):
+    """What a repository may be besides a `Repository`, by inheriting: it counts what was removed, and changes nothing."""
+
+    @abstractmethod
+    def count_purgeable(self, project_id: str, removed_before: datetime) -> Purged:
+        """Count what `Repository.purge` would erase; arguments and result are its own."""
+
+    @abstractmethod
+    def count_restorable(self, project_id: str, queue_id: str, item_ids: Sequence[str]) -> int:
+        """Count what `Repository.restore_items` would bring back; arguments, result and errors are its own."""

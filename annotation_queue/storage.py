@@ -74,7 +74,7 @@ from annotation_queue.records import (
     standing,
     view,
 )
-from annotation_queue.repository import Repository
+from annotation_queue.repository import CountsRemoved, Repository
 from annotation_queue.scans import (
     after_change,
     claim_of,
@@ -127,6 +127,7 @@ __all__ = [
     "ChangePage",
     "Claim",
     "Conflict",
+    "CountsRemoved",
     "Direction",
     "FieldKind",
     "ItemFilter",

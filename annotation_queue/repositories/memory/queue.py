@@ -31,7 +31,7 @@ from annotation_queue.repositories.memory.sorted_keys import SortedKeys
 from annotation_queue.states import IN_PROGRESS, UNSTARTED, AnnotationState
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from annotation_queue.items import AnnotationQueue, Claim, QueueItem, QueueStats
@@ -146,6 +146,17 @@ class StoredQueue:
             self._removed[key] = self.recent.discard(key)
         stored.item = deleted(stored.item, at)
         stored.revision += 1
+
+    def restorable(self, item_ids: Iterable[str]) -> list[StoredItem]:
+        """List those of some items that are removed ones of this queue whose calls no live item has, the first of each call."""
+        found = [self.items[item_id] for item_id in item_ids if item_id in self.items]
+        of_queue = (
+            each for each in found if each.item.queue_id == self.queue.id and each.item.call_id not in self.calls
+        )
+        by_call: dict[str, StoredItem] = {}
+        for stored in of_queue:
+            by_call.setdefault(stored.item.call_id, stored)
+        return [*by_call.values()]
 
     def restore(self, stored: StoredItem, at: datetime) -> None:
         """Bring a removed item back at a time, UTC. O(log n), and O(n) for each progress on it."""

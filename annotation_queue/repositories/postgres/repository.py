@@ -62,7 +62,7 @@ _SHORTEST_WAIT: Final = 0.000_5
 _LONGEST_WAIT: Final = 0.05
 
 
-class PostgresRepository(RemembersClaims):
+class PostgresRepository(RemembersClaims, removed.RemovedCounts):
     """Stores everything in one schema of a PostgreSQL database, version 14 or newer, encoded in UTF8.
 
     The methods are those of `Repository`, and their contract is there. An acknowledged write is as durable as the server's

@@ -343,6 +343,14 @@ SELECT num FROM queues WHERE project_id = :project_id AND deleted_at < :before O
 SELECT i.queue, i.num FROM queues AS q JOIN items AS i ON i.queue = q.num
 WHERE q.project_id = :project_id AND i.deleted_at IS NOT NULL AND i.deleted_at < :before ORDER BY i.queue, i.num FOR UPDATE OF i
 
+-- Counts what can be purged: items of queues that stay, and queues.
+
+-- name: count_purgeable --
+SELECT (SELECT count(*) FROM queues AS q JOIN items AS i ON i.queue = q.num
+    WHERE q.project_id = :project_id AND (q.deleted_at IS NULL OR q.deleted_at >= :before)
+        AND i.deleted_at IS NOT NULL AND i.deleted_at < :before),
+    (SELECT count(*) FROM queues WHERE project_id = :project_id AND deleted_at < :before)
+
 -- Erases items, and gives the keys of long texts that they had. A key of 255 characters stands for one, see texts.py.
 
 -- name: erase_log --

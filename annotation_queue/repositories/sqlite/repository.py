@@ -46,6 +46,7 @@ from annotation_queue.repositories.sqlite.resets import reset_items
 from annotation_queue.repositories.sqlite.schema import prepare
 from annotation_queue.repositories.sqlite.session import Session
 from annotation_queue.repositories.sqlite.statements import SQL
+from annotation_queue.repository import CountsRemoved
 from annotation_queue.states import Transition
 from annotation_queue.values import check_text, refuse
 
@@ -53,7 +54,7 @@ _REMOVED_AT_ONCE: Final = 8_000
 """How many items one transaction removes."""
 
 
-class SQLiteRepository:
+class SQLiteRepository(CountsRemoved):
     """Stores everything in one SQLite file that any number of threads and processes of one machine share.
 
     The methods are those of `Repository`, and their contract is there. An acknowledged write survives the death of the
@@ -233,6 +234,11 @@ class SQLiteRepository:
         with self._writing() as session:
             return removed.restore_items(session, session.queue(project_id, queue_id), item_ids, at)
 
+    def count_restorable(self, project_id: str, queue_id: str, item_ids: Sequence[str]) -> int:
+        """See `CountsRemoved`. Cost: linear in the ids."""
+        with self._reading() as session:
+            return removed.count_restorable(session, session.queue(project_id, queue_id).num, item_ids)
+
     def restore_queue(self, project_id: str, queue_id: str, at: datetime) -> AnnotationQueue:
         """See `Repository.restore_queue`. Cost: constant."""
         with self._writing() as session:
@@ -255,6 +261,11 @@ class SQLiteRepository:
             items, queues = removed.purge(session, project_id, removed_before)
         self._connections.empty_log()
         return Purged(items=items, queues=queues)
+
+    def count_purgeable(self, project_id: str, removed_before: datetime) -> Purged:
+        """See `CountsRemoved`. Cost: linear in what is counted."""
+        with self._reading() as session:
+            return removed.count_purgeable(session, project_id, removed_before)
 
     def claim(
         self,

@@ -337,6 +337,12 @@ SELECT num FROM queues WHERE project_id = :project_id AND deleted_at < :before
 SELECT i.queue, i.num FROM queues AS q CROSS JOIN items AS i INDEXED BY items_removed ON i.queue = q.num
 WHERE q.project_id = :project_id AND i.deleted_at IS NOT NULL AND i.deleted_at < :before
 
+-- name: count_purgeable --
+SELECT (SELECT count(*) FROM queues AS q CROSS JOIN items AS i INDEXED BY items_removed ON i.queue = q.num
+    WHERE q.project_id = :project_id AND (q.deleted_at IS NULL OR q.deleted_at >= :before)
+        AND i.deleted_at IS NOT NULL AND i.deleted_at < :before),
+    (SELECT count(*) FROM queues WHERE project_id = :project_id AND deleted_at < :before)
+
 -- Erases the entries of items from a queue's log, and counts them.
 
 -- name: erase_entries --
