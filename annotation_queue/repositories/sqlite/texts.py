@@ -75,7 +75,8 @@ class Interned:
             row = self.execute(SQL["text_num"], (text,)).fetchone()
             if row is None:
                 return None
-            num = self._learn_num(text, row[0])
+            (found,) = row
+            num = self._learn_num(text, found)
         return num
 
     def text_num(self, text: str) -> int:
@@ -84,7 +85,8 @@ class Interned:
         if num is not None:
             return num
         self.begin_epoch()
-        return self._learn_num(text, self.execute(SQL["add_text"], (text,)).fetchone()[0])
+        (num,) = self.execute(SQL["add_text"], (text,)).fetchone()
+        return self._learn_num(text, num)
 
     def _learn_num(self, text: str, num: int) -> int:
         if len(text) <= LONGEST_KEPT and text not in self._cache.nums:
@@ -94,8 +96,8 @@ class Interned:
 
     def find_op_name(self, queue: int, name: str) -> int | None:
         """Find the number of a queue's operation; None if no item of it had the name."""
-        row = self.execute(SQL["op_name_num"], (queue, name)).fetchone()
-        return None if row is None else row[0]
+        (num,) = self.execute(SQL["op_name_num"], (queue, name)).fetchone() or (None,)
+        return num
 
     def op_num(self, queue: int, name: str) -> int:
         """Find the number of a queue's operation, or give it one; only inside a write transaction."""
