@@ -52,20 +52,12 @@ SELECT FROM queues WHERE num = ? FOR NO KEY UPDATE
 -- Stores a new queue; gives nothing if the id is taken.
 
 -- name: store_queue --
-INSERT INTO queues (id, project_id, name, search_name, description, scorer_refs, annotations_per_item, skip_policy, lease,
-    label_schema, is_paused, created_at, created_by, updated_at, deleted_at, revision)
-VALUES (:id, :project_id, :name, :search_name, :description, :scorer_refs, :annotations_per_item, :skip_policy, :lease,
-    :label_schema, :is_paused, :created_at, :created_by, :updated_at, :deleted_at, :revision)
-ON CONFLICT DO NOTHING RETURNING num
+INSERT INTO queues (@new_queue_columns@, revision) VALUES (@new_queue_values@, :revision) ON CONFLICT DO NOTHING RETURNING num
 
 -- Changes a queue; its id, project and creation stay.
 
 -- name: change_queue --
-UPDATE queues SET name = :name, search_name = :search_name, description = :description, scorer_refs = :scorer_refs,
-    annotations_per_item = :annotations_per_item, skip_policy = :skip_policy, lease = :lease, label_schema = :label_schema,
-    is_paused = :is_paused,
-    updated_at = :updated_at, deleted_at = :deleted_at, revision = :revision
-WHERE num = :num
+UPDATE queues SET @queue_changes@, revision = :revision WHERE num = :num
 
 -- Finds the oldest live queue of a name, in the words of an index.
 
