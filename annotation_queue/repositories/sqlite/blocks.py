@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from operator import add, attrgetter, sub
+from functools import cache
+from operator import add, itemgetter, sub
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from annotation_queue.repositories.sql.rows import ALWAYS_MICROS, STATES
@@ -14,7 +15,7 @@ from annotation_queue.states import UNSTARTED
 from annotation_queue.values import MIN_INTEGER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from annotation_queue.repositories.sqlite.indexes import Index, Key
     from annotation_queue.repositories.sqlite.session import Session
@@ -63,6 +64,7 @@ KIND_COLUMNS: Final = (*STATES, "waiting")
 """What the columns of ``counters`` count of a block."""
 
 
+@cache
 def kind_of(rank: int, waits: int | None) -> Kind:
     """Give the kind of an item by its row: the rank of its state, and whether it is claimable only after some lease."""
     return Kind(STATES[rank], bool(waits))
@@ -110,7 +112,8 @@ class _Block(NamedTuple):
 
 
 _PICK: Final[dict[Index, Callable[[Place], BlockKey]]] = {
-    index: attrgetter(*(*index.columns[:-1], "nothing", "nothing")[:2], "id") for index in COUNTED
+    index: itemgetter(*map(Place._fields.index, (*(*index.columns[:-1], "nothing", "nothing")[:2], "id")))
+    for index in COUNTED
 }
 """For each index what picks the key of an item, as wide as that of a block."""
 
@@ -131,12 +134,7 @@ def count_added(session: Session, queue: int, places: Mapping[Place, Kind]) -> N
         places: Where they stand, each with its kind.
     """
     for index in COUNTED:
-        pick = _PICK[index]
-        by_key = {pick(place): kind for place, kind in places.items()}
-        for block, keys in _by_block(session, queue, index, sorted(by_key)):
-            n = _add(session, block, len(keys), [by_key[key] for key in keys])
-            if n > 2 * SIZE:
-                _split(session, block, index, n)
+        _count(session, queue, index, *_keys(index, places))
 
 
 class Move(NamedTuple):
@@ -191,11 +189,17 @@ def count_reordered(
         before: Where they stood, each with its kind.
         after: Where they stand.
     """
-    _uncount(session, queue, IN_ORDER, before)
-    for block, keys in _by_block(session, queue, IN_ORDER, sorted(after)):
-        n = _add(session, block, len(keys), [after[key] for key in keys])
-        if n > 2 * SIZE:
-            _split(session, block, IN_ORDER, n)
+    _uncount(session, queue, IN_ORDER, sorted(before), before)
+    _count(session, queue, IN_ORDER, sorted(after), after)
+
+
+def _keys(index: Index, places: Mapping[Place, Kind]) -> tuple[list[BlockKey], Mapping[BlockKey, Kind]]:
+    """List the keys of items in the order of an index, ascending, and in queue order say of which kind each is."""
+    pick = _PICK[index]
+    if index is not IN_ORDER:
+        return sorted(map(pick, places)), {}
+    kinds = {pick(place): kind for place, kind in places.items()}
+    return sorted(kinds), kinds
 
 
 def _by_block(
@@ -251,21 +255,31 @@ def count_removed(session: Session, queue: int, places: Mapping[Place, Kind]) ->
         places: Where they stand, each with its kind.
     """
     for index in COUNTED:
-        pick = _PICK[index]
-        _uncount(session, queue, index, {pick(place): kind for place, kind in places.items()})
+        _uncount(session, queue, index, *_keys(index, places))
 
 
-def _uncount(session: Session, queue: int, index: Index, by_key: Mapping[BlockKey, Kind]) -> None:
-    for block, keys in _by_block(session, queue, index, sorted(by_key)):
-        left = _add(session, block, -len(keys), [by_key[key] for key in keys])
+def _count(
+    session: Session, queue: int, index: Index, ascending: Sequence[BlockKey], kinds: Mapping[BlockKey, Kind]
+) -> None:
+    for block, keys in _by_block(session, queue, index, ascending):
+        n = _add(session, block, len(keys), (kinds[key] for key in keys))
+        if n > 2 * SIZE:
+            _split(session, block, index, n)
+
+
+def _uncount(
+    session: Session, queue: int, index: Index, ascending: Sequence[BlockKey], kinds: Mapping[BlockKey, Kind]
+) -> None:
+    for block, keys in _by_block(session, queue, index, ascending):
+        left = _add(session, block, -len(keys), (kinds[key] for key in keys))
         if not left and block.start != FIRST_BLOCK:
             session.execute(SQL["delete_block"], block._asdict())
             if block.num:
                 session.execute(SQL["delete_kinds"], block._asdict())
 
 
-def _add(session: Session, block: _Block, n: int, kinds: Collection[Kind]) -> int:
-    """Add to what a block counts, or take from it if ``n`` is negative; kinds count in queue order only.
+def _add(session: Session, block: _Block, n: int, kinds: Iterable[Kind]) -> int:
+    """Add to what a block counts, or take from it if ``n`` is negative; kinds are read in queue order only.
 
     Returns:
         How many items it has then.

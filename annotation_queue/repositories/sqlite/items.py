@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from itertools import groupby
 from operator import attrgetter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from annotation_queue.counters import FINISHED, SETTLED, counts_of
 from annotation_queue.errors import Conflict
@@ -150,15 +150,15 @@ class _Removed(NamedTuple):
     id: str
     call_started_at: int
     op: int
+    nothing: int
     state: int
     settled: int
     finished: int
     waits: int | None
 
-    @property
-    def place(self) -> Place:
-        """Where it stands in every index."""
-        return Place(self.priority_down, self.created_at, self.id, self.call_started_at, self.op)
+
+_PLACE: Final = slice(1, 1 + len(Place._fields))
+"""Which of them are those of a `Place`."""
 
 
 def remove_items(session: Session, queue: int, chosen: Sequence[int], at: datetime) -> int:
@@ -167,33 +167,31 @@ def remove_items(session: Session, queue: int, chosen: Sequence[int], at: dateti
     Args:
         session: The session.
         queue: The queue's number.
-        chosen: The numbers of live items of the queue, each once.
+        chosen: The numbers of live items of the queue, each once. In ascending order they cost least.
         at: Now, UTC.
 
     Returns:
         How many were deleted.
     """
-    removed = 0
-    for part in in_chunks(chosen):
-        wanted = {"nums": json.dumps(part), "queue": queue}
-        rows = [*map(_Removed._make, session.execute(SQL["live_places"], wanted))]
-        removed += len(rows)
-        if not rows:
-            continue
-        nums = json.dumps(sorted(row.num for row in rows))
-        counts: Counter[tuple[str | None, str]] = Counter()
-        counts.subtract((None, STATES[row.state]) for row in rows)
-        counts[None, SETTLED] -= sum(row.settled for row in rows)
-        counts[None, FINISHED] -= sum(row.finished for row in rows)
-        for annotator, state, n in session.execute(SQL["progresses_by_state"], (nums,)).fetchall():
-            counts[session.text(annotator), STATES[state]] -= n
-        session.count(queue, counts)
-        session.executemany(SQL["count_op"], ((-n, op) for op, n in Counter(row.op for row in rows).items()))
-        count_removed(session, queue, {row.place: kind_of(row.state, row.waits) for row in rows})
-        session.execute(SQL["delete_items"], {"deleted_at": to_micros(at), "nums": nums})
-        session.execute(SQL["keep_removed"], {"deleted_at": to_micros(at), "nums": nums})
-        session.execute(SQL["delete_work"], {"nums": nums})
-    return removed
+    wanted = {"nums": json.dumps(chosen), "queue": queue}
+    rows = [*map(_Removed._make, session.execute(SQL["live_places"], wanted).fetchall())]
+    if not rows:
+        return 0
+    nums = json.dumps([row.num for row in rows])
+    counts: Counter[tuple[str | None, str]] = Counter()
+    for rank, n in Counter(row.state for row in rows).items():
+        counts[None, STATES[rank]] -= n
+    counts[None, SETTLED] -= sum(row.settled for row in rows)
+    counts[None, FINISHED] -= sum(row.finished for row in rows)
+    for annotator, state, n in session.execute(SQL["progresses_by_state"], (nums,)).fetchall():
+        counts[session.text(annotator), STATES[state]] -= n
+    session.count(queue, counts)
+    session.executemany(SQL["count_op"], ((-n, op) for op, n in Counter(row.op for row in rows).items()))
+    count_removed(session, queue, {Place._make(row[_PLACE]): kind_of(row.state, row.waits) for row in rows})
+    session.execute(SQL["delete_items"], {"deleted_at": to_micros(at), "nums": nums})
+    session.execute(SQL["keep_removed"], {"deleted_at": to_micros(at), "nums": nums})
+    session.execute(SQL["delete_work"], {"nums": nums})
+    return len(rows)
 
 
 def refresh(session: Session, before: StoredQueue, after: AnnotationQueue) -> None:

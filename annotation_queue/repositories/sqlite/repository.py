@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
+from time import monotonic
 from types import TracebackType
 from typing import Any, Final, Self, cast
 
@@ -47,8 +48,10 @@ from annotation_queue.repositories.sqlite.statements import SQL
 from annotation_queue.states import Transition
 from annotation_queue.values import check_text, refuse
 
-_REMOVED_AT_ONCE: Final = 8_000
-"""How many items one transaction removes."""
+_REMOVED_AT_ONCE: Final = 4_000
+"""How many items are removed before the clock is looked at."""
+_LONGEST_REMOVAL: Final = 0.3
+"""After how many seconds a transaction that removes items leaves the rest to another one."""
 
 
 class SQLiteRepository:
@@ -191,13 +194,13 @@ class SQLiteRepository:
         self, project_id: str, queue_id: str, which: Sequence[str] | ItemFilter, patch: ItemPatch, at: datetime
     ) -> int:
         """See `Repository.update_items`. Cost: linear in the items that are meant, all in one transaction."""
-        with self._writing() as session:
+        with self._writing_much() as session:
             queue = session.queue(project_id, queue_id)
             return bulk.update_items(session, queue.num, bulk.find_items(session, queue.num, which), patch, at)
 
     def reprioritise(self, project_id: str, queue_id: str, priorities: Mapping[str, int], at: datetime) -> int:
         """See `Repository.reprioritise`. Cost: linear in the ids, all in one transaction."""
-        with self._writing() as session:
+        with self._writing_much() as session:
             return bulk.reprioritise(session, session.queue(project_id, queue_id).num, priorities, at)
 
     def remove_items(self, project_id: str, queue_id: str, which: Sequence[str] | ItemFilter, at: datetime) -> int:
@@ -208,14 +211,17 @@ class SQLiteRepository:
         items that are there at the beginning, and is asked again about each part.
         """
         with self._reading() as session:
-            nums = bulk.find_items(session, session.queue(project_id, queue_id).num, which)
+            nums = sorted(bulk.find_items(session, session.queue(project_id, queue_id).num, which))
         count = 0
-        for start in range(0, len(nums), _REMOVED_AT_ONCE):
-            with self._writing() as session:
-                queue, part = session.queue(project_id, queue_id).num, nums[start : start + _REMOVED_AT_ONCE]
-                if isinstance(which, ItemFilter):
-                    part = bulk.find_items(session, queue, which, part)
-                count += remove_items(session, queue, part, at)
+        parts = [nums[start : start + _REMOVED_AT_ONCE] for start in range(0, len(nums), _REMOVED_AT_ONCE)]
+        while parts:
+            with self._writing_much() as session:
+                queue, until = session.queue(project_id, queue_id).num, monotonic() + _LONGEST_REMOVAL
+                while parts and monotonic() < until:
+                    part = parts.pop(0)
+                    if isinstance(which, ItemFilter):
+                        part = sorted(bulk.find_items(session, queue, which, part))
+                    count += remove_items(session, queue, part, at)
         return count
 
     def restore_items(self, project_id: str, queue_id: str, item_ids: Sequence[str], at: datetime) -> int:
@@ -223,7 +229,7 @@ class SQLiteRepository:
 
         What version 1 removed cannot be brought back and is passed over: it did not keep where an item stood.
         """
-        with self._writing() as session:
+        with self._writing_much() as session:
             return removed.restore_items(session, session.queue(project_id, queue_id), item_ids, at)
 
     def restore_queue(self, project_id: str, queue_id: str, at: datetime) -> AnnotationQueue:
@@ -351,6 +357,9 @@ class SQLiteRepository:
 
     def _writing(self) -> Session:
         return Session(self._connections.writing(), self._caches)
+
+    def _writing_much(self) -> Session:
+        return Session(self._connections.writing_much(), self._caches)
 
 
 def _reopen(kind: type[SQLiteRepository], path: str, **options: Any) -> SQLiteRepository:  # noqa: ANN401 - those of the class

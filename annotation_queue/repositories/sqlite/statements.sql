@@ -228,16 +228,21 @@ SELECT w.num, w.priority_down, w.created_at, w.id, w.state, w.claimable_at > -62
 FROM json_each(:nums) AS wanted CROSS JOIN work AS w ON w.num = wanted.value CROSS JOIN items AS i ON i.num = w.num
 WHERE w.queue = :queue
 
--- Gives an item another place or other assignees, and moves its time, which never goes back.
+-- Gives items other assignees.
 
--- name: patch_work --
-UPDATE work SET priority_down = :priority_down, assignees = :assignees, updated_at = max(updated_at, :at), is_told = 0, revision = revision + 1
-WHERE num = :num
+-- name: patch_assignees --
+UPDATE work SET assignees = :assignees WHERE num IN (SELECT value FROM json_each(:nums))
 
--- The same without a new place, which costs less.
+-- Gives items other places, and moves their times, which never go back. The list is an object: each item's number with its place.
 
--- name: patch_work_in_place --
-UPDATE work SET assignees = :assignees, updated_at = max(updated_at, :at), is_told = 0, revision = revision + 1 WHERE num = :num
+-- name: patch_priority --
+UPDATE work SET priority_down = places.priority_down, updated_at = max(updated_at, :at), is_told = 0, revision = revision + 1
+FROM (SELECT CAST(key AS INTEGER) AS num, value AS priority_down FROM json_each(:places)) AS places WHERE work.num = places.num
+
+-- The same without new places, which costs less.
+
+-- name: patch_in_place --
+UPDATE work SET updated_at = max(updated_at, :at), is_told = 0, revision = revision + 1 WHERE num IN (SELECT value FROM json_each(:nums))
 
 -- Gives an item another payload.
 
@@ -260,7 +265,7 @@ SELECT DISTINCT w.num, w.id FROM json_each(:ids) AS wanted CROSS JOIN work AS w 
 -- Reads where live items of a queue stand in every index, and what they count for.
 
 -- name: live_places --
-SELECT w.num, w.priority_down, w.created_at, w.id, w.call_started_at, w.op, w.state,
+SELECT w.num, w.priority_down, w.created_at, w.id, w.call_started_at, w.op, 0, w.state,
     w.completed + w.skipped > 0, w.claimable_at IS NULL, w.claimable_at > -62135596800000000
 FROM json_each(:nums) AS wanted CROSS JOIN work AS w ON w.num = wanted.value AND w.queue = :queue
 
@@ -361,7 +366,8 @@ DELETE FROM progresses WHERE item IN (@nums_of_queue@)
 DELETE FROM work WHERE queue = :queue
 
 -- name: erase_removed_of_queue --
-DELETE FROM removed WHERE queue = :queue
+DELETE FROM removed
+WHERE num IN (SELECT num FROM items INDEXED BY items_removed WHERE queue = :queue AND deleted_at IS NOT NULL)
 
 -- name: erase_items_of_queue --
 DELETE FROM items WHERE queue = :queue

@@ -335,5 +335,4 @@ CREATE TABLE removed (
     assignees INTEGER REFERENCES texts
 ) STRICT;
 
-CREATE INDEX removed_of_queue ON removed (queue);
 CREATE INDEX items_removed ON items (queue, deleted_at) WHERE deleted_at IS NOT NULL;
