@@ -130,6 +130,9 @@ def _insert(
             for num, (item, place) in enumerate(zip(items, places, strict=True), first)
         ),
     )
+    reserved = [num for num, item in enumerate(items, first) if item.assignees]
+    if reserved:
+        session.execute(SQL["reserve"], {"nums": json.dumps(reserved)})
     session.executemany(SQL["count_op"], ((n, num) for num, n in Counter(place.op for place in places).items()))
     count_added(session, queue, dict.fromkeys(places, NEW_KIND))
 

@@ -79,7 +79,7 @@ def _bring_back(session: Session, queue: StoredQueue, rows: Sequence[_Removed], 
     if not rows:
         return
     nums = {"nums": json.dumps([row.num for row in rows]), "at": at}
-    for statement in ("restore_work", "forget_removed", "restore_items"):
+    for statement in ("restore_work", "reserve", "forget_removed", "restore_items"):
         session.execute(SQL[statement], nums)
     session.executemany(SQL["count_op"], ((n, op) for op, n in Counter(row.op for row in rows).items()))
     touched = [row for row in rows if row.is_touched]

@@ -50,7 +50,7 @@ from annotation_queue.values import check_text, refuse
 
 _REMOVED_AT_ONCE: Final = 4_000
 """How many items are removed before the clock is looked at."""
-_LONGEST_REMOVAL: Final = 0.3
+_LONGEST_REMOVAL: Final = 0.5
 """After how many seconds a transaction that removes items leaves the rest to another one."""
 
 
@@ -212,16 +212,19 @@ class SQLiteRepository:
         """
         with self._reading() as session:
             nums = sorted(bulk.find_items(session, session.queue(project_id, queue_id).num, which))
-        count = 0
         parts = [nums[start : start + _REMOVED_AT_ONCE] for start in range(0, len(nums), _REMOVED_AT_ONCE)]
+        count = 0
         while parts:
             with self._writing_much() as session:
                 queue, until = session.queue(project_id, queue_id).num, monotonic() + _LONGEST_REMOVAL
-                while parts and monotonic() < until:
-                    part = parts.pop(0)
+                began = lasted = 0.0
+                # As long as there is time for another part like the last one.
+                while parts and began + 2 * lasted <= until:
+                    began, part = monotonic(), parts.pop(0)
                     if isinstance(which, ItemFilter):
                         part = sorted(bulk.find_items(session, queue, which, part))
                     count += remove_items(session, queue, part, at)
+                    lasted = monotonic() - began
         return count
 
     def restore_items(self, project_id: str, queue_id: str, item_ids: Sequence[str], at: datetime) -> int:

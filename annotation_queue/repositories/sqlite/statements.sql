@@ -165,6 +165,15 @@ VALUES (:num, :queue, :id, :call_id, :call_started_at, :call_ended_at, :call_tra
 INSERT INTO work (num, queue, priority_down, created_at, id, call_started_at, op, added_by, updated_at, assignees)
 VALUES (:num, :queue, :priority_down, :created_at, :id, :call_started_at, :op, :added_by, :updated_at, :assignees)
 
+-- Writes down whom items are reserved for that were put into `work`.
+
+-- name: reserve --
+INSERT INTO reservations (item, annotator, queue, priority_down, created_at, id, claimable_at, is_settled)
+SELECT w.num, t.num, w.queue, w.priority_down, w.created_at, w.id, w.claimable_at,
+    EXISTS (SELECT 1 FROM progresses AS p WHERE p.item = w.num AND p.annotator = t.num AND p.state >= 2)
+FROM json_each(:nums) AS wanted CROSS JOIN work AS w ON w.num = wanted.value CROSS JOIN texts AS l ON l.num = w.assignees
+    CROSS JOIN json_each(l.text) AS e CROSS JOIN texts AS t ON t.text = e.value
+
 -- Reads live items by their numbers, in no order.
 
 -- name: live_items_by_num --
