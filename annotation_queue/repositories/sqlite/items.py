@@ -216,7 +216,7 @@ def refresh(session: Session, before: StoredQueue, after: AnnotationQueue) -> No
             kind = {"queue": num, "completed": completed, "skipped": skipped}
             session.execute(SQL["refresh_kind"], {**kind, "claimable_at": change.claimable_at})
             finished += n * change.finished
-    changed: list[tuple[int | None, int]] = []
+    changed: dict[int, int | None] = {}
     moves: list[Move] = []
     earliest = session.next_expiry(num)
     rows = map(_Held._make, session.execute(SQL["held_items"], {"queue": num}).fetchall())
@@ -225,12 +225,12 @@ def refresh(session: Session, before: StoredQueue, after: AnnotationQueue) -> No
         claimable_at = _free_at(holds, after)
         was = holds[0].claimable_at
         if claimable_at != was:
-            changed.append((claimable_at, item))
+            changed[item] = claimable_at
             moves.append(_move(holds[0], claimable_at))
             finished += (claimable_at is None) - (was is None)
             if claimable_at is not None and claimable_at > ALWAYS_MICROS:
                 earliest = min(earliest, claimable_at)
-    session.executemany(SQL["refresh_item"], changed)
+    session.execute(SQL["refresh_items"], {"standings": json.dumps(changed)})
     count_moved(session, num, moves)
     if earliest < session.next_expiry(num):
         session.set_next_expiry(num, earliest)

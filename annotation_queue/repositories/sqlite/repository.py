@@ -125,12 +125,13 @@ class SQLiteRepository:
 
     def replace_queue(self, before: AnnotationQueue, after: AnnotationQueue) -> None:
         """See `Repository.replace_queue`. Cost: constant; linear in the items if a policy changes."""
-        with self._writing() as session:
+        changes_items = before.policies != after.policies
+        with self._writing_much() if changes_items else self._writing() as session:
             stored = session.queue(before.project_id, before.id)
             if stored.queue != before:
                 raise Conflict(f"queue {before.id!r} changed meanwhile")
             # While it is as it was, since a deleted queue's items are not read.
-            if before.policies != after.policies:
+            if changes_items:
                 refresh(session, stored, after)
             session.begin_epoch()
             session.execute(SQL["replace_queue"], {**queue_values(after), "num": stored.num})

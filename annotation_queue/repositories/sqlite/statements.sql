@@ -737,10 +737,11 @@ SELECT w.num, w.priority_down, w.created_at, w.id, w.state, w.completed, w.skipp
 FROM counters AS h CROSS JOIN work AS w ON w.num = h.item CROSS JOIN progresses AS p ON p.item = h.item AND p.annotator = h.num
 WHERE h.queue = :queue AND h.kind = 2 ORDER BY h.item
 
--- Changes one of them.
+-- Changes some items. The list is an object: each item's number with the time from which on it may be claimed, or null.
 
--- name: refresh_item --
-UPDATE work SET claimable_at = ?, revision = revision + 1 WHERE num = ?
+-- name: refresh_items --
+UPDATE work SET claimable_at = t.claimable_at, revision = revision + 1
+FROM (SELECT CAST(key AS INTEGER) AS num, value AS claimable_at FROM json_each(:standings)) AS t WHERE work.num = t.num
 
 -- Checks
 
