@@ -134,7 +134,7 @@ def _insert(
     if reserved:
         session.execute(SQL["reserve"], {"nums": json.dumps(reserved)})
     session.executemany(SQL["count_op"], ((n, num) for num, n in Counter(place.op for place in places).items()))
-    count_added(session, queue, dict.fromkeys(places, NEW_KIND))
+    count_added(session, queue, places, [NEW_KIND] * len(places))
 
 
 def assigned(session: Session, assignees: Sequence[str]) -> int | None:
@@ -190,7 +190,8 @@ def remove_items(session: Session, queue: int, chosen: Sequence[int], at: dateti
         counts[session.text(annotator), STATES[state]] -= n
     session.count(queue, counts)
     session.executemany(SQL["count_op"], ((-n, op) for op, n in Counter(row.op for row in rows).items()))
-    count_removed(session, queue, {Place._make(row[_PLACE]): kind_of(row.state, row.waits) for row in rows})
+    places = [Place._make(row[_PLACE]) for row in rows]
+    count_removed(session, queue, places, [kind_of(row.state, row.waits) for row in rows])
     session.execute(SQL["delete_items"], {"deleted_at": to_micros(at), "nums": nums})
     session.execute(SQL["keep_removed"], {"deleted_at": to_micros(at), "nums": nums})
     session.execute(SQL["delete_work"], {"nums": nums})

@@ -99,7 +99,7 @@ def _bring_back(session: Session, queue: StoredQueue, rows: Sequence[_Removed], 
             session.set_next_expiry(queue.num, claimable_at)
     session.execute(SQL["refresh_items"], {"standings": json.dumps(changed)})
     session.count(queue.num, counts)
-    count_added(session, queue.num, kinds)
+    count_added(session, queue.num, [*kinds], [*kinds.values()])
 
 
 def purge(session: Session, project_id: str, removed_before: datetime) -> tuple[int, int]:

@@ -503,6 +503,12 @@ SELECT num, a, b, id FROM blocks WHERE queue = ? AND lane = ? AND (a, b, id) <= 
 -- name: block_after --
 SELECT a, b, id FROM blocks WHERE queue = ? AND lane = ? AND (a, b, id) > (?, ?, ?) ORDER BY a, b, id LIMIT 1
 
+-- Lists the blocks after one, up to that of a key.
+
+-- name: blocks_up_to --
+SELECT num, a, b, id FROM blocks
+WHERE queue = ? AND lane = ? AND (a, b, id) > (?, ?, ?) AND (a, b, id) <= (?, ?, ?) ORDER BY a, b, id
+
 -- Finds the block that is a number of blocks further on.
 
 -- name: nth_block --
