@@ -226,7 +226,7 @@ def _by_block(
     least, greatest = min(keys), max(keys)
     blocks = [_block_of(session, queue, index, least)]
     rows = session.execute(SQL["blocks_up_to"], (queue, index.num, *blocks[0].start, *greatest))
-    blocks += [_Block(queue, index.num, *start, num) for num, *start in rows.fetchall()]
+    blocks += [_Block(queue, index.num, a, b, item_id, num) for num, a, b, item_id in rows.fetchall()]
     starts = [block.start for block in blocks]
     found: list[list[BlockKey]] = [[] for _ in blocks]
     for key in keys:

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from itertools import groupby
 from operator import attrgetter
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from annotation_queue.counters import FINISHED, SETTLED, counts_of
 from annotation_queue.errors import Conflict
@@ -153,15 +153,15 @@ class _Removed(NamedTuple):
     id: str
     call_started_at: int
     op: int
-    nothing: int
     state: int
     settled: int
     finished: int
     waits: int | None
 
-
-_PLACE: Final = slice(1, 1 + len(Place._fields))
-"""Which of them are those of a `Place`."""
+    @property
+    def place(self) -> Place:
+        """Where it stands in every index."""
+        return Place(self.priority_down, self.created_at, self.id, self.call_started_at, self.op)
 
 
 def remove_items(session: Session, queue: int, chosen: Sequence[int], at: datetime) -> int:
@@ -190,8 +190,7 @@ def remove_items(session: Session, queue: int, chosen: Sequence[int], at: dateti
         counts[session.text(annotator), STATES[state]] -= n
     session.count(queue, counts)
     session.executemany(SQL["count_op"], ((-n, op) for op, n in Counter(row.op for row in rows).items()))
-    places = [Place._make(row[_PLACE]) for row in rows]
-    count_removed(session, queue, places, [kind_of(row.state, row.waits) for row in rows])
+    count_removed(session, queue, [row.place for row in rows], [kind_of(row.state, row.waits) for row in rows])
     session.execute(SQL["delete_items"], {"deleted_at": to_micros(at), "nums": nums})
     session.execute(SQL["keep_removed"], {"deleted_at": to_micros(at), "nums": nums})
     session.execute(SQL["delete_work"], {"nums": nums})

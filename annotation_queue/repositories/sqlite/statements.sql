@@ -274,7 +274,7 @@ SELECT DISTINCT w.num, w.id FROM json_each(:ids) AS wanted CROSS JOIN work AS w 
 -- Reads where live items of a queue stand in every index, and what they count for.
 
 -- name: live_places --
-SELECT w.num, w.priority_down, w.created_at, w.id, w.call_started_at, w.op, 0, w.state,
+SELECT w.num, w.priority_down, w.created_at, w.id, w.call_started_at, w.op, w.state,
     w.completed + w.skipped > 0, w.claimable_at IS NULL, w.claimable_at > -62135596800000000
 FROM json_each(:nums) AS wanted CROSS JOIN work AS w ON w.num = wanted.value AND w.queue = :queue
 
