@@ -207,9 +207,9 @@ class SQLiteRepository:
     def remove_items(self, project_id: str, queue_id: str, which: Sequence[str] | ItemFilter, at: datetime) -> int:
         """See `Repository.remove_items`. Cost: linear in the ids, or in what the filter has to look at.
 
-        Many are removed in several transactions, so that others get their turn in between: each removes a part whole, and what
-        fails between two of them leaves the parts before it removed. Calling again removes the rest. A filter chooses among the
-        items that are there at the beginning, and is asked again about each part.
+        Many are removed in several transactions of about half a second, so that others get their turn in between: each removes
+        a part whole, and what fails between two of them leaves the parts before it removed. Calling again removes the rest. A
+        filter chooses among the items that are there at the beginning, and is asked again about each part.
         """
         with self._reading() as session:
             nums = sorted(bulk.find_items(session, session.queue(project_id, queue_id).num, which))
