@@ -92,25 +92,27 @@ def _bring_back(session: Session, queue: StoredQueue, rows: Sequence[_Removed], 
     if not rows:
         return
     nums = {"nums": json.dumps([row.num for row in rows]), "at": at}
-    for statement in ("restore_work", "forget_removed", "restore_items"):
+    for statement in ("restore_work", "reserve", "forget_removed", "restore_items"):
         session.execute(SQL[statement], nums)
     session.executemany(SQL["count_op"], ((n, op) for op, n in Counter(row.op for row in rows).items()))
     touched = [row for row in rows if row.is_touched]
     counts = Counter({key: n * (len(rows) - len(touched)) for key, n in counts_of(NEW, ()).items()})
     records = session.records(queue.queue.project_id, [row.id for row in touched], queue.queue.id) if touched else {}
     kinds = dict.fromkeys((row.place for row in rows), NEW_KIND)
+    changed: dict[int, int | None] = {}
     for row in touched:
         # Policies may have changed meanwhile.
         progresses = records[row.id].progresses
         now = standing(progresses, queue.queue)
         counts.update(counts_of(now, progresses))
         claimable_at = micros_or_none(now.claimable_at)
-        session.execute(SQL["refresh_item"], (claimable_at, row.num))
+        changed[row.num] = claimable_at
         kinds[row.place] = Kind(now.state, claimable_at is not None and claimable_at > ALWAYS_MICROS)
         if claimable_at is not None and ALWAYS_MICROS < claimable_at < session.next_expiry(queue.num):
             session.set_next_expiry(queue.num, claimable_at)
+    session.execute(SQL["refresh_items"], {"standings": json.dumps(changed)})
     session.count(queue.num, counts)
-    count_added(session, queue.num, kinds)
+    count_added(session, queue.num, [*kinds], [*kinds.values()])
 
 
 def count_purgeable(session: Session, project_id: str, removed_before: datetime) -> Purged:

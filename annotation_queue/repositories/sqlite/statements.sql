@@ -165,6 +165,15 @@ VALUES (:num, :queue, :id, :call_id, :call_started_at, :call_ended_at, :call_tra
 INSERT INTO work (num, queue, priority_down, created_at, id, call_started_at, op, added_by, updated_at, assignees)
 VALUES (:num, :queue, :priority_down, :created_at, :id, :call_started_at, :op, :added_by, :updated_at, :assignees)
 
+-- Writes down whom items are reserved for that were put into `work`.
+
+-- name: reserve --
+INSERT INTO reservations (item, annotator, queue, priority_down, created_at, id, claimable_at, is_settled)
+SELECT w.num, t.num, w.queue, w.priority_down, w.created_at, w.id, w.claimable_at,
+    EXISTS (SELECT 1 FROM progresses AS p WHERE p.item = w.num AND p.annotator = t.num AND p.state >= 2)
+FROM json_each(:nums) AS wanted CROSS JOIN work AS w ON w.num = wanted.value CROSS JOIN texts AS l ON l.num = w.assignees
+    CROSS JOIN json_each(l.text) AS e CROSS JOIN texts AS t ON t.text = e.value
+
 -- Reads live items by their numbers, in no order.
 
 -- name: live_items_by_num --
@@ -228,16 +237,21 @@ SELECT w.num, w.priority_down, w.created_at, w.id, w.state, w.claimable_at > -62
 FROM json_each(:nums) AS wanted CROSS JOIN work AS w ON w.num = wanted.value CROSS JOIN items AS i ON i.num = w.num
 WHERE w.queue = :queue
 
--- Gives an item another place or other assignees, and moves its time, which never goes back.
+-- Gives items other assignees.
 
--- name: patch_work --
-UPDATE work SET priority_down = :priority_down, assignees = :assignees, updated_at = max(updated_at, :at), is_told = 0, revision = revision + 1
-WHERE num = :num
+-- name: patch_assignees --
+UPDATE work SET assignees = :assignees WHERE num IN (SELECT value FROM json_each(:nums))
 
--- The same without a new place, which costs less.
+-- Gives items other places, and moves their times, which never go back. The list is an object: each item's number with its place.
 
--- name: patch_work_in_place --
-UPDATE work SET assignees = :assignees, updated_at = max(updated_at, :at), is_told = 0, revision = revision + 1 WHERE num = :num
+-- name: patch_priority --
+UPDATE work SET priority_down = places.priority_down, updated_at = max(updated_at, :at), is_told = 0, revision = revision + 1
+FROM (SELECT CAST(key AS INTEGER) AS num, value AS priority_down FROM json_each(:places)) AS places WHERE work.num = places.num
+
+-- The same without new places, which costs less.
+
+-- name: patch_in_place --
+UPDATE work SET updated_at = max(updated_at, :at), is_told = 0, revision = revision + 1 WHERE num IN (SELECT value FROM json_each(:nums))
 
 -- Gives an item another payload.
 
@@ -373,7 +387,8 @@ DELETE FROM progresses WHERE item IN (@nums_of_queue@)
 DELETE FROM work WHERE queue = :queue
 
 -- name: erase_removed_of_queue --
-DELETE FROM removed WHERE queue = :queue
+DELETE FROM removed
+WHERE num IN (SELECT num FROM items INDEXED BY items_removed WHERE queue = :queue AND deleted_at IS NOT NULL)
 
 -- name: erase_items_of_queue --
 DELETE FROM items WHERE queue = :queue
@@ -499,6 +514,12 @@ SELECT num, a, b, id FROM blocks WHERE queue = ? AND lane = ? AND (a, b, id) <= 
 
 -- name: block_after --
 SELECT a, b, id FROM blocks WHERE queue = ? AND lane = ? AND (a, b, id) > (?, ?, ?) ORDER BY a, b, id LIMIT 1
+
+-- Lists the blocks after one, up to that of a key.
+
+-- name: blocks_up_to --
+SELECT num, a, b, id FROM blocks
+WHERE queue = ? AND lane = ? AND (a, b, id) > (?, ?, ?) AND (a, b, id) <= (?, ?, ?) ORDER BY a, b, id
 
 -- Finds the block that is a number of blocks further on.
 
@@ -734,10 +755,11 @@ SELECT w.num, w.priority_down, w.created_at, w.id, w.state, w.completed, w.skipp
 FROM counters AS h CROSS JOIN work AS w ON w.num = h.item CROSS JOIN progresses AS p ON p.item = h.item AND p.annotator = h.num
 WHERE h.queue = :queue AND h.kind = 2 ORDER BY h.item
 
--- Changes one of them.
+-- Changes some items. The list is an object: each item's number with the time from which on it may be claimed, or null.
 
--- name: refresh_item --
-UPDATE work SET claimable_at = ?, revision = revision + 1 WHERE num = ?
+-- name: refresh_items --
+UPDATE work SET claimable_at = t.claimable_at, revision = revision + 1
+FROM (SELECT CAST(key AS INTEGER) AS num, value AS claimable_at FROM json_each(:standings)) AS t WHERE work.num = t.num
 
 -- Checks
 

@@ -259,7 +259,8 @@ CREATE INDEX work_open ON work (queue, priority_down, created_at, id)
 CREATE INDEX work_reserved ON work (queue, priority_down, created_at, id) WHERE assignees IS NOT NULL AND claimable_at IS NOT NULL;
 
 -- A row for each annotator whom a live item is reserved for, with what of the item claims need. Triggers keep it, so that what
--- changes an item need not know of it, and items that nobody reserved cost nothing.
+-- changes an item need not know of it, and items that nobody reserved cost nothing. Only what puts items into `work` makes the
+-- rows itself: with a trigger, each of many insertions by one statement writes the pages that it touches to a temporary file.
 CREATE TABLE reservations (
     item INTEGER NOT NULL REFERENCES items,
     annotator INTEGER NOT NULL REFERENCES texts,
@@ -274,14 +275,6 @@ CREATE TABLE reservations (
 
 CREATE INDEX reservations_in_order ON reservations (queue, annotator, priority_down, created_at, id, claimable_at)
     WHERE claimable_at IS NOT NULL AND NOT is_settled;
-
-CREATE TRIGGER work_reserved_on_insert AFTER INSERT ON work WHEN new.assignees IS NOT NULL
-BEGIN
-    INSERT INTO reservations (item, annotator, queue, priority_down, created_at, id, claimable_at, is_settled)
-    SELECT new.num, t.num, new.queue, new.priority_down, new.created_at, new.id, new.claimable_at,
-        EXISTS (SELECT 1 FROM progresses AS p WHERE p.item = new.num AND p.annotator = t.num AND p.state >= 2)
-    FROM texts AS l CROSS JOIN json_each(l.text) AS e CROSS JOIN texts AS t ON t.text = e.value WHERE l.num = new.assignees;
-END;
 
 CREATE TRIGGER work_reserved_anew AFTER UPDATE OF assignees ON work WHEN new.assignees IS NOT old.assignees
 BEGIN
@@ -335,5 +328,4 @@ CREATE TABLE removed (
     assignees INTEGER REFERENCES texts
 ) STRICT;
 
-CREATE INDEX removed_of_queue ON removed (queue);
 CREATE INDEX items_removed ON items (queue, deleted_at) WHERE deleted_at IS NOT NULL;
