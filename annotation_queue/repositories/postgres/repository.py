@@ -39,13 +39,13 @@ from annotation_queue.repositories.postgres.cache import Cache, Revision
 from annotation_queue.repositories.postgres.check import problems
 from annotation_queue.repositories.postgres.connections import Connections
 from annotation_queue.repositories.postgres.conninfo import check_conninfo, check_seconds
-from annotation_queue.repositories.postgres.items import add_items, refresh, remove_items
+from annotation_queue.repositories.postgres.items import CallsChanged, add_items, refresh, remove_items, taken_calls
 from annotation_queue.repositories.postgres.joined import Joined
 from annotation_queue.repositories.postgres.queries import query_items
 from annotation_queue.repositories.postgres.queue_queries import query_queues
 from annotation_queue.repositories.postgres.schema import prepare
 from annotation_queue.repositories.postgres.session import NotByItself, Renumbered, Session
-from annotation_queue.repositories.sql.chunks import CHUNK, add_each_call
+from annotation_queue.repositories.sql.chunks import CHUNK, add_each_call, in_chunks
 from annotation_queue.repositories.sql.rows import StoredQueue, history_of, queue_of
 from annotation_queue.repository import RemembersClaims
 from annotation_queue.states import Transition
@@ -227,18 +227,33 @@ class PostgresRepository(RemembersClaims):
     ) -> AddedItems:
         """See `Repository.add_items`. Cost: linear in what is added.
 
-        The iterable is read before the queue is locked. Who adds to the same queue meanwhile waits; claims do not.
+        The iterable is read, and items are made, before the queue is locked. Who adds to the same queue meanwhile waits; claims
+        do not. An item may be made and then left out, if somebody else adds its call meanwhile.
         """
-        self.get_queue(project_id, queue_id)
+        queue = self.get_queue(project_id, queue_id)
+        made: dict[str, QueueItem] = {}
 
         def add(new: Sequence[NewItem]) -> list[QueueItem]:
-            def add_by(num: int) -> list[QueueItem]:
-                with self._writing([num], adding=num, waits=True) as session:
-                    added = add_items(session, session.locked_queue(num, project_id, queue_id), new, make)
-                self._fold(session)
-                return added
+            while True:
+                taken = self._with_num(queue_id, partial(self._taken_calls, [each.call_id for each in new]))
+                # The caller's code: it may take its time, and call this repository.
+                made.update(
+                    {
+                        each.call_id: make(each, queue)
+                        for each in new
+                        if each.call_id not in taken and each.call_id not in made
+                    }
+                )
+                chosen = [made[each.call_id] for each in new if each.call_id not in taken]
+                # Else somebody was faster.
+                with suppress(CallsChanged):
+                    self._with_num(queue_id, partial(add_by, chosen, [*taken]))
+                    return chosen
 
-            return self._with_num(queue_id, add_by)
+        def add_by(chosen: Sequence[QueueItem], taken: Sequence[str], num: int) -> None:
+            with self._writing([num], adding=num) as session:
+                add_items(session, session.locked_queue(num, project_id, queue_id), chosen, taken)
+            self._fold(session)
 
         added = add_each_call(items, add)
         if len(added.added) >= _MANY and not self._connections.is_joined:
@@ -514,9 +529,8 @@ class PostgresRepository(RemembersClaims):
         adding: int | None = None,
         naming: str | None = None,
         custom: bool = False,
-        waits: bool = False,
     ) -> Session:
-        begun = self._connections.writing(shared, alone=alone, adding=adding, naming=naming, custom=custom, waits=waits)
+        begun = self._connections.writing(shared, alone=alone, adding=adding, naming=naming, custom=custom)
         return Session(begun, self._cache)
 
     def _one_statement(self, *, writes: bool = False) -> Session:
@@ -538,6 +552,14 @@ class PostgresRepository(RemembersClaims):
                 # It changes nothing that anybody sees.
                 with suppress(StorageError), self._one_statement(writes=True) as folding:
                     folding.fold(queue)
+
+    def _taken_calls(self, call_ids: Sequence[str], num: int) -> set[str]:
+        """Find which calls of a queue are taken, list by list, each as it is at the time."""
+        taken: set[str] = set()
+        for chunk in in_chunks(call_ids):
+            with self._one_statement() as session:
+                taken |= taken_calls(session, num, chunk)
+        return taken
 
     def _with_num(self, queue_id: str, call: Callable[[int], _Answer]) -> _Answer:
         """Call something with the number of a queue; again if the number that is remembered is not the queue's any more.

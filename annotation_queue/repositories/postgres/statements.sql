@@ -114,11 +114,6 @@ SELECT EXISTS (SELECT FROM long_texts WHERE queue = ?)
 SELECT t.call_id FROM unnest(:call_ids::text[]) AS t(call_id)
 WHERE (SELECT TRUE FROM calls AS c WHERE c.queue = :queue AND c.call_id = t.call_id)
 
--- Finds one of some item ids that any item has.
-
--- name: taken_ids --
-SELECT t.id FROM unnest(?::text[]) AS t(id) WHERE (SELECT TRUE FROM item_ids AS k WHERE k.id = t.id) LIMIT 1
-
 -- Adds items to a queue.
 
 -- name: add_items --
