@@ -293,7 +293,7 @@ class Connections:
 
     def cursor(self, connection: psycopg.Connection[Any]) -> psycopg.Cursor[TupleRow]:
         """Make a cursor, for statements in the transaction of a connection that was lent."""
-        return psycopg.Cursor(connection, row_factory=tuple_row)
+        return psycopg.RawCursor(connection, row_factory=tuple_row)
 
     def _check_version(self, answers: psycopg.Cursor[TupleRow], begin: str) -> None:
         """Look at the schema version that a transaction has found as it began, if it asked for that.

@@ -45,6 +45,7 @@ from annotation_queue.repositories.postgres.queries import query_items
 from annotation_queue.repositories.postgres.queue_queries import query_queues
 from annotation_queue.repositories.postgres.schema import prepare
 from annotation_queue.repositories.postgres.session import NotByItself, Renumbered, Session
+from annotation_queue.repositories.postgres.texts import key_of
 from annotation_queue.repositories.sql.chunks import CHUNK, add_each_call, in_chunks
 from annotation_queue.repositories.sql.rows import StoredQueue, history_of, queue_of
 from annotation_queue.repository import RemembersClaims
@@ -407,7 +408,8 @@ class PostgresRepository(RemembersClaims):
         """
         known = self._cache.newest(queue_id)
         # A transaction of the caller's numbers its entries in the log by itself.
-        if known is not None and known.queue.project_id == project_id and not self._connections.is_joined:
+        tries = known is not None and not self._cache.is_touched(known.num, key_of(annotator_id))
+        if known is not None and tries and known.queue.project_id == project_id and not self._connections.is_joined:
             with suppress(InvalidValue):
                 with self._one_statement(writes=True) as session:
                     untouched = postgres_claims.claim_untouched(
