@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import random
+import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from annotation_queue.construction import altered
 from annotation_queue.counters import changes, live_and_unfinished
+from annotation_queue.errors import Conflict, StorageBusy
 from annotation_queue.items import explain_unavailable, make_claim
 from annotation_queue.moves import grant
 from annotation_queue.records import ItemRecord, change_of, make_record, merge, one_finishes, view
@@ -26,7 +30,7 @@ from annotation_queue.states import IN_PROGRESS, Progress, aggregate, claimable_
 from annotation_queue.values import from_micros, lease_end, to_micros
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime, timedelta
 
     from psycopg.rows import TupleRow
@@ -44,6 +48,9 @@ _NO_ENTRY: Final = Entry(-1, -1, -1)
 _NO_MARK: Final = Mark(-1, None, FIRST_PLACE)
 _LAST: Final = "\U0010ffff" * (KEY_LENGTH - PREFIX)
 """Behind the first characters of a key, what comes behind all others."""
+_SHORTEST_WAIT: Final = 0.000_5
+_LONGEST_WAIT: Final = 0.05
+"""How many seconds to wait for what others have locked, at most: at first, and after some tries."""
 _ENDS: Final = ("retry_at", "own_retry_at", "reserved_retry_at")
 """The statements that each find when an annotator could claim one kind of items."""
 
@@ -299,6 +306,40 @@ def claim_untouched(
 def _wanted(num: int, annotator: str, start: QueueKey, at: datetime, limit: int) -> dict[str, object]:
     """Give the values of ``open_items`` and ``expired_items``."""
     return {"queue": num, "annotator": annotator, "at": to_micros(at), "limit": limit, **start._asdict()}
+
+
+def claim_or_explain(
+    queue_id: str,
+    grant: Callable[[], tuple[Claim, ...]],
+    explain: Callable[[], Unavailable | None],
+    *,
+    timeout: float | None,
+) -> tuple[Claim, ...] | Unavailable:
+    """Grant claims or say why not; again as long as others have all that is left locked.
+
+    Args:
+        queue_id: The queue.
+        grant: Grants claims in a transaction of its own, or none.
+        explain: Says why not; None if it may be granted.
+        timeout: For how long to try again, in seconds; None for never.
+
+    Raises:
+        StorageBusy: It took longer.
+    """
+    deadline = time.monotonic() + (timeout or 0)
+    wait = _SHORTEST_WAIT
+    while True:
+        claims: tuple[Claim, ...] = ()
+        # The queue may get another name between two statements.
+        with suppress(Conflict):
+            claims = grant()
+        answer = claims or explain()
+        if answer is not None:
+            return answer
+        if timeout is None or time.monotonic() > deadline:
+            raise StorageBusy(f"what is left of queue {queue_id!r} stayed locked; nothing was claimed, try again")
+        time.sleep(wait * random.random())  # noqa: S311 - jitter, not a secret
+        wait = min(2 * wait, _LONGEST_WAIT)
 
 
 def explain(session: Session, queue: StoredQueue, annotator_id: str, at: datetime) -> Unavailable | None:

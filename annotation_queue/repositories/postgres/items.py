@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, cast
 
 import attrs
@@ -19,10 +20,10 @@ from annotation_queue.repositories.sql.rows import json_or_none, micros_or_none,
 from annotation_queue.values import to_micros
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from annotation_queue.items import QueueItem
+    from annotation_queue.items import NewItem, QueueItem
     from annotation_queue.repositories.postgres.cache import Revision
     from annotation_queue.repositories.postgres.session import Session
     from annotation_queue.repositories.sql.rows import StoredQueue
@@ -34,6 +35,37 @@ _CALLS: Final = "calls"
 
 class CallsChanged(Exception):
     """Which calls of a queue are taken has changed since that was read."""
+
+
+def make_and_store(
+    new: Sequence[NewItem],
+    make: Callable[[NewItem], QueueItem],
+    *,
+    taken: Callable[[Sequence[str]], set[str]],
+    store: Callable[[Sequence[QueueItem], Sequence[str]], None],
+) -> list[QueueItem]:
+    """Make items of what is new, no two of the same call, and store them; again as long as others add or remove meanwhile.
+
+    Args:
+        new: What to add.
+        make: Makes an item. It is the caller's code: it may take its time, and nothing is locked meanwhile.
+        taken: Finds those of a list of calls that are taken.
+        store: As `add_items`, in a transaction of its own.
+
+    Returns:
+        What was added, in order.
+    """
+    made: dict[str, QueueItem] = {}
+    while True:
+        left_out = set[str]()
+        for chunk in in_chunks([each.call_id for each in new]):
+            left_out |= taken(chunk)
+        chosen = [each for each in new if each.call_id not in left_out]
+        made.update({each.call_id: make(each) for each in chosen if each.call_id not in made})
+        items = [made[each.call_id] for each in chosen]
+        with suppress(CallsChanged):
+            store(items, [*left_out])
+            return items
 
 
 def taken_calls(session: Session, queue: int, call_ids: Sequence[str]) -> set[str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
@@ -17,7 +15,7 @@ from psycopg_pool import ConnectionPool
 
 from annotation_queue.changes import ChangePage, Settlement
 from annotation_queue.counters import stats_of
-from annotation_queue.errors import Conflict, InvalidValue, QueueNotFound, StorageBusy, StorageError
+from annotation_queue.errors import Conflict, InvalidValue, QueueNotFound, StorageError
 from annotation_queue.items import (
     AddedItems,
     AnnotationQueue,
@@ -39,14 +37,14 @@ from annotation_queue.repositories.postgres.cache import Cache, Revision
 from annotation_queue.repositories.postgres.check import problems
 from annotation_queue.repositories.postgres.connections import Connections
 from annotation_queue.repositories.postgres.conninfo import check_conninfo, check_seconds
-from annotation_queue.repositories.postgres.items import CallsChanged, add_items, refresh, remove_items, taken_calls
+from annotation_queue.repositories.postgres.items import add_items, make_and_store, refresh, remove_items, taken_calls
 from annotation_queue.repositories.postgres.joined import Joined
 from annotation_queue.repositories.postgres.queries import query_items
 from annotation_queue.repositories.postgres.queue_queries import query_queues
 from annotation_queue.repositories.postgres.schema import prepare
 from annotation_queue.repositories.postgres.session import NotByItself, Renumbered, Session
 from annotation_queue.repositories.postgres.texts import key_of
-from annotation_queue.repositories.sql.chunks import CHUNK, add_each_call, in_chunks
+from annotation_queue.repositories.sql.chunks import CHUNK, add_each_call
 from annotation_queue.repositories.sql.rows import StoredQueue, history_of, queue_of
 from annotation_queue.repository import RemembersClaims
 from annotation_queue.states import Transition
@@ -56,8 +54,6 @@ _Answer = TypeVar("_Answer")
 _LONGEST_SCHEMA: Final = 63
 _MANY: Final = CHUNK
 """From how many new items on the server looks at its tables again."""
-_SHORTEST_WAIT: Final = 0.000_5
-_LONGEST_WAIT: Final = 0.05
 
 
 class PostgresRepository(RemembersClaims):
@@ -232,29 +228,23 @@ class PostgresRepository(RemembersClaims):
         do not. An item may be made and then left out, if somebody else adds its call meanwhile.
         """
         queue = self.get_queue(project_id, queue_id)
-        made: dict[str, QueueItem] = {}
 
-        def add(new: Sequence[NewItem]) -> list[QueueItem]:
-            while True:
-                taken = self._with_num(queue_id, partial(self._taken_calls, [each.call_id for each in new]))
-                # The caller's code: it may take its time, and call this repository.
-                made.update(
-                    {
-                        each.call_id: make(each, queue)
-                        for each in new
-                        if each.call_id not in taken and each.call_id not in made
-                    }
-                )
-                chosen = [made[each.call_id] for each in new if each.call_id not in taken]
-                # Else somebody was faster.
-                with suppress(CallsChanged):
-                    self._with_num(queue_id, partial(add_by, chosen, [*taken]))
-                    return chosen
+        def taken(call_ids: Sequence[str], num: int) -> set[str]:
+            with self._one_statement() as session:
+                return taken_calls(session, num, call_ids)
 
-        def add_by(chosen: Sequence[QueueItem], taken: Sequence[str], num: int) -> None:
+        def store(made: Sequence[QueueItem], left_out: Sequence[str], num: int) -> None:
             with self._writing([num], adding=num) as session:
-                add_items(session, session.locked_queue(num, project_id, queue_id), chosen, taken)
+                add_items(session, session.locked_queue(num, project_id, queue_id), made, left_out)
             self._fold(session)
+
+        def add(new: Sequence[NewItem]) -> Sequence[QueueItem]:
+            return make_and_store(
+                new,
+                lambda each: make(each, queue),
+                taken=lambda call_ids: self._with_num(queue_id, partial(taken, call_ids)),
+                store=lambda made, left_out: self._with_num(queue_id, partial(store, made, left_out)),
+            )
 
         added = add_each_call(items, add)
         if len(added.added) >= _MANY and not self._connections.is_joined:
@@ -429,24 +419,14 @@ class PostgresRepository(RemembersClaims):
             self._fold(session)
             return claims
 
-        deadline = time.monotonic() + self._connections.timeout
-        wait = _SHORTEST_WAIT
-        while True:
-            claims: tuple[Claim, ...] = ()
-            # The queue may get another name between two statements.
-            with suppress(Conflict):
-                claims = self._with_num(queue_id, grant)
-            if claims:
-                return claims
+        def explain() -> Unavailable | None:
             with self._reading(custom=True) as session:
-                queue = session.queue(project_id, queue_id)
-                unavailable = postgres_claims.explain(session, queue, annotator_id, at)
-            if unavailable is not None:
-                return unavailable
-            if time.monotonic() > deadline or self._connections.is_joined:
-                raise StorageBusy(f"what is left of queue {queue_id!r} stayed locked; nothing was claimed, try again")
-            time.sleep(wait * random.random())  # noqa: S311 - jitter, not a secret
-            wait = min(2 * wait, _LONGEST_WAIT)
+                return postgres_claims.explain(session, session.queue(project_id, queue_id), annotator_id, at)
+
+        timeout = None if self._connections.is_joined else self._connections.timeout
+        return postgres_claims.claim_or_explain(
+            queue_id, lambda: self._with_num(queue_id, grant), explain, timeout=timeout
+        )
 
     def history(self, project_id: str, item_id: str) -> tuple[Transition, ...]:
         """See `Repository.history`. Cost: linear in the history."""
@@ -554,14 +534,6 @@ class PostgresRepository(RemembersClaims):
                 # It changes nothing that anybody sees.
                 with suppress(StorageError), self._one_statement(writes=True) as folding:
                     folding.fold(queue)
-
-    def _taken_calls(self, call_ids: Sequence[str], num: int) -> set[str]:
-        """Find which calls of a queue are taken, list by list, each as it is at the time."""
-        taken: set[str] = set()
-        for chunk in in_chunks(call_ids):
-            with self._one_statement() as session:
-                taken |= taken_calls(session, num, chunk)
-        return taken
 
     def _with_num(self, queue_id: str, call: Callable[[int], _Answer]) -> _Answer:
         """Call something with the number of a queue; again if the number that is remembered is not the queue's any more.
