@@ -410,7 +410,7 @@ class PostgresRepository(RemembersClaims):
                     return untouched
 
         def grant(num: int) -> tuple[Claim, ...]:
-            with self._writing([num], custom=True) as session:
+            with self._writing([num]) as session:
                 # Before any item is locked, as whoever changes items does.
                 session.long_keys([(num, annotator_id)])
                 claims = postgres_claims.claim(

@@ -70,7 +70,9 @@ OPENINGS: Final = "openings"
 """Grows whenever items become open or work is reopened, beside what `counters.counts_of` counts. By how much is drawn by
 lot: in a schema that was restored to an earlier time it comes to another sum than before."""
 
-_HOT: Final = frozenset({"claim_untouched", "records", "store", "store_one"})
+_HOT: Final = frozenset(
+    {"claim_untouched", "lock_claimable", "lock_claimable_from_mark", "records", "store", "store_one"}
+)
 _COUNTED: Final = (*KIND_NAMES, OPENINGS)
 
 Counts: TypeAlias = "Mapping[tuple[str | None, str], int]"

@@ -585,7 +585,7 @@ ORDER BY r.priority_down, r.created_at, r.id LIMIT :limit
 
 -- Chooses and locks items for claims. The rows of work are as they are since they are locked; there is a row without an item if
 -- there is none. An item that a transaction younger than this one changed meanwhile is left alone: an entry of this one would
--- come before that one's in the log. What follows in the transaction has one good plan, whatever its values are.
+-- come before that one's in the log.
 -- There is a row for each progress on an item, or one without, and the item stands in the first of them. The progresses are seen as
 -- they were when the statement began: they are those of the item only if its revision, as it was then, is that of the locked row.
 
@@ -615,7 +615,7 @@ queues AS q LEFT JOIN (
 -- name: lock_claimable --
 WITH open AS MATERIALIZED (@open_items@ FOR UPDATE OF w SKIP LOCKED),
     @other_items@
-SELECT @chosen_columns@, (SELECT set_config('plan_cache_mode', 'force_generic_plan', TRUE))
+SELECT @chosen_columns@
 FROM @chosen@
 WHERE q.num = :queue
 
@@ -626,7 +626,7 @@ WITH @place@, open AS MATERIALIZED (
         SELECT w.* FROM work AS w WHERE @is_open@ AND (@in_order@) >= (SELECT * FROM place) AND NOT @is_kept@
         ORDER BY @in_order@ LIMIT :limit FOR UPDATE OF w SKIP LOCKED
     ), @other_items@
-SELECT @chosen_columns@, (SELECT set_config('plan_cache_mode', 'force_generic_plan', TRUE)), @place_columns@
+SELECT @chosen_columns@, @place_columns@
 FROM @chosen@ CROSS JOIN evidence AS e LEFT JOIN place AS a ON TRUE
 WHERE q.num = :queue
 
