@@ -147,7 +147,8 @@ class Repository(Protocol):
             project_id: The project.
             queue_id: The queue.
             items: What to add.
-            make: Turns one of them into an item; called once for each that is not a duplicate, in order.
+            make: Turns one of them into an item; called once for each that is not a duplicate, in order. Where it is called
+                before anything is locked, others may add the same call meanwhile, and the item is left out after all.
 
         Returns:
             The new items in order, and how many were left out because a live item of the queue, or an earlier one of this

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
@@ -17,7 +15,7 @@ from psycopg_pool import ConnectionPool
 
 from annotation_queue.changes import ChangePage, Settlement
 from annotation_queue.counters import stats_of
-from annotation_queue.errors import Conflict, InvalidValue, QueueNotFound, StorageBusy, StorageError
+from annotation_queue.errors import Conflict, InvalidValue, QueueNotFound, StorageError
 from annotation_queue.items import (
     AddedItems,
     AnnotationQueue,
@@ -40,13 +38,14 @@ from annotation_queue.repositories.postgres.cache import Cache, Revision
 from annotation_queue.repositories.postgres.check import problems
 from annotation_queue.repositories.postgres.connections import Connections
 from annotation_queue.repositories.postgres.conninfo import check_conninfo, check_seconds
-from annotation_queue.repositories.postgres.items import add_items, refresh, remove_items
+from annotation_queue.repositories.postgres.items import add_items, make_and_store, refresh, remove_items, taken_calls
 from annotation_queue.repositories.postgres.joined import Joined
 from annotation_queue.repositories.postgres.queries import query_items
 from annotation_queue.repositories.postgres.queue_queries import query_queues
 from annotation_queue.repositories.postgres.resets import reset_items
 from annotation_queue.repositories.postgres.schema import prepare
 from annotation_queue.repositories.postgres.session import NotByItself, Renumbered, Session
+from annotation_queue.repositories.postgres.texts import key_of
 from annotation_queue.repositories.sql.chunks import CHUNK, add_each_call
 from annotation_queue.repositories.sql.rows import StoredQueue, history_of, queue_of
 from annotation_queue.repository import RemembersClaims
@@ -58,8 +57,6 @@ _Change: TypeAlias = Callable[[Session, StoredQueue], _Answer]
 _LONGEST_SCHEMA: Final = 63
 _MANY: Final = CHUNK
 """From how many new items on the server looks at its tables again."""
-_SHORTEST_WAIT: Final = 0.000_5
-_LONGEST_WAIT: Final = 0.05
 
 
 class PostgresRepository(RemembersClaims, removed.RemovedCounts):
@@ -230,18 +227,27 @@ class PostgresRepository(RemembersClaims, removed.RemovedCounts):
     ) -> AddedItems:
         """See `Repository.add_items`. Cost: linear in what is added.
 
-        The iterable is read before the queue is locked. Who adds to the same queue meanwhile waits; claims do not.
+        The iterable is read, and items are made, before the queue is locked. Who adds to the same queue meanwhile waits; claims
+        do not. An item may be made and then left out, if somebody else adds its call meanwhile.
         """
-        self.get_queue(project_id, queue_id)
+        queue = self.get_queue(project_id, queue_id)
 
-        def add(new: Sequence[NewItem]) -> list[QueueItem]:
-            def add_by(num: int) -> list[QueueItem]:
-                with self._writing([num], adding=num, waits=True) as session:
-                    added = add_items(session, session.locked_queue(num, project_id, queue_id), new, make)
-                self._fold(session)
-                return added
+        def taken(call_ids: Sequence[str], num: int) -> set[str]:
+            with self._one_statement() as session:
+                return taken_calls(session, num, call_ids)
 
-            return self._with_num(queue_id, add_by)
+        def store(made: Sequence[QueueItem], left_out: Sequence[str], num: int) -> None:
+            with self._writing([num], adding=num) as session:
+                add_items(session, session.locked_queue(num, project_id, queue_id), made, left_out)
+            self._fold(session)
+
+        def add(new: Sequence[NewItem]) -> Sequence[QueueItem]:
+            return make_and_store(
+                new,
+                lambda each: make(each, queue),
+                taken=lambda call_ids: self._with_num(queue_id, partial(taken, call_ids)),
+                store=lambda made, left_out: self._with_num(queue_id, partial(store, made, left_out)),
+            )
 
         added = add_each_call(items, add)
         if len(added.added) >= _MANY and not self._connections.is_joined:
@@ -392,7 +398,8 @@ class PostgresRepository(RemembersClaims, removed.RemovedCounts):
         """
         known = self._cache.newest(queue_id)
         # A transaction of the caller's numbers its entries in the log by itself.
-        if known is not None and known.queue.project_id == project_id and not self._connections.is_joined:
+        tries = known is not None and not self._cache.is_touched(known.num, key_of(annotator_id))
+        if known is not None and tries and known.queue.project_id == project_id and not self._connections.is_joined:
             with suppress(InvalidValue):
                 with self._one_statement(writes=True) as session:
                     untouched = postgres_claims.claim_untouched(
@@ -403,7 +410,7 @@ class PostgresRepository(RemembersClaims, removed.RemovedCounts):
                     return untouched
 
         def grant(num: int) -> tuple[Claim, ...]:
-            with self._writing([num], custom=True) as session:
+            with self._writing([num]) as session:
                 # Before any item is locked, as whoever changes items does.
                 session.long_keys([(num, annotator_id)])
                 claims = postgres_claims.claim(
@@ -412,24 +419,14 @@ class PostgresRepository(RemembersClaims, removed.RemovedCounts):
             self._fold(session)
             return claims
 
-        deadline = time.monotonic() + self._connections.timeout
-        wait = _SHORTEST_WAIT
-        while True:
-            claims: tuple[Claim, ...] = ()
-            # The queue may get another name between two statements.
-            with suppress(Conflict):
-                claims = self._with_num(queue_id, grant)
-            if claims:
-                return claims
+        def explain() -> Unavailable | None:
             with self._reading(custom=True) as session:
-                queue = session.queue(project_id, queue_id)
-                unavailable = postgres_claims.explain(session, queue, annotator_id, at)
-            if unavailable is not None:
-                return unavailable
-            if time.monotonic() > deadline or self._connections.is_joined:
-                raise StorageBusy(f"what is left of queue {queue_id!r} stayed locked; nothing was claimed, try again")
-            time.sleep(wait * random.random())  # noqa: S311 - jitter, not a secret
-            wait = min(2 * wait, _LONGEST_WAIT)
+                return postgres_claims.explain(session, session.queue(project_id, queue_id), annotator_id, at)
+
+        timeout = None if self._connections.is_joined else self._connections.timeout
+        return postgres_claims.claim_or_explain(
+            queue_id, lambda: self._with_num(queue_id, grant), explain, timeout=timeout
+        )
 
     def history(self, project_id: str, item_id: str) -> tuple[Transition, ...]:
         """See `Repository.history`. Cost: linear in the history."""
@@ -514,9 +511,8 @@ class PostgresRepository(RemembersClaims, removed.RemovedCounts):
         adding: int | None = None,
         naming: str | None = None,
         custom: bool = False,
-        waits: bool = False,
     ) -> Session:
-        begun = self._connections.writing(shared, alone=alone, adding=adding, naming=naming, custom=custom, waits=waits)
+        begun = self._connections.writing(shared, alone=alone, adding=adding, naming=naming, custom=custom)
         return Session(begun, self._cache)
 
     def _changing(

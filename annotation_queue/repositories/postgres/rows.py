@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import attrs
 
+from annotation_queue.repositories.postgres.cache import FIRST_PLACE, Entry, Mark, QueueKey
 from annotation_queue.repositories.sql.rows import ProgressRow, TransitionRow
 
 if TYPE_CHECKING:
@@ -128,6 +129,40 @@ class FirstRow(NamedTuple):
     id: str
 
 
+class PlaceRow(NamedTuple):
+    """The columns of ``place_columns``: what a low-water mark rests on, and the place; None for what is not there."""
+
+    openings: int
+    tx: int | None
+    seq: int | None
+    at: int | None
+    priority_down: int | None
+    created_at: int | None
+    id: str | None
+
+    @property
+    def mark(self) -> Mark:
+        """The mark that this makes; no item is open before the first place of all."""
+        newest = None if self.tx is None or self.seq is None or self.at is None else Entry(self.tx, self.seq, self.at)
+        if self.priority_down is None or self.created_at is None or self.id is None:
+            return Mark(self.openings, newest, FIRST_PLACE)
+        return Mark(self.openings, newest, QueueKey(self.priority_down, self.created_at, self.id))
+
+
+class ChosenRow(NamedTuple):
+    """What is read of an item that was locked, and of a progress on it: the first of ``chosen_columns``, behind the version.
+
+    Args:
+        tx: The number of this transaction in the log.
+        seen: The revision that the item had when its progresses were read; None if no item was chosen.
+        place: Counts the progresses on it from 1 on; None if there are none.
+    """
+
+    tx: int
+    seen: int | None
+    place: int | None
+
+
 class FoundRow(NamedTuple):
     """What is read of an item beside a progress on it: the columns of ``found_columns`` between version and progress.
 
@@ -153,8 +188,7 @@ class RowSet:
     """Rows that a statement takes as an array for each column.
 
     Args:
-        name: What a statement calls it: ``{name}``. Its parameters begin with the first letter: the driver remembers only of
-            statements of at most 4,096 characters how they are to be sent.
+        name: What a statement calls it: ``{name}``. Its parameters begin with the first letter.
         kinds: Whose fields, one kind after the other, are its columns.
     """
 

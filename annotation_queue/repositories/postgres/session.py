@@ -33,7 +33,7 @@ from annotation_queue.repositories.postgres.rows import (
     integers,
     split,
 )
-from annotation_queue.repositories.postgres.statements import SQL, placed
+from annotation_queue.repositories.postgres.statements import SQL, ordered, placed
 from annotation_queue.repositories.postgres.texts import is_long, key_of
 from annotation_queue.repositories.sql.rows import (
     KIND_NAMES,
@@ -70,7 +70,9 @@ OPENINGS: Final = "openings"
 """Grows whenever items become open or work is reopened, beside what `counters.counts_of` counts. By how much is drawn by
 lot: in a schema that was restored to an earlier time it comes to another sum than before."""
 
-_HOT: Final = frozenset({"claim_untouched", "records", "store", "store_one"})
+_HOT: Final = frozenset(
+    {"claim_untouched", "lock_claimable", "lock_claimable_from_mark", "records", "store", "store_one"}
+)
 _COUNTED: Final = (*KIND_NAMES, OPENINGS)
 
 Counts: TypeAlias = "Mapping[tuple[str | None, str], int]"
@@ -131,7 +133,7 @@ class Session:
         self._done += 1
         # What is asked all the time is prepared at once, if anything is.
         prepare = True if statement in _HOT and self._cursor.connection.prepare_threshold is not None else None
-        cursor = self._cursor.execute(SQL[statement], values, prepare=prepare)
+        cursor = self._cursor.execute(SQL[statement], ordered(statement, values), prepare=prepare)
         # Its description would be made anew, a column at a time.
         return cursor.fetchall() if cursor.pgresult and cursor.pgresult.nfields else []
 
@@ -303,7 +305,7 @@ class Session:
             queue = self._owner(version, project_id, queue_id)
             if queue is not None and each.num is not None:
                 item_id = asked[key]
-                records[item_id] = self._record(queue, item_id, each, progresses)
+                records[item_id] = self.record_of(queue, item_id, each, progresses)
                 if with_items:
                     records[item_id] = attrs.evolve(records[item_id], item=self.item_of(items[key], queue))
         return records
@@ -333,9 +335,10 @@ class Session:
             queue_id = queue.id
         return self.live_queue(there, project_id, queue_id)
 
-    def _record(
+    def record_of(
         self, queue: StoredQueue, item_id: str, item: FoundRow | ItemRow, progresses: Iterable[ProgressRow]
     ) -> ItemRecord:
+        """Build the record of an item that a queue has, from what was read at one instant."""
         told = progresses_of(item_id, progresses, partial(self.text, queue.num))
         rests_on = Revision(queue.num, queue.revision, cast("int", item.num), item.revision)
         return make_record(item_id, queue.queue, from_micros(item.updated_at), told, rests_on, steps=item.steps)
@@ -359,7 +362,7 @@ class Session:
             for num, *progress in self.rows("progresses_by_num", values):
                 found.setdefault(num, []).append(ProgressRow(*progress))
         return {
-            row.num: self._record(queue, self.text(queue.num, row.id), row, found.get(row.num, ())) for row in given
+            row.num: self.record_of(queue, self.text(queue.num, row.id), row, found.get(row.num, ())) for row in given
         }
 
     def item_of(self, row: ItemRow, queue: StoredQueue) -> QueueItem:

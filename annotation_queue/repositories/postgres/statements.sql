@@ -113,11 +113,6 @@ SELECT EXISTS (SELECT FROM long_texts WHERE queue = ?)
 SELECT t.call_id FROM unnest(:call_ids::text[]) AS t(call_id)
 WHERE (SELECT TRUE FROM calls AS c WHERE c.queue = :queue AND c.call_id = t.call_id)
 
--- Finds one of some item ids that any item has.
-
--- name: taken_ids --
-SELECT t.id FROM unnest(?::text[]) AS t(id) WHERE (SELECT TRUE FROM item_ids AS k WHERE k.id = t.id) LIMIT 1
-
 -- Adds items to a queue.
 
 -- name: add_items --
@@ -553,18 +548,6 @@ FROM counters WHERE queue = ANY(?::bigint[]) GROUP BY queue, annotator
 -- name: openings --
 (SELECT coalesce(sum(g.openings), 0)::bigint FROM openings AS g WHERE g.queue = :queue)
 
--- Reads what a low-water mark rests on: what the queue's openings come to, whether its log has a certain entry of an annotator, and
--- which entry is the newest of what the annotator settled.
-
--- name: mark_evidence --
-SELECT o.openings, EXISTS (SELECT FROM log AS l WHERE l.queue = :queue AND l.tx = :tx AND l.seq = :seq
-        AND l.at = :at AND l.annotator = :annotator), n.tx, n.seq, n.at
-FROM (SELECT @openings@ AS openings) AS o
-    LEFT JOIN LATERAL (
-        SELECT l.tx, l.seq, l.at FROM log AS l WHERE l.queue = :queue AND l.annotator = :annotator AND l.to_state >= 2
-        ORDER BY l.tx DESC, l.seq DESC LIMIT 1
-    ) AS n ON TRUE
-
 -- Claims. An annotator is kept from an item by having settled it, or by a live hold of their own.
 
 -- name: is_kept --
@@ -577,10 +560,47 @@ coalesce((SELECT p.state >= 2 FROM progresses AS p WHERE p.queue = w.queue AND p
 -- name: from_place --
 (w.priority_down, w.created_at, w.id) >= (:priority_down, :created_at, :id)
 
+-- name: in_order --
+w.priority_down, w.created_at, w.id
+
+-- Whether an item of the queue can be claimed by anybody who has not done so before.
+
+-- name: is_open --
+w.queue = :queue AND w.claimable_at = -62135596800000000 AND w.assignees IS NULL
+
 -- name: open_items --
-SELECT w.* FROM work AS w
-WHERE w.queue = :queue AND w.claimable_at = -62135596800000000 AND w.assignees IS NULL AND @from_place@ AND NOT @is_kept@
-ORDER BY w.priority_down, w.created_at, w.id LIMIT :limit
+SELECT w.* FROM work AS w WHERE @is_open@ AND @from_place@ AND NOT @is_kept@ ORDER BY @in_order@ LIMIT :limit
+
+-- A place before which an annotator has settled all open items: looked for from a low-water mark on, if what that rests on still is
+-- so: what the queue's openings come to, and that its log has a certain entry of the annotator. And what a new mark rests on: the
+-- newest entry of what the annotator settled. Where they have settled all of them, the place is that of the last one.
+
+-- name: place --
+evidence AS MATERIALIZED (
+    SELECT o.openings, o.openings = :openings AND (:tx::bigint IS NULL OR EXISTS (SELECT FROM log AS l
+            WHERE l.queue = :queue AND l.tx = :tx AND l.seq = :seq AND l.at = :mark_at AND l.annotator = :annotator)) AS is_good,
+        n.tx, n.seq, n.at
+    FROM (SELECT @openings@ AS openings OFFSET 0) AS o LEFT JOIN LATERAL (
+        SELECT l.tx, l.seq, l.at FROM log AS l WHERE l.queue = :queue AND l.annotator = :annotator AND l.to_state >= 2
+        ORDER BY l.tx DESC, l.seq DESC LIMIT 1
+    ) AS n ON TRUE
+), start AS (
+    SELECT :priority_down::bigint, :created_at::bigint, :id::text WHERE (SELECT is_good FROM evidence)
+    UNION ALL SELECT -1::bigint << 63, -1::bigint << 63, '' LIMIT 1
+), first AS MATERIALIZED (
+    SELECT @in_order@ FROM work AS w WHERE @is_open@ AND (@in_order@) >= (SELECT * FROM start) AND NOT @is_settled@
+    ORDER BY @in_order@ LIMIT 1
+), place AS MATERIALIZED (
+    SELECT * FROM first UNION ALL (
+        SELECT @in_order@ FROM work AS w WHERE @is_open@ AND NOT EXISTS (SELECT FROM first)
+        ORDER BY w.priority_down DESC, w.created_at DESC, w.id DESC LIMIT 1)
+)
+
+-- name: place_columns --
+e.openings, e.tx, e.seq, e.at, a.priority_down, a.created_at, a.id
+
+-- name: first_place --
+WITH @place@ SELECT @place_columns@ FROM evidence AS e LEFT JOIN place AS a ON TRUE
 
 -- Those whose leases have ended. If there are few, they are found by their times and sorted; else they are passed in queue order,
 -- along an index of what somebody holds or held. What is added to a column, 0, keeps an index from being used that is good for the
@@ -602,7 +622,7 @@ ORDER BY w.priority_down + 0, w.created_at, w.id LIMIT :limit
 SELECT w.* FROM work AS w
 WHERE w.queue = :queue AND (SELECT count(*) FROM ended) = 64 AND w.claimable_at > -62135596800000000 AND w.claimable_at + 0 <= :at
     AND w.assignees IS NULL AND NOT @is_kept@
-ORDER BY w.priority_down, w.created_at, w.id LIMIT :limit
+ORDER BY @in_order@ LIMIT :limit
 
 -- Those that are reserved for the annotator.
 
@@ -614,20 +634,64 @@ ORDER BY r.priority_down, r.created_at, r.id LIMIT :limit
 
 -- Chooses and locks items for claims. The rows of work are as they are since they are locked; there is a row without an item if
 -- there is none. An item that a transaction younger than this one changed meanwhile is left alone: an entry of this one would
--- come before that one's in the log. What follows in the transaction has one good plan, whatever its values are.
+-- come before that one's in the log.
+-- There is a row for each progress on an item, or one without, and the item stands in the first of them. The progresses are seen as
+-- they were when the statement began: they are those of the item only if its revision, as it was then, is that of the locked row.
 
--- name: lock_claimable --
-WITH open AS MATERIALIZED (@open_items@ FOR UPDATE OF w SKIP LOCKED),
-    ended AS MATERIALIZED (@some_expired@),
+-- name: other_items --
+ended AS MATERIALIZED (@some_expired@),
     few AS MATERIALIZED (@few_expired_items@ FOR UPDATE OF w SKIP LOCKED),
     many AS MATERIALIZED (@many_expired_items@ FOR UPDATE OF w SKIP LOCKED),
     reserved AS MATERIALIZED (@reserved_items@ FOR UPDATE OF w SKIP LOCKED)
-SELECT @queue_version@, @live_item_columns@, (SELECT set_config('plan_cache_mode', 'force_generic_plan', TRUE))
-FROM queues AS q LEFT JOIN (
+
+-- name: chosen_columns --
+@queue_version@, @own_tx@, s.revision, p.place, p.annotator, p.state, p.token, p.lease_expires_at, '', p.reason, p.created_at, p.updated_at,
+    p.started_at, p.step, @live_item_columns@
+
+-- name: chosen --
+queues AS q LEFT JOIN (
         (SELECT * FROM open UNION ALL SELECT * FROM few UNION ALL SELECT * FROM many UNION ALL SELECT * FROM reserved) AS w
-        @its_item@
+        LEFT JOIN LATERAL (SELECT o.revision FROM work AS o WHERE o.queue = w.queue AND o.num = w.num OFFSET 0) AS s ON TRUE
+        LEFT JOIN LATERAL (
+            SELECT *, row_number() OVER () AS place FROM progresses AS o WHERE o.queue = w.queue AND o.item = w.num AND w.revision > 0
+            OFFSET 0
+        ) AS p ON TRUE
+        LEFT JOIN LATERAL (
+            SELECT * FROM items AS o WHERE o.queue = w.queue AND o.num = w.num AND coalesce(p.place, 1) = 1 OFFSET 0
+        ) AS i ON TRUE
     ) ON w.queue = q.num AND w.tx <= @own_tx@
+
+-- name: lock_claimable --
+WITH open AS MATERIALIZED (@open_items@ FOR UPDATE OF w SKIP LOCKED),
+    @other_items@
+SELECT @chosen_columns@
+FROM @chosen@
 WHERE q.num = :queue
+
+-- The same for an annotator who passes what they have settled, with the place from which they did.
+
+-- name: lock_claimable_from_mark --
+WITH @place@, open AS MATERIALIZED (
+        SELECT w.* FROM work AS w WHERE @is_open@ AND (@in_order@) >= (SELECT * FROM place) AND NOT @is_kept@
+        ORDER BY @in_order@ LIMIT :limit FOR UPDATE OF w SKIP LOCKED
+    ), @other_items@
+SELECT @chosen_columns@, @place_columns@
+FROM @chosen@ CROSS JOIN evidence AS e LEFT JOIN place AS a ON TRUE
+WHERE q.num = :queue
+
+-- Chooses and locks those of the items that could be claimed that stand in the same place but for what comes in their ids behind the
+-- first characters, in the order of the ids themselves: keys of long ids do not sort like these.
+
+-- name: lock_ties --
+WITH w AS MATERIALIZED (
+    SELECT w.* FROM work AS w
+    WHERE w.queue = :queue AND w.priority_down = :priority_down AND w.created_at = :created_at AND w.id >= :first AND w.id <= :last
+        AND w.claimable_at <= :at AND NOT @is_kept@ AND (w.assignees IS NULL OR EXISTS (
+            SELECT FROM reservations AS r WHERE r.queue = :queue AND r.item = w.num AND r.annotator = :annotator))
+    ORDER BY coalesce((SELECT t.text FROM long_texts AS t WHERE t.queue = :queue AND t.key = w.id), w.id)
+    LIMIT :limit FOR UPDATE OF w SKIP LOCKED
+)
+SELECT @live_item_columns@ FROM w @its_item@ WHERE w.tx <= @own_tx@
 
 -- Claims the first open items, if the queue is as it was, nobody touched them, and nothing else could be claimed before them: all of
 -- it is known beforehand but which items they are. Gives nothing otherwise. What is in front of the first open item was claimed by
@@ -644,33 +708,30 @@ mark AS (
     SELECT :priority_down::bigint, :created_at::bigint, :id::text WHERE (SELECT is_good FROM mark)
     UNION ALL SELECT -1::bigint << 63, -1::bigint << 63, '' FROM mark LIMIT 1
 ), first AS MATERIALIZED (
-    SELECT w.priority_down, w.created_at, w.id FROM work AS w
-    WHERE w.queue = :queue AND w.claimable_at = -62135596800000000 AND w.assignees IS NULL
-        AND (w.priority_down, w.created_at, w.id) >= (SELECT * FROM start)
-        AND NOT @is_settled@
-    ORDER BY w.priority_down, w.created_at, w.id LIMIT 1
+    SELECT @in_order@ FROM work AS w WHERE @is_open@ AND (@in_order@) >= (SELECT * FROM start) AND NOT @is_settled@
+    ORDER BY @in_order@ LIMIT 1
 ), open AS MATERIALIZED (
-    SELECT w.queue, w.num, w.steps FROM work AS w
-    WHERE w.queue = :queue AND w.claimable_at = -62135596800000000 AND w.assignees IS NULL
-        AND (w.priority_down, w.created_at, w.id) >= (SELECT * FROM first)
+    SELECT w.queue, w.num, w.steps = 0 AND length(w.id) <= 191 AS is_plain FROM work AS w
+    WHERE @is_open@ AND (@in_order@) >= (SELECT * FROM first)
         AND (SELECT 1 FROM work AS w WHERE @is_expired@ ORDER BY w.claimable_at LIMIT 1) IS NULL
         AND NOT EXISTS (SELECT FROM reservations AS r WHERE r.queue = :queue AND r.annotator = :annotator
             AND NOT r.is_settled AND r.claimable_at <= :at)
         AND NOT @is_kept@
-    ORDER BY w.priority_down, w.created_at, w.id LIMIT :limit FOR UPDATE OF w SKIP LOCKED
+    ORDER BY @in_order@ LIMIT :limit FOR UPDATE OF w SKIP LOCKED
 ), stored AS (
     UPDATE work AS w SET state = :state, annotator = :annotator, completed = :completed, skipped = :skipped,
         claimable_at = :claimable_at, updated_at = greatest(w.updated_at, :updated_at), revision = w.revision + 1, steps = :step,
         tx = @tx@
     FROM open AS o
-    WHERE (SELECT max(steps) FROM open) = 0 AND w.queue = o.queue AND w.num = o.num
+    WHERE (SELECT bool_and(is_plain) FROM open) AND w.queue = o.queue AND w.num = o.num
     RETURNING w.*
 ), written AS (
     INSERT INTO progresses (queue, item, annotator, state, token, lease_expires_at, created_at, updated_at, started_at, step)
-    SELECT w.queue, w.num, :annotator, :state, :token, :lease_expires_at, :at, :at, :at, :step FROM stored AS w
+    SELECT queue, num, :annotator, :state, :token, :lease_expires_at, :at, :at, :at, :step FROM stored
 ), told AS (
     INSERT INTO log (queue, item, step, tx, seq, annotator, from_state, to_state, at, actor)
-    SELECT w.queue, w.num, :step, w.tx, row_number() OVER (ORDER BY w.priority_down, w.created_at, w.id), :annotator, :from_state, :state, :at, :actor::text FROM stored AS w
+    SELECT w.queue, w.num, :step, w.tx, row_number() OVER (ORDER BY @in_order@), :annotator, :from_state, :state, :at, :actor::text
+    FROM stored AS w
 ), counted AS (
     INSERT INTO counters (@count_columns@)
     SELECT t.queue, t.annotator, t.unstarted * n, t.in_progress * n, t.completed * n, t.skipped * n, t.settled * n, t.finished * n
@@ -678,28 +739,13 @@ mark AS (
 )
 SELECT @live_item_columns@, w.tx, m.openings, f.*
 FROM stored AS w @its_item@, mark AS m, first AS f
-ORDER BY w.priority_down, w.created_at, w.id
+ORDER BY @in_order@
 
 -- Tells whether there is something that can be claimed.
 
 -- name: is_claimable --
 SELECT EXISTS (@open_items@) OR EXISTS (SELECT FROM work AS w WHERE @is_expired@ AND NOT @is_kept@ ORDER BY w.claimable_at)
     OR EXISTS (@reserved_items@)
-
--- Finds the first open item from a place on that an annotator has not settled.
-
--- name: first_unsettled --
-SELECT w.priority_down, w.created_at, w.id FROM work AS w
-WHERE w.queue = :queue AND w.claimable_at = -62135596800000000 AND w.assignees IS NULL AND @from_place@
-    AND NOT @is_settled@
-ORDER BY w.priority_down, w.created_at, w.id LIMIT 1
-
--- Finds the last open item of a queue.
-
--- name: last_open --
-SELECT w.priority_down, w.created_at, w.id FROM work AS w
-WHERE w.queue = ? AND w.claimable_at = -62135596800000000 AND w.assignees IS NULL
-ORDER BY w.priority_down DESC, w.created_at DESC, w.id DESC LIMIT 1
 
 -- Finds when the first lease ends that keeps an item from an annotator who has not settled the item. In this statement and the next
 -- ones what belongs to a row is looked up for it, whatever the server believes of a table that it has not looked at yet.
@@ -721,7 +767,7 @@ WHERE o.queue = :queue AND o.annotator = :annotator AND o.state = 1 OFFSET 0) AS
 
 -- name: own_retry_at --
 SELECT min(p.lease_expires_at) FROM @held_items@
-WHERE w.claimable_at = -62135596800000000 AND w.assignees IS NULL AND @from_place@
+WHERE @is_open@ AND @from_place@
 
 -- Finds when an annotator could claim the first of the items that are reserved for them.
 
@@ -742,11 +788,10 @@ SELECT EXISTS (
         AND (SELECT TRUE FROM progresses AS p
             WHERE p.queue = :queue AND p.item = w.num AND p.annotator = :annotator AND p.state >= 2) IS NULL)
 
--- Finds what an annotator holds, in queue order.
+-- Finds what an annotator holds.
 
 -- name: held_by --
 SELECT w.num, p.token, p.lease_expires_at FROM @held_items@
-ORDER BY w.priority_down, w.created_at, w.id
 
 -- Policies. An item that nobody touched keeps its standing under any of them. Who holds something is found first: looked up for
 -- each item, or joined, the server may read all that is held for each of them.

@@ -16,7 +16,7 @@ import pytest
 
 from annotation_queue import AnnotationQueues, ItemFilter, ItemQuery, LabelQuery, NewItem, QueueQuery, SortBy
 from annotation_queue.repositories.postgres.session import Session
-from annotation_queue.repositories.postgres.statements import SQL, placed
+from annotation_queue.repositories.postgres.statements import SQL, ordered, placed
 from helpers.faults import NIGHTLY
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def scans(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], l
         found.extend(_scans(plan[0]["Plan"] if not isinstance(plan, str) else json.loads(plan)[0]["Plan"]))
 
     def see_rows(self: Session, statement: str, values: Sequence[object]) -> Any:  # noqa: ANN401 - as what it wraps
-        explain(self, SQL[statement], values)
+        explain(self, SQL[statement], ordered(statement, values))
         return rows(self, statement, values)
 
     def see_composed(self: Session, text: str, values: Sequence[object]) -> Any:  # noqa: ANN401 - as what it wraps
