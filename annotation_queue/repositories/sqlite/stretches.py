@@ -91,7 +91,7 @@ class Stretch(NamedTuple):
 def stretches(
     session: Session, queue: int, ranks: Sequence[int], low: int, high: int, *, up: bool = True
 ) -> Iterator[Stretch]:
-    """List the stretches of some entries.
+    """List the stretches of some entries, without those that are known to tell of no items in wanted states.
 
     Args:
         session: The session.
@@ -108,7 +108,7 @@ def stretches(
     newest = [Stretch(whole, None)] if low < high and whole * SIZE < high else []
     text = (
         f"SELECT num, {_columns(ranks)} FROM counters WHERE queue = ? AND kind = -1 "
-        f"AND num >= ? AND num < ? AND item = 0 ORDER BY num {'ASC' if up else 'DESC'}"
+        f"AND num >= ? AND num < ? AND item = 0 AND {_columns(ranks)} > 0 ORDER BY num {'ASC' if up else 'DESC'}"
     )
     counted = session.execute(text, (queue, low // SIZE, -(-high // SIZE)))
     parts = [map(Stretch._make, counted), newest]

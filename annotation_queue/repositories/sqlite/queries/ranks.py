@@ -9,7 +9,7 @@ from typing import Final, cast
 from annotation_queue.repositories.sql.orders import Fragment
 from annotation_queue.repositories.sqlite.blocks import FIRST_BLOCK, BlockKey, index_key
 from annotation_queue.repositories.sqlite.indexes import Index, Key, OrderPath, Segment, before, between
-from annotation_queue.repositories.sqlite.queries.updates import Moment, told_ranks
+from annotation_queue.repositories.sqlite.queries.updates import Moment, count_told, told_ranks
 from annotation_queue.repositories.sqlite.session import Session
 from annotation_queue.repositories.sqlite.statements import SQL
 
@@ -109,7 +109,8 @@ class BlockCounts:
 class Ranks:
     """The ranks of items along a path, counted from 0 among all live items that have its fixed values.
 
-    The order of changes alone has no blocks. There a rank costs what the log does not tell of that stands before.
+    The order of changes alone has no blocks. There a rank costs what the log does not tell of that stands
+    before or behind, whichever is less.
 
     Args:
         session: The session.
@@ -150,12 +151,25 @@ class Ranks:
         path = self._path
         moments = [Moment(cast("int", at), str(item_id)) for at, item_id in keys]
         ranks = told_ranks(self._session, self._queue, moments, path.ups)
-        others = self._passed(path, keys[0], None)
+        others = self._others_before(keys[0])
         # Mostly none of these stands on the same page.
         gaps = [0] * len(keys)
         if self._between(keys[0], keys[-1], 1):
             gaps[1:] = [self._between(*pair, None) for pair in pairwise(keys)]
         return [rank + others + gap for rank, gap in zip(ranks, accumulate(gaps), strict=True)]
+
+    def _others_before(self, key: Key) -> int:
+        """Count what the log does not tell of before a key. Mostly all or none of it is there, so both sides are looked at."""
+        path, session, queue = self._path, self._session, self._queue
+        near = self._passed(path, key, _NEAR)
+        if near < _NEAR:
+            return near
+        backwards = [not up for up in path.ups]
+        behind = before(path.index.columns, backwards, key, inclusive=True)
+        left = count_along(session, queue, path.index, behind, at_most=_NEAR)
+        if left >= _NEAR:
+            return self._passed(path, key, None)
+        return session.live(queue) - count_told(session, queue, 1, session.log_end(queue).entries + 1) - left
 
     def _between(self, start: Key, end: Key, at_most: int | None) -> int:
         path = self._path

@@ -101,7 +101,7 @@ def told(
 
     passed = stretches(session, queue, ranks, low, high, up=up)
     found: list[Told] = []
-    read = chain.from_iterable(rows(stretch.num) for stretch in passed if stretch.n != 0)
+    read = chain.from_iterable(rows(stretch.num) for stretch in passed)
     for moment, group in groupby(
         (Told(num, Moment(micros, item_id)) for num, micros, item_id in read), key=attrgetter("key.at")
     ):
