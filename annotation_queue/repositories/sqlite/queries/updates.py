@@ -8,6 +8,7 @@ touched, whose last change was no entry of the log, or for which some clock went
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from itertools import chain, groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -181,23 +182,27 @@ def told_ranks(session: Session, queue: int, moments: Sequence[Moment], ups: Seq
     if not moments:
         return []
     up, id_up = ups
-    times = sorted((moments[0].at, moments[-1].at))
-    low, high = first_later(session, queue, times[0] - 1), first_later(session, queue, times[1])
+    ends = sorted((moments[0].at, moments[-1].at))
+    low, high = first_later(session, queue, ends[0] - 1), first_later(session, queue, ends[1])
     if len(moments) > 1 and high - low >= _NEAR * len(moments):
         return [told_ranks(session, queue, [moment], ups)[0] for moment in moments]
     end = session.log_end(queue).entries + 1
     before = count_told(session, queue, 1, low) if up else count_told(session, queue, high, end)
     rows = session.execute(
-        f"SELECT l.at, w.id FROM {TOLD} WHERE l.queue = ? AND l.num >= ? AND l.num < ?", (queue, low, high)
-    )
-    between = {*map(Moment._make, rows)}
-    both = sorted({*between, *moments}, key=attrgetter("id"), reverse=not id_up)
-    both.sort(key=attrgetter("at"), reverse=not up)
-    ranks: dict[Moment, int] = {}
-    for moment in both:
-        ranks[moment] = before
-        before += moment in between
-    return [ranks[moment] for moment in moments]
+        f"SELECT l.at, w.id FROM {TOLD} WHERE l.queue = ? AND l.num >= ? AND l.num < ? ORDER BY l.num",
+        (queue, low, high),
+    ).fetchall()
+    times = [micros for micros, _ in rows]
+    tied: dict[int, list[str]] = {}
+    ranks = []
+    for micros, item_id in moments:
+        first, end = bisect_left(times, micros), bisect_right(times, micros)
+        if micros not in tied:
+            tied[micros] = sorted(other for _, other in rows[first:end])
+        ids = tied[micros]
+        sooner = bisect_left(ids, item_id) if id_up else len(ids) - bisect_right(ids, item_id)
+        ranks.append(before + sooner + (first if up else len(rows) - end))
+    return ranks
 
 
 def boundary(session: Session, queue: int, num: int, *, up: bool) -> int:
