@@ -166,6 +166,9 @@ class _ByUpdate:
     def _seek_inside(self, key: Key | None, rank: int, in_log: Sequence[Found]) -> tuple[Key | None, int]:
         """Find it among items of the log, with a rank that is counted from a key on."""
         low, own, high = 0, 0, len(in_log)
+        # Mostly it is before all of these or behind all; no half is counted twice then.
+        if in_log and self._count_own(key, in_log[0].key) >= rank:
+            high = 0
         while low < high:
             middle = (low + high) // 2
             passed = own + self._count_own(key, in_log[middle].key)

@@ -194,7 +194,7 @@ def told_ranks(session: Session, queue: int, moments: Sequence[Moment], ups: Seq
     ).fetchall()
     times = [micros for micros, _ in rows]
     tied: dict[int, list[str]] = {}
-    ranks = []
+    ranks: list[int] = []
     for micros, item_id in moments:
         first, end = bisect_left(times, micros), bisect_right(times, micros)
         if micros not in tied:
