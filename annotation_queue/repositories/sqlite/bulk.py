@@ -14,6 +14,7 @@ from annotation_queue.repositories.sqlite.queries.filters import Filter, among_n
 from annotation_queue.repositories.sqlite.queries.sorts import Sort
 from annotation_queue.repositories.sqlite.session import lists
 from annotation_queue.repositories.sqlite.statements import SQL
+from annotation_queue.repositories.sqlite.stretches import count_untold
 from annotation_queue.values import MAX_INTEGER, to_micros
 
 if TYPE_CHECKING:
@@ -124,6 +125,7 @@ def _store(session: Session, queue: int, changes: Sequence[tuple[_Patchable, Sto
             moved[row.num] = place
             before[row.priority_down, row.created_at, row.id] = kind_of(row.state, row.waits)
             after[place, row.created_at, row.id] = kind_of(row.state, row.waits)
+    count_untold(session, queue, json.dumps([row.num for row, _ in changes]))
     # One statement for all: one for each item writes the pages that it touches to a temporary file every time.
     for assignees, nums in reserved.items():
         session.execute(SQL["patch_assignees"], {"nums": json.dumps(nums), "assignees": assignees})

@@ -31,6 +31,7 @@ from annotation_queue.repositories.sqlite.blocks import (
 )
 from annotation_queue.repositories.sqlite.session import lists
 from annotation_queue.repositories.sqlite.statements import SQL
+from annotation_queue.repositories.sqlite.stretches import count_untold
 from annotation_queue.states import open_slots, slot_free_at, unstarted, with_lease
 from annotation_queue.values import from_micros, to_micros
 
@@ -190,6 +191,7 @@ def remove_items(session: Session, queue: int, chosen: Sequence[int], at: dateti
         counts[session.text(annotator), STATES[state]] -= n
     session.count(queue, counts)
     session.executemany(SQL["count_op"], ((-n, op) for op, n in Counter(row.op for row in rows).items()))
+    count_untold(session, queue, nums)
     count_removed(session, queue, [row.place for row in rows], [kind_of(row.state, row.waits) for row in rows])
     session.execute(SQL["delete_items"], {"deleted_at": to_micros(at), "nums": nums})
     session.execute(SQL["keep_removed"], {"deleted_at": to_micros(at), "nums": nums})

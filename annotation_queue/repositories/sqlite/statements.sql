@@ -31,7 +31,7 @@ p.annotator, p.state, p.token, p.lease_expires_at,
 -- What a decision rests on, but for the progresses.
 
 -- name: record_columns --
-w.num, w.revision, w.steps, w.last_entry, w.priority_down, w.created_at, w.updated_at, q.num, q.revision
+w.num, w.revision, w.steps, w.last_entry, w.is_told, w.priority_down, w.created_at, w.updated_at, q.num, q.revision
 
 -- Queues
 
@@ -455,6 +455,37 @@ ON CONFLICT (item, annotator) DO UPDATE SET entry = coalesce(:entry, entry), ste
 -- name: log_end --
 SELECT entries, latest FROM counters WHERE queue = ? AND kind = 0 AND num = 0 AND item = 0
 
+-- The entries of a log that tell when an item last changed, with it.
+
+-- name: told --
+log AS l CROSS JOIN work AS w ON w.num = l.item AND w.last_entry = l.num AND w.is_told = 1
+
+-- Counts a stretch of a log.
+
+-- name: add_stretch --
+INSERT INTO counters (queue, kind, num, unstarted, in_progress, completed, skipped)
+SELECT :queue, -1, :num, coalesce(sum(w.state = 0), 0), coalesce(sum(w.state = 1), 0), coalesce(sum(w.state = 2), 0), coalesce(sum(w.state = 3), 0)
+FROM @told@ WHERE l.queue = :queue AND l.num >= :low AND l.num < :high
+
+-- Takes from what a stretch counts.
+
+-- name: take_from_stretch --
+UPDATE counters SET unstarted = unstarted - ?, in_progress = in_progress - ?, completed = completed - ?, skipped = skipped - ?
+WHERE queue = ? AND kind = -1 AND num = ? AND item = 0
+
+-- Takes live items from whatever stretches count them.
+
+-- name: take_from_stretches --
+UPDATE counters AS c SET unstarted = c.unstarted - t.unstarted, in_progress = c.in_progress - t.in_progress,
+    completed = c.completed - t.completed, skipped = c.skipped - t.skipped
+FROM (
+    SELECT w.last_entry / :size AS num, sum(w.state = 0) AS unstarted, sum(w.state = 1) AS in_progress,
+        sum(w.state = 2) AS completed, sum(w.state = 3) AS skipped
+    FROM json_each(:nums) AS wanted CROSS JOIN work AS w ON w.num = wanted.value
+    WHERE w.queue = :queue AND w.is_told = 1 GROUP BY w.last_entry / :size
+) AS t
+WHERE c.queue = :queue AND c.kind = -1 AND c.num = t.num AND c.item = 0
+
 -- Reads an item's history, oldest first, from its last entry back. In a damaged file it ends as well.
 
 -- name: history --
@@ -475,6 +506,11 @@ FROM log AS l CROSS JOIN items AS i ON i.num = l.item WHERE l.queue = :queue AND
 
 -- name: latest --
 SELECT latest FROM log WHERE queue = ? AND num >= ? ORDER BY num LIMIT 1
+
+-- The same up to the last entry before one.
+
+-- name: latest_before --
+SELECT latest FROM log WHERE queue = ? AND num < ? ORDER BY num DESC LIMIT 1
 
 -- Reads the steps to completed or skipped from an entry on that are later than a time.
 

@@ -21,6 +21,7 @@ from annotation_queue import (
     SQLiteRepository,
 )
 from annotation_queue.repositories.sqlite import blocks as sqlite_blocks
+from annotation_queue.repositories.sqlite import stretches as sqlite_stretches
 from annotation_queue.repositories.sqlite.indexes import COUNTED
 from annotation_queue.repositories.sqlite.queries import filters as sqlite_filters
 from annotation_queue.repositories.sqlite.queries import ranks as sqlite_ranks
@@ -60,9 +61,10 @@ NEAR = {"ranks looked up": 1, "gaps counted": 2_000}
 
 @contextmanager
 def small_blocks(near: int) -> Iterator[None]:
-    """Put two items into each block, and look near for so many."""
+    """Put two items into each block and three entries into each stretch, and look near for so many."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sqlite_blocks, "SIZE", 2)
+        patch.setattr(sqlite_stretches, "SIZE", 3)
         patch.setattr(sqlite_ranks, "_NEAR", near)
         # Otherwise so few items would be sorted, not walked along.
         patch.setattr(sqlite_filters, "FEW", 0)

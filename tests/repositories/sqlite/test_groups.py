@@ -15,7 +15,7 @@ from annotation_queue import (
     NewItem,
     SortBy,
 )
-from annotation_queue.repositories.sqlite.queries import groups as sqlite_groups
+from annotation_queue.repositories.sqlite.queries import filters as sqlite_filters
 from annotation_queue.repositories.sqlite.queries.scans import Scan
 from helpers.pairs import stored_and_remembered
 
@@ -78,7 +78,7 @@ def test_walks_by_cursor_give_the_same_items_as_memory(
     states: list[AnnotationState],
     limit: int | None,
 ) -> None:
-    monkeypatch.setattr(sqlite_groups, "FEW", few)
+    monkeypatch.setattr(sqlite_filters, "FEW", few)
     queue_ids = [annotated(queues, 40, states)[0] for queues in pair]
     for sort_by in ORDERS:
         walks: list[list[tuple[str, int | None]]] = []
@@ -116,7 +116,7 @@ def test_a_cursor_stays_good_when_its_group_has_been_emptied(
 def test_a_page_of_few_groups_is_walked_and_one_of_many_is_sorted(
     pair: tuple[AnnotationQueues, AnnotationQueues], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_groups, "FEW", 0)
+    monkeypatch.setattr(sqlite_filters, "FEW", 0)
     queues = pair[0]
     queue_id, _ = annotated(queues, 40, ALIKE)
     walked: list[int] = []

@@ -138,14 +138,13 @@ ALTER TABLE work ADD COLUMN is_told INTEGER NOT NULL DEFAULT 0;
 UPDATE work SET is_told = 1 FROM log AS l
 WHERE l.queue = work.queue AND l.num = work.last_entry AND l.at = work.updated_at AND l.latest = work.updated_at;
 
-CREATE INDEX work_by_own_time ON work (queue, updated_at, id, op, added_by, is_told) WHERE is_told = 0;
-
 -- `settled_as` is the state where that is completed or skipped, else 0. It stands in the index of queue order, in whose place a change
 -- of it is made; so no claim changes that index.
 ALTER TABLE work ADD COLUMN settled_as INTEGER NOT NULL DEFAULT 0;
 UPDATE work SET settled_as = state WHERE state >= 2;
 CREATE INDEX work_in_order ON work (queue, priority_down, created_at, id, settled_as, op, added_by);
 CREATE INDEX work_skipped ON work (queue) WHERE settled_as = 3;
+CREATE INDEX work_by_own_time ON work (queue, updated_at, id, op, added_by, settled_as, state, is_told) WHERE is_told = 0;
 
 -- What is counted, and what is held: all that every change changes besides its own item, in one place, so that in most queues it is
 -- one page.
@@ -154,6 +153,8 @@ CREATE INDEX work_skipped ON work (queue) WHERE settled_as = 3;
 -- became open or work was reopened, how many entries its log has, and the greatest time in it.
 -- Kind 1: `num` is the number of a block of queue order, with its items by aggregate state, and those that leases keep from everybody.
 -- Kind 2: the annotator `num` holds `item`, a removed one too. Triggers keep it.
+-- Kind -1: `num` is the number of a stretch of the log, with the items whose last change is told there by aggregate state. A stretch
+-- has the entries whose numbers give its own when they are divided by 1,024; only those that have all of them are there.
 ALTER TABLE counters RENAME TO counters_1;
 
 CREATE TABLE counters (
@@ -229,6 +230,12 @@ FROM (SELECT queue, max(num) AS entries, max(latest) AS latest FROM log GROUP BY
 WHERE t.queue = counters.queue AND counters.kind = 0 AND counters.num = 0;
 
 INSERT INTO counters (queue, kind, num, item) SELECT queue, 2, annotator, item FROM progresses WHERE state = 1;
+
+INSERT INTO counters (queue, kind, num, unstarted, in_progress, completed, skipped)
+SELECT l.queue, -1, l.num / 1024, coalesce(sum(w.state = 0), 0), coalesce(sum(w.state = 1), 0), coalesce(sum(w.state = 2), 0),
+    coalesce(sum(w.state = 3), 0)
+FROM log AS l LEFT JOIN work AS w ON w.num = l.item AND w.last_entry = l.num AND w.is_told = 1
+GROUP BY l.queue, l.num / 1024 HAVING max(l.num) % 1024 = 1023;
 
 CREATE TRIGGER progresses_held_first AFTER INSERT ON progresses WHEN new.state = 1
 BEGIN

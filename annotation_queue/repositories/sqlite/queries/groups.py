@@ -16,7 +16,8 @@ import attrs
 from annotation_queue.repositories.sql.orders import Fragment, Term, values_of
 from annotation_queue.repositories.sql.rows import RANKS, STATES
 from annotation_queue.repositories.sqlite.indexes import OrderPath, key_of, path_of
-from annotation_queue.repositories.sqlite.queries.filters import FEW, among_nums, in_states, nums_in_states
+from annotation_queue.repositories.sqlite.queries.by_update import Wanted, nums_along
+from annotation_queue.repositories.sqlite.queries.filters import among_nums, in_states, is_few, nums_in_states
 from annotation_queue.repositories.sqlite.queries.scans import Scan
 from annotation_queue.repositories.sqlite.queries.sorts import Sort
 from annotation_queue.repositories.sqlite.session import Session
@@ -102,14 +103,16 @@ class Groups:
 
     def _nums_of(self, group: Group, path: OrderPath, after: Sequence[SortValue] | None, limit: int) -> list[int]:
         conditions = (group.condition,)
-        if group.column == "state" and group.at_most < FEW:
+        live = self.session.live(self.queue)
+        if group.column == "state" and is_few(group.at_most, live):
             sort = Sort(self.session, self.queue, 0, self.terms[1:])
             behind = None if after is None else values_of(self.order, sort.terms, after)
             few = among_nums(nums_in_states(self.session, self.queue, [group.number]))
             return sort.nums([few], "", behind, limit=limit, offset=0)
         start = None if after is None else key_of(path, self.order, after)
         scan = Scan(self.session, self.queue, ("", ()), conditions, group.counted)
-        return scan.nums(path, start, at=False, limit=limit, offset=0)
+        wanted = Wanted([group.number], group.at_most) if group.column == "state" else Wanted()
+        return nums_along(scan, path, start, wanted, at=False, limit=limit, offset=0)
 
 
 def _groups(session: Session, queue: int, order: Order) -> list[Group]:

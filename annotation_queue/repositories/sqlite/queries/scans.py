@@ -1,16 +1,14 @@
-"""Scans: reading items along a path, in any directions, from any key."""
+"""Scans: reading the items of an index along a path, in any directions, from any key."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import partial
 from typing import NamedTuple
 
 import attrs
 
 from annotation_queue.repositories.sql.orders import Fragment
-from annotation_queue.repositories.sqlite.indexes import BY_UPDATED, IN_ORDER, Key, OrderPath
-from annotation_queue.repositories.sqlite.queries.updates import Told, told
+from annotation_queue.repositories.sqlite.indexes import IN_ORDER, Key, OrderPath
 from annotation_queue.repositories.sqlite.session import Session
 from annotation_queue.repositories.sqlite.spans import Span, spans
 from annotation_queue.values import MAX_INTEGER
@@ -47,6 +45,10 @@ class Scan:
     conditions: tuple[Fragment, ...]
     counted: str = ""
 
+    def among(self, condition: str, *values: object) -> Scan:
+        """Give the scan of those items alone that fulfil one more condition."""
+        return attrs.evolve(self, conditions=(*self.conditions, (condition, values)))
+
     def nums(self, path: OrderPath, start: Key | None, *, at: bool, limit: int, offset: int) -> list[int]:
         """Read the numbers of items.
 
@@ -64,21 +66,6 @@ class Scan:
 
     def found(self, path: OrderPath, start: Key | None, *, at: bool, limit: int, offset: int = 0) -> list[Found]:
         """Read items as `nums` does, with their keys."""
-        if path.index is BY_UPDATED:
-            most = min(limit + offset, MAX_INTEGER)
-            return self._by_update(path, start, at=at, limit=most)[offset:]
-        return self._found(path, start, at=at, limit=limit, offset=offset)
-
-    def _by_update(self, path: OrderPath, start: Key | None, *, at: bool, limit: int) -> list[Found]:
-        """Read items in the order of their last changes, some along the index and some along the log."""
-        found: list[Found | Told] = [*self._found(path, start, at=at, limit=limit, offset=0)]
-        wanted = partial(told, self.session, self.queue, start, path.ups)
-        found += wanted(join=self.join, conditions=self.conditions, at=at, limit=limit)
-        for place, up in reversed([*enumerate(path.ups)]):
-            found.sort(key=lambda each, place=place: each.key[place], reverse=not up)  # type: ignore[misc]  # a default binds it now
-        return [Found(each.num, each.key) for each in found[:limit]]
-
-    def _found(self, path: OrderPath, start: Key | None, *, at: bool, limit: int, offset: int) -> list[Found]:
         if path.even and not path.by_name:
             return self._along_index(path, start, at=at, limit=limit, offset=offset)
         return self._along_path(path, start, at=at, limit=min(limit + offset, MAX_INTEGER))[offset:]
