@@ -14,8 +14,9 @@ from typing import Final
 import attrs
 
 from annotation_queue.repositories.sql.orders import Fragment, Term, values_of
+from annotation_queue.repositories.sql.paths import OrderPath
 from annotation_queue.repositories.sql.rows import RANKS, STATES
-from annotation_queue.repositories.sqlite.indexes import OrderPath, key_of, path_of
+from annotation_queue.repositories.sqlite.indexes import key_of, path_of
 from annotation_queue.repositories.sqlite.queries.filters import FEW, among_nums, in_states, nums_in_states
 from annotation_queue.repositories.sqlite.queries.scans import Scan
 from annotation_queue.repositories.sqlite.queries.sorts import Sort

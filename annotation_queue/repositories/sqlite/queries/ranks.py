@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Final, cast
 
+from annotation_queue.repositories.sql.paths import Index, Key, OrderPath
 from annotation_queue.repositories.sqlite.blocks import FIRST_BLOCK, BlockKey, index_key
-from annotation_queue.repositories.sqlite.indexes import Index, Key, OrderPath, Segment, before, between
+from annotation_queue.repositories.sqlite.indexes import Segment, before, between
 from annotation_queue.repositories.sqlite.queries.updates import count_told
 from annotation_queue.repositories.sqlite.session import Session
 from annotation_queue.repositories.sqlite.statements import SQL
