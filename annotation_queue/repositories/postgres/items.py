@@ -12,6 +12,8 @@ from psycopg.errors import UniqueViolation
 from annotation_queue.counters import FINISHED, counts_of
 from annotation_queue.errors import Conflict
 from annotation_queue.records import NEW, Change, standing
+from annotation_queue.repositories.postgres.blocks import count_added, count_removed, places_of
+from annotation_queue.repositories.postgres.indexes import Place
 from annotation_queue.repositories.postgres.rows import ITEMS, NewItemRow, integers
 from annotation_queue.repositories.postgres.texts import key_of
 from annotation_queue.repositories.sql.chunks import in_chunks, make_new, spans
@@ -56,6 +58,20 @@ def add_items(
         except UniqueViolation as error:
             # Somebody who adds to another queue was faster; the calls of this one are ours alone.
             raise Conflict("an item's id is taken") from error
+        count_added(
+            session,
+            queue.num,
+            [
+                Place(
+                    ~item.priority,
+                    to_micros(item.created_at),
+                    to_micros(item.call_started_at),
+                    key_of(item.call_op_name),
+                    item_key,
+                )
+                for item, item_key in zip(made, ids, strict=True)
+            ],
+        )
         added += made
     session.count(queue.num, {key: n * len(added) for key, n in counts_of(NEW, ()).items()}, opened=bool(added))
     return added
@@ -108,7 +124,9 @@ def _keyed(row: NewItemRow) -> NewItemRow:
 def remove_items(session: Session, queue: StoredQueue, nums: Sequence[int], at: datetime) -> int:
     """Delete live items softly, given by their numbers; the result is that of `Repository.remove_items`."""
     for span in spans([1] * len(nums)):
+        places = places_of(session, queue.num, nums[span])
         session.rows("delete_items", {"queue": queue.num, "nums": integers(nums[span]), "at": to_micros(at)})
+        count_removed(session, queue.num, places)
     return len(nums)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from annotation_queue.counters import counts_of
 from annotation_queue.records import NEW, standing
+from annotation_queue.repositories.postgres.blocks import count_added, places_of
 from annotation_queue.repositories.postgres.rows import integers
 from annotation_queue.repositories.postgres.texts import key_of
 from annotation_queue.repositories.sql.chunks import in_chunks
@@ -31,6 +32,7 @@ _QUEUE_TABLES: Final = (
     "items",
     "counters",
     "openings",
+    "blocks",
     "long_texts",
     "queues",
 )
@@ -60,6 +62,7 @@ def restore_items(session: Session, queue: StoredQueue, item_ids: Sequence[str],
         nums = [num for (num,) in session.rows("restore_items", wanted)]
         restored += len(nums)
         counts.update(_stand_again(session, queue, nums))
+        count_added(session, queue.num, places_of(session, queue.num, nums))
     session.count(queue.num, counts, opened=restored > 0)
     return restored
 

@@ -41,7 +41,7 @@ from annotation_queue.repositories.postgres.connections import Connections
 from annotation_queue.repositories.postgres.conninfo import check_conninfo, check_seconds
 from annotation_queue.repositories.postgres.items import add_items, refresh, remove_items
 from annotation_queue.repositories.postgres.joined import Joined
-from annotation_queue.repositories.postgres.queries import query_items
+from annotation_queue.repositories.postgres.queries import keeps_order, query_items
 from annotation_queue.repositories.postgres.queue_queries import query_queues
 from annotation_queue.repositories.postgres.schema import prepare
 from annotation_queue.repositories.postgres.session import NotByItself, Renumbered, Session
@@ -294,7 +294,7 @@ class PostgresRepository(RemembersClaims):
         So it is linear in the offset, and in the positions if they do not follow from it, at a few million a second.
         Orders without an index, and queues that hold texts of 255 characters or more in a sorted field, are sorted.
         """
-        with self._reading(custom=True) as session:
+        with self._reading(custom=True, ordered=keeps_order(query)) as session:
             return query_items(session, session.queue(project_id, queue_id), query)
 
     def update_items(
@@ -324,12 +324,14 @@ class PostgresRepository(RemembersClaims):
     def remove_items(self, project_id: str, queue_id: str, which: Sequence[str] | ItemFilter, at: datetime) -> int:
         """See `Repository.remove_items`. Cost: linear in the ids, or in what the filter has to look at.
 
-        With a filter nobody else changes the queue's items meanwhile.
+        Who adds to the queue or removes from it meanwhile waits; claims do not. With a filter nobody else changes the queue's
+        items meanwhile.
         """
         by_filter = isinstance(which, ItemFilter)
 
         def remove(num: int) -> int:
-            with self._writing([] if by_filter else [num], alone=num if by_filter else None, custom=True) as session:
+            locks: dict[str, Any] = {"alone": num} if by_filter else {"shared": [num], "adding": num}
+            with self._writing(**locks, custom=True) as session:
                 queue = session.locked_queue(num, project_id, queue_id)
                 return remove_items(session, queue, bulk.find_items(session, queue, which), at)
 

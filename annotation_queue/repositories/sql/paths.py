@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import attrs
 
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 Key: TypeAlias = tuple[int | str, ...]
 """Values of the first columns of an index, or of all of them."""
-BLOCK_SIZE: Final = 1_024
-"""How many items a block has after a split. It is split when it has more than twice as many."""
 
 
 @attrs.frozen
@@ -183,7 +181,7 @@ def cuts(n: int, size: int) -> range:
 
     Args:
         n: How many items it has.
-        size: How many a block has after the cut; the last may have nearly twice as many.
+        size: How many a block has after the cut; the last may have nearly twice as many. It is cut when it has more than that.
 
     Returns:
         The ranks of the items that begin a block of their own, counted from 0.

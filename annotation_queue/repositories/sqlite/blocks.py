@@ -7,7 +7,7 @@ from collections import Counter
 from operator import add, attrgetter, sub
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
-from annotation_queue.repositories.sql.paths import BLOCK_SIZE, cuts
+from annotation_queue.repositories.sql.paths import cuts
 from annotation_queue.repositories.sql.rows import ALWAYS_MICROS, STATES
 from annotation_queue.repositories.sqlite.indexes import COUNTED, IN_ORDER
 from annotation_queue.repositories.sqlite.statements import SQL, WRITES
@@ -27,8 +27,8 @@ BlockKey: TypeAlias = tuple[int, int, str]
 """Where a block begins: the index's key, with 0 for a column that is not there."""
 FIRST_BLOCK: Final[BlockKey] = (MIN_INTEGER, MIN_INTEGER, "")
 """Before everything; this block is never deleted."""
-SIZE: Final = BLOCK_SIZE
-"""How many items a block has after a split."""
+SIZE: Final = 1_024
+"""How many items a block has after a split. It is split when it has more than twice as many."""
 
 
 class Place(NamedTuple):
