@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from annotation_queue.sorting import Order
 
 _JOINED: Final = "items AS i JOIN work AS w ON w.queue = i.queue AND w.num = i.num"
+ITEM_BY_ITEM: Final = (
+    "items AS i JOIN LATERAL (SELECT * FROM work AS o WHERE o.queue = i.queue AND o.num = i.num OFFSET 0) AS w ON TRUE"
+)
+"""The same, looked up for each item in turn: of tables that it has not looked at yet the server believes anything."""
 _OWN: Final = "LEFT JOIN progresses AS p ON p.queue = {0}.queue AND p.item = {0}.num AND p.annotator = ?"
 _CHANGING: Final = frozenset({"updated_at", "annotation_state", "annotator_user_id"})
 """Fields that stand in ``work`` only."""
@@ -61,10 +65,12 @@ class Plan:
     Args:
         table: The short name of the table that it sorts by.
         terms: The order.
+        joined: How the two tables are joined if both are needed.
     """
 
     table: str
     terms: tuple[Term, ...]
+    joined: str = _JOINED
 
     def select(self, what: str, queue: int, annotator: str | None, conditions: list[Fragment]) -> Fragment:
         """Write a SELECT over the live items of a queue that joins only what it needs.
@@ -77,7 +83,7 @@ class Plan:
         """
         texts = " ".join([what, *(term.text for term in self.terms), *(text for text, _ in conditions)])
         tables = {name for name in "iw" if f"{name}." in texts} | {self.table}
-        source = _JOINED if len(tables) > 1 else {"i": "items AS i", "w": "work AS w"}[self.table]
+        source = self.joined if len(tables) > 1 else {"i": "items AS i", "w": "work AS w"}[self.table]
         own: Fragment = (_OWN.format(self.table), (annotator,)) if "p." in texts else ("", ())
         wanted: list[Fragment] = [(f"{name}.queue = ?", (queue,)) for name in sorted(tables)]
         # Of a table that the server has not looked at yet it believes that any index of live items finds a number as soon as

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from itertools import chain
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from annotation_queue.counters import live_and_unfinished
 from annotation_queue.query import ItemFilter, until_full
 from annotation_queue.records import view
 from annotation_queue.repositories.postgres.columns import plan_of
+from annotation_queue.repositories.postgres.groups import Groups
 from annotation_queue.repositories.postgres.indexes import key_of_values, path_of
 from annotation_queue.repositories.postgres.ranks import Ranks
 from annotation_queue.repositories.postgres.rows import integers
 from annotation_queue.repositories.postgres.scans import Scan
 from annotation_queue.repositories.postgres.texts import key_of
+from annotation_queue.repositories.sql.groups import GROUPED
 from annotation_queue.repositories.sql.orders import beyond, order_by, values_of
 from annotation_queue.repositories.sql.rows import RANKS, STATES
 from annotation_queue.sorting import SortBy
@@ -64,6 +66,13 @@ class Selection:
         self._fixed = {"call_op_name": key_of(ops[0])} if len(ops) == 1 else {}
         self._of_ids: str | None = None
         self._may_sort = not keeps_order(query)
+
+    @property
+    def _has_groups(self) -> bool:
+        """Whether the order begins with what annotating changes, and is read group by group."""
+        query = self._query
+        is_whole = query.filter == _ALL and query.annotator_id is None and not query.offset and query.limit is not None
+        return is_whole and not self._has_long and self._order.sort_by[0].field in GROUPED
 
     def _plan_of(self, *, one_state: bool) -> Plan:
         own = self._annotator is not None
@@ -135,6 +144,12 @@ class Selection:
             found = self._along(path, after, query.limit + 1)
             if found is not None:
                 return found
+        if self._has_groups:
+            groups = Groups(self._session, self._num, self._order, plan.terms)
+            found = groups.nums(after, min(cast("int", query.limit) + 1, MAX_INTEGER))
+            if found is not None:
+                return found
+            self._session.sort(allowed=True)
         behind = conditions
         if after is not None:
             behind = [*conditions, beyond(plan.terms, values_of(self._order, plan.terms, after), after=True)]

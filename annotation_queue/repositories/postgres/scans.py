@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from annotation_queue.repositories.sql.orders import Fragment
     from annotation_queue.repositories.sql.paths import Key, OrderPath
 
+_ITEMS: Final = Plan("i", ())
+
 
 @attrs.frozen
 class Scan:
@@ -24,12 +26,14 @@ class Scan:
         queue: The queue's number.
         annotator: The key of the annotator whose perspective is asked for.
         conditions: Which items are wanted, besides those that every item of the path fulfils.
+        plan: The table whose columns are read, and what else it is joined with.
     """
 
     session: Session
     queue: int
     annotator: str | None
     conditions: tuple[Fragment, ...]
+    plan: Plan = _ITEMS
 
     def found(self, path: OrderPath, start: Key | None, *, at: bool, limit: int) -> list[Found]:
         """Read items.
@@ -47,7 +51,7 @@ class Scan:
 
     def _read(self, path: OrderPath, start: Key | None, at: bool, limit: int) -> list[Found]:  # noqa: FBT001 - of a callback
         """Read along the index, in the direction of the first column that is not fixed."""
-        columns = [f"i.{column}" for column in path.index.columns]
+        columns = [f"{self.plan.table}.{column}" for column in path.index.columns]
         fixed, wanted = columns[: len(path.fixed)], columns[len(path.fixed) :]
         up = path.left[0]
         conditions: list[Fragment] = [
@@ -57,8 +61,8 @@ class Scan:
             marks = ", ".join("?" for _ in start)
             sign = (">" if up else "<") + ("=" if at else "")
             conditions.append((f"({', '.join(wanted[: len(start)])}) {sign} ({marks})", start))
-        what = f"i.num, {', '.join(wanted)}"
-        text, values = Plan("i", ()).select(what, self.queue, self.annotator, [*conditions, *self.conditions])
+        what = f"{self.plan.table}.num, {', '.join(wanted)}"
+        text, values = self.plan.select(what, self.queue, self.annotator, [*conditions, *self.conditions])
         order = ", ".join(f"{column} {'ASC' if up else 'DESC'}" for column in wanted)
         rows = self.session.composed(f"{text} ORDER BY {order} LIMIT ?", (*values, limit))
         return [Found(num, tuple(key)) for num, *key in rows]
