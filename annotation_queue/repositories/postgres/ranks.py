@@ -97,19 +97,20 @@ class Ranks:
         if not asked:
             return counted
         columns = ", ".join(f"i.{column}" for column in index.columns)
-        begin = ", ".join(f"c.{name}" for name in NAMES[index])
+        begin = ", ".join(f"s.{name}" for name in NAMES[index])
         end = ", ".join(f"e.{name}" for name in NAMES[index])
         inside = (
             f"SELECT {columns} FROM items AS i WHERE i.queue = ? AND i.deleted_at IS NULL AND ({columns}) >= ({begin}) "
-            f"ORDER BY {columns} LIMIT c.n"
+            f"ORDER BY {columns} LIMIT s.n"
         )
         text = (
-            f"{_COUNTED} SELECT e.place, c.before + (SELECT count(*) FROM ({inside}) AS i WHERE ({columns}) < ({end})) "
+            "SELECT e.place, (SELECT coalesce(sum(b.n), 0) FROM blocks AS b WHERE b.queue = ? AND b.lane = ? "
+            "AND (b.op, b.a, b.b, b.id) < (s.op, s.a, s.b, s.id)) "
+            f"+ (SELECT count(*) FROM ({inside}) AS i WHERE ({columns}) < ({end})) "
             "FROM unnest(?::text[], ?::bigint[], ?::bigint[], ?::text[]) WITH ORDINALITY AS e(op, a, b, id, place) "
-            "CROSS JOIN LATERAL (SELECT o.op, o.a, o.b, o.id FROM blocks AS o "
+            "CROSS JOIN LATERAL (SELECT o.op, o.a, o.b, o.id, o.n FROM blocks AS o "
             "WHERE o.queue = ? AND o.lane = ? AND (o.op, o.a, o.b, o.id) <= (e.op, e.a, e.b, e.id) "
-            "ORDER BY o.op DESC, o.a DESC, o.b DESC, o.id DESC LIMIT 1) AS s "
-            "JOIN counted AS c ON c.op = s.op AND c.a = s.a AND c.b = s.b AND c.id = s.id"
+            "ORDER BY o.op DESC, o.a DESC, o.b DESC, o.id DESC LIMIT 1) AS s"
         )
         ops, numbers, others, ids = zip(*asked, strict=True)
         own = (self.queue, index.num)
