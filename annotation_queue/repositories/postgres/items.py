@@ -13,6 +13,8 @@ from psycopg.errors import UniqueViolation
 from annotation_queue.counters import FINISHED, counts_of
 from annotation_queue.errors import Conflict
 from annotation_queue.records import NEW, Change, standing
+from annotation_queue.repositories.postgres.blocks import count_added, count_removed, places_of
+from annotation_queue.repositories.postgres.indexes import Place
 from annotation_queue.repositories.postgres.rows import ITEMS, NewItemRow, integers
 from annotation_queue.repositories.postgres.texts import key_of
 from annotation_queue.repositories.sql.chunks import in_chunks, spans
@@ -90,6 +92,16 @@ def add_items(session: Session, queue: StoredQueue, items: Sequence[QueueItem], 
     if any(len(taken_calls(session, queue.num, chunk)) < len(chunk) for chunk in in_chunks(taken)):
         raise CallsChanged
     for chunk in in_chunks(items):
+        places = [
+            Place(
+                ~item.priority,
+                to_micros(item.created_at),
+                to_micros(item.call_started_at),
+                key_of(item.call_op_name),
+                key_of(item.id),
+            )
+            for item in chunk
+        ]
         payloads = [json_or_none(item.payload) for item in chunk]
         for span in spans(
             len(payload or "") + _characters(item) for payload, item in zip(payloads, chunk, strict=True)
@@ -100,6 +112,7 @@ def add_items(session: Session, queue: StoredQueue, items: Sequence[QueueItem], 
                 if (error.diag.table_name or "").startswith(_CALLS):
                     raise CallsChanged from error
                 raise Conflict("an item's id is taken") from error
+        count_added(session, queue.num, places)
     session.count(queue.num, {key: n * len(items) for key, n in counts_of(NEW, ()).items()}, opened=bool(items))
 
 
@@ -150,7 +163,9 @@ def _keyed(row: NewItemRow) -> NewItemRow:
 def remove_items(session: Session, queue: StoredQueue, nums: Sequence[int], at: datetime) -> int:
     """Delete live items softly, given by their numbers; the result is that of `Repository.remove_items`."""
     for span in spans([1] * len(nums)):
+        places = places_of(session, queue.num, nums[span])
         session.rows("delete_items", {"queue": queue.num, "nums": integers(nums[span]), "at": to_micros(at)})
+        count_removed(session, queue.num, places)
     return len(nums)
 
 

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 from annotation_queue.counters import counts_of
 from annotation_queue.items import Purged
 from annotation_queue.records import NEW, standing
+from annotation_queue.repositories.postgres.blocks import count_added, places_of
 from annotation_queue.repositories.postgres.rows import integers
 from annotation_queue.repositories.postgres.session import Session
 from annotation_queue.repositories.postgres.texts import key_of
@@ -30,6 +31,7 @@ _QUEUE_TABLES: Final = (
     "items",
     "counters",
     "openings",
+    "blocks",
     "long_texts",
     "queues",
 )
@@ -52,6 +54,7 @@ def restore_items(session: Session, queue: StoredQueue, item_ids: Sequence[str],
         nums = [num for (num,) in session.rows("restore_items", wanted)]
         restored += len(nums)
         counts.update(_stand_again(session, queue, nums))
+        count_added(session, queue.num, places_of(session, queue.num, nums))
     session.count(queue.num, counts, opened=restored > 0)
     return restored
 

@@ -40,7 +40,7 @@ from annotation_queue.repositories.postgres.connections import Connections
 from annotation_queue.repositories.postgres.conninfo import check_conninfo, check_seconds
 from annotation_queue.repositories.postgres.items import add_items, make_and_store, refresh, remove_items, taken_calls
 from annotation_queue.repositories.postgres.joined import Joined
-from annotation_queue.repositories.postgres.queries import query_items
+from annotation_queue.repositories.postgres.queries import keeps_order, query_items
 from annotation_queue.repositories.postgres.queue_queries import query_queues
 from annotation_queue.repositories.postgres.resets import reset_items
 from annotation_queue.repositories.postgres.schema import prepare
@@ -298,12 +298,15 @@ class PostgresRepository(RemembersClaims, removed.RemovedCounts):
         return self._fold(session)
 
     def query_items(self, project_id: str, queue_id: str, query: ItemQuery) -> ItemPage:
-        """See `Repository.query_items`. Cost: that of the page, plus what is passed or counted before it in an index.
+        """See `Repository.query_items`. Cost: that of the page, and of items that a filter leaves out before it is full.
 
-        So it is linear in the offset, and in the positions if they do not follow from it, at a few million a second.
-        Orders without an index, and queues that hold texts of 255 characters or more in a sorted field, are sorted.
+        Positions and offsets in the orders that have an index of what annotating does not change, of all items or of one
+        operation's, are found by counts of blocks: one for some 700 items. An offset among other filtered items, and positions
+        in the order of the last change, are linear in what stands before. Orders by state or annotator are read along the
+        index of the rest of the order, sorted if there is an offset, and their positions behind a cursor are counted. Orders
+        without an index, and queues that hold texts of 255 characters or more in a sorted field, are sorted.
         """
-        with self._reading(custom=True) as session:
+        with self._reading(custom=True, ordered=keeps_order(query)) as session:
             return query_items(session, session.queue(project_id, queue_id), query)
 
     def update_items(
@@ -336,13 +339,15 @@ class PostgresRepository(RemembersClaims, removed.RemovedCounts):
     def remove_items(self, project_id: str, queue_id: str, which: Sequence[str] | ItemFilter, at: datetime) -> int:
         """See `Repository.remove_items`. Cost: linear in the ids, or in what the filter has to look at.
 
-        With a filter nobody else changes the queue's items meanwhile.
+        Who adds to the queue or removes from it meanwhile waits; claims do not. With a filter nobody else changes the queue's
+        items meanwhile.
         """
 
         def remove(session: Session, queue: StoredQueue) -> int:
             return remove_items(session, queue, bulk.find_items(session, queue, which), at)
 
-        return self._changing(project_id, queue_id, remove, alone=isinstance(which, ItemFilter))
+        by_filter = isinstance(which, ItemFilter)
+        return self._changing(project_id, queue_id, remove, alone=by_filter, adding=not by_filter)
 
     def restore_items(self, project_id: str, queue_id: str, item_ids: Sequence[str], at: datetime) -> int:
         """See `Repository.restore_items`. Cost: linear in the ids. Who adds to the same queue meanwhile waits.

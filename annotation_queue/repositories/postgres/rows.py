@@ -111,6 +111,27 @@ class LongTextRow(NamedTuple):
     text: str
 
 
+class BlockKeyRow(NamedTuple):
+    """The number of an index, and a key as wide as that of a block."""
+
+    lane: int
+    op: str
+    a: int
+    b: int
+    id: str
+
+
+class BlockCountRow(NamedTuple):
+    """The number of an index, where a block of it begins, and how many items it has, or are added to it."""
+
+    lane: int
+    op: str
+    a: int
+    b: int
+    id: str
+    n: int
+
+
 class HeldRow(NamedTuple):
     """What an annotator holds: an item by its number, with the claim."""
 
@@ -285,5 +306,19 @@ LABEL_KEYS: Final = RowSet("label_keys", (LabelKey,))
 COUNTS: Final = RowSet("counts", (CounterRow,))
 LONG_TEXTS: Final = RowSet("long_texts", (LongTextRow,))
 PATCHES: Final = RowSet("patches", (PatchRow,))
-ROW_SETS: Final = (ITEMS, PATCHES, QUEUES, STANDINGS, PROGRESSES, ENTRIES, LABEL_KEYS, COUNTS, LONG_TEXTS)
+BLOCK_KEYS: Final = RowSet("block_keys", (BlockKeyRow,))
+BLOCK_COUNTS: Final = RowSet("block_counts", (BlockCountRow,))
+ROW_SETS: Final = (
+    ITEMS,
+    PATCHES,
+    QUEUES,
+    STANDINGS,
+    PROGRESSES,
+    ENTRIES,
+    LABEL_KEYS,
+    COUNTS,
+    LONG_TEXTS,
+    BLOCK_KEYS,
+    BLOCK_COUNTS,
+)
 """All that statements take."""

@@ -177,6 +177,10 @@ class Session:
         """Ask the server for an answer, and the schema for its version."""
         self._cursor.execute("SELECT version FROM annotation_queue_schema", prepare=False)
 
+    def sort(self, *, allowed: bool) -> None:
+        """Say whether what an index has in order may be sorted instead; until the transaction ends."""
+        self.composed("SELECT set_config('enable_sort', ?, TRUE)", ("on" if allowed else "off",))
+
     def analyze(self) -> None:
         """Let the server look at the tables that items are added to, unless it does already."""
         self._cursor.execute("ANALYZE (SKIP_LOCKED) items, work, item_ids, calls", prepare=False)

@@ -113,6 +113,11 @@ SELECT EXISTS (SELECT FROM long_texts WHERE queue = ?)
 SELECT t.call_id FROM unnest(:call_ids::text[]) AS t(call_id)
 WHERE (SELECT TRUE FROM calls AS c WHERE c.queue = :queue AND c.call_id = t.call_id)
 
+-- Finds the numbers of those of some ids that items of a queue have.
+
+-- name: nums_of_ids --
+SELECT num FROM item_ids WHERE id = ANY(:ids::text[]) AND queue = :queue
+
 -- Adds items to a queue.
 
 -- name: add_items --
@@ -290,6 +295,38 @@ SELECT :queue, t.annotator, -coalesce(sum(t.n) FILTER (WHERE t.state = 0), 0), -
     -sum(t.finished)
 FROM counted AS t GROUP BY t.annotator
 
+-- Blocks. Reads where items stand in the indexes that are counted.
+
+-- name: places --
+SELECT i.priority_down, i.created_at, i.call_started_at, i.call_op_name, i.id
+FROM items AS i WHERE i.queue = :queue AND i.num = ANY(:nums::bigint[])
+
+-- Finds the blocks into which keys fall: of each the last that does not begin behind it.
+
+-- name: blocks_of --
+SELECT DISTINCT t.lane, s.op, s.a, s.b, s.id
+FROM {block_keys} CROSS JOIN LATERAL (
+    SELECT o.op, o.a, o.b, o.id FROM blocks AS o
+    WHERE o.queue = :queue AND o.lane = t.lane AND (o.op, o.a, o.b, o.id) <= (t.op, t.a, t.b, t.id)
+    ORDER BY o.op DESC, o.a DESC, o.b DESC, o.id DESC LIMIT 1
+) AS s
+
+-- Reads where all blocks of some indexes begin.
+
+-- name: blocks_in --
+SELECT b.lane, b.op, b.a, b.b, b.id FROM blocks AS b WHERE b.queue = :queue AND b.lane = ANY(:lanes::bigint[])
+
+-- Adds to what blocks count, or takes from it; blocks that are not there yet are made.
+
+-- name: add_to_blocks --
+INSERT INTO blocks AS o (queue, lane, op, a, b, id, n) SELECT :queue, t.lane, t.op, t.a, t.b, t.id, t.n FROM {block_counts}
+ON CONFLICT (queue, lane, op, a, b, id) DO UPDATE SET n = o.n + excluded.n
+RETURNING lane, op, a, b, id, n
+
+-- name: delete_blocks --
+DELETE FROM blocks AS o USING {block_keys}
+WHERE o.queue = :queue AND o.lane = t.lane AND o.op = t.op AND o.a = t.a AND o.b = t.b AND o.id = t.id
+
 -- Reads removed items of a queue, in the order of their ids in the list.
 
 -- name: removed_by_id --
@@ -417,6 +454,9 @@ DELETE FROM counters WHERE queue = :queue
 
 -- name: erase_openings_of_queue --
 DELETE FROM openings WHERE queue = :queue
+
+-- name: erase_blocks_of_queue --
+DELETE FROM blocks WHERE queue = :queue
 
 -- name: erase_long_texts_of_queue --
 DELETE FROM long_texts WHERE queue = :queue

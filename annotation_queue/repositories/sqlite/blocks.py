@@ -8,6 +8,7 @@ from functools import cache
 from operator import add, itemgetter, sub
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
+from annotation_queue.repositories.sql.paths import cuts
 from annotation_queue.repositories.sql.rows import ALWAYS_MICROS, STATES
 from annotation_queue.repositories.sqlite.indexes import COUNTED, IN_ORDER
 from annotation_queue.repositories.sqlite.statements import SQL, WRITES
@@ -17,7 +18,7 @@ from annotation_queue.values import MIN_INTEGER
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
-    from annotation_queue.repositories.sqlite.indexes import Index, Key
+    from annotation_queue.repositories.sql.paths import Index, Key
     from annotation_queue.repositories.sqlite.session import Session
     from annotation_queue.states import AnnotationState
 
@@ -326,7 +327,7 @@ def _split(session: Session, block: _Block, index: Index, n: int) -> None:
     columns = ", ".join(f"w.{column}" for column in index.columns)
     marks = ", ".join("?" for _ in index.columns)
     seek = f"FROM work AS w INDEXED BY {index.index} WHERE w.queue = ? AND ({columns}) >= ({marks}) ORDER BY {columns} LIMIT"
-    while n >= 2 * SIZE:
+    for rank in cuts(n, SIZE):
         start = (block.queue, *index_key(index, block.start))
         *others, item_id = session.execute(f"SELECT {columns} {seek} 1 OFFSET {SIZE}", start).fetchone()
         kinds: list[int] = []
@@ -343,10 +344,9 @@ def _split(session: Session, block: _Block, index: Index, n: int) -> None:
             moved = [had - kept for had, kept in zip(held, kinds, strict=True)]
             session.execute(_ADD.text, (*moved, rest.queue, rest.num))
             session.execute(_ADD.text, (*(-count for count in moved), block.queue, block.num))
-        for each, count in ((block, SIZE - n), (rest, n - SIZE)):
+        for each, count in ((block, rank - n), (rest, n - rank)):
             session.execute(SQL["add_to_block"], {**each._asdict(), "n": count}).fetchall()
         block = rest
-        n -= SIZE
 
 
 def _rows(session: Session, queue: int, index: Index) -> Iterator[tuple[BlockKey, int, int]]:

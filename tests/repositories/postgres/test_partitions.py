@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from annotation_queue.repositories.postgres import PostgresRepository
     from helpers.postgres import Database
 
-PARTITIONED: Final = ("long_texts", "calls", "items", "work", "progresses", "log", "counters")
+PARTITIONED: Final = ("long_texts", "calls", "items", "work", "progresses", "log", "counters", "blocks")
 PARTITIONS: Final = 4
 
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from annotation_queue.repositories.sqlite.indexes import Index
+    from annotation_queue.repositories.sql.paths import Index
 
 FACTS = {
     *(

@@ -9,8 +9,9 @@ from typing import Final
 from annotation_queue.counters import live_and_unfinished
 from annotation_queue.query import ItemFilter, ItemQuery
 from annotation_queue.repositories.sql.orders import Fragment
+from annotation_queue.repositories.sql.paths import OrderPath
 from annotation_queue.repositories.sql.rows import RANKS, STATES
-from annotation_queue.repositories.sqlite.indexes import BY_UPDATED, IN_ORDER, OrderPath
+from annotation_queue.repositories.sqlite.indexes import BY_UPDATED, IN_ORDER
 from annotation_queue.repositories.sqlite.queries.by_update import Wanted
 from annotation_queue.repositories.sqlite.queries.scans import Scan
 from annotation_queue.repositories.sqlite.queries.sorts import AMONG

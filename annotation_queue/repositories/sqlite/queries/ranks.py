@@ -7,8 +7,9 @@ from itertools import accumulate, pairwise
 from typing import Final, cast
 
 from annotation_queue.repositories.sql.orders import Fragment
+from annotation_queue.repositories.sql.paths import Index, Key, OrderPath
 from annotation_queue.repositories.sqlite.blocks import FIRST_BLOCK, BlockKey, index_key
-from annotation_queue.repositories.sqlite.indexes import Index, Key, OrderPath, Segment, before, between
+from annotation_queue.repositories.sqlite.indexes import Segment, before, between
 from annotation_queue.repositories.sqlite.queries.updates import Moment, count_told, told_ranks
 from annotation_queue.repositories.sqlite.session import Session
 from annotation_queue.repositories.sqlite.statements import SQL

@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
-
 import attrs
 
 from annotation_queue.repositories.sql.orders import Fragment
-from annotation_queue.repositories.sqlite.indexes import IN_ORDER, Key, OrderPath
+from annotation_queue.repositories.sql.paths import Found, Key, OrderPath, along_path
+from annotation_queue.repositories.sqlite.indexes import IN_ORDER
 from annotation_queue.repositories.sqlite.session import Session
 from annotation_queue.repositories.sqlite.spans import Span, spans
 from annotation_queue.values import MAX_INTEGER
-
-
-class Found(NamedTuple):
-    """An item that a scan found.
-
-    Args:
-        num: Its number.
-        key: Its values in the columns of the index that the scan did not fix.
-    """
-
-    num: int
-    key: Key
 
 
 @attrs.frozen
@@ -76,24 +62,13 @@ class Scan:
             return []
         if path.by_name:
             return self._name_by_name(path, start, at=at, limit=limit)
-        if path.even:
-            return self._along_index(path, start, at=at, limit=limit)
-        found: list[Found] = []
-        if start is not None:
-            first, *inside = start
-            found += _behind(first, self._along_path(path.below(first), tuple(inside), at=at, limit=limit))
-        # The index has the groups of the first column in order, but not what is in a group: only the last may be incomplete.
-        left = limit - len(found)
-        read = self._along_index(path, start and start[:1], at=False, limit=left)
-        incomplete = read[-1].key[0] if left and len(read) == left else None
-        whole = [each for each in read if each.key[0] != incomplete]
-        for column, up in reversed(list(enumerate(path.left))):
-            whole.sort(key=lambda each, column=column: each.key[column], reverse=not up)  # type: ignore[misc]  # a default binds it now
-        found += whole
-        if incomplete is not None:
-            rest = self._along_path(path.below(incomplete), None, at=False, limit=limit - len(found))
-            found += _behind(incomplete, rest)
-        return found
+        return along_path(
+            path,
+            start,
+            at=at,
+            limit=limit,
+            read=lambda path, start, at, limit: self._along_index(path, start, at=at, limit=limit),
+        )
 
     def _name_by_name(self, path: OrderPath, start: Key | None, *, at: bool, limit: int) -> list[Found]:
         """Read the items of one operation after the other, in the order of their names."""
@@ -153,8 +128,3 @@ class Scan:
         )
         values = (*self.join[1], *(value for _, some in conditions for value in some), limit, offset)
         return [Found(num, tuple(key)) for num, *key in self.session.execute(text, values)]
-
-
-def _behind(value: int | str, found: Iterable[Found]) -> list[Found]:
-    """Name the value that all of some items have in the column before those of their keys."""
-    return [Found(each.num, (value, *each.key)) for each in found]

@@ -11,8 +11,9 @@ from annotation_queue.items import AnnotationQueue, QueueItem
 from annotation_queue.query import ItemPage, ItemQuery, until_full
 from annotation_queue.records import view
 from annotation_queue.repositories.sql.orders import AGGREGATE, OWN, PERSPECTIVE, terms_of, values_of
+from annotation_queue.repositories.sql.paths import OrderPath
 from annotation_queue.repositories.sql.rows import STATES, ItemRow
-from annotation_queue.repositories.sqlite.indexes import IN_ORDER, OrderPath, key_of, path_of
+from annotation_queue.repositories.sqlite.indexes import IN_ORDER, key_of, path_of
 from annotation_queue.repositories.sqlite.queries.by_update import nums_along
 from annotation_queue.repositories.sqlite.queries.filters import Filter, among_nums
 from annotation_queue.repositories.sqlite.queries.groups import Groups
