@@ -5,10 +5,10 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import TYPE_CHECKING, NamedTuple
 
+from annotation_queue.repositories.sql.paths import Found
 from annotation_queue.repositories.sqlite import stretches as sqlite_stretches
 from annotation_queue.repositories.sqlite.indexes import BY_UPDATED, before, between
 from annotation_queue.repositories.sqlite.queries.ranks import count_along
-from annotation_queue.repositories.sqlite.queries.scans import Found
 from annotation_queue.repositories.sqlite.queries.updates import Moment, boundary, count_told, first_later, told
 from annotation_queue.repositories.sqlite.stretches import ALL, stretches
 from annotation_queue.values import MAX_INTEGER
@@ -16,7 +16,7 @@ from annotation_queue.values import MAX_INTEGER
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from annotation_queue.repositories.sqlite.indexes import Key, OrderPath
+    from annotation_queue.repositories.sql.paths import Key, OrderPath
     from annotation_queue.repositories.sqlite.queries.scans import Scan
 
 
