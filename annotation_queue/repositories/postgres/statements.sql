@@ -32,6 +32,12 @@ p.annotator, p.state, p.token, p.lease_expires_at,
     CASE WHEN :all_labels OR p.annotator = ANY(:labels_of::text[]) THEN @label@ ELSE '' END,
     p.reason, p.created_at, p.updated_at, p.started_at, p.step
 
+-- The columns of a progress with its label, beside the entry of the log that changed it last.
+
+-- name: progress_columns_of_entry --
+p.annotator, p.state, p.token, p.lease_expires_at, CASE p.state WHEN 2 THEN l.annotation ELSE p.annotation END, p.reason,
+    p.created_at, p.updated_at, p.started_at, p.step
+
 -- What tells apart how a queue was at different times; its other columns are kept by the reader.
 
 -- name: queue_version --
@@ -196,12 +202,6 @@ SELECT i.num, coalesce(octet_length(i.payload), 0) FROM items AS i WHERE i.queue
 SELECT p.item, @seen_progress_columns@
 FROM unnest(:nums::bigint[]) AS t(num)
     JOIN LATERAL (SELECT * FROM progresses AS o WHERE o.queue = :queue AND o.item = t.num OFFSET 0) AS p ON TRUE
-
--- Reads progresses on items of queues.
-
--- name: progresses_by_key --
-SELECT p.item, @seen_progress_columns@
-FROM {label_keys} JOIN progresses AS p ON p.queue = t.queue AND p.item = t.item AND p.annotator = t.annotator
 
 -- Reads in which states an annotator's progresses on items are.
 

@@ -230,6 +230,21 @@ class Texts(NamedTuple):
     assignees: Callable[[Any], tuple[str, ...]]
 
 
+class Remembered(dict[Any, Any]):
+    """What texts stand for, for the length of a page. Most are asked for again and again, and then no function is called.
+
+    Args:
+        read: Gives what one of them stands for.
+    """
+
+    def __init__(self, read: Callable[[Any], Any]) -> None:
+        self._read = read
+
+    def __missing__(self, key: Any) -> Any:  # noqa: ANN401 - a column of any type
+        self[key] = found = self._read(key)
+        return found
+
+
 def queue_values(queue: AnnotationQueue) -> dict[str, object]:
     """Give what is stored of a queue: column -> value."""
     row = QueueRow(

@@ -6,7 +6,7 @@ import json
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
-from annotation_queue.repositories.sql.rows import Texts, reads_rows
+from annotation_queue.repositories.sql.rows import Remembered, Texts, reads_rows
 from annotation_queue.repositories.sqlite.cache import LONGEST_KEPT, OVERHEAD, Cache, Epoch
 from annotation_queue.repositories.sqlite.statements import SQL
 
@@ -16,21 +16,6 @@ if TYPE_CHECKING:
 
 
 _Value = TypeVar("_Value")
-
-
-class _Remembered(dict[int, _Value]):
-    """What numbers stand for, for the length of a page. Most are asked for again and again, and then no function is called.
-
-    Args:
-        read: Reads what a number stands for.
-    """
-
-    def __init__(self, read: Callable[[int], _Value]) -> None:
-        self._read = read
-
-    def __missing__(self, num: int) -> _Value:
-        self[num] = found = self._read(num)
-        return found
 
 
 class Interned:
@@ -85,8 +70,8 @@ class Interned:
 
     def texts_of_many(self) -> Texts:
         """Give how the texts of the items of one page are read."""
-        users, fields = _Remembered(self.text).__getitem__, _Remembered(self.fields).__getitem__
-        return Texts(str, _Remembered(self.op_name).__getitem__, users, fields, fields)
+        users, fields = Remembered(self.text).__getitem__, Remembered(self.fields).__getitem__
+        return Texts(str, Remembered(self.op_name).__getitem__, users, fields, fields)
 
     def find_text(self, text: str) -> int | None:
         """Find the number of a text; None if nothing stored has it."""
