@@ -57,16 +57,18 @@ _PAGE: Final = f"""
 SELECT c.tx, c.seq, c.found, {_SHOWN}
 FROM (
     SELECT c.*, count(*) OVER () AS found,
-        sum(c.size) OVER (ORDER BY {{order}} ROWS UNBOUNDED PRECEDING EXCLUDE CURRENT ROW) AS bytes_before
+        sum(c.size) OVER (ORDER BY {{order}} ROWS UNBOUNDED PRECEDING) - c.size AS bytes_before
     FROM (
         SELECT l.tx, l.seq, {{size}}, {SQL["progress_columns_of_entry"]}, {SQL["live_item_columns"]}
         FROM {{source}} WHERE {{where}} ORDER BY l.tx {{way}}, l.seq {{way}} LIMIT ?::bigint
     ) AS c (tx, seq, size, {_SHOWN})
 ) AS c
-WHERE coalesce(c.bytes_before, 0) < ?::bigint
+WHERE c.bytes_before < ?::bigint
 ORDER BY {{order}}
 """
-"""A page and one label more, each with how many these are. Of what the page has no room for, nothing is read but the size."""
+"""A page and one label more, each with how many these are. Of what the page has no room for, nothing is read but the size.
+
+A frame that leaves the row itself out would be summed up anew for every row."""
 _FIRST_OF_PROGRESS: Final = 3
 _FIRST_OF_ITEM: Final = _FIRST_OF_PROGRESS + len(ProgressRow._fields)
 _OF_PLACE: Final = slice(0, 2)
