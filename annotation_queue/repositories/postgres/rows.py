@@ -81,14 +81,6 @@ class EntryKey(NamedTuple):
     seq: int
 
 
-class LabelKey(NamedTuple):
-    """The progress that a label belongs to."""
-
-    queue: int
-    item: int
-    annotator: str
-
-
 class CounterRow(NamedTuple):
     """What is added to the counters of a queue, or of an annotator in it."""
 
@@ -302,7 +294,6 @@ QUEUES: Final = RowSet("queues", (QueueRow,))
 STANDINGS: Final = RowSet("standings", (StandingRow,))
 PROGRESSES: Final = RowSet("progresses", (ItemKey, ProgressRow))
 ENTRIES: Final = RowSet("entries", (EntryKey, TransitionRow))
-LABEL_KEYS: Final = RowSet("label_keys", (LabelKey,))
 COUNTS: Final = RowSet("counts", (CounterRow,))
 LONG_TEXTS: Final = RowSet("long_texts", (LongTextRow,))
 PATCHES: Final = RowSet("patches", (PatchRow,))
@@ -315,7 +306,6 @@ ROW_SETS: Final = (
     STANDINGS,
     PROGRESSES,
     ENTRIES,
-    LABEL_KEYS,
     COUNTS,
     LONG_TEXTS,
     BLOCK_KEYS,

@@ -40,6 +40,7 @@ from annotation_queue.repositories.sql.rows import (
     RANKS,
     ItemRow,
     ProgressRow,
+    Remembered,
     StoredQueue,
     Texts,
     item_of,
@@ -371,12 +372,16 @@ class Session:
 
     def item_of(self, row: ItemRow, queue: StoredQueue) -> QueueItem:
         """Build an item in the aggregate view."""
+        return item_of(row, queue.queue, self._texts_of(queue))
+
+    def texts_of_many(self, queue: StoredQueue) -> Texts:
+        """Give how the texts of the items of one page are read."""
+        own = self._texts_of(queue)
+        return Texts(own.key, *(Remembered(read).__getitem__ for read in own[1:]))
+
+    def _texts_of(self, queue: StoredQueue) -> Texts:
         text = partial(self.text, queue.num)
-        return item_of(
-            row,
-            queue.queue,
-            Texts(text, text, text, _fields_of, lambda keys: tuple(sorted(map(text, _fields_of(keys))))),
-        )
+        return Texts(text, text, text, _fields_of, lambda keys: tuple(sorted(map(text, _fields_of(keys)))))
 
     # Changes
 

@@ -32,6 +32,12 @@ p.annotator, p.state, p.token, p.lease_expires_at,
     CASE WHEN :all_labels OR p.annotator = ANY(:labels_of::text[]) THEN @label@ ELSE '' END,
     p.reason, p.created_at, p.updated_at, p.started_at, p.step
 
+-- The columns of a progress with its label, beside the entry of the log that changed it last.
+
+-- name: progress_columns_of_entry --
+p.annotator, p.state, p.token, p.lease_expires_at, CASE p.state WHEN 2 THEN l.annotation ELSE p.annotation END, p.reason,
+    p.created_at, p.updated_at, p.started_at, p.step
+
 -- What tells apart how a queue was at different times; its other columns are kept by the reader.
 
 -- name: queue_version --
@@ -195,12 +201,6 @@ SELECT i.num, coalesce(octet_length(i.payload), 0) FROM items AS i WHERE i.queue
 SELECT p.item, @seen_progress_columns@
 FROM unnest(:nums::bigint[]) AS t(num)
     JOIN LATERAL (SELECT * FROM progresses AS o WHERE o.queue = :queue AND o.item = t.num OFFSET 0) AS p ON TRUE
-
--- Reads progresses on items of queues.
-
--- name: progresses_by_key --
-SELECT p.item, @seen_progress_columns@
-FROM {label_keys} JOIN progresses AS p ON p.queue = t.queue AND p.item = t.item AND p.annotator = t.annotator
 
 -- Reads in which states an annotator's progresses on items are.
 
@@ -528,21 +528,21 @@ SELECT count(*) FROM {standings} JOIN work AS w ON w.queue = t.queue AND w.num =
 -- name: history --
 SELECT @transition_columns@ FROM log WHERE queue = ? AND item = ? ORDER BY step
 
--- Reads the log of a queue behind a place, up to the oldest transaction that may still add to it.
+-- Reads the log of a queue behind a place, up to the oldest transaction that may still add to it. A frame that left the row itself out
+-- would be summed up anew for every row.
 
 -- name: changes --
 SELECT l.tx, l.seq, (SELECT i.id FROM items AS i WHERE i.queue = l.queue AND i.num = l.item), @transition_columns@
 FROM (
-    SELECT o.*, sum(octet_length(o.annotation)) OVER (ORDER BY o.tx, o.seq ROWS UNBOUNDED PRECEDING EXCLUDE CURRENT ROW)
-        AS bytes_before
+    SELECT o.*, sum(o.size) OVER (ORDER BY o.tx, o.seq ROWS UNBOUNDED PRECEDING) - o.size AS bytes_before
     FROM (
-        SELECT * FROM log AS o
+        SELECT o.*, coalesce(octet_length(o.annotation), 0) AS size FROM log AS o
         WHERE o.queue = :queue AND (o.tx, o.seq) > (:tx, :seq)
             AND o.tx < (SELECT s.era FROM annotation_queue_schema AS s) + pg_snapshot_xmin(pg_current_snapshot())::text::bigint
         ORDER BY o.tx, o.seq LIMIT :limit
     ) AS o
 ) AS l
-WHERE coalesce(l.bytes_before, 0) < :max_bytes
+WHERE l.bytes_before < :max_bytes
 ORDER BY l.tx, l.seq
 
 -- Reads which steps to completed or skipped the log has after a time, and when each had been started.

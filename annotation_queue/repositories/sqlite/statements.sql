@@ -21,6 +21,12 @@ CASE p.state WHEN 2 THEN (SELECT e.annotation FROM log AS e WHERE e.queue = p.qu
 -- name: progress_columns_with_label --
 p.annotator, p.state, p.token, p.lease_expires_at, @label@, p.reason, p.created_at, p.updated_at, p.started_at, p.step
 
+-- The same beside the entry of the log that changed the progress last.
+
+-- name: progress_columns_of_entry --
+p.annotator, p.state, p.token, p.lease_expires_at, CASE p.state WHEN 2 THEN l.annotation ELSE p.annotation END, p.reason,
+    p.created_at, p.updated_at, p.started_at, p.step
+
 -- The same with the labels of some annotators only: all if the list is NULL, and '' stands for the others.
 
 -- name: progress_columns_with_labels --

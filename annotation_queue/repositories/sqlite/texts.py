@@ -6,7 +6,7 @@ import json
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
-from annotation_queue.repositories.sql.rows import reads_rows
+from annotation_queue.repositories.sql.rows import Remembered, Texts, reads_rows
 from annotation_queue.repositories.sqlite.cache import LONGEST_KEPT, OVERHEAD, Cache, Epoch
 from annotation_queue.repositories.sqlite.statements import SQL
 
@@ -67,6 +67,11 @@ class Interned:
                 learned[num] = found
                 self._learned.size += len(text) + OVERHEAD
         return found
+
+    def texts_of_many(self) -> Texts:
+        """Give how the texts of the items of one page are read."""
+        users, fields = Remembered(self.text).__getitem__, Remembered(self.fields).__getitem__
+        return Texts(str, Remembered(self.op_name).__getitem__, users, fields, fields)
 
     def find_text(self, text: str) -> int | None:
         """Find the number of a text; None if nothing stored has it."""

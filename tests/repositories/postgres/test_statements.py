@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from annotation_queue import AnnotationQueues, AnnotationState, Claim, NewItem, QueueItem
+from annotation_queue import AnnotationQueues, AnnotationState, Claim, LabelQuery, NewItem, QueueItem
 from annotation_queue.repositories.postgres import PostgresRepository
 from annotation_queue.repositories.postgres.bounded import BoundedConnection
 from annotation_queue.repositories.postgres.cache import Cache, Version
@@ -55,6 +55,27 @@ def test_a_completion_is_one_read_and_one_write(queues: AnnotationQueues, statem
         statements.clear()
         assert queues.complete(claim, {"label": 1}).annotation_state == "completed"
         assert len(statements) == 2
+
+
+def test_a_page_of_labels_is_read_by_one_statement_and_ends_where_it_is_full(
+    queues: AnnotationQueues, statements: list[str]
+) -> None:
+    queue_id, claims = claims_on(queues, 4)
+    queues.complete_batch([(claim, "long" * 100) for claim in claims])
+    for query, shown in (
+        (LabelQuery(), 4),
+        (LabelQuery(limit=3), 3),
+        (LabelQuery(max_bytes=500), 2),
+        (LabelQuery(max_bytes=1, newest_first=True), 1),
+    ):
+        statements.clear()
+        page = queues.labels(queue_id, query)
+        # The queue, whether it has long texts, and the page.
+        assert len(statements) == 3
+        assert len(page.labels) == shown
+        assert (page.next_cursor is None) == (shown == 4)
+        walked = [label.item.call_id for label in queues.iter_labels(queue_id, query)]
+        assert sorted(walked) == ["0", "1", "2", "3"][: query.limit]
 
 
 def test_what_this_process_claimed_by_one_statement_is_completed_by_one(
