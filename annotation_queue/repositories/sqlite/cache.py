@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from annotation_queue.repositories.sql.claimed import Claimed
+
 if TYPE_CHECKING:
     from annotation_queue.repositories.sql.rows import StoredQueue
 
@@ -93,7 +95,7 @@ class Cache:
         epoch: An epoch of the file, not earlier than anything that is kept was written.
     """
 
-    __slots__ = ("epoch", "fields", "low_water_marks", "nums", "op_names", "queues", "size", "texts")
+    __slots__ = ("claimed", "epoch", "fields", "low_water_marks", "nums", "op_names", "queues", "size", "texts")
 
     def __init__(self, epoch: Epoch) -> None:
         self.epoch = epoch
@@ -105,6 +107,7 @@ class Cache:
         self.op_names: dict[int, str] = {}
         self.queues: dict[int, StoredQueue] = {}
         self.low_water_marks: dict[tuple[int, int], LowWaterMark] = {}
+        self.claimed = Claimed()
 
     def keep(self, learned: Cache) -> None:
         """Keep what a transaction learned, now that it is committed."""

@@ -5,28 +5,45 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, cast
 
+import attrs
+
 from annotation_queue.changes import is_settlement
 from annotation_queue.counters import changes
 from annotation_queue.errors import Conflict
 from annotation_queue.repositories.sql.rows import (
     ALWAYS_MICROS,
     RANKS,
+    UNREAD_TEXT,
     micros_or_none,
     progress_row,
     transition_row,
 )
-from annotation_queue.repositories.sqlite.blocks import Kind, Move, count_moved
+from annotation_queue.repositories.sqlite.blocks import KINDS, Kind, Move, moved_blocks
 from annotation_queue.repositories.sqlite.cache import QueueKey, Revision
-from annotation_queue.repositories.sqlite.session import NO_ENTRIES
+from annotation_queue.repositories.sqlite.statements import (
+    ADD_ENTRY,
+    CHANGE_WORK,
+    PUT_PROGRESS,
+    SETTLE_WORK,
+    SQL,
+    EntryRow,
+    StoredProgress,
+    WorkRow,
+    entry_row,
+    stored_progress,
+    work_row,
+)
 from annotation_queue.repositories.sqlite.stretches import Telling, count_appended
 from annotation_queue.states import ALWAYS, SETTLING
 from annotation_queue.values import to_micros
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
     from annotation_queue.records import Change, ItemRecord, Standing
     from annotation_queue.repositories.sqlite.session import Session
+    from annotation_queue.states import Progress
 
 
 def save(session: Session, writes: Sequence[tuple[ItemRecord, Change]]) -> None:
@@ -35,121 +52,180 @@ def save(session: Session, writes: Sequence[tuple[ItemRecord, Change]]) -> None:
     Raises:
         Conflict: Something has.
     """
-    work: dict[str, list[dict[str, object]]] = {}
-    progresses: list[dict[str, object]] = []
-    entries: list[dict[str, object]] = []
-    moved: dict[int, list[Move]] = {}
-    counts: dict[int, list[Mapping[tuple[str | None, str], int]]] = {}
+    rows = _Rows()
     for record, change in writes:
-        key = cast("Revision", record.revision)
-        told = _entries_of(session, record, change)
-        entries += told
-        nums = {entry["annotator"]: entry["num"] for entry in told}
-        for progress in change.progresses:
-            row = progress_row(progress, session.text_num(progress.annotator_id))
-            progresses.append({**row._asdict(), "item": key.item, "queue": key.queue, "entry": nums.get(row.annotator)})
-        before, after = change.before, change.standing
-        is_settling = before.state is not after.state and not SETTLING.isdisjoint((before.state, after.state))
-        row_of_work = _work_of(session, record, change, told)
-        work.setdefault("settle_work" if is_settling else "change_work", []).append(row_of_work)
-        kinds = _kind_of(before), _kind_of(after)
-        if kinds[0] != kinds[1]:
-            place = QueueKey(key.priority_down, key.created_at, record.item_id)
-            moved.setdefault(key.queue, []).append(Move(place, *kinds))
-        if change.opens:
-            session.reopened(key.queue)
-        counts.setdefault(key.queue, []).append(changes(record, change))
-    if sum(session.run(statement, rows) for statement, rows in work.items()) != len(writes):
+        rows.add(session, record, change)
+    if CHANGE_WORK.run(session, rows.changing) + SETTLE_WORK.run(session, rows.settling) != len(writes):
         raise Conflict(f"item {writes[0][0].item_id!r} or another one changed meanwhile")
     # First the log, which takes labels that were not read from the progresses as they were.
-    session.run("add_entry", entries)
-    session.run("put_progress", progresses)
-    for queue, moves in moved.items():
-        count_moved(session, queue, moves)
-    _count_stretches(session, writes, entries)
-    for queue, differences in counts.items():
-        summed = differences[0] if len(differences) == 1 else _sum_of(differences)
-        session.count(queue, summed, session.log_end(queue) if entries else NO_ENTRIES)
+    ADD_ENTRY.run(session, rows.entries)
+    for entry in rows.entries:
+        if entry.annotation == UNREAD_TEXT:
+            session.execute(SQL["take_label"], {"queue": entry.queue, "num": entry.num})
+    PUT_PROGRESS.run(session, rows.progresses)
+    for queue, sums in rows.sums.items():
+        log_end = None
+        if sums.first is not None:
+            log_end = session.log_end(queue)
+            count_appended(session, queue, sums.first, sums.untold)
+        session.count(queue, _sum_of(sums.counts), log_end, moved_blocks(session, queue, sums.moves))
 
 
-def _count_stretches(
-    session: Session, writes: Sequence[tuple[ItemRecord, Change]], entries: Sequence[Mapping[str, object]]
-) -> None:
-    """Keep what the stretches of the logs count that were appended to."""
-    firsts: dict[object, object] = {}
-    for entry in entries:
-        firsts.setdefault(entry["queue"], entry["num"])
-    for queue, first in firsts.items():
-        told = [(cast("Revision", record.revision), change) for record, change in writes if change.transitions]
-        untold = [
-            Telling(key.last_entry, RANKS[change.before.state])
-            for key, change in told
-            if key.is_told and key.last_entry is not None and key.queue == queue
-        ]
-        count_appended(session, cast("int", queue), cast("int", first), untold)
+@attrs.define
+class _Sums:
+    """What changes of one queue add up to.
+
+    Args:
+        counts: How each moves the queue's counters, as `counters.changes` says.
+        moves: The items whose kind changed.
+        untold: What the log told of that it does not any more, since it tells of something later.
+        first: The number of the first entry that was appended; None if none was.
+    """
+
+    counts: list[Mapping[tuple[str | None, str], int]] = attrs.field(factory=list)
+    moves: list[Move] = attrs.field(factory=list)
+    untold: list[Telling] = attrs.field(factory=list)
+    first: int | None = None
 
 
-def _work_of(
-    session: Session, record: ItemRecord, change: Change, told: Sequence[Mapping[str, object]]
-) -> dict[str, object]:
+@attrs.define
+class _Rows:
+    """The rows that changes write.
+
+    Args:
+        changing: Rows of items that are settled as they were.
+        settling: Rows of those that are settled, or are no more.
+        progresses: Progresses.
+        entries: Entries of logs.
+        sums: Number of a queue -> what its changes add up to.
+    """
+
+    changing: list[WorkRow] = attrs.field(factory=list)
+    settling: list[WorkRow] = attrs.field(factory=list)
+    progresses: list[StoredProgress] = attrs.field(factory=list)
+    entries: list[EntryRow] = attrs.field(factory=list)
+    sums: dict[int, _Sums] = attrs.field(factory=dict)
+
+    def add(self, session: Session, record: ItemRecord, change: Change) -> None:
+        """Add those of one change."""
+        key, before, after = cast("Revision", record.revision), change.before, change.standing
+        told = _entries_of(session, key, record.steps, change)
+        self.entries += told
+        self.progresses += [_stored(session, key, progress, told) for progress in change.progresses]
+        is_settling = before.state is not after.state and (before.state in SETTLING or after.state in SETTLING)
+        (self.settling if is_settling else self.changing).append(_work_of(session, record, change, told))
+        if change.opens:
+            session.reopened(key.queue)
+        sums = self.sums.get(key.queue) or self.sums.setdefault(key.queue, _Sums())
+        sums.counts.append(changes(record, change))
+        kinds = _kind_of(before), _kind_of(after)
+        if kinds[0] != kinds[1]:
+            sums.moves.append(Move(QueueKey(key.priority_down, key.created_at, record.item_id), *kinds))
+        if told:
+            sums.first = sums.first or told[0].num
+            if key.is_told and key.last_entry is not None:
+                sums.untold.append(Telling(key.last_entry, RANKS[before.state]))
+
+
+def _stored(session: Session, key: Revision, progress: Progress, told: Sequence[EntryRow]) -> StoredProgress:
+    """Give what is stored of a progress. Of what the log does not tell anew, its entry is 0."""
+    annotator = session.text_num(progress.annotator_id)
+    row = progress_row(progress, annotator)
+    return stored_progress(
+        item=key.item,
+        annotator=annotator,
+        queue=key.queue,
+        entry=next((entry.num for entry in reversed(told) if entry.annotator == annotator), 0),
+        step=row.step,
+        state=row.state,
+        token=row.token,
+        lease_expires_at=row.lease_expires_at,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        started_at=row.started_at,
+        reason=row.reason,
+        annotation=row.annotation,
+    )
+
+
+def _work_of(session: Session, record: ItemRecord, change: Change, told: Sequence[EntryRow]) -> WorkRow:
     """Give what a change makes of an item's row, and what that row has to be like."""
-    key, after = cast("Revision", record.revision), change.standing
+    key, before, after = cast("Revision", record.revision), change.before, change.standing
     claimable_at = micros_or_none(after.claimable_at)
     if claimable_at is not None and ALWAYS_MICROS < claimable_at < session.next_expiry(key.queue):
         session.set_next_expiry(key.queue, claimable_at)
-    return {
-        "item": key.item,
-        "item_id": record.item_id,
-        "revision": key.revision,
-        "last_entry": key.last_entry,
-        "was_updated_at": to_micros(record.updated_at),
-        "queue": key.queue,
-        "queue_id": record.queue.id,
-        "queue_revision": key.queue_revision,
-        "state": RANKS[after.state],
-        "settled_as": RANKS[after.state] if after.state in SETTLING else 0,
-        "annotator": None if after.annotator_id is None else session.text_num(after.annotator_id),
-        "completed": after.completed,
-        "skipped": after.skipped,
-        "claimable_at": claimable_at,
-        "updated_at": to_micros(change.updated_at),
-        "is_told": _is_told(change, told),
-        "new_steps": len(told),
-        "new_last_entry": told[-1]["num"] if told else None,
-    }
+    updated_at = to_micros(change.updated_at)
+    return work_row(
+        state=RANKS[after.state],
+        annotator=None if after.annotator_id is None else session.text_num(after.annotator_id),
+        completed=after.completed,
+        skipped=after.skipped,
+        claimable_at=claimable_at,
+        updated_at=updated_at,
+        is_told=_is_told(updated_at, told[-1]) if told else None,
+        new_steps=len(told),
+        new_last_entry=told[-1].num if told else None,
+        settled_as=RANKS[after.state] if after.state in SETTLING else 0,
+        item=key.item,
+        item_id=record.item_id,
+        revision=key.revision,
+        last_entry=key.last_entry,
+        was_updated_at=to_micros(record.updated_at),
+        was_annotator=None if before.annotator_id is None else session.text_num(before.annotator_id),
+        queue=key.queue,
+        queue_id=record.queue.id,
+        queue_revision=key.queue_revision,
+    )
 
 
-def _entries_of(session: Session, record: ItemRecord, change: Change) -> list[dict[str, object]]:
-    """Give the rows that a change appends to the log of its queue."""
-    key = cast("Revision", record.revision)
-    starts = {progress.annotator_id: progress.started_at for progress in change.progresses}
-    rows: list[dict[str, object]] = []
+def _entries_of(session: Session, key: Revision, steps: int, change: Change) -> list[EntryRow]:
+    """Give what a change appends to the log of its queue."""
+    rows: list[EntryRow] = []
     before = key.last_entry
-    for step, transition in enumerate(change.transitions, record.steps + 1):
-        annotator = session.text_num(transition.annotator_id)
-        actor = transition.actor_id
-        row = transition_row(transition, annotator, None if actor is None else session.text_num(actor))
+    for step, transition in enumerate(change.transitions, steps + 1):
+        annotator, actor = session.text_num(transition.annotator_id), transition.actor_id
+        actor_num = None if actor is None else session.text_num(actor)
+        row = transition_row(transition, annotator, actor_num)
         end = session.append(key.queue, row.at)
-        started_at = starts[transition.annotator_id] if is_settlement(transition) else None
-        place = {"queue": key.queue, "num": end.entries, "latest": end.latest, "item": key.item, "step": step}
-        rows.append({**row._asdict(), **place, "before": before, "started_at": micros_or_none(started_at)})
+        started_at = _started_at(change, transition.annotator_id) if is_settlement(transition) else None
+        rows.append(
+            entry_row(
+                queue=key.queue,
+                num=end.entries,
+                item=key.item,
+                step=step,
+                before=before,
+                annotator=annotator,
+                actor=actor_num,
+                from_state=row.from_state,
+                to_state=row.to_state,
+                at=row.at,
+                latest=end.latest,
+                started_at=micros_or_none(started_at),
+                reason=row.reason,
+                annotation=row.annotation,
+            )
+        )
         before = end.entries
     return rows
 
 
-def _is_told(change: Change, told: Sequence[Mapping[str, object]]) -> int | None:
-    """Say whether the log tells when the item last changed, as the order of changes needs it; None if that stays as it is."""
-    if not told:
-        return None
-    micros = to_micros(change.updated_at)
-    return int(told[-1]["at"] == micros == told[-1]["latest"])
+def _started_at(change: Change, annotator_id: str) -> datetime | None:
+    return next(each.started_at for each in change.progresses if each.annotator_id == annotator_id)
+
+
+def _is_told(updated_at: int, entry: EntryRow) -> int:
+    """Say whether the log tells when the item last changed, as the order of changes needs it."""
+    return int(entry.at == updated_at == entry.latest)
 
 
 def _kind_of(standing: Standing) -> Kind:
-    return Kind(standing.state, standing.claimable_at is not None and standing.claimable_at > ALWAYS)
+    return KINDS[standing.state, standing.claimable_at is not None and standing.claimable_at > ALWAYS]
 
 
-def _sum_of(differences: Iterable[Mapping[tuple[str | None, str], int]]) -> Counter[tuple[str | None, str]]:
+def _sum_of(differences: Sequence[Mapping[tuple[str | None, str], int]]) -> Mapping[tuple[str | None, str], int]:
+    if len(differences) == 1:
+        return differences[0]
     summed: Counter[tuple[str | None, str]] = Counter()
     for each in differences:
         summed.update(each)

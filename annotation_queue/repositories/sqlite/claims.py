@@ -53,6 +53,9 @@ def claim(
         )
         change = change_of(record, progresses, transitions)
         save(session, [(record, change)])
+        if not record.progresses:
+            # Most likely it is completed next, by who has it, and nothing has happened to it by then.
+            session.remember_claim(annotator_id, record, change)
         claims.append(_claim_of(item, progresses[-1], expires_at, change.updated_at))
         annotator = annotator or session.text_num(annotator_id)
     return tuple(claims) or _unavailable(session, queue, annotator)

@@ -42,6 +42,8 @@ _ROOMY_CACHE_KIBIBYTES: Final = 65_536
 """For changes of many items, which touch pages all over the indexes: what has no room is written more than once."""
 LARGE_LOG: Final = 64 << 20
 """From how many bytes on the write-ahead log is not waited for any longer to become empty by itself."""
+_CHANGES_UNLOOKED: Final = 64
+"""After how many rows that a connection changed it looks at the size of the log again."""
 _LOG_KEPT: Final = 16 << 20
 """How many bytes of the log stay for the next writes once it is in the file."""
 _EMPTYING_MILLISECONDS: Final = 1_000
@@ -142,6 +144,8 @@ class Connections:
         self._closed = False
         self._log_path = f"{path}-wal"
         self._log_limit = LARGE_LOG
+        # By the id of a connection: after how many changes it looked at the log last.
+        self._looked_after: dict[int, int] = {}
         self._identity: tuple[int, int] | None = None
         _pools.add(self)
 
@@ -172,13 +176,17 @@ class Connections:
         Returns:
             Its cursor.
         """
+        try:
+            return connection.execute(statement)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & _PRIMARY not in _BUSY:
+                raise
         since = time.monotonic()
-        deadline = since + self._busy_timeout
         while True:
             try:
                 cursor = connection.execute(statement)
             except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & _PRIMARY not in _BUSY or time.monotonic() >= deadline:
+                if error.sqlite_errorcode & _PRIMARY not in _BUSY or time.monotonic() - since >= self._busy_timeout:
                     raise
             else:
                 if (waited := time.monotonic() - since) >= LONG_WAIT:
@@ -242,6 +250,9 @@ class Connections:
         Args:
             connection: A connection without a transaction.
         """
+        if connection.total_changes - self._looked_after.get(id(connection), 0) < _CHANGES_UNLOOKED:
+            return
+        self._looked_after[id(connection)] = connection.total_changes
         try:
             size = os.stat(self._log_path).st_size  # noqa: PTH116 - a path object costs more than the call
         except OSError:
@@ -416,7 +427,8 @@ class Transaction:
     def __enter__(self) -> sqlite3.Connection:
         try:
             self._connection = connection = self._connections.take(self)
-            self._set_cache(self._cache_kibibytes)
+            if self._cache_kibibytes != _CACHE_KIBIBYTES:
+                connection.execute(f"PRAGMA cache_size = -{self._cache_kibibytes}")
             self._connections.retry(connection, self._begin)
         except BaseException as error:
             self.end()
@@ -428,6 +440,14 @@ class Transaction:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if error is None:
+            try:
+                self._give_up_cache()
+            except BaseException as failed:
+                self.end()
+                if isinstance(failed, sqlite3.Error):
+                    raise translate(failed, self._connections.path) from failed
+                raise
         try:
             if error is None and self._connection is not None:
                 if self.writes:
@@ -443,9 +463,11 @@ class Transaction:
             raise translate(error, self._connections.path) from error
         explain_failure(error, self._connections.path)
 
-    def _set_cache(self, kibibytes: int) -> None:
+    def _give_up_cache(self) -> None:
+        """Give the connection the memory for pages that every other one has."""
         if self._cache_kibibytes != _CACHE_KIBIBYTES and self._connection is not None:
-            self._connection.execute(f"PRAGMA cache_size = -{kibibytes}")
+            self._connection.execute(f"PRAGMA cache_size = -{_CACHE_KIBIBYTES}")
+            self._cache_kibibytes = _CACHE_KIBIBYTES
 
     def _uncommitted(self, error: sqlite3.Error | UnicodeDecodeError) -> StorageError:
         """Say what a failed commit means: a device that failed may have kept what the log had got by then."""
@@ -459,5 +481,5 @@ class Transaction:
         """Give the connection back; a second time does nothing."""
         if self._connection is not None:
             with suppress(sqlite3.Error):
-                self._set_cache(_CACHE_KIBIBYTES)
+                self._give_up_cache()
             self._connections.give_back(self._connection)

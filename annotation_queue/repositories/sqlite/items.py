@@ -25,9 +25,9 @@ from annotation_queue.repositories.sqlite.blocks import (
     Move,
     Place,
     count_added,
-    count_moved,
     count_removed,
     kind_of,
+    moved_blocks,
 )
 from annotation_queue.repositories.sqlite.session import lists
 from annotation_queue.repositories.sqlite.statements import SQL
@@ -233,10 +233,9 @@ def refresh(session: Session, before: StoredQueue, after: AnnotationQueue) -> No
             if claimable_at is not None and claimable_at > ALWAYS_MICROS:
                 earliest = min(earliest, claimable_at)
     session.execute(SQL["refresh_items"], {"standings": json.dumps(changed)})
-    count_moved(session, num, moves)
     if earliest < session.next_expiry(num):
         session.set_next_expiry(num, earliest)
-    session.count(num, {(None, FINISHED): finished})
+    session.count(num, {(None, FINISHED): finished}, blocks=moved_blocks(session, num, moves))
     session.reopened(num)
 
 

@@ -47,7 +47,7 @@ from annotation_queue.repositories.sqlite.resets import reset_items
 from annotation_queue.repositories.sqlite.schema import prepare
 from annotation_queue.repositories.sqlite.session import Session
 from annotation_queue.repositories.sqlite.statements import SQL
-from annotation_queue.repository import CountsRemoved
+from annotation_queue.repository import CountsRemoved, RemembersClaims
 from annotation_queue.states import Transition
 from annotation_queue.values import check_text, refuse
 
@@ -57,7 +57,7 @@ _LONGEST_REMOVAL: Final = 0.5
 """After how many seconds a transaction that removes items leaves the rest to another one."""
 
 
-class SQLiteRepository(CountsRemoved):
+class SQLiteRepository(RemembersClaims, CountsRemoved):
     """Stores everything in one SQLite file that any number of threads and processes of one machine share.
 
     The methods are those of `Repository`, and their contract is there. An acknowledged write survives the death of the
@@ -175,6 +175,10 @@ class SQLiteRepository(CountsRemoved):
         """See `Repository.get_records`. Cost: linear in the items' annotators."""
         with self._reading() as session:
             return session.records(project_id, item_ids, queue_id, with_items=with_items, labels_of=labels_of)
+
+    def record_of_claim(self, project_id: str, item_id: str, annotator_id: str) -> ItemRecord | None:
+        """See `RemembersClaims.record_of_claim`. Cost: constant; the file is not read."""
+        return self._caches.current.claimed.take(project_id, item_id, annotator_id)
 
     def save(self, writes: Sequence[tuple[ItemRecord, Change]]) -> None:
         """See `Repository.save`. Cost: linear in what changes, and one commit."""

@@ -33,16 +33,16 @@ from annotation_queue.repositories.sqlite.cache import (
     Revision,
 )
 from annotation_queue.repositories.sqlite.schema import SCHEMA_VERSION
-from annotation_queue.repositories.sqlite.statements import SQL, WRITES
+from annotation_queue.repositories.sqlite.statements import COUNT, SQL, CounterRow, counter_row
 from annotation_queue.repositories.sqlite.texts import Interned
-from annotation_queue.values import from_micros
+from annotation_queue.values import from_micros, to_micros
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
 
     from annotation_queue.items import AnnotationQueue, QueueItem
-    from annotation_queue.records import ItemRecord
+    from annotation_queue.records import Change, ItemRecord
     from annotation_queue.repositories.sqlite.cache import Cache, Caches
     from annotation_queue.repositories.sqlite.connections import Transaction
 
@@ -82,7 +82,6 @@ class LogEnd(NamedTuple):
 
 
 NO_ENTRIES: Final = LogEnd(0, -NEVER_MICROS)
-_NO_COUNTS: Final = {**dict.fromkeys(KIND_NAMES, 0), **NO_ENTRIES._asdict()}
 
 
 class _Seen(NamedTuple):
@@ -113,6 +112,7 @@ class Session(Interned):
         self._next_expiry: dict[int, int] = {}
         self._reopenings: dict[int, int] = {}
         self._log_ends: dict[int, LogEnd] = {}
+        self._claimed: list[tuple[str, ItemRecord]] = []
 
     def __enter__(self) -> Self:
         connection = self._transaction.__enter__()
@@ -167,6 +167,26 @@ class Session(Interned):
         self._transaction.__exit__(kind, error, traceback)
         if error is None and self._has_learned:
             self._cache.keep(self._learned)
+        if error is None:
+            for annotator_id, record in self._claimed:
+                self._cache.claimed.keep(annotator_id, record)
+
+    def remember_claim(self, annotator_id: str, record: ItemRecord, change: Change) -> None:
+        """Remember, once this is committed, what a claim made of an item that nobody had touched."""
+        key = cast("Revision", record.revision)
+        end = self.log_end(key.queue)
+        is_told = end.latest == to_micros(change.updated_at) and change.updated_at == change.transitions[-1].at
+        revision = key._replace(revision=key.revision + 1, last_entry=end.entries, is_told=int(is_told))
+        left = make_record(
+            item_id=record.item_id,
+            queue=record.queue,
+            updated_at=change.updated_at,
+            progresses=change.progresses,
+            revision=revision,
+            standing=change.standing,
+            steps=record.steps + len(change.transitions),
+        )
+        self._claimed.append((annotator_id, left))
 
     # Records
 
@@ -315,35 +335,33 @@ class Session(Interned):
         self._log_ends[queue] = end = LogEnd(end.entries + 1, max(end.latest, micros))
         return end
 
-    def run(self, statement: str, rows: Collection[Mapping[str, object]]) -> int:
-        """Run one of `WRITES` for each row, and say how many rows it changed in all."""
-        write = WRITES[statement]
-        values = [write.values(row) for row in rows]
-        # One alone is run faster so.
-        if len(values) == 1:
-            return self.execute(write.text, values[0]).rowcount
-        return self.executemany(write.text, values).rowcount
-
-    def count(self, queue: int, counts: Mapping[tuple[str | None, str], int], log_end: LogEnd = NO_ENTRIES) -> None:
+    def count(
+        self,
+        queue: int,
+        counts: Mapping[tuple[str | None, str], int],
+        log_end: LogEnd | None = None,
+        blocks: Sequence[CounterRow] = (),
+    ) -> None:
         """Add to the counters of a queue.
 
         Args:
             queue: Its number.
             counts: As `counters.counts_of` keys them.
-            log_end: Where its log ends now; `NO_ENTRIES` if it ends where it did.
+            log_end: Where its log ends now; None if it ends where it did.
+            blocks: What is added to the counters of blocks.
         """
-        rows: dict[str | None, dict[str, int]] = {}
-        if log_end is not NO_ENTRIES:
-            rows[None] = {**_NO_COUNTS, "queue": queue, "annotator": 0, **log_end._asdict()}
+        sums: dict[str | None, dict[str, int]] = {} if log_end is None else {None: {}}
         for (annotator_id, kind), n in counts.items():
-            row = rows.get(annotator_id)
-            if row is None:
-                annotator = 0 if annotator_id is None else self.text_num(annotator_id)
-                row = rows[annotator_id] = {**_NO_COUNTS, "queue": queue, "annotator": annotator}
-                if annotator:
-                    row["latest"] = 0
-            row[kind] += n
-        self.run("count", rows.values())
+            sums.setdefault(annotator_id, {})[kind] = n
+        entries, latest = log_end or NO_ENTRIES
+        rows = [*blocks]
+        for annotator_id, of_one in sums.items():
+            if annotator_id is None:
+                row = counter_row(queue, 0, 0, **of_one, next_expiry=NEVER_MICROS, entries=entries, latest=latest)
+            else:
+                row = counter_row(queue, 0, self.text_num(annotator_id), **of_one)
+            rows.append(row)
+        COUNT.run(self, rows)
 
     def claim_context(self, project_id: str, queue_id: str, annotator_id: str) -> tuple[StoredQueue, int, bool]:
         """Read what a claim begins with.

@@ -421,35 +421,42 @@ DELETE FROM queues WHERE num = :queue
 UPDATE work SET state = :state, annotator = :annotator, completed = :completed, skipped = :skipped,
     claimable_at = :claimable_at, updated_at = :updated_at, is_told = coalesce(:is_told, is_told), steps = steps + :new_steps,
     last_entry = coalesce(:new_last_entry, last_entry), revision = revision + 1
-WHERE num = :item AND id = :item_id AND revision = :revision AND last_entry IS :last_entry AND updated_at = :was_updated_at
+WHERE settled_as = :settled_as AND num = :item AND id = :item_id AND revision = :revision AND last_entry IS :last_entry
+    AND updated_at = :was_updated_at AND annotator IS :was_annotator
     AND (SELECT q.revision FROM queues AS q WHERE q.num = :queue AND q.id = :queue_id) = :queue_revision
 
 -- The same for one that is settled, or is no more.
 
 -- name: settle_work --
-UPDATE work SET settled_as = :settled_as, state = :state, annotator = :annotator, completed = :completed, skipped = :skipped,
+UPDATE work SET state = :state, annotator = :annotator, completed = :completed, skipped = :skipped,
     claimable_at = :claimable_at, updated_at = :updated_at, is_told = coalesce(:is_told, is_told), steps = steps + :new_steps,
-    last_entry = coalesce(:new_last_entry, last_entry), revision = revision + 1
-WHERE num = :item AND id = :item_id AND revision = :revision AND last_entry IS :last_entry AND updated_at = :was_updated_at
+    last_entry = coalesce(:new_last_entry, last_entry), revision = revision + 1, settled_as = :settled_as
+WHERE num = :item AND id = :item_id AND revision = :revision AND last_entry IS :last_entry
+    AND updated_at = :was_updated_at AND annotator IS :was_annotator
     AND (SELECT q.revision FROM queues AS q WHERE q.num = :queue AND q.id = :queue_id) = :queue_revision
 
--- Appends to the log. '' stands for a label that was not read: it is the one that the progress has before this step.
+-- Appends to the log.
 
 -- name: add_entry --
 INSERT INTO log (queue, num, item, step, before, annotator, actor, from_state, to_state, at, latest, started_at, reason, annotation)
 VALUES (:queue, :num, :item, :step, :before, :annotator, :actor, :from_state, :to_state, :at, :latest, :started_at, :reason,
-    CASE :annotation WHEN '' THEN (SELECT @label@ FROM progresses AS p WHERE p.item = :item AND p.annotator = :annotator)
-    ELSE :annotation END)
+    :annotation)
+
+-- Gives an entry the label that the progress has before this step, since it was not read.
+
+-- name: take_label --
+UPDATE log SET annotation = (SELECT @label@ FROM progresses AS p WHERE p.item = log.item AND p.annotator = log.annotator)
+WHERE queue = :queue AND num = :num
 
 -- Stores a progress. '' stands for a label that was not read: it stays, and if it stood in the log alone, it is the draft now.
--- Without a number of an entry the log has nothing new about it.
+-- The entry is 0 if the log has nothing new about it.
 
 -- name: put_progress --
 INSERT INTO progresses AS p (item, annotator, queue, entry, step, state, token, lease_expires_at, created_at, updated_at, started_at,
     reason, annotation)
-VALUES (:item, :annotator, :queue, coalesce(:entry, 0), :step, :state, :token, :lease_expires_at, :created_at, :updated_at,
-    :started_at, :reason, :annotation)
-ON CONFLICT (item, annotator) DO UPDATE SET entry = coalesce(:entry, entry), step = excluded.step, state = excluded.state,
+VALUES (:item, :annotator, :queue, :entry, :step, :state, :token, :lease_expires_at, :created_at, :updated_at, :started_at,
+    :reason, :annotation)
+ON CONFLICT (item, annotator) DO UPDATE SET entry = max(entry, excluded.entry), step = excluded.step, state = excluded.state,
     token = excluded.token, lease_expires_at = excluded.lease_expires_at, updated_at = excluded.updated_at,
     started_at = excluded.started_at, reason = excluded.reason,
     annotation = CASE excluded.annotation WHEN '' THEN @label@ ELSE excluded.annotation END
@@ -578,24 +585,10 @@ SELECT coalesce(sum(n), 0) FROM blocks WHERE queue = ? AND lane = ? AND (a, b, i
 -- name: add_to_block --
 UPDATE blocks SET n = n + :n WHERE queue = :queue AND lane = :lane AND a = :a AND b = :b AND id = :id RETURNING n
 
--- name: add_to_kinds --
-UPDATE counters SET unstarted = unstarted + :unstarted, in_progress = in_progress + :in_progress,
-    completed = completed + :completed, skipped = skipped + :skipped, waiting = waiting + :waiting
-WHERE queue = :queue AND kind = 1 AND num = :num AND item = 0
-
 -- Says what a block counts besides.
 
 -- name: kinds --
 SELECT unstarted, in_progress, completed, skipped, waiting FROM counters WHERE queue = ? AND kind = 1 AND num = ? AND item = 0
-
--- Adds to it, for the block that a key falls into.
-
--- name: add_to_kinds_at --
-UPDATE counters SET unstarted = unstarted + :unstarted, in_progress = in_progress + :in_progress,
-    completed = completed + :completed, skipped = skipped + :skipped, waiting = waiting + :waiting
-WHERE queue = :queue AND kind = 1 AND item = 0 AND num = (
-    SELECT num FROM blocks WHERE queue = :queue AND lane = 1 AND (a, b, id) <= (:a, :b, :id)
-    ORDER BY a DESC, b DESC, id DESC LIMIT 1)
 
 -- Deletes a block that counts nothing.
 
@@ -614,16 +607,17 @@ WHERE b.queue = ? AND b.lane = ? ORDER BY b.a, b.b, b.id
 
 -- Counters
 
--- Adds to what is counted of an annotator, or with annotator 0 of the queue, and notes where its log ends now.
+-- Adds to what is counted: of a queue (kind 0, number 0), which says where its log ends too, of an annotator (kind 0) or of a block (1).
 
 -- name: count --
-INSERT INTO counters (queue, kind, num, unstarted, in_progress, completed, skipped, settled, finished, next_expiry, entries, latest)
-VALUES (:queue, 0, :annotator, :unstarted, :in_progress, :completed, :skipped, :settled, :finished,
-    CASE :annotator WHEN 0 THEN 9223372036854775807 ELSE 0 END, :entries, :latest)
+INSERT INTO counters (queue, kind, num, unstarted, in_progress, completed, skipped, waiting, settled, finished, next_expiry, entries,
+    latest)
+VALUES (:queue, :kind, :num, :unstarted, :in_progress, :completed, :skipped, :waiting, :settled, :finished, :next_expiry, :entries,
+    :latest)
 ON CONFLICT (queue, kind, num, item) DO UPDATE SET unstarted = unstarted + excluded.unstarted,
     in_progress = in_progress + excluded.in_progress, completed = completed + excluded.completed,
-    skipped = skipped + excluded.skipped, settled = settled + excluded.settled, finished = finished + excluded.finished,
-    entries = max(entries, excluded.entries), latest = max(latest, excluded.latest)
+    skipped = skipped + excluded.skipped, waiting = waiting + excluded.waiting, settled = settled + excluded.settled,
+    finished = finished + excluded.finished, entries = max(entries, excluded.entries), latest = max(latest, excluded.latest)
 
 -- Reads all that is counted of a queue.
 
