@@ -12,6 +12,7 @@ from annotation_queue import (
     AnnotationQueues,
     AnnotationState,
     Claim,
+    ClaimLost,
     Conflict,
     LabelQuery,
     NewItem,
@@ -24,6 +25,8 @@ from annotation_queue.repositories.sqlite.schema import SCHEMA_VERSION
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from helpers.clocks import Clock
 
 
 @pytest.fixture
@@ -158,3 +161,26 @@ def test_nothing_is_written_to_a_file_whose_schema_another_version_changed_meanw
             connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             connection.execute("COMMIT")
         WRITES[name](queues, queue.id, item.id)
+
+
+def test_what_a_claim_left_is_not_believed_of_a_file_that_went_back_in_time_though_the_clock_stood_still(
+    path: Path, clock: Clock
+) -> None:
+    with SQLiteRepository(path, synchronous="OFF") as repository:
+        queues = AnnotationQueues(repository, "p", clock=clock)
+        queue = queues.create("q", created_by="alice")
+        queues.add_items(queue.id, [NewItem(call_id="call"), NewItem(call_id="other")], added_by="mallory")
+        queues.complete(claimed(queues, queue.id, "alice"), "hers")
+        backup = copied(path, path.with_name("backup.db"))
+        claim = claimed(queues, queue.id, "alice")
+        copied(backup, path)
+        with SQLiteRepository(path, synchronous="OFF") as other:
+            theirs = claimed(AnnotationQueues(other, "p", clock=clock), queue.id, "mallory")
+        assert (theirs.item.id, theirs.token) == (claim.item.id, claim.token)
+        with pytest.raises(ClaimLost):
+            queues.complete(claim, "alice's, of what is mallory's now")
+        queues.complete(theirs, "theirs")
+        assert [(each.annotator_id, each.annotation) for each in queues.progress(claim.item.id)] == [
+            ("mallory", "theirs")
+        ]
+        assert repository.check() == ()

@@ -1,0 +1,81 @@
+"""How many statements a claim and what ends it are."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING
+
+import pytest
+
+from annotation_queue import AnnotationQueues, Claim, ClaimRef, NewItem, SQLiteRepository
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What every connection executes from now on, many rows of one statement as one."""
+    executed: list[str] = []
+    connect = sqlite3.connect
+
+    class Connection(sqlite3.Connection):
+        def execute(self, statement: str, *values: object) -> sqlite3.Cursor:  # type: ignore[override]
+            executed.append(statement)
+            return super().execute(statement, *values)  # type: ignore[arg-type]
+
+        def executemany(self, statement: str, *values: object) -> sqlite3.Cursor:  # type: ignore[override]
+            executed.append(statement)
+            return super().executemany(statement, *values)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(sqlite3, "connect", lambda *args, **options: connect(*args, **options, factory=Connection))
+    return executed
+
+
+@pytest.fixture
+def queues(tmp_path: Path, statements: list[str]) -> Iterator[AnnotationQueues]:
+    with SQLiteRepository(tmp_path / "queues.db", synchronous="OFF") as repository:
+        queues = AnnotationQueues(repository, "p")
+        queue = queues.create("q", created_by="ann", queue_id="q")
+        queues.add_items(queue.id, [NewItem(call_id=str(n)) for n in range(8)], added_by="ann")
+        # What is read once, who the annotator is, and when the first lease ends.
+        queues.complete(claimed(queues), "good")
+        statements.clear()
+        yield queues
+
+
+def claimed(queues: AnnotationQueues) -> Claim:
+    claim = queues.claim("q", "ann")
+    assert claim
+    return claim
+
+
+def reads(statements: list[str]) -> int:
+    return sum(each.startswith("SELECT") for each in statements)
+
+
+def test_a_claim_reads_the_queue_and_the_item_and_where_it_is_counted(
+    queues: AnnotationQueues, statements: list[str]
+) -> None:
+    claimed(queues)
+    assert reads(statements) == 3
+    assert len(statements) == 10
+
+
+def test_who_claimed_an_item_that_nobody_had_touched_completes_it_without_reading_it_again(
+    queues: AnnotationQueues, statements: list[str]
+) -> None:
+    claim = claimed(queues)
+    statements.clear()
+    queues.complete(claim, "good")
+    assert reads(statements) == 2
+    assert not any("FROM items" in each or "FROM work" in each or "FROM progresses" in each for each in statements)
+    assert len(statements) == 9
+
+
+def test_another_process_reads_the_item_once(queues: AnnotationQueues, statements: list[str]) -> None:
+    claim = claimed(queues)
+    statements.clear()
+    queues.complete(ClaimRef(item_id=claim.item.id, annotator_id=claim.annotator_id, token=claim.token), "good")
+    assert sum("FROM items" in each or "FROM work" in each for each in statements) <= 2
