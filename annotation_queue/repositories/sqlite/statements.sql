@@ -340,13 +340,10 @@ DELETE FROM removed WHERE num IN (SELECT value FROM json_each(:nums))
 -- name: restore_items --
 UPDATE items SET deleted_at = NULL WHERE num IN (SELECT value FROM json_each(:nums))
 
--- Lets SQLite overwrite what it deletes, and ends that.
+-- Says whether SQLite overwrites what it deletes.
 
 -- name: secure_delete --
-PRAGMA secure_delete = ON
-
--- name: insecure_delete --
-PRAGMA secure_delete = OFF
+PRAGMA secure_delete
 
 -- Finds what of a project was deleted before a time.
 

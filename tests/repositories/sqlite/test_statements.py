@@ -21,11 +21,11 @@ def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     connect = sqlite3.connect
 
     class Connection(sqlite3.Connection):
-        def execute(self, statement: str, *values: object) -> sqlite3.Cursor:  # type: ignore[override]
+        def execute(self, statement: str, *values: object) -> sqlite3.Cursor:
             executed.append(statement)
             return super().execute(statement, *values)  # type: ignore[arg-type]
 
-        def executemany(self, statement: str, *values: object) -> sqlite3.Cursor:  # type: ignore[override]
+        def executemany(self, statement: str, *values: object) -> sqlite3.Cursor:
             executed.append(statement)
             return super().executemany(statement, *values)  # type: ignore[arg-type]
 

@@ -206,3 +206,15 @@ def test_a_vacuumed_file_is_small_and_has_all_that_it_had(path: Path) -> None:
         assert repository.check() == ()
         queues.complete(claim, "good")
         assert queues.stats([kept])[0].finished_items == 1
+
+
+@pytest.mark.parametrize("overwrites", [0, 1])
+def test_a_purge_leaves_a_connection_overwriting_what_it_deletes_or_not_as_it_did(path: Path, overwrites: int) -> None:
+    with SQLiteRepository(path, synchronous="OFF") as repository:
+        queues = AnnotationQueues(repository, "project")
+        queues.delete(fill(queues, 3))
+        (connection,) = repository._connections._idle
+        connection.execute(f"PRAGMA secure_delete = {overwrites}")
+        assert queues.purge(removed_before=datetime.now(UTC)).queues == 1
+        assert repository._connections._idle == [connection]
+        assert connection.execute("PRAGMA secure_delete").fetchall() == [(overwrites,)]
