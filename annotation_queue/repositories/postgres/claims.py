@@ -90,7 +90,8 @@ def claim(
     annotator = key_of(annotator_id)
     known = session.cache.newest(queue_id)
     start = first_place(session, num, None if known is None else known.queue, annotator)
-    found = session.rows("lock_claimable", _wanted(num, annotator, start, at, limit))
+    plans = "force_custom_plan" if session.connections.is_distributed else "force_generic_plan"
+    found = session.rows("lock_claimable", {**_wanted(num, annotator, start, at, limit), "plans": plans})
     chosen = [tuple(split(row, Version, ItemRow)) for row in found]
     queue = session.locked_version(chosen[0][0] if chosen else None, project_id, queue_id)
     expires_at = lease_end(at, lease or queue.queue.lease)
@@ -137,7 +138,7 @@ def claim_untouched(
         The claims in queue order; none if it is not so, for whatever reason: `claim` finds out.
     """
     queue, annotator = known.queue, key_of(annotator_id)
-    if queue.is_paused or queue.deleted_at is not None or is_long(annotator):
+    if queue.is_paused or queue.deleted_at is not None or is_long(annotator) or session.connections.is_distributed:
         return ()
     expires_at = lease_end(at, lease or queue.lease)
     untouched = ItemRecord(_ANY, queue, at, (), revision=None)

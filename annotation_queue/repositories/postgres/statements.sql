@@ -397,20 +397,29 @@ UPDATE work AS w SET state = t.state, annotator = t.annotator, completed = t.com
     tx = CASE t.told WHEN 0 THEN w.tx ELSE t.tx END
 FROM changed AS t WHERE w.queue = t.queue AND w.num = t.num AND coalesce(t.last_tx, w.tx) = w.tx
 
+-- name: write_progresses --
+INSERT INTO progresses (queue, item, annotator, state, token, lease_expires_at, annotation, reason, created_at, updated_at,
+    started_at, step)
+SELECT t.queue, t.item, t.annotator, t.state, t.token, t.lease_expires_at, t.annotation, t.reason, t.created_at, t.updated_at,
+    t.started_at, t.step
+FROM {progresses}
+
+-- name: over_progresses --
+ON CONFLICT (queue, item, annotator) DO UPDATE SET state = excluded.state, token = excluded.token,
+    lease_expires_at = excluded.lease_expires_at, reason = excluded.reason,
+    annotation = CASE excluded.annotation WHEN '' THEN progresses.annotation ELSE excluded.annotation END,
+    updated_at = excluded.updated_at, started_at = excluded.started_at, step = excluded.step
+
+-- name: log_columns --
+queue, item, step, tx, seq, annotator, from_state, to_state, at, reason, annotation, actor
+
 -- name: consequences --
 written AS (
-    INSERT INTO progresses (queue, item, annotator, state, token, lease_expires_at, annotation, reason, created_at, updated_at,
-        started_at, step)
-    SELECT t.queue, t.item, t.annotator, t.state, t.token, t.lease_expires_at, t.annotation, t.reason, t.created_at, t.updated_at,
-        t.started_at, t.step
-    FROM {progresses}
+    @write_progresses@
     WHERE (SELECT count(*) FROM stored) = :n
-    ON CONFLICT (queue, item, annotator) DO UPDATE SET state = excluded.state, token = excluded.token,
-        lease_expires_at = excluded.lease_expires_at, reason = excluded.reason,
-        annotation = CASE excluded.annotation WHEN '' THEN progresses.annotation ELSE excluded.annotation END,
-        updated_at = excluded.updated_at, started_at = excluded.started_at, step = excluded.step
+    @over_progresses@
 ), told AS (
-    INSERT INTO log (queue, item, step, tx, seq, annotator, from_state, to_state, at, reason, annotation, actor)
+    INSERT INTO log (@log_columns@)
     SELECT t.queue, t.item, t.step, (SELECT c.tx FROM changed AS c LIMIT 1), t.seq, t.annotator, t.from_state, t.to_state, t.at,
         t.reason, t.annotation, t.actor
     FROM {entries}
@@ -431,6 +440,36 @@ SELECT count(*) FROM stored
 
 -- name: store_one --
 @rests@, stored AS (@change_work@ AND w.revision = t.revision AND w.id = t.id RETURNING w.num), @consequences@
+
+-- The same step by step, for a schema that is distributed: where Citus takes a statement apart it sends what each part gives to
+-- every node, and the transaction has to be prepared on all of them. Whoever stores compares what is locked with what has to be there.
+
+-- name: rests_distributed --
+SELECT t.queue, locked_revision(:space, t.lock::int, t.queue, :version), @tx@ FROM {queues}
+
+-- name: lock_distributed --
+SELECT w.queue, w.num, w.revision, w.id FROM work AS w
+WHERE w.queue = ANY(:queues::bigint[]) AND w.num = ANY(:nums::bigint[]) ORDER BY w.queue, w.num FOR UPDATE OF w
+
+-- name: change_work_distributed --
+WITH changed AS (SELECT t.*, :tx::bigint AS tx FROM {standings})
+@change_work@ RETURNING w.num
+
+-- name: write_progresses_distributed --
+@write_progresses@ @over_progresses@
+
+-- name: tell_distributed --
+INSERT INTO log (@log_columns@)
+SELECT t.queue, t.item, t.step, :tx::bigint, t.seq, t.annotator, t.from_state, t.to_state, t.at, t.reason, t.annotation, t.actor
+FROM {entries}
+
+-- name: count_distributed --
+INSERT INTO counters (@count_columns@) SELECT @count_columns@ FROM {counts}
+
+-- name: open_distributed --
+INSERT INTO openings AS o (queue, shard, openings)
+SELECT t.queue, pg_backend_pid() % 64, t.openings FROM {counts} WHERE t.openings <> 0
+@summed@
 
 -- Counts which of the items that get entries in the log were changed by a transaction younger than this one.
 
@@ -565,7 +604,8 @@ ORDER BY r.priority_down, r.created_at, r.id LIMIT :limit
 
 -- Chooses and locks items for claims. The rows of work are as they are since they are locked; there is a row without an item if
 -- there is none. An item that a transaction younger than this one changed meanwhile is left alone: an entry of this one would
--- come before that one's in the log. What follows in the transaction has one good plan, whatever its values are.
+-- come before that one's in the log. What follows in the transaction has one good plan, whatever its values are, unless the schema is
+-- distributed.
 
 -- name: lock_claimable --
 WITH open AS MATERIALIZED (@open_items@ FOR UPDATE OF w SKIP LOCKED),
@@ -573,7 +613,7 @@ WITH open AS MATERIALIZED (@open_items@ FOR UPDATE OF w SKIP LOCKED),
     few AS MATERIALIZED (@few_expired_items@ FOR UPDATE OF w SKIP LOCKED),
     many AS MATERIALIZED (@many_expired_items@ FOR UPDATE OF w SKIP LOCKED),
     reserved AS MATERIALIZED (@reserved_items@ FOR UPDATE OF w SKIP LOCKED)
-SELECT @queue_version@, @live_item_columns@, (SELECT set_config('plan_cache_mode', 'force_generic_plan', TRUE))
+SELECT @queue_version@, @live_item_columns@, (SELECT set_config('plan_cache_mode', :plans::text, TRUE))
 FROM queues AS q LEFT JOIN (
         (SELECT * FROM open UNION ALL SELECT * FROM few UNION ALL SELECT * FROM many UNION ALL SELECT * FROM reserved) AS w
         @its_item@
