@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
+    """The cluster that the environment names; for one process of tests at a time, since a log shows nothing newer than the
+    oldest transaction that is open on its server.
+    """
     dsn = os.environ.get(CITUS_VARIABLE)
     if dsn is None:
         pytest.skip(f"no Citus cluster: set {CITUS_VARIABLE} to its coordinator, with a superuser and a database there")
