@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 from annotation_queue.decisions import Decision
-from annotation_queue.errors import ClaimLost
 from annotation_queue.items import Claim, ClaimRef, QueueItem, copy_payload, make_claim, ref_of
 from annotation_queue.json_values import JsonValue
 from annotation_queue.records import item_of, view
 from annotation_queue.states import aggregate
-
-_Outcome = TypeVar("_Outcome")
 
 
 def in_perspective(item: QueueItem, decision: Decision, payload: dict[str, JsonValue] | None = None) -> QueueItem:
@@ -46,10 +41,3 @@ def granted(decision: Decision) -> Claim:
         token=own.token,
         expires_at=own.lease_expires_at,
     )
-
-
-def raised(outcome: _Outcome | ClaimLost) -> _Outcome:
-    """Give an outcome, or raise the error that it is."""
-    if isinstance(outcome, ClaimLost):
-        raise outcome
-    return outcome

@@ -67,6 +67,8 @@ def make_converter() -> cattrs.Converter:
     converter.register_unstructure_hook(timedelta, lambda duration: duration.total_seconds())
     converter.register_unstructure_hook_factory(_leaves_out, partial(_leaving_out, converter))
     converter.register_unstructure_hook_func(_is_list, lambda values: _written(converter, values))
+    # A set of which it is not said what it holds.
+    converter.register_unstructure_hook(frozenset, lambda values: _written(converter, values))
     return converter
 
 

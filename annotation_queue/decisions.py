@@ -20,8 +20,7 @@ from annotation_queue.items import (
     same_queue,
 )
 from annotation_queue.json_values import JsonValue
-from annotation_queue.moves import advance, grant, reset
-from annotation_queue.query import ItemFilter
+from annotation_queue.moves import advance, grant
 from annotation_queue.records import Change, ItemRecord, change_of, item_of, own_progress, standing
 from annotation_queue.repository import HearsOfLostClaims, RemembersClaims, Repository
 from annotation_queue.schemas import check_label
@@ -69,9 +68,8 @@ class Decision(NamedTuple):
         return self.record.updated_at if self.change is None else self.change.updated_at
 
 
-Decide: TypeAlias = Callable[[ItemRecord | None], Decision | None]
-"""Decides about the item of a record, or about one that there is not. It may raise, and it may be asked again; if it gives
-None, the item is passed over."""
+Decide: TypeAlias = Callable[[ItemRecord | None], Decision]
+"""Decides about the item of a record, or about one that there is not. It may raise, and it may be asked again."""
 
 
 @attrs.frozen(kw_only=True)
@@ -170,45 +168,6 @@ def move(record: ItemRecord | None, item_id: str, annotator_id: str, wish: Wish)
     if record is None:
         raise ItemNotFound(item_id)
     return _carried(record, own_progress(record, annotator_id) or unstarted(item_id, annotator_id, wish.at), wish)
-
-
-def put_back(
-    record: ItemRecord | None,
-    annotator_id: str | None,
-    *,
-    at: datetime,
-    actor_id: str,
-    reason: str | None,
-    wanted: ItemFilter | None = None,
-) -> Decision | None:
-    """Put progresses on an item back to unstarted, as `moves.reset` does.
-
-    Args:
-        record: The item; None if it is not there.
-        annotator_id: Whose progress; None for everybody's.
-        at: Now, UTC.
-        actor_id: Who does it.
-        reason: Why.
-        wanted: The filter by which the item was found, which it has to meet still; None if it was named. If that is for an
-            assignee, the record is one with the item.
-
-    Returns:
-        The decision; None if there is no such item, or if the filter does not mean it any more.
-    """
-    if record is None or (wanted is not None and not _meets(record, wanted)):
-        return None
-    progresses, transitions = reset(
-        record.progresses, annotator_id, at=at, actor_id=actor_id, reason=reason, steps=record.steps
-    )
-    return Decision(record, progresses, change_of(record, progresses, transitions) if progresses else None)
-
-
-def _meets(record: ItemRecord, wanted: ItemFilter) -> bool:
-    """Tell whether an item that a filter found meets those of its conditions still that may change."""
-    stands = standing(record.progresses, record.queue)
-    return wanted.matches_progress(stands.state, record.updated_at, finished=stands.finished) and (
-        wanted.assignee is None or wanted.assignee in item_of(record).assignees
-    )
 
 
 def take(
@@ -395,7 +354,7 @@ class Decisions:
     def carry_out_one(
         self,
         item_id: str,
-        decide: Callable[[ItemRecord | None], Decision],
+        decide: Decide,
         queue_id: str | None = None,
         *,
         with_item: bool = False,
@@ -434,7 +393,7 @@ class Decisions:
     def carry_out_claim(
         self,
         claim: Claim | ClaimRef,
-        decide: Callable[[ItemRecord | None], Decision],
+        decide: Decide,
         *,
         with_label: bool = False,
     ) -> Decision:
@@ -482,8 +441,7 @@ class Decisions:
             labels_of: The annotators whose labels are read.
 
         Returns:
-            Item id -> the decision, or the `ClaimLost` that it raised, which keeps none of the others from being stored. Items
-            that were passed over are left out.
+            Item id -> the decision, or the `ClaimLost` that it raised, which keeps none of the others from being stored.
 
         Raises:
             QueueNotFound: As for `Repository.get_records`.
@@ -496,9 +454,7 @@ class Decisions:
                     self.project_id, tuple(of_queue), queue_id, with_items=with_items, labels_of=labels_of
                 )
                 for item_id, decide in of_queue.items():
-                    decision = _decision(decide, records.get(item_id))
-                    if decision is not None:
-                        made[item_id] = decision
+                    made[item_id] = _decision(decide, records.get(item_id))
             writes = [
                 (each.record, each.change)
                 for each in made.values()
@@ -545,7 +501,7 @@ class Decisions:
         self._tell_lost([outcome for outcome in outcomes.values() if isinstance(outcome, ClaimLost)])
         return [(claim, outcomes[index]) for index, (claim, _) in enumerate(wanted)]
 
-    def _from_memory(self, claim: Claim, decide: Callable[[ItemRecord | None], Decision]) -> Decision | None:
+    def _from_memory(self, claim: Claim, decide: Decide) -> Decision | None:
         """Carry out a decision without reading, if the repository remembers what the claim left, and it still is so."""
         if not isinstance(self.repository, RemembersClaims):
             return None
@@ -567,7 +523,7 @@ class Decisions:
             self.repository.claims_lost(self.project_id, lost)
 
 
-def _decision(decide: Decide, record: ItemRecord | None) -> Decision | ClaimLost | None:
+def _decision(decide: Decide, record: ItemRecord | None) -> Decision | ClaimLost:
     try:
         return decide(record)
     except ClaimLost as error:

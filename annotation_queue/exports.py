@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,6 +14,8 @@ from annotation_queue.queues import AnnotationQueues
 COLUMNS: Final = ("item_id", "call_id", "annotator_id", "state", "annotation", "reason", "updated_at")
 """What a line holds."""
 _RUNS: Final = ("=", "+", "-", "@", "\t", "\r")
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, check_circular=False)
+"""Made once: what is stored holds no cycles, and to make an encoder takes as long as a line."""
 _NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 
 
@@ -48,23 +49,27 @@ def label_lines(queues: AnnotationQueues, queue_id: str) -> Iterator[dict[str, A
 def json_lines(lines: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     """Write lines as JSON, each with its line break."""
     for line in lines:
-        yield json.dumps(line, ensure_ascii=False) + "\n"
+        yield _ENCODER.encode(line) + "\n"
 
 
 def csv_lines(lines: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     """Write lines as CSV below their heading, each with its line break; the annotation is JSON text."""
     yield csv_row(COLUMNS)
     for line in lines:
-        yield csv_row(
-            [json.dumps(line[name], ensure_ascii=False) if name == "annotation" else line[name] for name in COLUMNS]
-        )
+        yield csv_row([_ENCODER.encode(line[name]) if name == "annotation" else line[name] for name in COLUMNS])
+
+
+class _Echo:
+    """A file that hands back what is written to it; a writer of CSV returns that."""
+
+    def write(self, text: str) -> str:
+        return text
 
 
 def csv_row(cells: Sequence[object]) -> str:
     """Write one line of CSV with its line break, with nothing in it that a spreadsheet would run."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow([safe_cell(cell) for cell in cells])
-    return text.getvalue()
+    row: str = csv.writer(_Echo(), lineterminator="\n").writerow([safe_cell(cell) for cell in cells])
+    return row
 
 
 def safe_cell(cell: object) -> object:

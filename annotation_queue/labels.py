@@ -9,7 +9,7 @@ from typing import Final
 import attrs
 from attrs import field
 
-from annotation_queue.construction import Check, optional, run_checks
+from annotation_queue.construction import Check, optional, run_checks, trusted
 from annotation_queue.cursors import decode_place, encode_cursor
 from annotation_queue.entities import Entity
 from annotation_queue.errors import InvalidQuery
@@ -120,6 +120,9 @@ class Label(Entity):
 
     item: QueueItem
     progress: Progress
+
+
+make_label = trusted(Label)
 
 
 @attrs.frozen(kw_only=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
+import attrs
+
 from annotation_queue.construction import altered
 from annotation_queue.errors import InvalidTransition, InvalidValue
 from annotation_queue.json_values import JsonValue, same_json
@@ -210,23 +212,31 @@ def grant(
     return (*changed, started), (*transitions, transition)
 
 
+@attrs.frozen(kw_only=True)
+class Reset:
+    """What is put back to unstarted, and by whom.
+
+    Args:
+        annotator_id: Whose progresses; None for everybody's.
+        at: Now, UTC.
+        actor_id: Who does it.
+        reason: Why; it stands in the history.
+    """
+
+    annotator_id: str | None
+    at: datetime
+    actor_id: str
+    reason: str | None
+
+
 def reset(
-    progresses: Sequence[Progress],
-    annotator_id: str | None,
-    *,
-    at: datetime,
-    actor_id: str,
-    reason: str | None,
-    steps: int,
+    progresses: Sequence[Progress], wanted: Reset, *, steps: int
 ) -> tuple[tuple[Progress, ...], tuple[Transition, ...]]:
     """Put progresses on an item back to unstarted, whatever the workflow.
 
     Args:
         progresses: Every progress on the item, by annotator id; labels need not be read.
-        annotator_id: Whose progress; None for everybody's.
-        at: Now, UTC.
-        actor_id: Who does it.
-        reason: Why; it stands in the history.
+        wanted: Whose progresses, and by whom.
         steps: How many transitions the item's history has.
 
     Returns:
@@ -235,13 +245,13 @@ def reset(
     changed: list[Progress] = []
     transitions: list[Transition] = []
     for progress in progresses:
-        if progress.state is not UNSTARTED and annotator_id in {None, progress.annotator_id}:
+        if progress.state is not UNSTARTED and wanted.annotator_id in {None, progress.annotator_id}:
             moved, transition = advance(
                 progress,
                 UNSTARTED,
-                at=at,
-                reason=reason,
-                actor_id=actor_id,
+                at=wanted.at,
+                reason=wanted.reason,
+                actor_id=wanted.actor_id,
                 override=True,
                 step=steps + len(changed) + 1,
             )

@@ -175,24 +175,12 @@ class ItemFilter(Entity):
             finished: Whether it needs nothing more: `records.Standing.finished`.
         """
         return (
-            self.matches_progress(item.annotation_state, item.updated_at, finished=finished)
+            (self.annotation_states is None or item.annotation_state in self.annotation_states)
+            and self.finished in {None, finished}
+            and (self.updated_from is None or item.updated_at >= self.updated_from)
+            and (self.updated_until is None or item.updated_at < self.updated_until)
             and (self.assignee is None or self.assignee in item.assignees)
             and all(getattr(item, name) in values for name, values in self.equalities().items())
-        )
-
-    def matches_progress(self, state: AnnotationState, updated_at: datetime, *, finished: bool) -> bool:
-        """Tell whether an item meets those conditions that may be met no more, or be met at last, as it is annotated.
-
-        Args:
-            state: The item's, in the query's view.
-            updated_at: When it last changed, UTC.
-            finished: Whether it needs nothing more.
-        """
-        return (
-            (self.annotation_states is None or state in self.annotation_states)
-            and self.finished in {None, finished}
-            and (self.updated_from is None or updated_at >= self.updated_from)
-            and (self.updated_until is None or updated_at < self.updated_until)
         )
 
 

@@ -12,7 +12,7 @@ import attrs
 from attrs import NOTHING
 
 from annotation_queue import decisions
-from annotation_queue.answers import claimed_item, granted, in_perspective, prolonged, raised
+from annotation_queue.answers import claimed_item, granted, in_perspective, prolonged
 from annotation_queue.arguments import (
     actor_of,
     check_query,
@@ -42,7 +42,7 @@ from annotation_queue.items import (
 from annotation_queue.json_values import JsonInput, JsonValue, check_texts, plain_json
 from annotation_queue.labels import Label, LabelPage, LabelQuery
 from annotation_queue.lists import Lists
-from annotation_queue.moves import check_move
+from annotation_queue.moves import Reset, check_move
 from annotation_queue.query import ItemFilter, ItemPage, ItemQuery, QueuePage, QueueQuery, check_cursor
 from annotation_queue.records import item_of, own_progress, view
 from annotation_queue.repository import Repository
@@ -682,8 +682,7 @@ class AnnotationQueues(Lists):
 
         Args:
             queue_id: The queue.
-            which: Ids of items, those of no live item of the queue are passed over; or a filter, in the aggregate view: an item
-                is meant if it meets it at one instant of the call, and still does so in the step.
+            which: Ids of items, those of no live item of the queue are passed over; or a filter, in the aggregate view.
             actor_id: Who does it.
             annotator_id: Whose progresses; None for everybody's.
             reason: Why; it stands in the history.
@@ -695,21 +694,13 @@ class AnnotationQueues(Lists):
             QueueNotFound: There is no such live queue in the project.
         """
         queue_id = check_id("queue_id", queue_id)
-        decide = partial(
-            decisions.put_back,
+        wanted = Reset(
             annotator_id=optional_id("annotator_id", annotator_id),
             at=self._now(),
             actor_id=check_id("actor_id", actor_id),
             reason=optional_reason(reason),
         )
-        wanted, with_items = chosen(which), False
-        if isinstance(wanted, ItemFilter):
-            # What is done to them meanwhile may take items out of the filter, so each is asked again in the step.
-            decide = partial(decide, wanted=wanted)
-            found = self.query_items(queue_id, ItemQuery(filter=wanted, include_payload=False))
-            with_items, wanted = wanted.assignee is not None, tuple(item.id for item in found.items)
-        made = self._decisions.carry_out({queue_id: dict.fromkeys(wanted, decide)}, with_items=with_items)
-        return sum(len(raised(each).progresses) for each in made.values())
+        return self._repository.reset(self._project_id, queue_id, chosen(which), wanted)
 
     def progress(self, item_id: str) -> tuple[Progress, ...]:
         """Read what every annotator did with an item.

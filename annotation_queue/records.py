@@ -12,6 +12,7 @@ import attrs
 from annotation_queue.construction import altered, trusted
 from annotation_queue.items import AnnotationQueue, QueueItem
 from annotation_queue.json_values import JsonValue
+from annotation_queue.moves import Reset, reset
 from annotation_queue.states import (
     ALWAYS,
     SETTLING,
@@ -229,6 +230,20 @@ def change_of(record: ItemRecord, progresses: tuple[Progress, ...], transitions:
     before = record.standing or standing(record.progresses, queue)
     after = standing(merge(record.progresses, progresses), queue)
     return _make_change(progresses, transitions, before, after, moved_at)
+
+
+def put_back(record: ItemRecord, wanted: Reset) -> Change | None:
+    """Decide what a reset changes on an item, whatever the workflow.
+
+    Args:
+        record: The item as it is; labels need not be read.
+        wanted: Whose progresses are put back to unstarted, and by whom.
+
+    Returns:
+        The change to store; None if there is nothing to put back.
+    """
+    progresses, transitions = reset(record.progresses, wanted, steps=record.steps)
+    return change_of(record, progresses, transitions) if progresses else None
 
 
 in_view: Callable[..., QueueItem] = altered(

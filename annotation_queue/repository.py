@@ -22,6 +22,7 @@ from annotation_queue.items import (
     Unavailable,
 )
 from annotation_queue.labels import LabelPage, LabelQuery
+from annotation_queue.moves import Reset
 from annotation_queue.query import ItemFilter, ItemPage, ItemQuery, QueuePage, QueueQuery
 from annotation_queue.records import Change, ItemRecord
 from annotation_queue.states import Transition
@@ -146,7 +147,8 @@ class Repository(Protocol):
             project_id: The project.
             queue_id: The queue.
             items: What to add.
-            make: Turns one of them into an item; called once for each that is not a duplicate, in order.
+            make: Turns one of them into an item; called once for each that is not a duplicate, in order. Where it is called
+                before anything is locked, others may add the same call meanwhile, and the item is left out after all.
 
         Returns:
             The new items in order, and how many were left out because a live item of the queue, or an earlier one of this
@@ -269,6 +271,28 @@ class Repository(Protocol):
 
         Returns:
             How many changed.
+
+        Raises:
+            QueueNotFound: There is no such live queue in the project.
+        """
+        ...
+
+    def reset(self, project_id: str, queue_id: str, which: Sequence[str] | ItemFilter, wanted: Reset) -> int:
+        """Put progresses on items back to unstarted, all of them in one atomic step.
+
+        Which items are meant is looked at in this step too: nothing enters a filter, or leaves it, between the look and the
+        change. What changes on each item is decided by `records.put_back`, and stored as by `save`. The log has it in the order
+        of the ids, each at its first place, or in queue order for a filter. However many items there are, an implementation
+        that can holds the records of some thousands at a time.
+
+        Args:
+            project_id: The project.
+            queue_id: The queue.
+            which: Any number of ids, those of no live item of the queue are passed over, as are repetitions; or a filter.
+            wanted: Whose progresses, and by whom.
+
+        Returns:
+            How many progresses were put back.
 
         Raises:
             QueueNotFound: There is no such live queue in the project.
@@ -540,3 +564,15 @@ class RemembersClaims(ABC):
         Returns:
             The record; None if it is not remembered.
         """
+
+
+class CountsRemoved(ABC):
+    """What a repository may be besides a `Repository`, by inheriting: it counts what was removed, and changes nothing."""
+
+    @abstractmethod
+    def count_purgeable(self, project_id: str, removed_before: datetime) -> Purged:
+        """Count what `Repository.purge` would erase; arguments and result are its own."""
+
+    @abstractmethod
+    def count_restorable(self, project_id: str, queue_id: str, item_ids: Sequence[str]) -> int:
+        """Count what `Repository.restore_items` would bring back; arguments, result and errors are its own."""

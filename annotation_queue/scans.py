@@ -26,9 +26,9 @@ from annotation_queue.items import (
     explain_unavailable,
 )
 from annotation_queue.labels import Label, LabelPage, LabelQuery
-from annotation_queue.moves import grant
+from annotation_queue.moves import Reset, grant
 from annotation_queue.query import ItemFilter, ItemPage, ItemQuery, QueuePage, QueueQuery, search_text
-from annotation_queue.records import Change, ItemRecord, change_of, item_of, merge, standing, view
+from annotation_queue.records import Change, ItemRecord, change_of, item_of, merge, put_back, standing, view
 from annotation_queue.sorting import item_order
 from annotation_queue.states import (
     IN_PROGRESS,
@@ -130,6 +130,25 @@ def scan_selection(which: Sequence[str] | ItemFilter, records: Iterable[ItemReco
         return tuple(record for record in records if _is_shown(record, which))
     wanted = set(which)
     return tuple(record for record in records if record.item_id in wanted)
+
+
+def scan_resets(
+    which: Sequence[str] | ItemFilter, wanted: Reset, records: Iterable[ItemRecord]
+) -> tuple[tuple[ItemRecord, Change], ...]:
+    """Decide `Repository.reset`: what is put back.
+
+    Args:
+        which: Ids in any order, repeated ones once; or a filter, which means the aggregate view.
+        wanted: Whose progresses, and by whom.
+        records: The live items of the queue in any order, each with its item.
+
+    Returns:
+        The records of the items that change, in the order in which the log has them, each with the change to store.
+    """
+    chosen = {record.item_id: record for record in scan_selection(which, records)}
+    order = [each.item_id for each in in_queue_order(chosen.values())] if isinstance(which, ItemFilter) else which
+    meant = [chosen[item_id] for item_id in dict.fromkeys(order) if item_id in chosen]
+    return tuple((record, change) for record in meant if (change := put_back(record, wanted)) is not None)
 
 
 def scan_restorations(item_ids: Iterable[str], records: Iterable[ItemRecord]) -> tuple[ItemRecord, ...]:

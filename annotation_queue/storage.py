@@ -5,7 +5,8 @@ state, a view, a page or a claimable item is, is said by the functions here. The
 work to the fastest answers:
 
 - A storage that can read a whole queue hands it to the ``scan_...`` functions and stores what they decide.
-- One that keeps indexes asks `standing`, `claimable_at` and `grant` for each item, and keeps what they gave beside it.
+- One that keeps indexes asks `standing`, `claimable_at`, `grant` and `put_back` for each item, and keeps what they gave beside
+  it.
 - One that can sort and cut pages makes them with `ItemQuery.order`, `ItemQuery.after` and `ItemQuery.page`.
 
 `dump_entity` and `load_entity` turn entities into bytes and back; `write_json`, `load_json`, `to_micros` and `from_micros` do
@@ -58,7 +59,7 @@ from annotation_queue.items import (
 )
 from annotation_queue.json_values import JsonValue, load_json, write_json
 from annotation_queue.labels import Label, LabelPage, LabelQuery
-from annotation_queue.moves import grant
+from annotation_queue.moves import Reset, grant
 from annotation_queue.query import ItemFilter, ItemPage, ItemQuery, QueuePage, QueueQuery, search_text
 from annotation_queue.records import (
     NEW,
@@ -69,10 +70,11 @@ from annotation_queue.records import (
     item_of,
     merge,
     own_progress,
+    put_back,
     standing,
     view,
 )
-from annotation_queue.repository import Repository
+from annotation_queue.repository import CountsRemoved, Repository
 from annotation_queue.scans import (
     after_change,
     claim_of,
@@ -84,6 +86,7 @@ from annotation_queue.scans import (
     scan_items,
     scan_labels,
     scan_queues,
+    scan_resets,
     scan_restorations,
     scan_selection,
     scan_settlements,
@@ -124,6 +127,7 @@ __all__ = [
     "ChangePage",
     "Claim",
     "Conflict",
+    "CountsRemoved",
     "Direction",
     "FieldKind",
     "ItemFilter",
@@ -148,6 +152,7 @@ __all__ = [
     "QueueQuery",
     "QueueStats",
     "Repository",
+    "Reset",
     "SchemaVersionUnknown",
     "Settlement",
     "SkipPolicy",
@@ -189,6 +194,7 @@ __all__ = [
     "own_progress",
     "patched",
     "place_of_cursor",
+    "put_back",
     "same_queue",
     "scan_additions",
     "scan_changes",
@@ -197,6 +203,7 @@ __all__ = [
     "scan_items",
     "scan_labels",
     "scan_queues",
+    "scan_resets",
     "scan_restorations",
     "scan_selection",
     "scan_settlements",

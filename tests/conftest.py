@@ -49,12 +49,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Spread the slow tests evenly, so that processes that share the tests share the slow ones too."""
-    slow = [item for item in items if item.get_closest_marker("slow")]
+    """Spread the slow tests evenly, the longest first, so that processes that share the tests end together."""
+    slow = sorted((item for item in items if item.get_closest_marker("slow")), key=_seconds, reverse=True)
     items[:] = [item for item in items if item not in slow]
     step = len(items) // max(len(slow), 1)
     for number, item in enumerate(slow):
         items.insert(number * (step + 1), item)
+
+
+def _seconds(item: pytest.Item) -> float:
+    marker = item.get_closest_marker("slow")
+    return float(marker.kwargs.get("seconds", 1)) if marker else 0.0
 
 
 @pytest.fixture

@@ -139,7 +139,7 @@ def print_json(record: dict[str, Any]) -> None:
 
 def to_json(record: object) -> str:
     """Write a value as one line of JSON; times as `timestamp`, mappings as objects, what else can be iterated as an array."""
-    return json.dumps(record, ensure_ascii=False, default=_plain)
+    return _ENCODER.encode(record)
 
 
 def _plain(value: Any) -> object:  # noqa: ANN401 - whatever JSON has no form of its own for
@@ -148,6 +148,10 @@ def _plain(value: Any) -> object:  # noqa: ANN401 - whatever JSON has no form of
     if isinstance(value, timedelta):
         return value.total_seconds()
     return dict(value) if hasattr(value, "keys") else list(value)
+
+
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, check_circular=False, default=_plain)
+"""Made once: what we write holds no cycles, and to make an encoder takes as long as a line."""
 
 
 def check_file(db: Address, *, create: bool = False) -> None:

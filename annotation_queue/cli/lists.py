@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -20,6 +22,7 @@ from annotation_queue.cli.choosing import (
 )
 from annotation_queue.cli.common import (
     FAILURES,
+    check_file,
     choose_queue,
     db_option,
     fail,
@@ -31,6 +34,7 @@ from annotation_queue.cli.common import (
 from annotation_queue.cli.jsonl import parse_json
 from annotation_queue.errors import InvalidValue
 from annotation_queue.items import ItemPatch
+from annotation_queue.queues import AnnotationQueues
 from annotation_queue.values import check_integer
 
 if TYPE_CHECKING:
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from annotation_queue.cli.addresses import Address
+    from annotation_queue.repository import CountsRemoved
 
 
 @click.command(
@@ -210,21 +215,30 @@ def reset(
 @project_option
 @queue_option
 @click.option("--deleted-queue", metavar="QUEUE_ID", help="Bring this queue back, with all that was in it.")
+@dry_run_option
 def restore(
-    *, item_ids: tuple[str, ...], db: Address, project: str, queue_name: str | None, deleted_queue: str | None
+    *,
+    item_ids: tuple[str, ...],
+    db: Address,
+    project: str,
+    queue_name: str | None,
+    deleted_queue: str | None,
+    dry_run: bool,
 ) -> int:
     """Bring removed items back, by their ids (- for one on each line of standard input), with all their labels; print how many.
 
     An item whose call is in the queue again is passed over, and the exit code is 1.
     """
-    with open_queues(db, project) as queues:
+    if deleted_queue is not None and dry_run:
+        fail("give --dry-run with ITEM_ID: it counts items")
+    with _open_with_removed(db, project) as (queues, removed):
         if deleted_queue is not None:
             click.echo(queues.restore(deleted_queue).id)
             return 0
         if not item_ids:
             fail("say what to bring back: ITEM_ID, or --deleted-queue")
         ids, queue = read_ids(item_ids), choose_queue(queues, queue_name)
-        restored = queues.restore_items(queue.id, ids)
+        restored = removed.count_restorable(project, queue.id, ids) if dry_run else queues.restore_items(queue.id, ids)
     click.echo(restored)
     return FAILURES if restored < len(ids) else 0
 
@@ -237,20 +251,32 @@ def restore(
 @project_option
 @time_option("--removed-before", "Erase what was removed or deleted before this time.", required=True)
 @yes_option
-def purge(*, db: Address, project: str, removed_before: datetime, yes: bool) -> int:
+@click.option("--dry-run", is_flag=True, help="Only count what would be erased.")
+def purge(*, db: Address, project: str, removed_before: datetime, yes: bool, dry_run: bool) -> int:
     """Erase removed items and deleted queues of the project, with their labels and histories; print how many of each.
 
     Nothing of it can be brought back. What SQLite deletes is overwritten in the file; backups keep what they have.
     """
-    say(f"erase for good what was removed from project {project!r} before {removed_before.isoformat()}")
-    if not yes and not sys.stdin.isatty():
-        fail("what is erased cannot be brought back: give --yes, or answer on a terminal")
-    if not yes:
+    if not dry_run:
+        say(f"erase for good what was removed from project {project!r} before {removed_before.isoformat()}")
+    if not yes and not dry_run:
+        if not sys.stdin.isatty():
+            fail("what is erased cannot be brought back: give --yes, or answer on a terminal")
         click.confirm("Go on?", abort=True, err=True)
-    with open_queues(db, project) as queues:
-        purged = queues.purge(removed_before=removed_before)
+    with _open_with_removed(db, project) as (queues, removed):
+        count = partial(removed.count_purgeable, project) if dry_run else queues.purge
+        purged = count(removed_before=removed_before)
     click.echo(json.dumps({"items": purged.items, "queues": purged.queues}))
     return 0
+
+
+@contextmanager
+def _open_with_removed(db: Address, project: str) -> Iterator[tuple[AnnotationQueues, CountsRemoved]]:
+    """Open the queues of a project, with what counts the things that were removed from them."""
+    check_file(db)
+    with db.open("FULL") as repository:
+        # All that an address opens can do that.
+        yield AnnotationQueues(repository, project), cast("CountsRemoved", repository)
 
 
 @click.command(short_help="Hand out nothing more of a queue.")

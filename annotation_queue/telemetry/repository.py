@@ -28,6 +28,7 @@ from annotation_queue.items import (
     Unavailable,
 )
 from annotation_queue.labels import LabelPage, LabelQuery
+from annotation_queue.moves import Reset
 from annotation_queue.query import ItemFilter, ItemPage, ItemQuery, QueuePage, QueueQuery
 from annotation_queue.records import Change, ItemRecord
 from annotation_queue.repository import HearsOfLostClaims, RemembersClaims, Repository
@@ -177,6 +178,11 @@ class TelemetryRepository(HearsOfLostClaims, RemembersClaims):
     def reprioritise(self, project_id: str, queue_id: str, priorities: Mapping[str, int], at: datetime) -> int:
         with self._observed("reprioritise", project_id, queue_id):
             return self._repository.reprioritise(project_id, queue_id, priorities, at)
+
+    @documented_as(Repository.reset)
+    def reset(self, project_id: str, queue_id: str, which: Sequence[str] | ItemFilter, wanted: Reset) -> int:
+        with self._observed("reset", project_id, queue_id):
+            return self._repository.reset(project_id, queue_id, which, wanted)
 
     @documented_as(Repository.remove_items)
     def remove_items(self, project_id: str, queue_id: str, which: Sequence[str] | ItemFilter, at: datetime) -> int:

@@ -38,9 +38,9 @@ empty tuple, and is called all the time.
 - One class for each thing that a repository does: `QueuesContract`, `RepeatingContract`, `ItemsContract`, `ProgressContract`,
   `ClaimsContract`, `FencingContract`, `BatchesContract`, `QueriesContract`, `PositionsContract`, `CursorsContract`,
   `StatisticsContract`, `HistoryContract`, `RevisionsContract`, `OverridesContract`, `LabelsContract`, `ChangesContract`,
-  `HoldsContract`, `BulkContract`, `AssignmentsContract`, `IsolationContract`, `HostileInputContract`, `AliasingContract`,
-  `ThreadsContract`, `StoringContract` and `AgreementContract`. Each has all that it needs, so that a repository can grow
-  through them one by one.
+  `HoldsContract`, `BulkContract`, `AssignmentsContract`, `LongIdsContract`, `IsolationContract`, `HostileInputContract`,
+  `AliasingContract`, `ThreadsContract`, `StoringContract` and `AgreementContract`. Each has all that it needs, so that a
+  repository can grow through them one by one.
 - `repository_state_machine` gives the state machine of `AgreementContract`, with its ``TestCase``. The hypothesis profile
   says how many histories it tries.
 - `strategies` makes items, queries, JSON and what must be refused: ``new_items()``, ``item_queries()``, ``json_values()``,
@@ -80,6 +80,7 @@ from annotation_queue.testing.contracts import (
     IsolationContract,
     ItemsContract,
     LabelsContract,
+    LongIdsContract,
     OverridesContract,
     PoliciesContract,
     PositionsContract,
@@ -123,6 +124,7 @@ __all__ = [
     "IsolationContract",
     "ItemsContract",
     "LabelsContract",
+    "LongIdsContract",
     "Model",
     "OverridesContract",
     "PoliciesContract",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -58,7 +58,14 @@ class HostCheck:
         await answer(scope, receive, send)
 
     def _knows(self, headers: list[bytes]) -> bool:
-        if len(headers) != 1:
-            return False
-        name = re.sub(r":[0-9]*$", "", headers[0].decode("latin-1").strip().lower())
-        return any(name.endswith(known[1:]) if known.startswith("*.") else name == known for known in self.hosts)
+        return is_among(host_of([each.decode("latin-1") for each in headers]), self.hosts)
+
+
+def host_of(headers: Sequence[str]) -> str:
+    """Read the name out of a request's Host headers, in lower case and without the port; empty unless there is just one."""
+    return re.sub(r":[0-9]*$", "", headers[0].strip().lower()) if len(headers) == 1 else ""
+
+
+def is_among(name: str, hosts: Iterable[str]) -> bool:
+    """Tell whether a name is one of some hosts, or below one with ``*.`` in front."""
+    return any(name.endswith(known[1:]) if known.startswith("*.") else name == known for known in hosts)

@@ -54,6 +54,7 @@ def test_what_is_not_clear_changes_nothing(filled: Shell) -> None:
         (("update", "--updated-from", "soon", "--priority", "1"), "is no time such as"),
         (("reset", "--all"), "--actor"),
         (("restore",), "say what to bring back"),
+        (("restore", "--deleted-queue", "x", "--dry-run"), "it counts items"),
     ):
         _, err = filled.run(*arguments, *DB, code=2)
         assert told in err
@@ -92,8 +93,18 @@ def test_labels_are_put_back(filled: Shell) -> None:
 def test_removed_items_and_queues_come_back_until_they_are_purged(filled: Shell) -> None:
     ids = [item["id"] for item in items(filled)]
     assert filled.run("remove", "--unfinished", "--call-id", "1", "--call-id", "2", "--yes", *DB)[0] == "2\n"
+    assert filled.run("restore", ids[1], ids[0], "--dry-run", *DB, code=1)[0] == "1\n"
     assert filled.run("restore", ids[1], *DB)[0] == "1\n"
     assert filled.run("restore", ids[1], "missing", *DB, code=1)[0] == "0\n"
+    assert filled.run("purge", "--removed-before", "2000-01-01", "--dry-run", *DB) == (
+        '{"items": 0, "queues": 0}\n',
+        "",
+    )
+    for _ in range(2):
+        assert filled.run("purge", "--removed-before", "2100-01-01", "--dry-run", *DB) == (
+            '{"items": 1, "queues": 0}\n',
+            "",
+        )
     assert (
         filled.run("purge", "--removed-before", "2000-01-01T00:00:00Z", "--yes", *DB)[0]
         == '{"items": 0, "queues": 0}\n'

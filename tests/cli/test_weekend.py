@@ -115,7 +115,7 @@ def check_export(path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read there")
-@pytest.mark.slow
+@pytest.mark.slow(seconds=35)
 def test_a_hundred_thousand_items_take_less_than_200_megabytes(shell: Shell) -> None:
     # All are added and claimed from; that labels leave no memory behind shows before the last of them, too.
     labelled = 100_000 if REHEARSAL else 20_000

@@ -342,7 +342,7 @@ def test_many_items_are_changed_by_ids_and_by_filters(ann: RemoteQueues) -> None
     assert ann.get_item(items[0].id, include_position=True).position_in_queue == 2
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=15)
 def test_sixteen_clients_hand_in_ten_thousand_labels_and_each_is_there_once(tmp_path: Path) -> None:
     total, clients = 10_000, 16
     with SQLiteRepository(tmp_path / "labels.db", synchronous="OFF") as repository:

@@ -81,6 +81,7 @@ class TestTheRestOfRemoteQueues(
     testing.HistoryContract,
     testing.RevisionsContract,
     testing.LabelsContract,
+    testing.LongIdsContract,
     testing.BulkContract,
     testing.AssignmentsContract,
     testing.IsolationContract,

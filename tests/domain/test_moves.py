@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from annotation_queue import REOPENABLE, STANDARD, STRICT, AnnotationState, InvalidTransition, InvalidValue, Workflow
 from annotation_queue.json_values import same_json
-from annotation_queue.moves import advance, reset
+from annotation_queue.moves import Reset, advance, reset
 from annotation_queue.states import COMPLETED, IN_PROGRESS, SKIPPED, UNSTARTED, aggregate, fold, fold_labels, unstarted
 from annotation_queue.testing.strategies import json_values
 
@@ -121,7 +121,8 @@ def test_a_reset_puts_back_what_is_not_unstarted_and_counts_the_steps(
         else unstarted("item", who, START)
         for who, state in zip("abcd", stand, strict=False)
     )
-    changed, transitions = reset(progresses, annotator_id, at=START, actor_id="boss", reason="redo", steps=10)
+    wanted = Reset(annotator_id=annotator_id, at=START, actor_id="boss", reason="redo")
+    changed, transitions = reset(progresses, wanted, steps=10)
     expected = [
         each.annotator_id
         for each in progresses

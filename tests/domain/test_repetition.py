@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 COMPLETED: Final = AnnotationState.COMPLETED
 WRITES: Final = (
     *("add_queue", "get_or_create_queue", "replace_queue", "restore_queue", "add_items", "save", "claim"),
-    *("update_items", "reprioritise", "remove_items", "restore_items", "purge"),
+    *("update_items", "reprioritise", "reset", "remove_items", "restore_items", "purge"),
 )
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 COMPLETED = AnnotationState.COMPLETED
-WRITES = ("add_queue", "replace_queue", "add_items", "remove_items", "claim", "save", "get_or_create_queue")
+WRITES = ("add_queue", "replace_queue", "add_items", "remove_items", "reset", "claim", "save", "get_or_create_queue")
 
 
 class Unreliable:

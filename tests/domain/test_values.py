@@ -250,6 +250,13 @@ def test_json_text_that_is_loaded_and_dumped_again_is_the_same(value: object) ->
     assert dump_json("payload", load_json(text)) == text
 
 
+def test_json_is_read_to_its_end_and_white_space_around_it_does_not_matter() -> None:
+    assert load_json(' {"a": [1]}\n') == {"a": [1]}
+    for text in ("", '{"a": 1} 2', '{"a": 1', "[1],"):
+        with pytest.raises(ValueError, match="line 1"):
+            load_json(text)
+
+
 def test_the_keys_of_an_object_keep_their_order() -> None:
     assert list(copy_json("payload", {"b": 1, "a": 2})) == ["b", "a"]
 

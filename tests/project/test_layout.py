@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import re
 import subprocess
 import sys
 import token
@@ -291,3 +292,25 @@ def test_importing_the_package_leaves_out_what_is_slow_to_import() -> None:
     loaded = run_bare("import annotation_queue, sys; print(*sys.modules)").split()
     assert "annotation_queue" in loaded
     assert slow.isdisjoint(loaded)
+
+
+IN_EACH = {"statements.sql", "queries", "migrations/0001.sql", "check", "connections"}
+"""What the tour says of both storages that speak SQL."""
+
+
+def test_every_place_that_the_tour_of_the_code_names_is_there() -> None:
+    doc = annotation_queue.__doc__ or ""
+    tour = doc[doc.index("## For those who change the code") : doc.index("Logs are below")]
+    named = set(re.findall(r"`+([a-z_0-9./]+)`+", tour))
+    assert named >= IN_EACH
+    storages = [PACKAGE / "repositories" / name for name in ("sqlite", "postgres")]
+    missing = [name for name in named & IN_EACH for folder in storages if not is_there(folder, name)]
+    # The benchmarks stand beside the package.
+    around = (PACKAGE, PACKAGE / "repositories", PACKAGE.parent)
+    missing += [name for name in named - IN_EACH if not any(is_there(folder, name) for folder in around)]
+    assert missing == []
+
+
+def is_there(folder: Path, name: str) -> bool:
+    """Tell whether a folder has a file, a module or a folder of a name."""
+    return (folder / name).exists() or any((folder / f"{name.replace('.', '/')}{end}").exists() for end in ("", ".py"))

@@ -52,7 +52,7 @@ def is_shown(made: object) -> bool:
     return inspect.isfunction(made) or isinstance(made, property | classmethod | staticmethod)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=15)
 def test_every_public_name_is_in_the_reference_and_can_be_searched_for(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pdoc", "-d", "google", "-o", str(tmp_path), *modules_of_the_command()]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)

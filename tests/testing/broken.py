@@ -279,6 +279,8 @@ BROKEN: Final = {
     "lets updates turn back the time": _dictionary(testing.BulkContract, wrong_list.LetsUpdatesTurnBackTheTime),
     "updates payloads only": _dictionary(testing.BulkContract, wrong_list.UpdatesPayloadsOnly),
     "gives all the first priority": _dictionary(testing.BulkContract, wrong_list.GivesAllTheFirstPriority),
+    "resets in the order of addition": _dictionary(testing.OverridesContract, wrong_list.ResetsInTheOrderOfAddition),
+    "resets what it found before": _dictionary(testing.ThreadsContract, wrong_list.ResetsWhatItFoundBefore),
     "restores beside a live call": _dictionary(testing.BulkContract, wrong_list.RestoresBesideALiveCall),
     "restores without progresses": _dictionary(testing.BulkContract, wrong_list.RestoresWithoutProgresses),
     "purges without the log": _dictionary(testing.BulkContract, wrong_list.PurgesWithoutTheLog),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 import attrs
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from annotation_queue.items import AnnotationQueue
+    from annotation_queue.moves import Reset
     from annotation_queue.query import ItemFilter
 
 
@@ -113,3 +115,36 @@ class PurgesOtherProjects(MyRepository):
         projects = {project_id, *(queue.project_id for queue in self._queues.values())}
         purged = [super(PurgesOtherProjects, self).purge(each, removed_before) for each in sorted(projects)]
         return Purged(items=sum(each.items for each in purged), queues=sum(each.queues for each in purged))
+
+
+class ResetsInTheOrderOfAddition(MyRepository):
+    def _in_turn(self, queue_id: str, which: Sequence[str] | ItemFilter) -> list[Row]:
+        return self._chosen(queue_id, which)
+
+
+class ResetsWhatItFoundBefore(MyRepository):
+    """Looks which items a filter shows, lets others in, and puts back those of them that it still shows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._updated = threading.Condition(self._lock)
+        self._updates = 0
+
+    def update_items(
+        self, project_id: str, queue_id: str, which: Sequence[str] | ItemFilter, patch: ItemPatch, at: datetime
+    ) -> int:
+        with self._updated:
+            changed = super().update_items(project_id, queue_id, which, patch, at)
+            self._updates += 1
+            self._updated.notify_all()
+            return changed
+
+    def reset(self, project_id: str, queue_id: str, which: Sequence[str] | ItemFilter, wanted: Reset) -> int:
+        with self._updated:
+            self.get_queue(project_id, queue_id)
+            found = {row.item.id for row in self._chosen(queue_id, which)}
+            updates = self._updates
+            # From when one of two items is meant until the other one alone is.
+            self._updated.wait_for(lambda: len(found) == 1 and self._updates >= updates + 2, timeout=0.1)
+            rows = [row for row in self._in_turn(queue_id, which) if row.item.id in found]
+            return sum(self._reset(row, wanted) for row in rows)

@@ -304,6 +304,15 @@ class LMDBRepository:
             chosen = storage.scan_selection(tuple(patches), stored.live(stored.queue(project_id, queue_id)))
             return stored.alter(chosen, lambda item: storage.patched(item, patches[item.id], at))
 
+    def reset(
+        self, project_id: str, queue_id: str, which: Sequence[str] | storage.ItemFilter, wanted: storage.Reset
+    ) -> int:
+        with self._transaction(write=True) as stored:
+            made = storage.scan_resets(which, wanted, stored.live(stored.queue(project_id, queue_id)))
+            for record, change in made:
+                stored.change(record, change)
+            return sum(len(change.progresses) for _, change in made)
+
     def remove_items(
         self, project_id: str, queue_id: str, which: Sequence[str] | storage.ItemFilter, at: datetime
     ) -> int:
@@ -385,9 +394,7 @@ class LMDBRepository:
     def stats(self, project_id: str, queue_ids: Sequence[str]) -> tuple[storage.QueueStats, ...]:
         with self._transaction() as stored:
             queues = [stored.queue(project_id, queue_id) for queue_id in queue_ids]
-            return tuple(
-                storage.scan_stats(queue, [each.progresses for each in stored.live(queue)]) for queue in queues
-            )
+            return tuple(storage.scan_stats(each, [row.progresses for row in stored.live(each)]) for each in queues)
 
     def check(self) -> tuple[str, ...]:
         return ()  # nothing is kept beside what it is derived from

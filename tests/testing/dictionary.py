@@ -16,7 +16,7 @@ from annotation_queue.items import AddedItems, Claim, ItemPatch, Purged, copy_qu
 from annotation_queue.labels import Label
 from annotation_queue.moves import grant
 from annotation_queue.query import ItemFilter, search_text
-from annotation_queue.records import ItemRecord, change_of, standing, view
+from annotation_queue.records import ItemRecord, change_of, put_back, standing, view
 from annotation_queue.states import IN_PROGRESS, UNREAD, aggregate, claimable_at, is_for, with_annotation
 from annotation_queue.values import lease_end
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from annotation_queue.items import AnnotationQueue, NewItem, QueueItem, QueueStats, Unavailable
     from annotation_queue.labels import LabelPage, LabelQuery
+    from annotation_queue.moves import Reset
     from annotation_queue.query import ItemPage, ItemQuery, QueuePage, QueueQuery
     from annotation_queue.records import Change
     from annotation_queue.states import Progress, Transition
@@ -246,6 +247,24 @@ class MyRepository:
             return [row for row in live if self._matches(row.shown(), which)]
         wanted = set(which)
         return [row for row in live if row.item.id in wanted]
+
+    def reset(self, project_id: str, queue_id: str, which: Sequence[str] | ItemFilter, wanted: Reset) -> int:
+        with self._open():
+            self.get_queue(project_id, queue_id)
+            return sum(self._reset(row, wanted) for row in self._in_turn(queue_id, which))
+
+    def _in_turn(self, queue_id: str, which: Sequence[str] | ItemFilter) -> list[Row]:
+        """List what is meant: as it is asked for, or in queue order for a filter."""
+        meant = {row.item.id: row for row in self._chosen(queue_id, which)}
+        order = [row.item.id for row in self._in_order(queue_id)] if isinstance(which, ItemFilter) else which
+        return [meant[item_id] for item_id in dict.fromkeys(order) if item_id in meant]
+
+    def _reset(self, row: Row, wanted: Reset) -> int:
+        change = put_back(self._record(row), wanted)
+        if change is None:
+            return 0
+        self._apply(row, change)
+        return len(change.progresses)
 
     def remove_items(self, project_id: str, queue_id: str, which: Sequence[str] | ItemFilter, at: datetime) -> int:
         with self._open():

@@ -52,6 +52,7 @@ FOUND_LATE = {
     "sqlite: walks over queues in one range",
     "keeps part of what failed",
     "overwrites taken ids",
+    "resets what it found before",
 }
 """Faults whose first failing test is the suite's last, or takes its time: more than a second each."""
 

@@ -39,7 +39,7 @@ def test_the_readme_and_the_docstring_tell_the_same() -> None:
     assert told_by_the_readme() == told_by_the_docstring()
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=45)
 def test_a_strangers_repository_passes_the_whole_suite_by_the_text_that_is_told(pytester: pytest.Pytester) -> None:
     assert len(STORAGE.read_text(encoding="utf-8").splitlines()) <= MOST_LINES
     pytester.makepyfile(my_storage=STORAGE.read_text(encoding="utf-8"), test_my_repository=told_by_the_docstring())

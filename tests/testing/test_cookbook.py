@@ -11,7 +11,15 @@ import lmdb
 import pytest
 
 from annotation_queue import AnnotationQueues, AnnotationState, ItemFilter, NewItem
-from annotation_queue.testing import Clock, RepositoryContract
+from annotation_queue.testing import (
+    ChangesContract,
+    Clock,
+    Contract,
+    HoldsContract,
+    LabelsContract,
+    RepositoryContract,
+    StatisticsContract,
+)
 from project.test_layout import lines_of_code
 from testing import cookbook
 from testing.cookbook import LMDBRepository
@@ -53,12 +61,8 @@ def test_what_is_purged_is_in_no_table_any_more(tmp_path: Path) -> None:
     assert not any(b"removed item" in value or b"deleted" in value.replace(b"deleted_at", b"") for value in values)
 
 
-@pytest.mark.slow
-class TestLMDBRepository(RepositoryContract):
-    """The whole contract, on a fresh folder each time."""
-
-    histories_per_example = 0.5
-    many = 80
+class OnAFolder(Contract):
+    """On a fresh folder each time."""
 
     @pytest.fixture(autouse=True)
     def _folders(self, tmp_path: Path) -> None:
@@ -66,3 +70,15 @@ class TestLMDBRepository(RepositoryContract):
 
     def make_repository(self) -> Repository:
         return LMDBRepository(next(self.folders), is_durable=False)
+
+
+class TestLMDBRepositoryInPart(OnAFolder, HoldsContract, LabelsContract, ChangesContract, StatisticsContract):
+    """What shows whether all that storage authors are offered is used, for the fast run."""
+
+
+@pytest.mark.slow
+class TestLMDBRepository(OnAFolder, RepositoryContract):
+    """The whole contract."""
+
+    histories_per_example = 0.5
+    many = 80

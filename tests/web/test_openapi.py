@@ -212,7 +212,7 @@ def make_requests(url: str, folder: Path, seed: int, phases: str) -> int:
     return int(report["test_cases"]["generated"])
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=25)
 @pytest.mark.usefixtures("_unmeasured")
 def test_random_requests_made_from_the_document_are_answered_as_it_says(tmp_path: Path) -> None:
     (tmp_path / "own_hooks.py").write_text(HOOKS)

@@ -206,7 +206,7 @@ def test_a_missing_extra_is_named_also_here(shell: Shell) -> None:
         assert done.stderr == 'annotation-queue: serve needs an extra: pip install "annotation-queue[cli,web]"\n'
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=35)
 @pytest.mark.usefixtures("_unmeasured")
 def test_sixteen_clients_at_once_make_ten_thousand_updates_and_all_are_right(shell: Shell, tmp_path: Path) -> None:
     users = "\n".join(f"[[tokens]]\ntoken = 'key-{n}'\nuser = 'user-{n}'\nprojects = ['p']" for n in range(CLIENTS))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from operator import attrgetter
 from typing import TYPE_CHECKING, cast
 
 import attrs
@@ -12,7 +13,7 @@ from annotation_queue.counters import FINISHED, SETTLED, counts_of, stats_of
 from annotation_queue.items import make_claim
 from annotation_queue.labels import Label
 from annotation_queue.query import ItemFilter
-from annotation_queue.records import change_of, standing
+from annotation_queue.records import change_of, put_back, standing
 from annotation_queue.repositories.history_check import history_problems
 from annotation_queue.repositories.memory.claims import ClaimIndex
 from annotation_queue.repositories.memory.filters import Matcher
@@ -30,11 +31,12 @@ from annotation_queue.repositories.memory.sorted_keys import SortedKeys
 from annotation_queue.states import IN_PROGRESS, UNSTARTED, AnnotationState
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from annotation_queue.items import AnnotationQueue, Claim, QueueItem, QueueStats
     from annotation_queue.labels import LabelPage, LabelQuery
+    from annotation_queue.moves import Reset
     from annotation_queue.records import Change, ItemRecord
     from annotation_queue.repositories.memory.sorted_keys import Key
     from annotation_queue.states import Progress, Transition
@@ -145,6 +147,17 @@ class StoredQueue:
         stored.item = deleted(stored.item, at)
         stored.revision += 1
 
+    def restorable(self, item_ids: Iterable[str]) -> list[StoredItem]:
+        """List those of some items that are removed ones of this queue whose calls no live item has, the first of each call."""
+        found = [self.items[item_id] for item_id in item_ids if item_id in self.items]
+        of_queue = (
+            each for each in found if each.item.queue_id == self.queue.id and each.item.call_id not in self.calls
+        )
+        by_call: dict[str, StoredItem] = {}
+        for stored in of_queue:
+            by_call.setdefault(stored.item.call_id, stored)
+        return [*by_call.values()]
+
     def restore(self, stored: StoredItem, at: datetime) -> None:
         """Bring a removed item back at a time, UTC. O(log n), and O(n) for each progress on it."""
         stored.item = attrs.evolve(stored.item, deleted_at=None, updated_at=max(stored.item.updated_at, at))
@@ -193,6 +206,19 @@ class StoredQueue:
             self._settled += after.settled - before.settled
             self._finished += after.finished - before.finished
         self.claims.move(stored, before.claimable_at, after.claimable_at, progresses, self.queue)
+
+    def reset(self, which: Sequence[str] | ItemFilter, wanted: Reset) -> int:
+        """Put progresses on live items back, and say how many. O(log n) for each, and O(n log n) for a filter."""
+        meant = [stored for stored in self.chosen(which) if stored.progresses]
+        if isinstance(which, ItemFilter):
+            meant.sort(key=attrgetter("key"))
+        # All is decided before anything is stored.
+        records = ((stored, self.record(stored, with_item=False, labels_of=())) for stored in meant)
+        changes = [(stored, change) for stored, record in records if (change := put_back(record, wanted)) is not None]
+        for stored, change in changes:
+            # There are no labels in it that a caller could change.
+            self.change(stored, change, change.progresses, change.transitions)
+        return sum(len(change.progresses) for _, change in changes)
 
     def grant(self, stored: StoredItem, progresses: tuple[Progress, ...], transitions: tuple[Transition, ...]) -> None:
         """Store what a grant changes."""

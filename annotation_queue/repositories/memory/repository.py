@@ -29,7 +29,7 @@ from annotation_queue.items import (
     patched,
 )
 from annotation_queue.labels import LabelPage, LabelQuery
-from annotation_queue.moves import grant
+from annotation_queue.moves import Reset, grant
 from annotation_queue.query import ItemFilter, ItemPage, ItemQuery, QueuePage, QueueQuery
 from annotation_queue.records import Change, ItemRecord
 from annotation_queue.repositories.memory.forks import hold_at_fork
@@ -37,11 +37,12 @@ from annotation_queue.repositories.memory.item import StoredItem, packed, unpack
 from annotation_queue.repositories.memory.queries import find_page
 from annotation_queue.repositories.memory.queue import StoredQueue
 from annotation_queue.repositories.memory.queue_listings import QueueListings
+from annotation_queue.repository import CountsRemoved
 from annotation_queue.states import Transition
 from annotation_queue.values import lease_end
 
 
-class MemoryRepository:
+class MemoryRepository(CountsRemoved):
     """Keeps everything in this process's memory, indexed; it is gone with the repository.
 
     The methods are those of `Repository`. One lock serialises them. Claiming, saving, reading an item and a page in
@@ -200,6 +201,11 @@ class MemoryRepository:
             wanted = ((stored, priorities[stored.item.id]) for stored in queue.chosen(tuple(priorities)))
             return _patch(queue, ((stored, ItemPatch(priority=priority)) for stored, priority in wanted), at)
 
+    def reset(self, project_id: str, queue_id: str, which: Sequence[str] | ItemFilter, wanted: Reset) -> int:
+        """Put progresses back to unstarted. O(log n) for each that changes, and O(n log n) for a filter."""
+        with self._lock:
+            return self._queue(project_id, queue_id).reset(which, wanted)
+
     def remove_items(self, project_id: str, queue_id: str, which: Sequence[str] | ItemFilter, at: datetime) -> int:
         """Delete items softly. O(log n) for each, and O(n) for a filter."""
         with self._lock:
@@ -213,13 +219,15 @@ class MemoryRepository:
         """Bring removed items back. The cost is that of `StoredQueue.restore`."""
         with self._lock:
             queue = self._queue(project_id, queue_id)
-            restored = 0
-            for item_id in dict.fromkeys(item_ids):
-                stored = self._items.get(item_id)
-                if stored is not None and stored.item.queue_id == queue_id and stored.item.call_id not in queue.calls:
-                    queue.restore(stored, at)
-                    restored += 1
-            return restored
+            removed = queue.restorable(item_ids)
+            for stored in removed:
+                queue.restore(stored, at)
+            return len(removed)
+
+    def count_restorable(self, project_id: str, queue_id: str, item_ids: Sequence[str]) -> int:
+        """See `CountsRemoved`. O(k) for k ids."""
+        with self._lock:
+            return len(self._queue(project_id, queue_id).restorable(item_ids))
 
     def restore_queue(self, project_id: str, queue_id: str, at: datetime) -> AnnotationQueue:
         """Bring a deleted queue back. O(1)."""
@@ -237,23 +245,34 @@ class MemoryRepository:
     def purge(self, project_id: str, removed_before: datetime) -> Purged:
         """Erase what was removed, and let go of its memory. O(n) for all that is stored."""
         with self._lock:
-            self._check_open()
-            mine = [stored for stored in self._queues.values() if stored.queue.project_id == project_id]
-            gone = {stored.queue.id for stored in mine if _is_before(stored.queue.deleted_at, removed_before)}
-            items = 0
-            for queue in mine:
-                if queue.queue.id not in gone:
-                    of_queue = (each for each in self._items.values() if each.item.queue_id == queue.queue.id)
-                    old = [each for each in of_queue if _is_before(each.item.deleted_at, removed_before)]
-                    queue.erase(old)
-                    items += len(old)
-                    for each in old:
-                        del self._items[each.item.id]
+            gone, items = self._purgeable(project_id, removed_before)
+            for queue_id, old in items.items():
+                self._queues[queue_id].erase(old)
+                for each in old:
+                    del self._items[each.item.id]
             for item_id in [key for key, each in self._items.items() if each.item.queue_id in gone]:
                 del self._items[item_id]
             for queue_id in gone:
                 del self._queues[queue_id]
-            return Purged(items=items, queues=len(gone))
+            return Purged(items=sum(map(len, items.values())), queues=len(gone))
+
+    def count_purgeable(self, project_id: str, removed_before: datetime) -> Purged:
+        """See `CountsRemoved`. O(n) for all that is stored."""
+        with self._lock:
+            gone, items = self._purgeable(project_id, removed_before)
+            return Purged(items=sum(map(len, items.values())), queues=len(gone))
+
+    def _purgeable(self, project_id: str, before: datetime) -> tuple[set[str], dict[str, list[StoredItem]]]:
+        """List what was removed before a time: the ids of queues, and the items of all other queues by theirs."""
+        self._check_open()
+        mine = {key: stored.queue for key, stored in self._queues.items() if stored.queue.project_id == project_id}
+        gone = {key for key, queue in mine.items() if _is_before(queue.deleted_at, before)}
+        left = mine.keys() - gone
+        items: dict[str, list[StoredItem]] = {}
+        for stored in self._items.values():
+            if stored.item.queue_id in left and _is_before(stored.item.deleted_at, before):
+                items.setdefault(stored.item.queue_id, []).append(stored)
+        return gone, items
 
     def claim(
         self,

@@ -32,23 +32,29 @@ class Reservations:
         self._times: dict[str, TimedKeys] = {}
         """By annotator, those that they may claim at some time."""
 
-    def move(self, stored: StoredItem, *, is_unfinished: bool, queue: AnnotationQueue) -> None:
+    def move(self, stored: StoredItem, *, was_unfinished: bool, is_unfinished: bool, queue: AnnotationQueue) -> None:
         """Follow a change of a reserved item. O(log n) for each of its assignees.
 
         Args:
             stored: The item as it is now.
-            is_unfinished: Whether it is there and not finished.
+            was_unfinished: Whether it was there and not finished.
+            is_unfinished: Whether it is now.
             queue: The queue, for its policies.
         """
         key = stored.key
-        self._unfinished.discard(key)
-        if is_unfinished:
+        # A claim of one changes nothing here, and to look for it among all of them would cost as much as the claim.
+        if was_unfinished and not is_unfinished:
+            self._unfinished.remove(key)
+        elif is_unfinished and not was_unfinished:
             self._unfinished.add(key)
         for annotator_id in stored.item.assignees:
             time = claimable_at(stored.progresses, annotator_id, *queue.policies) if is_unfinished else None
+            times = self._times.get(annotator_id)
             if time is not None:
-                self._times.setdefault(annotator_id, TimedKeys()).set(key, time)
-            elif (times := self._times.get(annotator_id)) is not None and times.discard(key) and not len(times):
+                if times is None:
+                    times = self._times[annotator_id] = TimedKeys()
+                times.set(key, time)
+            elif times is not None and times.discard(key) and not len(times):
                 del self._times[annotator_id]
 
     def first(self, annotator_id: str, at: datetime) -> Key | None:

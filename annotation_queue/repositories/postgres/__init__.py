@@ -8,8 +8,8 @@ transaction of the backend's. A connection that is lost during a commit, or duri
 itself, raises `OutcomeUnknown`. Make the queue again with the same ``queue_id=``, claim again with ``resume=True``, and
 repeat anything else as its docstring says.
 
-`PostgresRepository.purge` leaves the ids of 255 characters and more that purged items and calls had, in ``long_texts``, until
-their queue is deleted and purged: others may have the same ones. Dead rows are overwritten when the server vacuums.
+`PostgresRepository.purge` erases ids of 255 characters and more with the last thing in their queue that has them; whom a queue
+has counted it goes on to name. Dead rows are overwritten when the server vacuums.
 
 **Past one server.** Every key of every table that grows begins with the queue's number (``item_ids``, which makes item ids
 unique, is keyed by the id alone; ``queues`` is small). So the tables can be hash-partitioned by ``queue``, without a change

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, NamedTuple
 
 from annotation_queue.query import ItemFilter, ItemQuery
+from annotation_queue.repositories.postgres.blocks import count_moved, places_of
 from annotation_queue.repositories.postgres.queries import Selection
 from annotation_queue.repositories.postgres.rows import PATCHES, PatchRow, integers
 from annotation_queue.repositories.postgres.texts import key_of
@@ -86,8 +87,11 @@ def _update(session: Session, queue: int, patches: Mapping[int, StoredPatch], at
         changed += len(found)
         new = [PatchRow(row.num, patches[row.num].place(row), patches[row.num].reserved(row)) for row in found]
         session.rows("patch_work", {"queue": queue, "at": to_micros(at), **PATCHES.values(new)})
-        if any(row.priority_down != place for row, (_, place, _) in zip(found, new, strict=True)):
+        moved = [row.num for row, (_, place, _) in zip(found, new, strict=True) if row.priority_down != place]
+        if moved:
+            before = places_of(session, queue, moved)
             session.rows("patch_places", {"queue": queue, **PATCHES.values(new)})
+            count_moved(session, queue, before, places_of(session, queue, moved))
         for column in ("payload", "display_fields"):
             # One patch gives all of them the same.
             values = given(column, ((row.num, patches[row.num]) for row in found))

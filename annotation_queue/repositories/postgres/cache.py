@@ -97,6 +97,7 @@ class Cache:
         self.queues: dict[Version, AnnotationQueue] = {}
         self.low_water_marks: dict[tuple[int, str], Mark] = {}
         self._bytes_of_queues = self._bytes_of_marks = 0
+        self._touched: set[tuple[int, str]] = set()
         self._claimed: dict[tuple[str, str], ItemRecord] = {}
         self._added: dict[int, int] = {}
         self._folded: dict[int, tuple[int, int]] = {}
@@ -144,6 +145,16 @@ class Cache:
         if (queue, annotator) not in self.low_water_marks:
             self._bytes_of_marks += _OVERHEAD + len(annotator)
         self.low_water_marks[queue, annotator] = mark
+
+    def set_touched(self, queue: int, annotator: str, *, is_touched: bool) -> None:
+        """Take note whether somebody had been at what an annotator was given last: then most likely at the next one, too."""
+        if len(self._touched) > _MOST_CLAIMED:
+            self._touched.clear()
+        (self._touched.add if is_touched else self._touched.discard)((queue, annotator))
+
+    def is_touched(self, queue: int, annotator: str) -> bool:
+        """Tell whether somebody had been at what an annotator was given last."""
+        return (queue, annotator) in self._touched
 
     def keep_claimed(self, annotator_id: str, record: ItemRecord) -> None:
         """Keep the record that a claim left."""

@@ -48,6 +48,8 @@ def problems(session: Session) -> Iterator[str]:
     for statement, text in _ITEMS.items():
         for (num,) in session.composed(_SQL[statement], ()):
             yield text.format(num)
+    for queue, index, block in session.composed(_SQL["wrong_blocks"], ()):
+        yield f"queue number {queue} counts wrongly in block {block} of index {index}"
     for num, revision in session.rows("all_queues", ()):
         (columns,) = session.rows("queue_by_num", (num,))
         yield from _of_queue(session, StoredQueue(num, revision, queue_of(columns)))

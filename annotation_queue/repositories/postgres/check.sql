@@ -48,6 +48,27 @@ SELECT item FROM log WHERE to_state <> 2 AND annotation IS NOT NULL
 UNION
 SELECT item FROM progresses WHERE state = 2 AND annotation IS NOT NULL
 
+-- Blocks that count other items than stand from where they begin to where the next one does; number 0 for none.
+
+-- name: wrong_blocks --
+WITH keys AS (
+    SELECT i.queue, l.lane, l.op, l.a, l.b, i.id, 0 AS is_block, 0 AS n
+    FROM items AS i CROSS JOIN LATERAL (VALUES
+        (1, '', i.priority_down, i.created_at), (2, '', i.created_at, 0), (3, '', i.call_started_at, 0),
+        (4, '', i.call_started_at, i.created_at), (5, '', 0, 0), (6, i.call_op_name, 0, 0),
+        (7, i.call_op_name, i.created_at, 0)
+    ) AS l(lane, op, a, b)
+    WHERE i.deleted_at IS NULL
+    UNION ALL
+    SELECT b.queue, b.lane, b.op, b.a, b.b, b.id, 1, b.n FROM blocks AS b
+), placed AS (
+    SELECT k.*, sum(k.is_block) OVER (PARTITION BY k.queue, k.lane ORDER BY k.op COLLATE "C", k.a, k.b, k.id COLLATE "C", k.is_block DESC)
+        AS block
+    FROM keys AS k
+)
+SELECT p.queue, p.lane, p.block
+FROM placed AS p GROUP BY p.queue, p.lane, p.block HAVING p.block = 0 OR sum(p.n) <> sum(1 - p.is_block)
+
 -- name: live_nums --
 SELECT num FROM work WHERE queue = ? ORDER BY num
 

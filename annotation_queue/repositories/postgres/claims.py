@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import random
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from annotation_queue.construction import altered
 from annotation_queue.counters import changes, live_and_unfinished
+from annotation_queue.errors import Conflict, StorageBusy
 from annotation_queue.items import explain_unavailable, make_claim
 from annotation_queue.moves import grant
-from annotation_queue.records import ItemRecord, change_of, make_record, one_finishes, view
+from annotation_queue.records import ItemRecord, change_of, make_record, merge, one_finishes, view
 from annotation_queue.repositories.postgres.cache import FIRST_PLACE, Entry, Mark, QueueKey, Revision, Version
-from annotation_queue.repositories.postgres.rows import FirstRow, HeldRow, counts_of_one, split
+from annotation_queue.repositories.postgres.rows import ChosenRow, FirstRow, HeldRow, PlaceRow, counts_of_one, split
 from annotation_queue.repositories.postgres.session import counter_rows
-from annotation_queue.repositories.postgres.texts import is_long, key_of
+from annotation_queue.repositories.postgres.texts import KEY_LENGTH, PREFIX, is_long, key_of
 from annotation_queue.repositories.sql.chunks import in_chunks
-from annotation_queue.repositories.sql.rows import ItemRow, micros_or_none, progress_row, time_or_none, transition_row
+from annotation_queue.repositories.sql.rows import (
+    ItemRow,
+    ProgressRow,
+    micros_or_none,
+    progress_row,
+    time_or_none,
+    transition_row,
+)
 from annotation_queue.states import IN_PROGRESS, Progress, aggregate, claimable_at
 from annotation_queue.values import from_micros, lease_end, to_micros
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime, timedelta
+
+    from psycopg.rows import TupleRow
 
     from annotation_queue.items import AnnotationQueue, Claim, Unavailable
     from annotation_queue.records import Change
@@ -32,11 +46,38 @@ _ANY: Final = "item"
 _on_item = altered(Progress, ("item_id",))
 _NO_ENTRY: Final = Entry(-1, -1, -1)
 _NO_MARK: Final = Mark(-1, None, FIRST_PLACE)
+_LAST: Final = "\U0010ffff" * (KEY_LENGTH - PREFIX)
+"""Behind the first characters of a key, what comes behind all others."""
+_SHORTEST_WAIT: Final = 0.000_5
+_LONGEST_WAIT: Final = 0.05
+"""How many seconds to wait for what others have locked, at most: at first, and after some tries."""
 _ENDS: Final = ("retry_at", "own_retry_at", "reserved_retry_at")
 """The statements that each find when an annotator could claim one kind of items."""
 
 
-def first_place(session: Session, num: int, queue: AnnotationQueue | None, annotator: str) -> QueueKey:
+def _passes(queue: AnnotationQueue) -> bool:
+    """Tell whether an annotator may have to pass many items that they have settled, and that are open for others.
+
+    Else what is in front of the first open item costs nothing, unless it is still to be vacuumed.
+    """
+    return not one_finishes(queue)
+
+
+def _mark_values(session: Session, num: int, annotator: str) -> dict[str, object]:
+    """Give the values of ``place``: the mark of an annotator, or one that is no good."""
+    mark = session.cache.low_water_marks.get((num, annotator)) or _NO_MARK
+    tx, seq, mark_at = mark.newest or (None, None, None)
+    return {"openings": mark.openings, "tx": tx, "seq": seq, "mark_at": mark_at, **mark.place._asdict()}
+
+
+def _keep_mark(session: Session, num: int, annotator: str, row: PlaceRow) -> QueueKey:
+    """Keep what a statement says of a place, and give the place; that is the first of all if no item is open."""
+    mark = row.mark
+    session.cache.set_low_water_mark(num, annotator, mark)
+    return mark.place
+
+
+def first_place(session: Session, queue: StoredQueue, annotator: str) -> QueueKey:
     """Find a place before which an annotator can claim no open item; the greater it is, the less has to be passed.
 
     If settling an item leaves it open for others, an annotator who has done many would otherwise pass all of them at every
@@ -45,27 +86,14 @@ def first_place(session: Session, num: int, queue: AnnotationQueue | None, annot
 
     Args:
         session: The session.
-        num: The number of the queue.
-        queue: The queue, as it was at any time; None if that is not known.
+        queue: The queue.
         annotator: The key of the annotator.
     """
-    if queue is not None and one_finishes(queue):
-        # What is in front of the first open item costs nothing, unless it is still to be vacuumed.
+    if not _passes(queue.queue):
         return FIRST_PLACE
-    known = session.cache.low_water_marks.get((num, annotator))
-    entry = _NO_ENTRY if known is None or known.newest is None else known.newest
-    # Read before the place is looked for: what is opened in between makes the mark worthless, not wrong.
-    values = {"queue": num, "annotator": annotator, **entry._asdict()}
-    ((openings, is_there, *newest),) = session.rows("mark_evidence", values)
-    is_good = known is not None and known.openings == openings and (known.newest is None or is_there)
-    mark = known.place if known is not None and is_good else FIRST_PLACE
-    asked = {"queue": num, "annotator": annotator, **mark._asdict()}
-    row = session.row("first_unsettled", asked) or session.row("last_open", (num,))
-    place = mark if row is None else QueueKey(*row)
-    session.cache.set_low_water_mark(
-        num, annotator, Mark(openings, None if newest[0] is None else Entry(*newest), place)
-    )
-    return place
+    values = {"queue": queue.num, "annotator": annotator, **_mark_values(session, queue.num, annotator)}
+    (row,) = session.rows("first_place", values)
+    return _keep_mark(session, queue.num, annotator, PlaceRow(*row))
 
 
 def claim(
@@ -89,20 +117,24 @@ def claim(
     """
     annotator = key_of(annotator_id)
     known = session.cache.newest(queue_id)
-    start = first_place(session, num, None if known is None else known.queue, annotator)
-    plans = "force_custom_plan" if session.connections.is_distributed else "force_generic_plan"
-    found = session.rows("lock_claimable", {**_wanted(num, annotator, start, at, limit), "plans": plans})
-    chosen = [tuple(split(row, Version, ItemRow)) for row in found]
-    queue = session.locked_version(chosen[0][0] if chosen else None, project_id, queue_id)
-    expires_at = lease_end(at, lease or queue.queue.lease)
+    wanted = {"queue": num, "annotator": annotator, "at": to_micros(at), "limit": limit}
+    if known is None or _passes(known.queue):
+        rows = session.rows("lock_claimable_from_mark", {**wanted, **_mark_values(session, num, annotator)})
+        if rows:
+            _keep_mark(session, num, annotator, PlaceRow(*rows[0][-len(PlaceRow._fields) :]))
+    else:
+        rows = session.rows("lock_claimable", {**wanted, **FIRST_PLACE._asdict()})
+    queue = session.locked_version(Version(*rows[0][: len(Version._fields)]) if rows else None, project_id, queue_id)
     if queue.queue.is_paused:
         return ()
-    rows = [row for _, row in chosen if row.num is not None]
-    rows.sort(key=lambda row: (row.priority_down, row.created_at, session.text(num, row.id)))
+    candidates = _candidates(session, queue, rows)
+    candidates.sort(key=lambda each: each.place)
+    if len(candidates) >= limit and len(candidates[limit - 1].row.id) > PREFIX:
+        candidates = _with_ties(session, queue, candidates, candidates[limit - 1].row, wanted)
+    expires_at = lease_end(at, lease or queue.queue.lease)
     claims: list[Claim] = []
     writes: list[tuple[ItemRecord, Change]] = []
-    # Their progresses are read only now: whoever had an item before it was locked may have changed them after it was chosen.
-    for row, record in zip(rows, session.records_of(queue, rows).values(), strict=True):
+    for row, record in candidates:
         free_at = claimable_at(record.progresses, annotator_id, *queue.queue.policies)
         if len(claims) == limit or free_at is None or free_at > at:
             continue
@@ -116,7 +148,82 @@ def claim(
         claims.append(make_claim(item=item, annotator_id=annotator_id, token=own.token, expires_at=expires_at))
     if writes:
         session.store(writes)
+        if limit == 1:
+            _keep_claimed(session, queue, annotator_id, writes[0], rows[0])
+        session.cache.set_touched(num, annotator, is_touched=any(record.steps for record, _ in writes))
     return tuple(claims)
+
+
+def _keep_claimed(
+    session: Session, queue: StoredQueue, annotator_id: str, write: tuple[ItemRecord, Change], row: TupleRow
+) -> None:
+    """Keep the record that a claim leaves: most likely it is completed next, and nothing has happened to it by then."""
+    before, change = write
+    was = cast("Revision", before.revision)
+    _, chosen = split(row, Version, ChosenRow)
+    session.cache.keep_claimed(
+        annotator_id,
+        make_record(
+            before.item_id,
+            queue.queue,
+            change.updated_at,
+            merge(before.progresses, change.progresses),
+            Revision(queue.num, queue.revision, was.num, was.revision + 1, chosen.tx),
+            steps=before.steps + len(change.transitions),
+        ),
+    )
+
+
+class _Candidate(NamedTuple):
+    """An item that was locked, and its record."""
+
+    row: ItemRow
+    record: ItemRecord
+
+    @property
+    def place(self) -> tuple[int, int, str]:
+        """What sorts in queue order."""
+        return self.row.priority_down, self.row.created_at, self.record.item_id
+
+
+def _candidates(session: Session, queue: StoredQueue, rows: Iterable[TupleRow]) -> list[_Candidate]:
+    """Build what ``chosen_columns`` say of items that were locked."""
+    found: dict[int, tuple[ItemRow, list[ProgressRow]]] = {}
+    stale: list[ItemRow] = []
+    for each in rows:
+        _, chosen, progress, row = split(each, Version, ChosenRow, ProgressRow, ItemRow)
+        if row.num is None:
+            continue
+        if chosen.seen != row.revision:
+            # Whoever had it before it was locked has changed it since the statement began.
+            stale += [] if chosen.place not in {None, 1} else [row]
+            continue
+        _, progresses = found.setdefault(row.num, (row, []))
+        if chosen.place is not None:
+            progresses.append(progress)
+    made = [
+        _Candidate(row, session.record_of(queue, session.text(queue.num, row.id), row, progresses))
+        for row, progresses in found.values()
+    ]
+    return made + _read_again(session, queue, stale)
+
+
+def _read_again(session: Session, queue: StoredQueue, rows: Sequence[ItemRow]) -> list[_Candidate]:
+    """Read the progresses on items that are locked: nobody changes them any more."""
+    records = session.records_of(queue, rows)
+    return [_Candidate(row, records[row.num]) for row in rows]
+
+
+def _with_ties(
+    session: Session, queue: StoredQueue, candidates: Sequence[_Candidate], last: ItemRow, wanted: Mapping[str, object]
+) -> list[_Candidate]:
+    """Give candidates in queue order with those that may come before the last wanted one, though their keys come behind it."""
+    first = last.id[:PREFIX]
+    place = {"priority_down": last.priority_down, "created_at": last.created_at, "first": first, "last": first + _LAST}
+    ties = [ItemRow(*row) for row in session.rows("lock_ties", {**wanted, **place})]
+    there = {each.row.num for each in candidates}
+    more = _read_again(session, queue, [row for row in ties if row.num not in there])
+    return sorted([*candidates, *more], key=lambda each: each.place)
 
 
 def claim_untouched(
@@ -187,7 +294,7 @@ def claim_untouched(
         row, first = split(each, ItemRow, FirstRow)
         item = session.item_of(row, known)
         claims.append(make_claim(item=item, annotator_id=annotator_id, token=own.token, expires_at=expires_at))
-        if limit == 1 and not is_long(row.id):
+        if limit == 1:
             # Most likely it is completed next, by who has it, and nothing has happened to it by then.
             held = _on_item(own, item.id)
             rests_on = Revision(known.num, known.revision, row.num, row.revision, first.tx)
@@ -201,6 +308,40 @@ def _wanted(num: int, annotator: str, start: QueueKey, at: datetime, limit: int)
     return {"queue": num, "annotator": annotator, "at": to_micros(at), "limit": limit, **start._asdict()}
 
 
+def claim_or_explain(
+    queue_id: str,
+    grant: Callable[[], tuple[Claim, ...]],
+    explain: Callable[[], Unavailable | None],
+    *,
+    timeout: float | None,
+) -> tuple[Claim, ...] | Unavailable:
+    """Grant claims or say why not; again as long as others have all that is left locked.
+
+    Args:
+        queue_id: The queue.
+        grant: Grants claims in a transaction of its own, or none.
+        explain: Says why not; None if it may be granted.
+        timeout: For how long to try again, in seconds; None for never.
+
+    Raises:
+        StorageBusy: It took longer.
+    """
+    deadline = time.monotonic() + (timeout or 0)
+    wait = _SHORTEST_WAIT
+    while True:
+        claims: tuple[Claim, ...] = ()
+        # The queue may get another name between two statements.
+        with suppress(Conflict):
+            claims = grant()
+        answer = claims or explain()
+        if answer is not None:
+            return answer
+        if timeout is None or time.monotonic() > deadline:
+            raise StorageBusy(f"what is left of queue {queue_id!r} stayed locked; nothing was claimed, try again")
+        time.sleep(wait * random.random())  # noqa: S311 - jitter, not a secret
+        wait = min(2 * wait, _LONGEST_WAIT)
+
+
 def explain(session: Session, queue: StoredQueue, annotator_id: str, at: datetime) -> Unavailable | None:
     """Say at one instant why an annotator can claim nothing; None if they can.
 
@@ -211,7 +352,7 @@ def explain(session: Session, queue: StoredQueue, annotator_id: str, at: datetim
         at: Now, UTC.
     """
     annotator = key_of(annotator_id)
-    start = first_place(session, queue.num, queue.queue, annotator)
+    start = first_place(session, queue, annotator)
     wanted = _wanted(queue.num, annotator, start, at, 1)
     if not queue.queue.is_paused and session.value("is_claimable", wanted):
         return None
@@ -234,16 +375,18 @@ def explain(session: Session, queue: StoredQueue, annotator_id: str, at: datetim
 def holds(session: Session, queue: StoredQueue, annotator_id: str) -> tuple[Claim, ...]:
     """Read what an annotator holds; the result is that of `Repository.holds`."""
     rows = session.rows("held_by", {"queue": queue.num, "annotator": key_of(annotator_id)})
-    held = [HeldRow(*row) for row in rows]
-    items: dict[int, ItemRow] = {}
-    for chunk in in_chunks([row.num for row in held]):
-        items |= session.live_rows(queue, chunk)
+    held = {row.num: row for row in map(HeldRow._make, rows)}
+    items: list[ItemRow] = []
+    for chunk in in_chunks([*held]):
+        items += session.live_rows(queue, chunk).values()
+    # In the order of the ids, and not of the keys of long ones.
+    items.sort(key=lambda row: (row.priority_down, row.created_at, session.text(queue.num, row.id)))
     return tuple(
         make_claim(
-            item=view(session.item_of(items[row.num], queue), (IN_PROGRESS, annotator_id)),
+            item=view(session.item_of(row, queue), (IN_PROGRESS, annotator_id)),
             annotator_id=annotator_id,
-            token=row.token,
-            expires_at=from_micros(row.lease_expires_at),
+            token=held[row.num].token,
+            expires_at=from_micros(held[row.num].lease_expires_at),
         )
-        for row in held
+        for row in items
     )

@@ -14,14 +14,20 @@ if TYPE_CHECKING:
     from annotation_queue.sorting import Order
 
 _JOINED: Final = "items AS i JOIN work AS w ON w.queue = i.queue AND w.num = i.num"
+ITEM_BY_ITEM: Final = (
+    "items AS i JOIN LATERAL (SELECT * FROM work AS o WHERE o.queue = i.queue AND o.num = i.num OFFSET 0) AS w ON TRUE"
+)
+"""The same, looked up for each item in turn: of tables that it has not looked at yet the server believes anything."""
 _OWN: Final = "LEFT JOIN progresses AS p ON p.queue = {0}.queue AND p.item = {0}.num AND p.annotator = ?"
 _CHANGING: Final = frozenset({"updated_at", "annotation_state", "annotator_user_id"})
 """Fields that stand in ``work`` only."""
+_BY_NUM: Final = ".num = "
+"""What conditions say that leave the items of some numbers."""
 _QUEUE_ORDER: Final = ("priority", "created_at", "id")
 _ANNOTATORS: Final = {name: PERSPECTIVE[name] for name in ("annotation_state", "annotator_user_id")}
 
 
-def _columns(table: str, created_down: str) -> dict[str, Column]:
+def _columns(table: str) -> dict[str, Column]:
     return {
         "id": Column(f"{table}.id"),
         "call_id": Column("i.call_id"),
@@ -31,7 +37,7 @@ def _columns(table: str, created_down: str) -> dict[str, Column]:
         "call_trace_id": Column("i.call_trace_id"),
         "added_by": Column("i.added_by"),
         "created_by": Column("i.added_by"),
-        "created_at": Column(f"{table}.created_at", created_down, turn=int.__neg__),
+        "created_at": Column(f"{table}.created_at", f"-{table}.created_at", turn=int.__neg__),
         "updated_at": Column("w.updated_at"),
         "priority": Column(f"~{table}.priority_down", f"{table}.priority_down", turn=int.__invert__),
         "annotation_state": Column("w.state"),
@@ -39,7 +45,7 @@ def _columns(table: str, created_down: str) -> dict[str, Column]:
     }
 
 
-_BY_TABLE: Final = {"i": _columns("i", "i.created_down"), "w": _columns("w", "-w.created_at")}
+_BY_TABLE: Final = {"i": _columns("i"), "w": _columns("w")}
 _TEXTS: Final = frozenset(
     {"id", "call_id", "call_op_name", "call_trace_id", "added_by", "created_by", "annotator_user_id"}
 )
@@ -59,10 +65,12 @@ class Plan:
     Args:
         table: The short name of the table that it sorts by.
         terms: The order.
+        joined: How the two tables are joined if both are needed.
     """
 
     table: str
     terms: tuple[Term, ...]
+    joined: str = _JOINED
 
     def select(self, what: str, queue: int, annotator: str | None, conditions: list[Fragment]) -> Fragment:
         """Write a SELECT over the live items of a queue that joins only what it needs.
@@ -75,10 +83,13 @@ class Plan:
         """
         texts = " ".join([what, *(term.text for term in self.terms), *(text for text, _ in conditions)])
         tables = {name for name in "iw" if f"{name}." in texts} | {self.table}
-        source = _JOINED if len(tables) > 1 else {"i": "items AS i", "w": "work AS w"}[self.table]
+        source = self.joined if len(tables) > 1 else {"i": "items AS i", "w": "work AS w"}[self.table]
         own: Fragment = (_OWN.format(self.table), (annotator,)) if "p." in texts else ("", ())
         wanted: list[Fragment] = [(f"{name}.queue = ?", (queue,)) for name in sorted(tables)]
-        wanted += [("i.deleted_at IS NULL", ())] if "i" in tables else []
+        # Of a table that the server has not looked at yet it believes that any index of live items finds a number as soon as
+        # the key does: where one is sought, the condition is written as none of them has it.
+        is_live = "i.deleted_at + 0 IS NULL" if _BY_NUM in texts else "i.deleted_at IS NULL"
+        wanted += [(is_live, ())] if "i" in tables else []
         wanted += conditions
         where = " AND ".join(text for text, _ in wanted)
         return f"SELECT {what} FROM {source} {own[0]} WHERE {where}", own[1] + tuple(

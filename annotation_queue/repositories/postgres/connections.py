@@ -187,7 +187,6 @@ class Connections:
         adding: int | None = None,
         naming: str | None = None,
         custom: bool = False,
-        waits: bool = False,
     ) -> Transaction:
         """Lend a connection inside a write transaction: commits at the end, rolls back on any exception.
 
@@ -200,14 +199,15 @@ class Connections:
             adding: Number of a queue that nobody else adds to.
             naming: What nobody else looks for, to make it if it is not there.
             custom: As for `reading`.
-            waits: Whether the caller's own code runs inside it, which may take any time.
         """
         own = [_CUSTOM] if custom else []
-        own += [_WAITS] if waits else []
         # A migration waits for all who have looked, and who looks after it sees what it made.
         own += [placement.NOT_HERE, _VERSION] if self.is_distributed else [_VERSION]
         own += [_SHARED.format(*self.lock_of(queue)) for queue in sorted(set(shared))]
-        own += [] if alone is None else [self._alone.format(*self.lock_of(alone))]
+        if alone is not None:
+            # What stores changes asks for the shared lock without waiting. As long as somebody waits for the queue alone, the
+            # server grants that only to who has it already, and not to who has the stronger one.
+            own += [each.format(*self.lock_of(alone)) for each in (self._alone, _SHARED)]
         own += [] if adding is None else [_ALONE.format(*self.lock_of(adding, adding=True))]
         own += [] if naming is None else [_ALONE.format(~self._space, crc32(naming.encode()) >> 1)]
         begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
@@ -315,7 +315,7 @@ class Connections:
 
     def cursor(self, connection: psycopg.Connection[Any]) -> psycopg.Cursor[TupleRow]:
         """Make a cursor, for statements in the transaction of a connection that was lent."""
-        return psycopg.Cursor(connection, row_factory=tuple_row)
+        return psycopg.RawCursor(connection, row_factory=tuple_row)
 
     def _check_version(self, answers: psycopg.Cursor[TupleRow], begin: str) -> None:
         """Look at the schema version that a transaction has found as it began, if it asked for that.

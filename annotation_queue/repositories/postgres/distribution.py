@@ -105,11 +105,11 @@ def _distribute(cursor: psycopg.Cursor[Any], schema: str) -> None:
     for (function,) in cursor.execute(_SQL["functions"]).fetchall():
         # Where Citus runs them, nothing is set.
         cursor.execute(f"ALTER FUNCTION {function} SET search_path TO {quoted(schema)}, pg_temp")
-    cursor.execute(_SQL["mark"], {"mark": DISTRIBUTED, "era": ERA})
+    cursor.execute(_SQL["mark"], (DISTRIBUTED, ERA))
     triggers = [_Trigger(*row) for row in cursor.execute(_SQL["triggers"]).fetchall()]
     for trigger in triggers:
         cursor.execute(f"DROP TRIGGER {trigger.name} ON {trigger.table}")
-    cursor.execute("SELECT citus_schema_distribute(%s::regnamespace)", (quoted(schema),))
+    cursor.execute("SELECT citus_schema_distribute($1::regnamespace)", (quoted(schema),))
     # What is unsafe is a trigger that needs rows of other nodes.
     cursor.execute("SET LOCAL citus.enable_unsafe_triggers TO on")
     for trigger in triggers:
@@ -137,7 +137,11 @@ def _connected(conninfo: str, schema: str) -> Iterator[psycopg.Connection[Any]]:
     name = f"schema {schema!r}"
     try:
         connection = psycopg.connect(
-            check_conninfo(conninfo), autocommit=True, client_encoding="utf8", row_factory=tuple_row
+            check_conninfo(conninfo),
+            autocommit=True,
+            client_encoding="utf8",
+            row_factory=tuple_row,
+            cursor_factory=psycopg.RawCursor,
         )
     except psycopg.Error as error:
         raise translate_attempt(error, name) from error

@@ -30,7 +30,7 @@ WHERE c.relnamespace = current_schema()::regnamespace AND NOT t.tgisinternal ORD
 -- The numbers of transactions are another server's from now on: a new era.
 
 -- name: mark --
-UPDATE annotation_queue_schema SET version = version + :mark, era = era + :era
+UPDATE annotation_queue_schema SET version = version + ?, era = era + ?
 
 -- name: tables --
 SELECT c.relname FROM pg_class AS c WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r' ORDER BY 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, cast
 
 import attrs
@@ -12,9 +13,11 @@ from psycopg.errors import UniqueViolation
 from annotation_queue.counters import FINISHED, counts_of
 from annotation_queue.errors import Conflict
 from annotation_queue.records import NEW, Change, standing
+from annotation_queue.repositories.postgres.blocks import count_added, count_removed, places_of
+from annotation_queue.repositories.postgres.indexes import Place
 from annotation_queue.repositories.postgres.rows import ITEMS, NewItemRow, integers
 from annotation_queue.repositories.postgres.texts import key_of
-from annotation_queue.repositories.sql.chunks import in_chunks, make_new, spans
+from annotation_queue.repositories.sql.chunks import in_chunks, spans
 from annotation_queue.repositories.sql.rows import json_or_none, micros_or_none, refreshed
 from annotation_queue.values import to_micros
 
@@ -22,43 +25,95 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from annotation_queue.items import AnnotationQueue, NewItem, QueueItem
+    from annotation_queue.items import NewItem, QueueItem
     from annotation_queue.repositories.postgres.cache import Revision
     from annotation_queue.repositories.postgres.session import Session
     from annotation_queue.repositories.sql.rows import StoredQueue
 
 _UPDATED_AT_ONCE: Final = 20_000
+_CALLS: Final = "calls"
+"""The table that has each call of a queue once."""
 
 
-def add_items(
-    session: Session, queue: StoredQueue, new: Sequence[NewItem], make: Callable[[NewItem, AnnotationQueue], QueueItem]
+class CallsChanged(Exception):
+    """Which calls of a queue are taken has changed since that was read."""
+
+
+def make_and_store(
+    new: Sequence[NewItem],
+    make: Callable[[NewItem], QueueItem],
+    *,
+    taken: Callable[[Sequence[str]], set[str]],
+    store: Callable[[Sequence[QueueItem], Sequence[str]], None],
 ) -> list[QueueItem]:
-    """Add items of which no two have the same call, if their calls are not taken; nobody else may add to the queue meanwhile.
+    """Make items of what is new, no two of the same call, and store them; again as long as others add or remove meanwhile.
+
+    Args:
+        new: What to add.
+        make: Makes an item. It is the caller's code: it may take its time, and nothing is locked meanwhile.
+        taken: Finds those of a list of calls that are taken.
+        store: As `add_items`, in a transaction of its own.
 
     Returns:
         What was added, in order.
     """
-    added: list[QueueItem] = []
-    for chunk in in_chunks(new):
-        keys = {key_of(each.call_id): each.call_id for each in chunk}
-        found = session.rows("taken_calls", {"call_ids": [*keys], "queue": queue.num})
-        made = make_new(chunk, {keys[key] for (key,) in found}, make, queue.queue)
-        ids = [key_of(item.id) for item in made]
-        taken = session.row("taken_ids", (ids,))
-        if taken is not None or len(set(ids)) < len(ids):
-            raise Conflict("an item's id is taken")
-        payloads = [json_or_none(item.payload) for item in made]
-        try:
-            for span in spans(
-                len(payload or "") + _characters(item) for payload, item in zip(payloads, made, strict=True)
-            ):
-                _insert(session, queue.num, made[span], payloads[span])
-        except UniqueViolation as error:
-            # Somebody who adds to another queue was faster; the calls of this one are ours alone.
-            raise Conflict("an item's id is taken") from error
-        added += made
-    session.count(queue.num, {key: n * len(added) for key, n in counts_of(NEW, ()).items()}, opened=bool(added))
-    return added
+    made: dict[str, QueueItem] = {}
+    while True:
+        left_out = set[str]()
+        for chunk in in_chunks([each.call_id for each in new]):
+            left_out |= taken(chunk)
+        chosen = [each for each in new if each.call_id not in left_out]
+        made.update({each.call_id: make(each) for each in chosen if each.call_id not in made})
+        items = [made[each.call_id] for each in chosen]
+        with suppress(CallsChanged):
+            store(items, [*left_out])
+            return items
+
+
+def taken_calls(session: Session, queue: int, call_ids: Sequence[str]) -> set[str]:
+    """Find those of a list of calls that live items of a queue have."""
+    keys = {key_of(call_id): call_id for call_id in call_ids}
+    return {keys[key] for (key,) in session.rows("taken_calls", {"call_ids": [*keys], "queue": queue})}
+
+
+def add_items(session: Session, queue: StoredQueue, items: Sequence[QueueItem], taken: Sequence[str]) -> None:
+    """Add items of which no two have the same call; nobody else may add to the queue meanwhile.
+
+    Args:
+        session: The session.
+        queue: The queue.
+        items: What to add.
+        taken: The calls of what is left out, because live items of the queue had them before it was locked.
+
+    Raises:
+        CallsChanged: One of those is free by now, or the call of one of the items is taken.
+        Conflict: An item's id is taken.
+    """
+    if any(len(taken_calls(session, queue.num, chunk)) < len(chunk) for chunk in in_chunks(taken)):
+        raise CallsChanged
+    for chunk in in_chunks(items):
+        places = [
+            Place(
+                ~item.priority,
+                to_micros(item.created_at),
+                to_micros(item.call_started_at),
+                key_of(item.call_op_name),
+                key_of(item.id),
+            )
+            for item in chunk
+        ]
+        payloads = [json_or_none(item.payload) for item in chunk]
+        for span in spans(
+            len(payload or "") + _characters(item) for payload, item in zip(payloads, chunk, strict=True)
+        ):
+            try:
+                _insert(session, queue.num, chunk[span], payloads[span])
+            except UniqueViolation as error:
+                if (error.diag.table_name or "").startswith(_CALLS):
+                    raise CallsChanged from error
+                raise Conflict("an item's id is taken") from error
+        count_added(session, queue.num, places)
+    session.count(queue.num, {key: n * len(items) for key, n in counts_of(NEW, ()).items()}, opened=bool(items))
 
 
 def _characters(item: QueueItem) -> int:
@@ -108,7 +163,9 @@ def _keyed(row: NewItemRow) -> NewItemRow:
 def remove_items(session: Session, queue: StoredQueue, nums: Sequence[int], at: datetime) -> int:
     """Delete live items softly, given by their numbers; the result is that of `Repository.remove_items`."""
     for span in spans([1] * len(nums)):
+        places = places_of(session, queue.num, nums[span])
         session.rows("delete_items", {"queue": queue.num, "nums": integers(nums[span]), "at": to_micros(at)})
+        count_removed(session, queue.num, places)
     return len(nums)
 
 

@@ -35,7 +35,7 @@ _ADAPTERS: Final = AdaptersMap(types=postgres.types)
 postgres.register_default_adapters(_ADAPTERS)
 
 
-class JoinedCursor(psycopg.Cursor[TupleRow]):
+class JoinedCursor(psycopg.RawCursor[TupleRow]):
     """A cursor that takes nothing over from its connection: neither how rows are made nor how values travel."""
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from annotation_queue.changes import ChangePage, Settlement, change_cursor, place_of_cursor
 from annotation_queue.errors import InvalidCursor
-from annotation_queue.labels import Label
-from annotation_queue.query import WALK_BYTES, ItemQuery, until_full
+from annotation_queue.query import WALK_BYTES, ItemQuery
 from annotation_queue.repositories.postgres.queries import Selection
-from annotation_queue.repositories.postgres.rows import LABEL_KEYS, LabelKey, integers, split
+from annotation_queue.repositories.postgres.rows import integers, split
+from annotation_queue.repositories.postgres.statements import SQL
 from annotation_queue.repositories.postgres.texts import key_of
-from annotation_queue.repositories.sql.chunks import in_chunks
 from annotation_queue.repositories.sql.rows import (
     RANKS,
+    ItemRow,
     ProgressRow,
     TransitionRow,
-    progress_of,
+    labels_of,
     time_or_none,
     transition_of,
 )
@@ -43,16 +43,39 @@ log AS l
 """
 """The entries of the log that changed a progress last, each with its progress and its live item."""
 _BY_ITEM: Final = f"""
-(SELECT w.queue, w.num, w.state FROM work AS w JOIN items AS i ON i.queue = w.queue AND i.num = w.num WHERE {{}} OFFSET 0) AS w
+(SELECT w.* FROM work AS w JOIN items AS i ON i.queue = w.queue AND i.num = w.num WHERE {{}} OFFSET 0) AS w
     JOIN LATERAL ({_PROGRESS.format("w", "num")} OFFSET 0) AS p ON TRUE
     JOIN LATERAL (SELECT * FROM log AS o WHERE o.queue = p.queue AND o.item = p.item AND o.step = p.step OFFSET 0) AS l ON TRUE
+    {SQL["its_item"]}
 """
 """The same, from the items on."""
-_SIZE: Final = """
-coalesce(octet_length(coalesce(l.annotation, p.annotation)), 0)
-    + coalesce((SELECT octet_length(o.payload) FROM items AS o WHERE o.queue = l.queue AND o.num = l.item), 0)
-"""
+_SIZE: Final = "coalesce(octet_length(coalesce(l.annotation, p.annotation)), 0) + coalesce(octet_length(i.payload), 0)"
 """How many bytes a label and its item's payload have. The server knows the size of a text without reading it."""
+_COLUMNS: Final = [*(f"p_{name}" for name in ProgressRow._fields), *(f"i_{name}" for name in ItemRow._fields)]
+_SHOWN: Final = ", ".join(_COLUMNS)
+_PAGE: Final = f"""
+SELECT c.tx, c.seq, c.found, {_SHOWN}
+FROM (
+    SELECT c.*, count(*) OVER () AS found,
+        sum(c.size) OVER (ORDER BY {{order}} ROWS UNBOUNDED PRECEDING) - c.size AS bytes_before
+    FROM (
+        SELECT l.tx, l.seq, {{size}}, {SQL["progress_columns_of_entry"]}, {SQL["live_item_columns"]}
+        FROM {{source}} WHERE {{where}} ORDER BY l.tx {{way}}, l.seq {{way}} LIMIT ?::bigint
+    ) AS c (tx, seq, size, {_SHOWN})
+) AS c
+WHERE c.bytes_before < ?::bigint
+ORDER BY {{order}}
+"""
+"""A page and one label more, each with how many these are. Of what the page has no room for, nothing is read but the size.
+
+A frame that leaves the row itself out would be summed up anew for every row."""
+_FIRST_OF_PROGRESS: Final = 3
+_FIRST_OF_ITEM: Final = _FIRST_OF_PROGRESS + len(ProgressRow._fields)
+_OF_PLACE: Final = slice(0, 2)
+_FOUND: Final = 2
+_OF_PROGRESS: Final = slice(_FIRST_OF_PROGRESS, _FIRST_OF_ITEM)
+_OF_ITEM: Final = slice(_FIRST_OF_ITEM, None)
+"""Where the rows of a page have what."""
 _FEW: Final = ("id", "call_id", "call_trace_id")
 """What a filter names that few items have."""
 
@@ -96,25 +119,19 @@ def labels(session: Session, queue: StoredQueue, query: LabelQuery) -> LabelPage
     start = None if after is None else _place("cursor", after)
     if not query.states or query.filter.shows_none or query.limit == 0:
         return query.page(queue.queue, (), ())
-    rows = _chosen(session, queue, query, start)
-    found: list[Label] = []
-    shown = [*until_full(((key, size) for key, _, (size,) in rows[: query.limit]), query.max_bytes)]
-    for chunk in in_chunks(shown):
-        keys = [LabelKey(queue.num, key.item, key.annotator) for key in chunk]
-        items = session.live_rows(queue, {key.item for key in keys})
-        read = session.rows("progresses_by_key", {"all_labels": True, "labels_of": [], **LABEL_KEYS.values(keys)})
-        progresses = {(item, annotator): ProgressRow(annotator, *rest) for item, annotator, *rest in read}
-        for key in keys:
-            item = session.item_of(items[key.item], queue)
-            progress = progress_of(item.id, session.text(queue.num, key.annotator), progresses[key.item, key.annotator])
-            found.append(Label(item=item, progress=progress))
-    return query.page(queue.queue, found, [place for _, place, _ in rows])
+    rows = _rows(session, queue, query, start)
+    shown = rows[: query.limit]
+    places = [Place._make(row[_OF_PLACE]) for row in shown]
+    if shown and shown[0][_FOUND] > len(shown):
+        # What comes next begins somewhere behind the last of these.
+        places.append(places[-1])
+    texts = session.texts_of_many(queue)
+    found = labels_of(((row[_OF_PROGRESS], row[_OF_ITEM]) for row in shown), queue.queue, texts)
+    return query.page(queue.queue, found, places)
 
 
-def _chosen(
-    session: Session, queue: StoredQueue, query: LabelQuery, start: Place | None
-) -> list[tuple[_ProgressKey, Place, _Size]]:
-    """Find the progresses of a page, and one more, with the places where they changed last and the bytes to show of each."""
+def _rows(session: Session, queue: StoredQueue, query: LabelQuery, start: Place | None) -> list[tuple[Any, ...]]:
+    """Read the rows of a page, and of one label more if there is one and there is room for it."""
     ranks = sorted(RANKS[state] for state in query.states)
     conditions = Selection(session, queue, ItemQuery(filter=query.filter)).conditions("w")
     wanted: list[Fragment] = [("l.queue = ?", (queue.num,)), ("l.to_state = ANY(?::bigint[])", (integers(ranks),))]
@@ -132,17 +149,16 @@ def _chosen(
     else:
         source, conditions, live = _WALK, [*wanted, *conditions], []
     values = [value for _, some in (*live, *conditions) for value in some]
-    where = " AND ".join(text for text, _ in conditions)
-    order = "l.tx DESC, l.seq DESC" if query.newest_first else "l.tx, l.seq"
-    most = None if query.limit is None else min(query.limit + 1, MAX_INTEGER)
-    size = "0" if query.max_bytes is None else _SIZE
-    text = (
-        f"SELECT l.item, l.annotator, l.tx, l.seq, {size} FROM {source} WHERE {where} ORDER BY {order} LIMIT ?::bigint"
+    way = "DESC" if query.newest_first else "ASC"
+    text = _PAGE.format(
+        size="0" if query.max_bytes is None else _SIZE,
+        source=source,
+        where=" AND ".join(text for text, _ in conditions),
+        way=way,
+        order=f"c.tx {way}, c.seq {way}",
     )
-    return [
-        tuple(split(row, _ProgressKey, Place, _Size))
-        for row in session.composed(" ".join(text.split()), [*values, most])
-    ]
+    limits = (None if query.limit is None else min(query.limit + 1, MAX_INTEGER), query.max_bytes or MAX_INTEGER)
+    return session.composed(" ".join(text.split()), [*values, *limits])
 
 
 class _ItemId(NamedTuple):
@@ -151,15 +167,6 @@ class _ItemId(NamedTuple):
 
 class _StartedAt(NamedTuple):
     at: int | None
-
-
-class _Size(NamedTuple):
-    size: int
-
-
-class _ProgressKey(NamedTuple):
-    item: int
-    annotator: str
 
 
 def _transition(session: Session, queue: StoredQueue, item: str, entry: TransitionRow) -> Transition:

@@ -23,7 +23,7 @@ SELECT n.nodename, n.nodeport, n.groupid = (SELECT l.groupid FROM pg_dist_local_
 FROM pg_dist_shard AS s JOIN pg_dist_placement AS p ON p.shardid = s.shardid
     JOIN pg_dist_node AS n ON n.groupid = p.groupid AND n.noderole = 'primary'
 WHERE s.logicalrelid = (SELECT c.oid FROM pg_class AS c
-    WHERE c.relname = 'annotation_queue_schema' AND c.relnamespace = (SELECT n.oid FROM pg_namespace AS n WHERE n.nspname = %s))
+    WHERE c.relname = 'annotation_queue_schema' AND c.relnamespace = (SELECT n.oid FROM pg_namespace AS n WHERE n.nspname = $1))
 """
 
 

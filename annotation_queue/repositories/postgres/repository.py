@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from functools import partial
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar, cast
+from typing import Any, Final, Self, TypeAlias, TypeVar, cast
 
 import attrs
 from psycopg import Connection
@@ -17,7 +15,7 @@ from psycopg_pool import ConnectionPool
 
 from annotation_queue.changes import ChangePage, Settlement
 from annotation_queue.counters import stats_of
-from annotation_queue.errors import Conflict, InvalidValue, QueueNotFound, StorageBusy, StorageError
+from annotation_queue.errors import Conflict, InvalidValue, QueueNotFound, StorageError
 from annotation_queue.items import (
     AddedItems,
     AnnotationQueue,
@@ -31,6 +29,7 @@ from annotation_queue.items import (
     copy_queue,
 )
 from annotation_queue.labels import LabelPage, LabelQuery
+from annotation_queue.moves import Reset
 from annotation_queue.query import ItemFilter, ItemPage, ItemQuery, QueuePage, QueueQuery
 from annotation_queue.records import Change, ItemRecord
 from annotation_queue.repositories.postgres import bulk, log, removed
@@ -39,12 +38,14 @@ from annotation_queue.repositories.postgres.cache import Cache, Revision
 from annotation_queue.repositories.postgres.check import problems
 from annotation_queue.repositories.postgres.connections import Connections
 from annotation_queue.repositories.postgres.conninfo import check_conninfo, check_seconds
-from annotation_queue.repositories.postgres.items import add_items, refresh, remove_items
+from annotation_queue.repositories.postgres.items import add_items, make_and_store, refresh, remove_items, taken_calls
 from annotation_queue.repositories.postgres.joined import Joined
-from annotation_queue.repositories.postgres.queries import query_items
+from annotation_queue.repositories.postgres.queries import keeps_order, query_items
 from annotation_queue.repositories.postgres.queue_queries import query_queues
+from annotation_queue.repositories.postgres.resets import reset_items
 from annotation_queue.repositories.postgres.schema import prepare
 from annotation_queue.repositories.postgres.session import NotByItself, Renumbered, Session
+from annotation_queue.repositories.postgres.texts import key_of
 from annotation_queue.repositories.sql.chunks import CHUNK, add_each_call
 from annotation_queue.repositories.sql.rows import StoredQueue, history_of, queue_of
 from annotation_queue.repository import RemembersClaims
@@ -52,14 +53,13 @@ from annotation_queue.states import Transition
 from annotation_queue.values import check_text, refuse
 
 _Answer = TypeVar("_Answer")
+_Change: TypeAlias = Callable[[Session, StoredQueue], _Answer]
 _LONGEST_SCHEMA: Final = 63
 _MANY: Final = CHUNK
 """From how many new items on the server looks at its tables again."""
-_SHORTEST_WAIT: Final = 0.000_5
-_LONGEST_WAIT: Final = 0.05
 
 
-class PostgresRepository(RemembersClaims):
+class PostgresRepository(RemembersClaims, removed.RemovedCounts):
     """Stores everything in one schema of a PostgreSQL database, version 14 or newer, encoded in UTF8.
 
     The methods are those of `Repository`, and their contract is there. An acknowledged write is as durable as the server's
@@ -227,18 +227,27 @@ class PostgresRepository(RemembersClaims):
     ) -> AddedItems:
         """See `Repository.add_items`. Cost: linear in what is added.
 
-        The iterable is read before the queue is locked. Who adds to the same queue meanwhile waits; claims do not.
+        The iterable is read, and items are made, before the queue is locked. Who adds to the same queue meanwhile waits; claims
+        do not. An item may be made and then left out, if somebody else adds its call meanwhile.
         """
-        self.get_queue(project_id, queue_id)
+        queue = self.get_queue(project_id, queue_id)
 
-        def add(new: Sequence[NewItem]) -> list[QueueItem]:
-            def add_by(num: int) -> list[QueueItem]:
-                with self._writing([num], adding=num, waits=True) as session:
-                    added = add_items(session, session.locked_queue(num, project_id, queue_id), new, make)
-                self._fold(session)
-                return added
+        def taken(call_ids: Sequence[str], num: int) -> set[str]:
+            with self._one_statement() as session:
+                return taken_calls(session, num, call_ids)
 
-            return self._with_num(queue_id, add_by)
+        def store(made: Sequence[QueueItem], left_out: Sequence[str], num: int) -> None:
+            with self._writing([num], adding=num) as session:
+                add_items(session, session.locked_queue(num, project_id, queue_id), made, left_out)
+            self._fold(session)
+
+        def add(new: Sequence[NewItem]) -> Sequence[QueueItem]:
+            return make_and_store(
+                new,
+                lambda each: make(each, queue),
+                taken=lambda call_ids: self._with_num(queue_id, partial(taken, call_ids)),
+                store=lambda made, left_out: self._with_num(queue_id, partial(store, made, left_out)),
+            )
 
         added = add_each_call(items, add)
         if len(added.added) >= _MANY and not self._connections.is_joined:
@@ -289,12 +298,15 @@ class PostgresRepository(RemembersClaims):
         return self._fold(session)
 
     def query_items(self, project_id: str, queue_id: str, query: ItemQuery) -> ItemPage:
-        """See `Repository.query_items`. Cost: that of the page, plus what is passed or counted before it in an index.
+        """See `Repository.query_items`. Cost: that of the page, and of items that a filter leaves out before it is full.
 
-        So it is linear in the offset, and in the positions if they do not follow from it, at a few million a second.
-        Orders without an index, and queues that hold texts of 255 characters or more in a sorted field, are sorted.
+        Positions and offsets in the orders that have an index of what annotating does not change, of all items or of one
+        operation's, are found by counts of blocks: one for some 700 items. An offset among other filtered items, and positions
+        in the order of the last change, are linear in what stands before. Orders by state or annotator are read along the
+        index of the rest of the order, sorted if there is an offset, and their positions behind a cursor are counted. Orders
+        without an index, and queues that hold texts of 255 characters or more in a sorted field, are sorted.
         """
-        with self._reading(custom=True) as session:
+        with self._reading(custom=True, ordered=keeps_order(query)) as session:
             return query_items(session, session.queue(project_id, queue_id), query)
 
     def update_items(
@@ -305,48 +317,45 @@ class PostgresRepository(RemembersClaims):
         It waits for the changes of the queue's items that are under way, and these then wait for it.
         """
 
-        def update(num: int) -> int:
-            with self._writing(alone=num, custom=True) as session:
-                queue = session.locked_queue(num, project_id, queue_id)
-                return bulk.update_items(session, queue, bulk.find_items(session, queue, which), patch, at)
+        def update(session: Session, queue: StoredQueue) -> int:
+            return bulk.update_items(session, queue, bulk.find_items(session, queue, which), patch, at)
 
-        return self._with_num(queue_id, update)
+        return self._changing(project_id, queue_id, update, alone=True)
 
     def reprioritise(self, project_id: str, queue_id: str, priorities: Mapping[str, int], at: datetime) -> int:
         """See `Repository.reprioritise`. Cost: linear in the ids; who waits is as for `update_items`."""
+        reprioritise = partial(bulk.reprioritise, priorities=priorities, at=at)
+        return self._changing(project_id, queue_id, reprioritise, alone=True)
 
-        def reprioritise(num: int) -> int:
-            with self._writing(alone=num, custom=True) as session:
-                return bulk.reprioritise(session, session.locked_queue(num, project_id, queue_id), priorities, at)
+    def reset(self, project_id: str, queue_id: str, which: Sequence[str] | ItemFilter, wanted: Reset) -> int:
+        """See `Repository.reset`. Cost: linear in the items that are meant, all in one transaction, a list at a time.
 
-        return self._with_num(queue_id, reprioritise)
+        The items are locked until all are stored, and the queue's name. With a filter nobody else changes the queue's items
+        meanwhile, as for `update_items`.
+        """
+        reset = partial(reset_items, which=which, wanted=wanted)
+        return self._changing(project_id, queue_id, reset, alone=isinstance(which, ItemFilter))
 
     def remove_items(self, project_id: str, queue_id: str, which: Sequence[str] | ItemFilter, at: datetime) -> int:
         """See `Repository.remove_items`. Cost: linear in the ids, or in what the filter has to look at.
 
-        With a filter nobody else changes the queue's items meanwhile.
+        Who adds to the queue or removes from it meanwhile waits; claims do not. With a filter nobody else changes the queue's
+        items meanwhile.
         """
+
+        def remove(session: Session, queue: StoredQueue) -> int:
+            return remove_items(session, queue, bulk.find_items(session, queue, which), at)
+
         by_filter = isinstance(which, ItemFilter)
-
-        def remove(num: int) -> int:
-            with self._writing([] if by_filter else [num], alone=num if by_filter else None, custom=True) as session:
-                queue = session.locked_queue(num, project_id, queue_id)
-                return remove_items(session, queue, bulk.find_items(session, queue, which), at)
-
-        return self._with_num(queue_id, remove)
+        return self._changing(project_id, queue_id, remove, alone=by_filter, adding=not by_filter)
 
     def restore_items(self, project_id: str, queue_id: str, item_ids: Sequence[str], at: datetime) -> int:
         """See `Repository.restore_items`. Cost: linear in the ids. Who adds to the same queue meanwhile waits.
 
         What version 1 removed cannot be brought back and is passed over.
         """
-
-        def restore(num: int) -> int:
-            with self._writing([num], adding=num, custom=True) as session:
-                queue = session.locked_queue(num, project_id, queue_id)
-                return removed.restore_items(session, queue, item_ids, at)
-
-        return self._with_num(queue_id, restore)
+        restore = partial(removed.restore_items, item_ids=item_ids, at=at)
+        return self._changing(project_id, queue_id, restore, adding=True)
 
     def restore_queue(self, project_id: str, queue_id: str, at: datetime) -> AnnotationQueue:
         """See `Repository.restore_queue`. Cost: constant."""
@@ -366,6 +375,8 @@ class PostgresRepository(RemembersClaims):
 
     def purge(self, project_id: str, removed_before: datetime) -> Purged:
         """See `Repository.purge`. Cost: linear in what is erased, all in one transaction.
+
+        If that had texts of 255 characters or more, all that the queue holds is read once, to see which of them are still used.
 
         The server overwrites what a table lost when it vacuums and writes there again. Its write-ahead log, its replicas and
         its backups keep what they have.
@@ -392,7 +403,8 @@ class PostgresRepository(RemembersClaims):
         """
         known = self._cache.newest(queue_id)
         # A transaction of the caller's numbers its entries in the log by itself.
-        if known is not None and known.queue.project_id == project_id and not self._connections.is_joined:
+        tries = known is not None and not self._cache.is_touched(known.num, key_of(annotator_id))
+        if known is not None and tries and known.queue.project_id == project_id and not self._connections.is_joined:
             with suppress(InvalidValue):
                 with self._one_statement(writes=True) as session:
                     untouched = postgres_claims.claim_untouched(
@@ -403,7 +415,7 @@ class PostgresRepository(RemembersClaims):
                     return untouched
 
         def grant(num: int) -> tuple[Claim, ...]:
-            with self._writing([num], custom=True) as session:
+            with self._writing([num]) as session:
                 # Before any item is locked, as whoever changes items does.
                 session.long_keys([(num, annotator_id)])
                 claims = postgres_claims.claim(
@@ -412,24 +424,14 @@ class PostgresRepository(RemembersClaims):
             self._fold(session)
             return claims
 
-        deadline = time.monotonic() + self._connections.timeout
-        wait = _SHORTEST_WAIT
-        while True:
-            claims: tuple[Claim, ...] = ()
-            # The queue may get another name between two statements.
-            with suppress(Conflict):
-                claims = self._with_num(queue_id, grant)
-            if claims:
-                return claims
+        def explain() -> Unavailable | None:
             with self._reading(custom=True) as session:
-                queue = session.queue(project_id, queue_id)
-                unavailable = postgres_claims.explain(session, queue, annotator_id, at)
-            if unavailable is not None:
-                return unavailable
-            if time.monotonic() > deadline or self._connections.is_joined:
-                raise StorageBusy(f"what is left of queue {queue_id!r} stayed locked; nothing was claimed, try again")
-            time.sleep(wait * random.random())  # noqa: S311 - jitter, not a secret
-            wait = min(2 * wait, _LONGEST_WAIT)
+                return postgres_claims.explain(session, session.queue(project_id, queue_id), annotator_id, at)
+
+        timeout = None if self._connections.is_joined else self._connections.timeout
+        return postgres_claims.claim_or_explain(
+            queue_id, lambda: self._with_num(queue_id, grant), explain, timeout=timeout
+        )
 
     def history(self, project_id: str, item_id: str) -> tuple[Transition, ...]:
         """See `Repository.history`. Cost: linear in the history."""
@@ -514,10 +516,21 @@ class PostgresRepository(RemembersClaims):
         adding: int | None = None,
         naming: str | None = None,
         custom: bool = False,
-        waits: bool = False,
     ) -> Session:
-        begun = self._connections.writing(shared, alone=alone, adding=adding, naming=naming, custom=custom, waits=waits)
+        begun = self._connections.writing(shared, alone=alone, adding=adding, naming=naming, custom=custom)
         return Session(begun, self._cache)
+
+    def _changing(
+        self, project_id: str, queue_id: str, change: _Change[_Answer], *, alone: bool = False, adding: bool = False
+    ) -> _Answer:
+        """Change items of a live queue, with nobody else who changes items of it, or with nobody else who adds to it."""
+
+        def call(num: int) -> _Answer:
+            locks: dict[str, Any] = {"alone": num} if alone else {"shared": [num], "adding": num if adding else None}
+            with self._writing(**locks, custom=True) as session:
+                return change(session, session.locked_queue(num, project_id, queue_id))
+
+        return self._with_num(queue_id, call)
 
     def _one_statement(self, *, writes: bool = False) -> Session:
         return Session(self._connections.one_statement(writes=writes), self._cache, is_alone=True)

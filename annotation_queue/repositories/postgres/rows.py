@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import attrs
 
+from annotation_queue.repositories.postgres.cache import FIRST_PLACE, Entry, Mark, QueueKey
 from annotation_queue.repositories.sql.rows import ProgressRow, TransitionRow
 
 if TYPE_CHECKING:
@@ -80,14 +81,6 @@ class EntryKey(NamedTuple):
     seq: int
 
 
-class LabelKey(NamedTuple):
-    """The progress that a label belongs to."""
-
-    queue: int
-    item: int
-    annotator: str
-
-
 class CounterRow(NamedTuple):
     """What is added to the counters of a queue, or of an annotator in it."""
 
@@ -110,6 +103,27 @@ class LongTextRow(NamedTuple):
     text: str
 
 
+class BlockKeyRow(NamedTuple):
+    """The number of an index, and a key as wide as that of a block."""
+
+    lane: int
+    op: str
+    a: int
+    b: int
+    id: str
+
+
+class BlockCountRow(NamedTuple):
+    """The number of an index, where a block of it begins, and how many items it has, or are added to it."""
+
+    lane: int
+    op: str
+    a: int
+    b: int
+    id: str
+    n: int
+
+
 class HeldRow(NamedTuple):
     """What an annotator holds: an item by its number, with the claim."""
 
@@ -126,6 +140,40 @@ class FirstRow(NamedTuple):
     priority_down: int
     created_at: int
     id: str
+
+
+class PlaceRow(NamedTuple):
+    """The columns of ``place_columns``: what a low-water mark rests on, and the place; None for what is not there."""
+
+    openings: int
+    tx: int | None
+    seq: int | None
+    at: int | None
+    priority_down: int | None
+    created_at: int | None
+    id: str | None
+
+    @property
+    def mark(self) -> Mark:
+        """The mark that this makes; no item is open before the first place of all."""
+        newest = None if self.tx is None or self.seq is None or self.at is None else Entry(self.tx, self.seq, self.at)
+        if self.priority_down is None or self.created_at is None or self.id is None:
+            return Mark(self.openings, newest, FIRST_PLACE)
+        return Mark(self.openings, newest, QueueKey(self.priority_down, self.created_at, self.id))
+
+
+class ChosenRow(NamedTuple):
+    """What is read of an item that was locked, and of a progress on it: the first of ``chosen_columns``, behind the version.
+
+    Args:
+        tx: The number of this transaction in the log.
+        seen: The revision that the item had when its progresses were read; None if no item was chosen.
+        place: Counts the progresses on it from 1 on; None if there are none.
+    """
+
+    tx: int
+    seen: int | None
+    place: int | None
 
 
 class FoundRow(NamedTuple):
@@ -153,8 +201,7 @@ class RowSet:
     """Rows that a statement takes as an array for each column.
 
     Args:
-        name: What a statement calls it: ``{name}``. Its parameters begin with the first letter: the driver remembers only of
-            statements of at most 4,096 characters how they are to be sent.
+        name: What a statement calls it: ``{name}``. Its parameters begin with the first letter.
         kinds: Whose fields, one kind after the other, are its columns.
     """
 
@@ -247,9 +294,21 @@ QUEUES: Final = RowSet("queues", (QueueRow,))
 STANDINGS: Final = RowSet("standings", (StandingRow,))
 PROGRESSES: Final = RowSet("progresses", (ItemKey, ProgressRow))
 ENTRIES: Final = RowSet("entries", (EntryKey, TransitionRow))
-LABEL_KEYS: Final = RowSet("label_keys", (LabelKey,))
 COUNTS: Final = RowSet("counts", (CounterRow,))
 LONG_TEXTS: Final = RowSet("long_texts", (LongTextRow,))
 PATCHES: Final = RowSet("patches", (PatchRow,))
-ROW_SETS: Final = (ITEMS, PATCHES, QUEUES, STANDINGS, PROGRESSES, ENTRIES, LABEL_KEYS, COUNTS, LONG_TEXTS)
+BLOCK_KEYS: Final = RowSet("block_keys", (BlockKeyRow,))
+BLOCK_COUNTS: Final = RowSet("block_counts", (BlockCountRow,))
+ROW_SETS: Final = (
+    ITEMS,
+    PATCHES,
+    QUEUES,
+    STANDINGS,
+    PROGRESSES,
+    ENTRIES,
+    COUNTS,
+    LONG_TEXTS,
+    BLOCK_KEYS,
+    BLOCK_COUNTS,
+)
 """All that statements take."""

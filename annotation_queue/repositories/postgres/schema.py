@@ -32,7 +32,7 @@ ERA: Final = 1 << 48
 _TABLES: Final = """
 SELECT n.oid IS NOT NULL, count(c.oid), count(c.oid) FILTER (WHERE c.relname = 'annotation_queue_schema'),
     coalesce(has_schema_privilege(n.oid, 'USAGE'), TRUE)
-FROM (SELECT %s AS name) AS wanted LEFT JOIN pg_namespace AS n ON n.nspname = wanted.name
+FROM (SELECT $1 AS name) AS wanted LEFT JOIN pg_namespace AS n ON n.nspname = wanted.name
     LEFT JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
 GROUP BY n.oid
 """
@@ -83,7 +83,7 @@ def prepare(connections: Connections, migrations: Sequence[Iterable[str]] = MIGR
         for statements in migrations[max(version, 0) :]:
             for statement in statements:
                 cursor.execute(statement)
-        cursor.execute("UPDATE annotation_queue_schema SET version = %s", (newest,))
+        cursor.execute("UPDATE annotation_queue_schema SET version = $1", (newest,))
         _enter(cursor)
     connections.version = newest
     _LOG.info("%s was migrated from schema version %d to %d", connections.name, max(version, 0), newest)
@@ -94,7 +94,7 @@ def _enter(cursor: psycopg.Cursor[Any]) -> None:
     if not _is_known_here(cursor):
         (here,) = _one(cursor, _HERE)
         cursor.execute(
-            "UPDATE annotation_queue_schema SET era = era + CASE WHEN cluster IS NULL THEN 0 ELSE %s END, cluster = %s",
+            "UPDATE annotation_queue_schema SET era = era + CASE WHEN cluster IS NULL THEN 0 ELSE $1 END, cluster = $2",
             (ERA, here),
         )
 

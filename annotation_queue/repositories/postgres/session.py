@@ -34,13 +34,14 @@ from annotation_queue.repositories.postgres.rows import (
     integers,
     split,
 )
-from annotation_queue.repositories.postgres.statements import SQL, placed
+from annotation_queue.repositories.postgres.statements import SQL, ordered, placed
 from annotation_queue.repositories.postgres.texts import is_long, key_of
 from annotation_queue.repositories.sql.rows import (
     KIND_NAMES,
     RANKS,
     ItemRow,
     ProgressRow,
+    Remembered,
     StoredQueue,
     Texts,
     item_of,
@@ -71,7 +72,9 @@ OPENINGS: Final = "openings"
 """Grows whenever items become open or work is reopened, beside what `counters.counts_of` counts. By how much is drawn by
 lot: in a schema that was restored to an earlier time it comes to another sum than before."""
 
-_HOT: Final = frozenset({"claim_untouched", "records", "store", "store_one"})
+_HOT: Final = frozenset(
+    {"claim_untouched", "lock_claimable", "lock_claimable_from_mark", "records", "store", "store_one"}
+)
 _COUNTED: Final = (*KIND_NAMES, OPENINGS)
 
 Counts: TypeAlias = "Mapping[tuple[str | None, str], int]"
@@ -132,7 +135,7 @@ class Session:
         self._done += 1
         # What is asked all the time is prepared at once, if anything is.
         prepare = True if statement in _HOT and self._cursor.connection.prepare_threshold is not None else None
-        cursor = self._cursor.execute(SQL[statement], values, prepare=prepare)
+        cursor = self._cursor.execute(SQL[statement], ordered(statement, values), prepare=prepare)
         # Its description would be made anew, a column at a time.
         return cursor.fetchall() if cursor.pgresult and cursor.pgresult.nfields else []
 
@@ -157,20 +160,28 @@ class Session:
             raise NotByItself
         if keyed:
             long = [LongTextRow(queue, key, text) for (queue, key), text in sorted(keyed.items())]
-            self.rows("add_long_texts", LONG_TEXTS.values(long))
+            while self.value("add_long_texts", LONG_TEXTS.values(long)) < len(long):
+                continue
 
     def text(self, queue: int, key: str) -> str:
         """Read what a key stands for."""
         if not is_long(key):
             return key
         if (queue, key) not in self._texts:
-            # What is found never changes, so that it need not be read at the same instant.
-            ((self._texts[queue, key],),) = self._rows("long_text", (queue, key))
+            # What is found never changes, so that it need not be read at the same instant, unless it was erased meanwhile.
+            found = self._rows("long_text", (queue, key))
+            if self._is_alone and not found:
+                raise NotByItself
+            ((self._texts[queue, key],),) = found
         return self._texts[queue, key]
 
     def ping(self) -> None:
         """Ask the server for an answer, and the schema for its version."""
         self._cursor.execute("SELECT version FROM annotation_queue_schema", prepare=False)
+
+    def sort(self, *, allowed: bool) -> None:
+        """Say whether what an index has in order may be sorted instead; until the transaction ends."""
+        self.composed("SELECT set_config('enable_sort', ?, TRUE)", ("on" if allowed else "off",))
 
     def analyze(self) -> None:
         """Let the server look at the tables that items are added to, unless it does already."""
@@ -300,7 +311,7 @@ class Session:
             queue = self._owner(version, project_id, queue_id)
             if queue is not None and each.num is not None:
                 item_id = asked[key]
-                records[item_id] = self._record(queue, item_id, each, progresses)
+                records[item_id] = self.record_of(queue, item_id, each, progresses)
                 if with_items:
                     records[item_id] = attrs.evolve(records[item_id], item=self.item_of(items[key], queue))
         return records
@@ -330,9 +341,10 @@ class Session:
             queue_id = queue.id
         return self.live_queue(there, project_id, queue_id)
 
-    def _record(
+    def record_of(
         self, queue: StoredQueue, item_id: str, item: FoundRow | ItemRow, progresses: Iterable[ProgressRow]
     ) -> ItemRecord:
+        """Build the record of an item that a queue has, from what was read at one instant."""
         told = progresses_of(item_id, progresses, partial(self.text, queue.num))
         rests_on = Revision(queue.num, queue.revision, cast("int", item.num), item.revision)
         return make_record(item_id, queue.queue, from_micros(item.updated_at), told, rests_on, steps=item.steps)
@@ -356,17 +368,21 @@ class Session:
             for num, *progress in self.rows("progresses_by_num", values):
                 found.setdefault(num, []).append(ProgressRow(*progress))
         return {
-            row.num: self._record(queue, self.text(queue.num, row.id), row, found.get(row.num, ())) for row in given
+            row.num: self.record_of(queue, self.text(queue.num, row.id), row, found.get(row.num, ())) for row in given
         }
 
     def item_of(self, row: ItemRow, queue: StoredQueue) -> QueueItem:
         """Build an item in the aggregate view."""
+        return item_of(row, queue.queue, self._texts_of(queue))
+
+    def texts_of_many(self, queue: StoredQueue) -> Texts:
+        """Give how the texts of the items of one page are read."""
+        own = self._texts_of(queue)
+        return Texts(own.key, *(Remembered(read).__getitem__ for read in own[1:]))
+
+    def _texts_of(self, queue: StoredQueue) -> Texts:
         text = partial(self.text, queue.num)
-        return item_of(
-            row,
-            queue.queue,
-            Texts(text, text, text, _fields_of, lambda keys: tuple(sorted(map(text, _fields_of(keys))))),
-        )
+        return Texts(text, text, text, _fields_of, lambda keys: tuple(sorted(map(text, _fields_of(keys)))))
 
     # Changes
 

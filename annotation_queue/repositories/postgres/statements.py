@@ -1,13 +1,21 @@
-"""The statements of PostgreSQL's repository, with the placeholders that psycopg takes."""
+"""The statements of PostgreSQL's repository, with the server's own placeholders: ``$1`` and so on.
+
+So the driver sends them as they are. One with its placeholders it would read for each call, unless it has at most 4,096
+characters and 50 parameters.
+"""
 
 from __future__ import annotations
 
+import itertools
 import re
 from functools import lru_cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from annotation_queue.repositories.postgres.rows import COUNTS, COUNTS_OF_ONE, ROW_SETS
 from annotation_queue.repositories.sql.files import load_statements
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 # Not the second colon of a cast.
 _NAMED: Final = re.compile(r"(?<![:\w]):(\w+)")
@@ -20,12 +28,40 @@ _OF_ONE: Final = ("store_one", "claim_untouched")
 
 @lru_cache(maxsize=1_024)
 def placed(text: str) -> str:
-    """Give a statement the placeholders that psycopg takes. No statement holds a question mark or a colon that is none."""
-    return _NAMED.sub(r"%(\1)s", text.replace("%", "%%").replace("?", "%s"))
+    """Number the placeholders of a statement, each a question mark. No statement holds one that is none."""
+    numbers = itertools.count(1)
+    return re.sub(r"\?", lambda _: f"${next(numbers)}", text)
+
+
+def _filled(name: str, text: str) -> str:
+    """Write what row sets stand for."""
+    texts = _TEXTS_OF_ONE if name in _OF_ONE else _TEXTS
+    return _ROW_SET.sub(lambda found: texts[found[1]], text)
+
+
+_NAMES: Final[dict[str, tuple[str, ...]]] = {}
+"""Name of a statement -> names of its parameters, in the order of their numbers; none if they have none."""
+
+
+def _numbered(name: str, text: str) -> str:
+    names = {found: f"${number}" for number, found in enumerate(dict.fromkeys(_NAMED.findall(text)), 1)}
+    _NAMES[name] = (*names,)
+    return _NAMED.sub(lambda found: names[found[1]], text) if names else placed(text)
 
 
 SQL: Final = {
-    name: placed(_ROW_SET.sub(lambda found, of=_TEXTS_OF_ONE if name in _OF_ONE else _TEXTS: of[found[1]], text))  # type: ignore[misc]  # a default
+    name: _numbered(name, _filled(name, text))
     for name, text in load_statements("sql/queues", "postgres/statements").items()
 }
-"""Name -> statement; ``{name}`` stands for a `RowSet` there."""
+"""Name -> statement; ``{name}`` stands for a `RowSet` there, ``:name`` or a question mark for a parameter."""
+
+
+def ordered(name: str, values: Sequence[object] | Mapping[str, object]) -> Sequence[object]:
+    """Give the values of a statement of `SQL` in the order of its parameters.
+
+    Args:
+        name: The statement.
+        values: The values by the names of the parameters, and perhaps others; or in order already.
+    """
+    # A Mapping that is no dict is of no use here, and to ask for that takes longer.
+    return [values[each] for each in _NAMES[name]] if isinstance(values, dict) else values  # type: ignore[return-value]

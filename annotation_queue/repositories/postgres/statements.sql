@@ -32,6 +32,12 @@ p.annotator, p.state, p.token, p.lease_expires_at,
     CASE WHEN :all_labels OR p.annotator = ANY(:labels_of::text[]) THEN @label@ ELSE '' END,
     p.reason, p.created_at, p.updated_at, p.started_at, p.step
 
+-- The columns of a progress with its label, beside the entry of the log that changed it last.
+
+-- name: progress_columns_of_entry --
+p.annotator, p.state, p.token, p.lease_expires_at, CASE p.state WHEN 2 THEN l.annotation ELSE p.annotation END, p.reason,
+    p.created_at, p.updated_at, p.started_at, p.step
+
 -- What tells apart how a queue was at different times; its other columns are kept by the reader.
 
 -- name: queue_version --
@@ -52,20 +58,12 @@ SELECT FROM queues WHERE num = ? FOR NO KEY UPDATE
 -- Stores a new queue; gives nothing if the id is taken.
 
 -- name: store_queue --
-INSERT INTO queues (id, project_id, name, search_name, description, scorer_refs, annotations_per_item, skip_policy, lease,
-    label_schema, is_paused, created_at, created_by, updated_at, deleted_at, revision)
-VALUES (:id, :project_id, :name, :search_name, :description, :scorer_refs, :annotations_per_item, :skip_policy, :lease,
-    :label_schema, :is_paused, :created_at, :created_by, :updated_at, :deleted_at, :revision)
-ON CONFLICT DO NOTHING RETURNING num
+INSERT INTO queues (@new_queue_columns@, revision) VALUES (@new_queue_values@, :revision) ON CONFLICT DO NOTHING RETURNING num
 
 -- Changes a queue; its id, project and creation stay.
 
 -- name: change_queue --
-UPDATE queues SET name = :name, search_name = :search_name, description = :description, scorer_refs = :scorer_refs,
-    annotations_per_item = :annotations_per_item, skip_policy = :skip_policy, lease = :lease, label_schema = :label_schema,
-    is_paused = :is_paused,
-    updated_at = :updated_at, deleted_at = :deleted_at, revision = :revision
-WHERE num = :num
+UPDATE queues SET @queue_changes@, revision = :revision WHERE num = :num
 
 -- Finds the oldest live queue of a name, in the words of an index.
 
@@ -96,10 +94,17 @@ SELECT EXISTS (SELECT FROM queues WHERE left(project_id, 160) || ' with long ids
 -- name: long_text --
 SELECT text FROM long_texts WHERE queue = ? AND key = ?
 
--- Stores what keys stand for.
+-- Stores what keys stand for, and keeps whoever purges from erasing what is there already; counts both. It is fewer than there
+-- are keys if some were stored or erased by others meanwhile: then once more.
 
 -- name: add_long_texts --
-INSERT INTO long_texts (queue, key, text) SELECT t.queue, t.key, t.text FROM {long_texts} ON CONFLICT DO NOTHING
+WITH given AS MATERIALIZED (SELECT t.* FROM {long_texts}), added AS (
+    INSERT INTO long_texts (queue, key, text) SELECT g.queue, g.key, g.text FROM given AS g ON CONFLICT DO NOTHING RETURNING key
+), kept AS MATERIALIZED (
+    SELECT l.key FROM given AS g JOIN long_texts AS l ON l.queue = g.queue AND l.key = g.key
+    ORDER BY l.queue, l.key FOR KEY SHARE OF l
+)
+SELECT (SELECT count(*) FROM added) + (SELECT count(*) FROM kept)
 
 -- Tells whether a queue has any, and so holds keys that do not sort like the texts.
 
@@ -114,10 +119,10 @@ SELECT EXISTS (SELECT FROM long_texts WHERE queue = ?)
 SELECT t.call_id FROM unnest(:call_ids::text[]) AS t(call_id)
 WHERE (SELECT TRUE FROM calls AS c WHERE c.queue = :queue AND c.call_id = t.call_id)
 
--- Finds one of some item ids that any item has.
+-- Finds the numbers of those of some ids that items of a queue have.
 
--- name: taken_ids --
-SELECT t.id FROM unnest(?::text[]) AS t(id) WHERE (SELECT TRUE FROM item_ids AS k WHERE k.id = t.id) LIMIT 1
+-- name: nums_of_ids --
+SELECT num FROM item_ids WHERE id = ANY(:ids::text[]) AND queue = :queue
 
 -- Adds items to a queue.
 
@@ -197,12 +202,6 @@ SELECT p.item, @seen_progress_columns@
 FROM unnest(:nums::bigint[]) AS t(num)
     JOIN LATERAL (SELECT * FROM progresses AS o WHERE o.queue = :queue AND o.item = t.num OFFSET 0) AS p ON TRUE
 
--- Reads progresses on items of queues.
-
--- name: progresses_by_key --
-SELECT p.item, @seen_progress_columns@
-FROM {label_keys} JOIN progresses AS p ON p.queue = t.queue AND p.item = t.item AND p.annotator = t.annotator
-
 -- Reads in which states an annotator's progresses on items are.
 
 -- name: own_states --
@@ -240,6 +239,12 @@ UPDATE items SET payload = :value::text WHERE queue = :queue AND num = ANY(:nums
 
 -- name: patch_display_fields --
 UPDATE items SET display_fields = :value::text WHERE queue = :queue AND num = ANY(:nums::bigint[])
+
+-- Reads where those of some items stand that anybody ever touched.
+
+-- name: touched_places --
+SELECT w.priority_down, w.created_at, w.id FROM work AS w
+WHERE w.queue = :queue AND w.num = ANY(:nums::bigint[]) AND w.revision > 0
 
 -- The number of this transaction in the log; the second one is NULL in a transaction that has changed and locked nothing.
 
@@ -290,6 +295,38 @@ SELECT :queue, t.annotator, -coalesce(sum(t.n) FILTER (WHERE t.state = 0), 0), -
     -sum(t.finished)
 FROM counted AS t GROUP BY t.annotator
 
+-- Blocks. Reads where items stand in the indexes that are counted.
+
+-- name: places --
+SELECT i.priority_down, i.created_at, i.call_started_at, i.call_op_name, i.id
+FROM items AS i WHERE i.queue = :queue AND i.num = ANY(:nums::bigint[])
+
+-- Finds the blocks into which keys fall: of each the last that does not begin behind it.
+
+-- name: blocks_of --
+SELECT DISTINCT t.lane, s.op, s.a, s.b, s.id
+FROM {block_keys} CROSS JOIN LATERAL (
+    SELECT o.op, o.a, o.b, o.id FROM blocks AS o
+    WHERE o.queue = :queue AND o.lane = t.lane AND (o.op, o.a, o.b, o.id) <= (t.op, t.a, t.b, t.id)
+    ORDER BY o.op DESC, o.a DESC, o.b DESC, o.id DESC LIMIT 1
+) AS s
+
+-- Reads where all blocks of some indexes begin.
+
+-- name: blocks_in --
+SELECT b.lane, b.op, b.a, b.b, b.id FROM blocks AS b WHERE b.queue = :queue AND b.lane = ANY(:lanes::bigint[])
+
+-- Adds to what blocks count, or takes from it; blocks that are not there yet are made.
+
+-- name: add_to_blocks --
+INSERT INTO blocks AS o (queue, lane, op, a, b, id, n) SELECT :queue, t.lane, t.op, t.a, t.b, t.id, t.n FROM {block_counts}
+ON CONFLICT (queue, lane, op, a, b, id) DO UPDATE SET n = o.n + excluded.n
+RETURNING lane, op, a, b, id, n
+
+-- name: delete_blocks --
+DELETE FROM blocks AS o USING {block_keys}
+WHERE o.queue = :queue AND o.lane = t.lane AND o.op = t.op AND o.a = t.a AND o.b = t.b AND o.id = t.id
+
 -- Reads removed items of a queue, in the order of their ids in the list.
 
 -- name: removed_by_id --
@@ -330,22 +367,66 @@ SELECT num FROM queues WHERE project_id = :project_id AND deleted_at < :before O
 SELECT i.queue, i.num FROM queues AS q JOIN items AS i ON i.queue = q.num
 WHERE q.project_id = :project_id AND i.deleted_at IS NOT NULL AND i.deleted_at < :before ORDER BY i.queue, i.num FOR UPDATE OF i
 
--- Erases items, and queues with all that is in them.
+-- Counts what can be purged: items of queues that stay, and queues.
+
+-- name: count_purgeable --
+SELECT (SELECT count(*) FROM queues AS q JOIN items AS i ON i.queue = q.num
+    WHERE q.project_id = :project_id AND (q.deleted_at IS NULL OR q.deleted_at >= :before)
+        AND i.deleted_at IS NOT NULL AND i.deleted_at < :before),
+    (SELECT count(*) FROM queues WHERE project_id = :project_id AND deleted_at < :before)
+
+-- Erases items, and gives the keys of long texts that they had. A key of 255 characters stands for one, see texts.py.
 
 -- name: erase_log --
-DELETE FROM log WHERE queue = :queue AND item = ANY(:nums::bigint[])
+WITH gone AS (DELETE FROM log WHERE queue = :queue AND item = ANY(:nums::bigint[]) RETURNING annotator, actor)
+SELECT DISTINCT k.key FROM gone AS g CROSS JOIN LATERAL (VALUES (g.annotator), (g.actor)) AS k(key) WHERE length(k.key) = 255
 
 -- name: erase_progresses --
-DELETE FROM progresses WHERE queue = :queue AND item = ANY(:nums::bigint[])
+WITH gone AS (DELETE FROM progresses WHERE queue = :queue AND item = ANY(:nums::bigint[]) RETURNING annotator)
+SELECT DISTINCT g.annotator FROM gone AS g WHERE length(g.annotator) = 255
 
 -- name: erase_item_ids --
-DELETE FROM item_ids WHERE queue = :queue AND num = ANY(:nums::bigint[])
+WITH gone AS (DELETE FROM item_ids WHERE queue = :queue AND num = ANY(:nums::bigint[]) RETURNING id)
+SELECT g.id FROM gone AS g WHERE length(g.id) = 255
 
 -- name: erase_removed --
-DELETE FROM removed WHERE queue = :queue AND num = ANY(:nums::bigint[])
+WITH gone AS (DELETE FROM removed WHERE queue = :queue AND num = ANY(:nums::bigint[]) RETURNING assignees)
+SELECT DISTINCT a.key FROM gone AS g CROSS JOIN LATERAL json_array_elements_text(g.assignees::json) AS a(key)
+WHERE length(a.key) = 255
+
+-- name: item_texts --
+LATERAL (VALUES (i.id), (i.call_id), (i.call_op_name), (i.call_trace_id), (i.added_by)) AS k(key)
 
 -- name: erase_items --
-DELETE FROM items WHERE queue = :queue AND num = ANY(:nums::bigint[])
+WITH gone AS (
+    DELETE FROM items WHERE queue = :queue AND num = ANY(:nums::bigint[]) RETURNING id, call_id, call_op_name, call_trace_id, added_by
+)
+SELECT DISTINCT k.key FROM gone AS i CROSS JOIN @item_texts@ WHERE length(k.key) = 255
+
+-- Keeps others from using long texts of a queue until it is known which of them are in use.
+
+-- name: lock_long_texts --
+SELECT FROM long_texts WHERE queue = :queue AND key = ANY(:keys::text[]) ORDER BY key FOR UPDATE
+
+-- Erases those of some long texts of a queue that nothing in it has any more. Everything in the queue is read once, whatever the
+-- server believes of it.
+
+-- name: erase_long_texts --
+WITH used AS MATERIALIZED (
+    SELECT k.key FROM items AS i CROSS JOIN @item_texts@ WHERE i.queue = :queue AND length(k.key) = 255
+    UNION SELECT k.key FROM log AS l CROSS JOIN LATERAL (VALUES (l.annotator), (l.actor)) AS k(key)
+    WHERE l.queue = :queue AND length(k.key) = 255
+    UNION SELECT p.annotator FROM progresses AS p WHERE p.queue = :queue AND length(p.annotator) = 255
+    UNION SELECT c.annotator FROM counters AS c WHERE c.queue = :queue AND length(c.annotator) = 255
+    UNION SELECT r.annotator FROM reservations AS r WHERE r.queue = :queue AND length(r.annotator) = 255
+    UNION SELECT a.key FROM removed AS o CROSS JOIN LATERAL json_array_elements_text(o.assignees::json) AS a(key)
+    WHERE o.queue = :queue AND length(a.key) = 255
+), unused AS MATERIALIZED (
+    SELECT t.key FROM unnest(:keys::text[]) AS t(key) EXCEPT SELECT u.key FROM used AS u
+)
+DELETE FROM long_texts WHERE queue = :queue AND key = ANY(ARRAY(SELECT n.key FROM unused AS n))
+
+-- Erases queues with all that is in them.
 
 -- name: erase_log_of_queue --
 DELETE FROM log WHERE queue = :queue
@@ -373,6 +454,9 @@ DELETE FROM counters WHERE queue = :queue
 
 -- name: erase_openings_of_queue --
 DELETE FROM openings WHERE queue = :queue
+
+-- name: erase_blocks_of_queue --
+DELETE FROM blocks WHERE queue = :queue
 
 -- name: erase_long_texts_of_queue --
 DELETE FROM long_texts WHERE queue = :queue
@@ -483,21 +567,21 @@ SELECT count(*) FROM {standings} JOIN work AS w ON w.queue = t.queue AND w.num =
 -- name: history --
 SELECT @transition_columns@ FROM log WHERE queue = ? AND item = ? ORDER BY step
 
--- Reads the log of a queue behind a place, up to the oldest transaction that may still add to it.
+-- Reads the log of a queue behind a place, up to the oldest transaction that may still add to it. A frame that left the row itself out
+-- would be summed up anew for every row.
 
 -- name: changes --
 SELECT l.tx, l.seq, (SELECT i.id FROM items AS i WHERE i.queue = l.queue AND i.num = l.item), @transition_columns@
 FROM (
-    SELECT o.*, sum(octet_length(o.annotation)) OVER (ORDER BY o.tx, o.seq ROWS UNBOUNDED PRECEDING EXCLUDE CURRENT ROW)
-        AS bytes_before
+    SELECT o.*, sum(o.size) OVER (ORDER BY o.tx, o.seq ROWS UNBOUNDED PRECEDING) - o.size AS bytes_before
     FROM (
-        SELECT * FROM log AS o
+        SELECT o.*, coalesce(octet_length(o.annotation), 0) AS size FROM log AS o
         WHERE o.queue = :queue AND (o.tx, o.seq) > (:tx, :seq)
             AND o.tx < (SELECT s.era FROM annotation_queue_schema AS s) + pg_snapshot_xmin(pg_current_snapshot())::text::bigint
         ORDER BY o.tx, o.seq LIMIT :limit
     ) AS o
 ) AS l
-WHERE coalesce(l.bytes_before, 0) < :max_bytes
+WHERE l.bytes_before < :max_bytes
 ORDER BY l.tx, l.seq
 
 -- Reads which steps to completed or skipped the log has after a time, and when each had been started.
@@ -543,18 +627,6 @@ FROM counters WHERE queue = ANY(?::bigint[]) GROUP BY queue, annotator
 -- name: openings --
 (SELECT coalesce(sum(g.openings), 0)::bigint FROM openings AS g WHERE g.queue = :queue)
 
--- Reads what a low-water mark rests on: what the queue's openings come to, whether its log has a certain entry of an annotator, and
--- which entry is the newest of what the annotator settled.
-
--- name: mark_evidence --
-SELECT o.openings, EXISTS (SELECT FROM log AS l WHERE l.queue = :queue AND l.tx = :tx AND l.seq = :seq
-        AND l.at = :at AND l.annotator = :annotator), n.tx, n.seq, n.at
-FROM (SELECT @openings@ AS openings) AS o
-    LEFT JOIN LATERAL (
-        SELECT l.tx, l.seq, l.at FROM log AS l WHERE l.queue = :queue AND l.annotator = :annotator AND l.to_state >= 2
-        ORDER BY l.tx DESC, l.seq DESC LIMIT 1
-    ) AS n ON TRUE
-
 -- Claims. An annotator is kept from an item by having settled it, or by a live hold of their own.
 
 -- name: is_kept --
@@ -567,10 +639,47 @@ coalesce((SELECT p.state >= 2 FROM progresses AS p WHERE p.queue = w.queue AND p
 -- name: from_place --
 (w.priority_down, w.created_at, w.id) >= (:priority_down, :created_at, :id)
 
+-- name: in_order --
+w.priority_down, w.created_at, w.id
+
+-- Whether an item of the queue can be claimed by anybody who has not done so before.
+
+-- name: is_open --
+w.queue = :queue AND w.claimable_at = -62135596800000000 AND w.assignees IS NULL
+
 -- name: open_items --
-SELECT w.* FROM work AS w
-WHERE w.queue = :queue AND w.claimable_at = -62135596800000000 AND w.assignees IS NULL AND @from_place@ AND NOT @is_kept@
-ORDER BY w.priority_down, w.created_at, w.id LIMIT :limit
+SELECT w.* FROM work AS w WHERE @is_open@ AND @from_place@ AND NOT @is_kept@ ORDER BY @in_order@ LIMIT :limit
+
+-- A place before which an annotator has settled all open items: looked for from a low-water mark on, if what that rests on still is
+-- so: what the queue's openings come to, and that its log has a certain entry of the annotator. And what a new mark rests on: the
+-- newest entry of what the annotator settled. Where they have settled all of them, the place is that of the last one.
+
+-- name: place --
+evidence AS MATERIALIZED (
+    SELECT o.openings, o.openings = :openings AND (:tx::bigint IS NULL OR EXISTS (SELECT FROM log AS l
+            WHERE l.queue = :queue AND l.tx = :tx AND l.seq = :seq AND l.at = :mark_at AND l.annotator = :annotator)) AS is_good,
+        n.tx, n.seq, n.at
+    FROM (SELECT @openings@ AS openings OFFSET 0) AS o LEFT JOIN LATERAL (
+        SELECT l.tx, l.seq, l.at FROM log AS l WHERE l.queue = :queue AND l.annotator = :annotator AND l.to_state >= 2
+        ORDER BY l.tx DESC, l.seq DESC LIMIT 1
+    ) AS n ON TRUE
+), start AS (
+    SELECT :priority_down::bigint, :created_at::bigint, :id::text WHERE (SELECT is_good FROM evidence)
+    UNION ALL SELECT -1::bigint << 63, -1::bigint << 63, '' LIMIT 1
+), first AS MATERIALIZED (
+    SELECT @in_order@ FROM work AS w WHERE @is_open@ AND (@in_order@) >= (SELECT * FROM start) AND NOT @is_settled@
+    ORDER BY @in_order@ LIMIT 1
+), place AS MATERIALIZED (
+    SELECT * FROM first UNION ALL (
+        SELECT @in_order@ FROM work AS w WHERE @is_open@ AND NOT EXISTS (SELECT FROM first)
+        ORDER BY w.priority_down DESC, w.created_at DESC, w.id DESC LIMIT 1)
+)
+
+-- name: place_columns --
+e.openings, e.tx, e.seq, e.at, a.priority_down, a.created_at, a.id
+
+-- name: first_place --
+WITH @place@ SELECT @place_columns@ FROM evidence AS e LEFT JOIN place AS a ON TRUE
 
 -- Those whose leases have ended. If there are few, they are found by their times and sorted; else they are passed in queue order,
 -- along an index of what somebody holds or held. What is added to a column, 0, keeps an index from being used that is good for the
@@ -592,7 +701,7 @@ ORDER BY w.priority_down + 0, w.created_at, w.id LIMIT :limit
 SELECT w.* FROM work AS w
 WHERE w.queue = :queue AND (SELECT count(*) FROM ended) = 64 AND w.claimable_at > -62135596800000000 AND w.claimable_at + 0 <= :at
     AND w.assignees IS NULL AND NOT @is_kept@
-ORDER BY w.priority_down, w.created_at, w.id LIMIT :limit
+ORDER BY @in_order@ LIMIT :limit
 
 -- Those that are reserved for the annotator.
 
@@ -604,21 +713,64 @@ ORDER BY r.priority_down, r.created_at, r.id LIMIT :limit
 
 -- Chooses and locks items for claims. The rows of work are as they are since they are locked; there is a row without an item if
 -- there is none. An item that a transaction younger than this one changed meanwhile is left alone: an entry of this one would
--- come before that one's in the log. What follows in the transaction has one good plan, whatever its values are, unless the schema is
--- distributed.
+-- come before that one's in the log.
+-- There is a row for each progress on an item, or one without, and the item stands in the first of them. The progresses are seen as
+-- they were when the statement began: they are those of the item only if its revision, as it was then, is that of the locked row.
 
--- name: lock_claimable --
-WITH open AS MATERIALIZED (@open_items@ FOR UPDATE OF w SKIP LOCKED),
-    ended AS MATERIALIZED (@some_expired@),
+-- name: other_items --
+ended AS MATERIALIZED (@some_expired@),
     few AS MATERIALIZED (@few_expired_items@ FOR UPDATE OF w SKIP LOCKED),
     many AS MATERIALIZED (@many_expired_items@ FOR UPDATE OF w SKIP LOCKED),
     reserved AS MATERIALIZED (@reserved_items@ FOR UPDATE OF w SKIP LOCKED)
-SELECT @queue_version@, @live_item_columns@, (SELECT set_config('plan_cache_mode', :plans::text, TRUE))
-FROM queues AS q LEFT JOIN (
+
+-- name: chosen_columns --
+@queue_version@, @own_tx@, s.revision, p.place, p.annotator, p.state, p.token, p.lease_expires_at, '', p.reason, p.created_at, p.updated_at,
+    p.started_at, p.step, @live_item_columns@
+
+-- name: chosen --
+queues AS q LEFT JOIN (
         (SELECT * FROM open UNION ALL SELECT * FROM few UNION ALL SELECT * FROM many UNION ALL SELECT * FROM reserved) AS w
-        @its_item@
+        LEFT JOIN LATERAL (SELECT o.revision FROM work AS o WHERE o.queue = w.queue AND o.num = w.num OFFSET 0) AS s ON TRUE
+        LEFT JOIN LATERAL (
+            SELECT *, row_number() OVER () AS place FROM progresses AS o WHERE o.queue = w.queue AND o.item = w.num AND w.revision > 0
+            OFFSET 0
+        ) AS p ON TRUE
+        LEFT JOIN LATERAL (
+            SELECT * FROM items AS o WHERE o.queue = w.queue AND o.num = w.num AND coalesce(p.place, 1) = 1 OFFSET 0
+        ) AS i ON TRUE
     ) ON w.queue = q.num AND w.tx <= @own_tx@
+
+-- name: lock_claimable --
+WITH open AS MATERIALIZED (@open_items@ FOR UPDATE OF w SKIP LOCKED),
+    @other_items@
+SELECT @chosen_columns@
+FROM @chosen@
 WHERE q.num = :queue
+
+-- The same for an annotator who passes what they have settled, with the place from which they did.
+
+-- name: lock_claimable_from_mark --
+WITH @place@, open AS MATERIALIZED (
+        SELECT w.* FROM work AS w WHERE @is_open@ AND (@in_order@) >= (SELECT * FROM place) AND NOT @is_kept@
+        ORDER BY @in_order@ LIMIT :limit FOR UPDATE OF w SKIP LOCKED
+    ), @other_items@
+SELECT @chosen_columns@, @place_columns@
+FROM @chosen@ CROSS JOIN evidence AS e LEFT JOIN place AS a ON TRUE
+WHERE q.num = :queue
+
+-- Chooses and locks those of the items that could be claimed that stand in the same place but for what comes in their ids behind the
+-- first characters, in the order of the ids themselves: keys of long ids do not sort like these.
+
+-- name: lock_ties --
+WITH w AS MATERIALIZED (
+    SELECT w.* FROM work AS w
+    WHERE w.queue = :queue AND w.priority_down = :priority_down AND w.created_at = :created_at AND w.id >= :first AND w.id <= :last
+        AND w.claimable_at <= :at AND NOT @is_kept@ AND (w.assignees IS NULL OR EXISTS (
+            SELECT FROM reservations AS r WHERE r.queue = :queue AND r.item = w.num AND r.annotator = :annotator))
+    ORDER BY coalesce((SELECT t.text FROM long_texts AS t WHERE t.queue = :queue AND t.key = w.id), w.id)
+    LIMIT :limit FOR UPDATE OF w SKIP LOCKED
+)
+SELECT @live_item_columns@ FROM w @its_item@ WHERE w.tx <= @own_tx@
 
 -- Claims the first open items, if the queue is as it was, nobody touched them, and nothing else could be claimed before them: all of
 -- it is known beforehand but which items they are. Gives nothing otherwise. What is in front of the first open item was claimed by
@@ -635,33 +787,30 @@ mark AS (
     SELECT :priority_down::bigint, :created_at::bigint, :id::text WHERE (SELECT is_good FROM mark)
     UNION ALL SELECT -1::bigint << 63, -1::bigint << 63, '' FROM mark LIMIT 1
 ), first AS MATERIALIZED (
-    SELECT w.priority_down, w.created_at, w.id FROM work AS w
-    WHERE w.queue = :queue AND w.claimable_at = -62135596800000000 AND w.assignees IS NULL
-        AND (w.priority_down, w.created_at, w.id) >= (SELECT * FROM start)
-        AND NOT @is_settled@
-    ORDER BY w.priority_down, w.created_at, w.id LIMIT 1
+    SELECT @in_order@ FROM work AS w WHERE @is_open@ AND (@in_order@) >= (SELECT * FROM start) AND NOT @is_settled@
+    ORDER BY @in_order@ LIMIT 1
 ), open AS MATERIALIZED (
-    SELECT w.queue, w.num, w.steps FROM work AS w
-    WHERE w.queue = :queue AND w.claimable_at = -62135596800000000 AND w.assignees IS NULL
-        AND (w.priority_down, w.created_at, w.id) >= (SELECT * FROM first)
+    SELECT w.queue, w.num, w.steps = 0 AND length(w.id) <= 191 AS is_plain FROM work AS w
+    WHERE @is_open@ AND (@in_order@) >= (SELECT * FROM first)
         AND (SELECT 1 FROM work AS w WHERE @is_expired@ ORDER BY w.claimable_at LIMIT 1) IS NULL
         AND NOT EXISTS (SELECT FROM reservations AS r WHERE r.queue = :queue AND r.annotator = :annotator
             AND NOT r.is_settled AND r.claimable_at <= :at)
         AND NOT @is_kept@
-    ORDER BY w.priority_down, w.created_at, w.id LIMIT :limit FOR UPDATE OF w SKIP LOCKED
+    ORDER BY @in_order@ LIMIT :limit FOR UPDATE OF w SKIP LOCKED
 ), stored AS (
     UPDATE work AS w SET state = :state, annotator = :annotator, completed = :completed, skipped = :skipped,
         claimable_at = :claimable_at, updated_at = greatest(w.updated_at, :updated_at), revision = w.revision + 1, steps = :step,
         tx = @tx@
     FROM open AS o
-    WHERE (SELECT max(steps) FROM open) = 0 AND w.queue = o.queue AND w.num = o.num
+    WHERE (SELECT bool_and(is_plain) FROM open) AND w.queue = o.queue AND w.num = o.num
     RETURNING w.*
 ), written AS (
     INSERT INTO progresses (queue, item, annotator, state, token, lease_expires_at, created_at, updated_at, started_at, step)
-    SELECT w.queue, w.num, :annotator, :state, :token, :lease_expires_at, :at, :at, :at, :step FROM stored AS w
+    SELECT queue, num, :annotator, :state, :token, :lease_expires_at, :at, :at, :at, :step FROM stored
 ), told AS (
     INSERT INTO log (queue, item, step, tx, seq, annotator, from_state, to_state, at, actor)
-    SELECT w.queue, w.num, :step, w.tx, row_number() OVER (ORDER BY w.priority_down, w.created_at, w.id), :annotator, :from_state, :state, :at, :actor::text FROM stored AS w
+    SELECT w.queue, w.num, :step, w.tx, row_number() OVER (ORDER BY @in_order@), :annotator, :from_state, :state, :at, :actor::text
+    FROM stored AS w
 ), counted AS (
     INSERT INTO counters (@count_columns@)
     SELECT t.queue, t.annotator, t.unstarted * n, t.in_progress * n, t.completed * n, t.skipped * n, t.settled * n, t.finished * n
@@ -669,28 +818,13 @@ mark AS (
 )
 SELECT @live_item_columns@, w.tx, m.openings, f.*
 FROM stored AS w @its_item@, mark AS m, first AS f
-ORDER BY w.priority_down, w.created_at, w.id
+ORDER BY @in_order@
 
 -- Tells whether there is something that can be claimed.
 
 -- name: is_claimable --
 SELECT EXISTS (@open_items@) OR EXISTS (SELECT FROM work AS w WHERE @is_expired@ AND NOT @is_kept@ ORDER BY w.claimable_at)
     OR EXISTS (@reserved_items@)
-
--- Finds the first open item from a place on that an annotator has not settled.
-
--- name: first_unsettled --
-SELECT w.priority_down, w.created_at, w.id FROM work AS w
-WHERE w.queue = :queue AND w.claimable_at = -62135596800000000 AND w.assignees IS NULL AND @from_place@
-    AND NOT @is_settled@
-ORDER BY w.priority_down, w.created_at, w.id LIMIT 1
-
--- Finds the last open item of a queue.
-
--- name: last_open --
-SELECT w.priority_down, w.created_at, w.id FROM work AS w
-WHERE w.queue = ? AND w.claimable_at = -62135596800000000 AND w.assignees IS NULL
-ORDER BY w.priority_down DESC, w.created_at DESC, w.id DESC LIMIT 1
 
 -- Finds when the first lease ends that keeps an item from an annotator who has not settled the item. In this statement and the next
 -- ones what belongs to a row is looked up for it, whatever the server believes of a table that it has not looked at yet.
@@ -712,7 +846,7 @@ WHERE o.queue = :queue AND o.annotator = :annotator AND o.state = 1 OFFSET 0) AS
 
 -- name: own_retry_at --
 SELECT min(p.lease_expires_at) FROM @held_items@
-WHERE w.claimable_at = -62135596800000000 AND w.assignees IS NULL AND @from_place@
+WHERE @is_open@ AND @from_place@
 
 -- Finds when an annotator could claim the first of the items that are reserved for them.
 
@@ -733,11 +867,10 @@ SELECT EXISTS (
         AND (SELECT TRUE FROM progresses AS p
             WHERE p.queue = :queue AND p.item = w.num AND p.annotator = :annotator AND p.state >= 2) IS NULL)
 
--- Finds what an annotator holds, in queue order.
+-- Finds what an annotator holds.
 
 -- name: held_by --
 SELECT w.num, p.token, p.lease_expires_at FROM @held_items@
-ORDER BY w.priority_down, w.created_at, w.id
 
 -- Policies. An item that nobody touched keeps its standing under any of them. Who holds something is found first: looked up for
 -- each item, or joined, the server may read all that is held for each of them.

@@ -7,7 +7,8 @@ from typing import Final
 
 KEY_LENGTH: Final = 255
 """How many characters the key of a long text has. A shorter text is its own key."""
-_PREFIX: Final = KEY_LENGTH - 64
+PREFIX: Final = KEY_LENGTH - 64
+"""How many characters of a long text its key begins with: keys sort like the texts as far as these tell them apart."""
 
 
 def key_of(text: str) -> str:
@@ -18,7 +19,7 @@ def key_of(text: str) -> str:
     """
     if len(text) < KEY_LENGTH:
         return text
-    return text[:_PREFIX] + sha256(text.encode()).hexdigest()
+    return text[:PREFIX] + sha256(text.encode()).hexdigest()
 
 
 def is_long(key: str) -> bool:

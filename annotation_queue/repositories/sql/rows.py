@@ -14,6 +14,7 @@ from annotation_queue.counters import FINISHED, SETTLED
 from annotation_queue.errors import AnnotationQueueError, StorageCorrupt, StorageError
 from annotation_queue.items import AnnotationQueue, make_item, make_queue
 from annotation_queue.json_values import load_json, write_json
+from annotation_queue.labels import make_label
 from annotation_queue.query import search_text
 from annotation_queue.records import standing
 from annotation_queue.states import (
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from annotation_queue.items import QueueItem
     from annotation_queue.json_values import JsonValue
+    from annotation_queue.labels import Label
     from annotation_queue.states import Transition
 
 _Given = ParamSpec("_Given")
@@ -228,6 +230,21 @@ class Texts(NamedTuple):
     assignees: Callable[[Any], tuple[str, ...]]
 
 
+class Remembered(dict[Any, Any]):
+    """What texts stand for, for the length of a page. Most are asked for again and again, and then no function is called.
+
+    Args:
+        read: Gives what one of them stands for.
+    """
+
+    def __init__(self, read: Callable[[Any], Any]) -> None:
+        self._read = read
+
+    def __missing__(self, key: Any) -> Any:  # noqa: ANN401 - a column of any type
+        self[key] = found = self._read(key)
+        return found
+
+
 def queue_values(queue: AnnotationQueue) -> dict[str, object]:
     """Give what is stored of a queue: column -> value."""
     row = QueueRow(
@@ -271,8 +288,7 @@ def queue_of(columns: Iterable[Any]) -> AnnotationQueue:
     )
 
 
-@reads_rows
-def item_of(row: ItemRow, queue: AnnotationQueue, texts: Texts) -> QueueItem:
+def _item_of(row: ItemRow, queue: AnnotationQueue, texts: Texts) -> QueueItem:
     """Rebuild an item in the aggregate view.
 
     Args:
@@ -284,6 +300,7 @@ def item_of(row: ItemRow, queue: AnnotationQueue, texts: Texts) -> QueueItem:
         The item, without a position.
     """
     added_by = texts.user(row.added_by)
+    created_at = from_micros(row.created_at)
     return make_item(
         id=texts.key(row.id),
         project_id=queue.project_id,
@@ -297,13 +314,16 @@ def item_of(row: ItemRow, queue: AnnotationQueue, texts: Texts) -> QueueItem:
         added_by=added_by,
         annotation_state=STATES[row.state],
         annotator_user_id=None if row.annotator is None else texts.user(row.annotator),
-        created_at=from_micros(row.created_at),
+        created_at=created_at,
         created_by=added_by,
-        updated_at=from_micros(row.updated_at),
+        updated_at=created_at if row.updated_at == row.created_at else from_micros(row.updated_at),
         priority=~row.priority_down,
         payload=value_or_none(row.payload),
         assignees=() if row.assignees is None else texts.assignees(row.assignees),
     )
+
+
+item_of = reads_rows(_item_of)
 
 
 def progress_row(progress: Progress, annotator: int | str) -> ProgressRow:
@@ -329,6 +349,8 @@ def progress_row(progress: Progress, annotator: int | str) -> ProgressRow:
 
 def progress_of(item_id: str, annotator_id: str, row: ProgressRow) -> Progress:
     """Rebuild a progress from its columns; the label is `states.UNREAD` if it was not read."""
+    # Mostly it began when it was made, and a time takes as long to make as the rest.
+    created_at = from_micros(row.created_at)
     return make_progress(
         item_id=item_id,
         annotator_id=annotator_id,
@@ -337,11 +359,31 @@ def progress_of(item_id: str, annotator_id: str, row: ProgressRow) -> Progress:
         lease_expires_at=time_or_none(row.lease_expires_at),
         annotation=UNREAD if row.annotation == UNREAD_TEXT else value_or_none(row.annotation),
         reason=row.reason,
-        created_at=from_micros(row.created_at),
+        created_at=created_at,
         updated_at=from_micros(row.updated_at),
-        started_at=time_or_none(row.started_at),
+        started_at=created_at if row.started_at == row.created_at else time_or_none(row.started_at),
         step=row.step,
     )
+
+
+@reads_rows
+def labels_of(rows: Iterable[tuple[Iterable[Any], Iterable[Any]]], queue: AnnotationQueue, texts: Texts) -> list[Label]:
+    """Rebuild labels.
+
+    Args:
+        rows: For each, the columns of a `ProgressRow` and of the `ItemRow` of its item.
+        queue: The queue that they are in.
+        texts: How their texts are read.
+
+    Returns:
+        The labels in their order. Each has an item of its own, which its reader may change.
+    """
+    found = []
+    for of_progress, of_item in rows:
+        row = ProgressRow._make(of_progress)
+        item = _item_of(ItemRow._make(of_item), queue, texts)
+        found.append(make_label(item=item, progress=progress_of(item.id, texts.user(row.annotator), row)))
+    return found
 
 
 @reads_rows

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import Counter
-from operator import add, attrgetter, sub
+from functools import cache
+from operator import add, itemgetter, sub
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
+from annotation_queue.repositories.sql.paths import cuts
 from annotation_queue.repositories.sql.rows import ALWAYS_MICROS, STATES
 from annotation_queue.repositories.sqlite.indexes import COUNTED, IN_ORDER
 from annotation_queue.repositories.sqlite.statements import SQL, WRITES
@@ -14,9 +16,9 @@ from annotation_queue.states import UNSTARTED
 from annotation_queue.values import MIN_INTEGER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
-    from annotation_queue.repositories.sqlite.indexes import Index, Key
+    from annotation_queue.repositories.sql.paths import Index, Key
     from annotation_queue.repositories.sqlite.session import Session
     from annotation_queue.states import AnnotationState
 
@@ -28,6 +30,8 @@ FIRST_BLOCK: Final[BlockKey] = (MIN_INTEGER, MIN_INTEGER, "")
 """Before everything; this block is never deleted."""
 SIZE: Final = 1_024
 """How many items a block has after a split. It is split when it has more than twice as many."""
+_MANY: Final = 1_000
+"""From how many keys on all blocks between them are read at once."""
 
 
 class Place(NamedTuple):
@@ -63,6 +67,7 @@ KIND_COLUMNS: Final = (*STATES, "waiting")
 """What the columns of ``counters`` count of a block."""
 
 
+@cache
 def kind_of(rank: int, waits: int | None) -> Kind:
     """Give the kind of an item by its row: the rank of its state, and whether it is claimable only after some lease."""
     return Kind(STATES[rank], bool(waits))
@@ -110,7 +115,8 @@ class _Block(NamedTuple):
 
 
 _PICK: Final[dict[Index, Callable[[Place], BlockKey]]] = {
-    index: attrgetter(*(*index.columns[:-1], "nothing", "nothing")[:2], "id") for index in COUNTED
+    index: itemgetter(*map(Place._fields.index, (*(*index.columns[:-1], "nothing", "nothing")[:2], "id")))
+    for index in COUNTED
 }
 """For each index what picks the key of an item, as wide as that of a block."""
 
@@ -120,7 +126,7 @@ def index_key(index: Index, block: BlockKey) -> Key:
     return (*block[: len(index.columns) - 1], block[2])
 
 
-def count_added(session: Session, queue: int, places: Mapping[Place, Kind]) -> None:
+def count_added(session: Session, queue: int, places: Sequence[Place], kinds: Sequence[Kind]) -> None:
     """Count items that are new, or back; they stand in ``work`` by now.
 
     The cost is that of the blocks which they fall into.
@@ -128,15 +134,11 @@ def count_added(session: Session, queue: int, places: Mapping[Place, Kind]) -> N
     Args:
         session: The session, inside a write transaction.
         queue: The queue's number.
-        places: Where they stand, each with its kind.
+        places: Where they stand.
+        kinds: The kind of each.
     """
     for index in COUNTED:
-        pick = _PICK[index]
-        by_key = {pick(place): kind for place, kind in places.items()}
-        for block, keys in _by_block(session, queue, index, sorted(by_key)):
-            n = _add(session, block, len(keys), [by_key[key] for key in keys])
-            if n > 2 * SIZE:
-                _split(session, block, index, n)
+        _count(session, queue, index, *_keys(index, places, kinds))
 
 
 class Move(NamedTuple):
@@ -175,7 +177,7 @@ def count_moved(session: Session, queue: int, moves: Sequence[Move]) -> None:
         ((place, difference),) = by_key.items()
         session.execute(_ADD_AT.text, (*difference, queue, queue, *place))
         return
-    for block, keys in _by_block(session, queue, IN_ORDER, sorted(by_key)):
+    for block, keys in _by_block(session, queue, IN_ORDER, by_key):
         sums = [*map(sum, zip(*(by_key[key] for key in keys), strict=True))]
         session.execute(_ADD.text, (*sums, queue, block.num))
 
@@ -191,15 +193,20 @@ def count_reordered(
         before: Where they stood, each with its kind.
         after: Where they stand.
     """
-    _uncount(session, queue, IN_ORDER, before)
-    for block, keys in _by_block(session, queue, IN_ORDER, sorted(after)):
-        n = _add(session, block, len(keys), [after[key] for key in keys])
-        if n > 2 * SIZE:
-            _split(session, block, IN_ORDER, n)
+    _uncount(session, queue, IN_ORDER, before, before)
+    _count(session, queue, IN_ORDER, after, after)
+
+
+def _keys(
+    index: Index, places: Sequence[Place], kinds: Sequence[Kind]
+) -> tuple[Collection[BlockKey], Mapping[BlockKey, Kind]]:
+    """List the keys of items in an index, and in queue order say of which kind each is."""
+    keys = [*map(_PICK[index], places)]
+    return keys, dict(zip(keys, kinds, strict=True)) if index is IN_ORDER else {}
 
 
 def _by_block(
-    session: Session, queue: int, index: Index, keys: Sequence[BlockKey]
+    session: Session, queue: int, index: Index, keys: Collection[BlockKey]
 ) -> Iterator[tuple[_Block, Sequence[BlockKey]]]:
     """Tell which keys fall into which block of an index; its first block is made if it is missing.
 
@@ -207,26 +214,50 @@ def _by_block(
         session: The session, inside a write transaction.
         queue: The queue's number.
         index: The index.
-        keys: Keys, ascending.
+        keys: Keys, in any order.
 
     Yields:
-        Each block that they fall into, with its keys.
+        Each block that they fall into, in order, with its keys. The cost is that of these blocks for a few keys, and of all
+        blocks between the first and the last key for many.
     """
+    if len(keys) < _MANY:
+        yield from _by_block_one_by_one(session, queue, index, sorted(keys))
+        return
+    # To sort many keys costs more than to look each of them up among the blocks.
+    least, greatest = min(keys), max(keys)
+    blocks = [_block_of(session, queue, index, least)]
+    rows = session.execute(SQL["blocks_up_to"], (queue, index.num, *blocks[0].start, *greatest))
+    blocks += [_Block(queue, index.num, a, b, item_id, num) for num, a, b, item_id in rows.fetchall()]
+    starts = [block.start for block in blocks]
+    found: list[list[BlockKey]] = [[] for _ in blocks]
+    for key in keys:
+        found[bisect_right(starts, key) - 1].append(key)
+    for block, fallen in zip(blocks, found, strict=True):
+        if fallen:
+            yield block, fallen
+
+
+def _by_block_one_by_one(
+    session: Session, queue: int, index: Index, keys: Sequence[BlockKey]
+) -> Iterator[tuple[_Block, Sequence[BlockKey]]]:
     start = 0
     while start < len(keys):
-        place = (queue, index.num, *keys[start])
-        found = session.execute(SQL["block_of"], place).fetchone()
-        if found is None:
-            block = _add_block(session, queue, index, FIRST_BLOCK)
-        else:
-            num, a, b, item_id = found
-            block = _Block(queue, index.num, a, b, item_id, num)
+        block = _block_of(session, queue, index, keys[start])
         end = len(keys)
         if end - start > 1:
-            following = session.execute(SQL["block_after"], place).fetchone()
+            following = session.execute(SQL["block_after"], (queue, index.num, *keys[start])).fetchone()
             end = end if following is None else bisect_left(keys, following, start)
         yield block, keys[start:end]
         start = end
+
+
+def _block_of(session: Session, queue: int, index: Index, key: BlockKey) -> _Block:
+    """Find the block that a key falls into, or make the first one."""
+    found = session.execute(SQL["block_of"], (queue, index.num, *key)).fetchone()
+    if found is None:
+        return _add_block(session, queue, index, FIRST_BLOCK)
+    num, a, b, item_id = found
+    return _Block(queue, index.num, a, b, item_id, num)
 
 
 def _add_block(session: Session, queue: int, index: Index, start: BlockKey) -> _Block:
@@ -240,7 +271,7 @@ def _add_block(session: Session, queue: int, index: Index, start: BlockKey) -> _
     return block
 
 
-def count_removed(session: Session, queue: int, places: Mapping[Place, Kind]) -> None:
+def count_removed(session: Session, queue: int, places: Sequence[Place], kinds: Sequence[Kind]) -> None:
     """Stop counting items.
 
     The cost is that of the blocks which they fall into.
@@ -248,24 +279,35 @@ def count_removed(session: Session, queue: int, places: Mapping[Place, Kind]) ->
     Args:
         session: The session, inside a write transaction.
         queue: The queue's number.
-        places: Where they stand, each with its kind.
+        places: Where they stand.
+        kinds: The kind of each.
     """
     for index in COUNTED:
-        pick = _PICK[index]
-        _uncount(session, queue, index, {pick(place): kind for place, kind in places.items()})
+        _uncount(session, queue, index, *_keys(index, places, kinds))
 
 
-def _uncount(session: Session, queue: int, index: Index, by_key: Mapping[BlockKey, Kind]) -> None:
-    for block, keys in _by_block(session, queue, index, sorted(by_key)):
-        left = _add(session, block, -len(keys), [by_key[key] for key in keys])
+def _count(
+    session: Session, queue: int, index: Index, keys: Collection[BlockKey], kinds: Mapping[BlockKey, Kind]
+) -> None:
+    for block, fallen in _by_block(session, queue, index, keys):
+        n = _add(session, block, len(fallen), map(kinds.__getitem__, fallen))
+        if n > 2 * SIZE:
+            _split(session, block, index, n)
+
+
+def _uncount(
+    session: Session, queue: int, index: Index, keys: Collection[BlockKey], kinds: Mapping[BlockKey, Kind]
+) -> None:
+    for block, fallen in _by_block(session, queue, index, keys):
+        left = _add(session, block, -len(fallen), map(kinds.__getitem__, fallen))
         if not left and block.start != FIRST_BLOCK:
             session.execute(SQL["delete_block"], block._asdict())
             if block.num:
                 session.execute(SQL["delete_kinds"], block._asdict())
 
 
-def _add(session: Session, block: _Block, n: int, kinds: Collection[Kind]) -> int:
-    """Add to what a block counts, or take from it if ``n`` is negative; kinds count in queue order only.
+def _add(session: Session, block: _Block, n: int, kinds: Iterable[Kind]) -> int:
+    """Add to what a block counts, or take from it if ``n`` is negative; kinds are read in queue order only.
 
     Returns:
         How many items it has then.
@@ -285,7 +327,7 @@ def _split(session: Session, block: _Block, index: Index, n: int) -> None:
     columns = ", ".join(f"w.{column}" for column in index.columns)
     marks = ", ".join("?" for _ in index.columns)
     seek = f"FROM work AS w INDEXED BY {index.index} WHERE w.queue = ? AND ({columns}) >= ({marks}) ORDER BY {columns} LIMIT"
-    while n >= 2 * SIZE:
+    for rank in cuts(n, SIZE):
         start = (block.queue, *index_key(index, block.start))
         *others, item_id = session.execute(f"SELECT {columns} {seek} 1 OFFSET {SIZE}", start).fetchone()
         kinds: list[int] = []
@@ -302,10 +344,9 @@ def _split(session: Session, block: _Block, index: Index, n: int) -> None:
             moved = [had - kept for had, kept in zip(held, kinds, strict=True)]
             session.execute(_ADD.text, (*moved, rest.queue, rest.num))
             session.execute(_ADD.text, (*(-count for count in moved), block.queue, block.num))
-        for each, count in ((block, SIZE - n), (rest, n - SIZE)):
+        for each, count in ((block, rank - n), (rest, n - rank)):
             session.execute(SQL["add_to_block"], {**each._asdict(), "n": count}).fetchall()
         block = rest
-        n -= SIZE
 
 
 def _rows(session: Session, queue: int, index: Index) -> Iterator[tuple[BlockKey, int, int]]:

@@ -14,6 +14,7 @@ from annotation_queue.repositories.sqlite.queries.filters import Filter, among_n
 from annotation_queue.repositories.sqlite.queries.sorts import Sort
 from annotation_queue.repositories.sqlite.session import lists
 from annotation_queue.repositories.sqlite.statements import SQL
+from annotation_queue.repositories.sqlite.stretches import count_untold
 from annotation_queue.values import MAX_INTEGER, to_micros
 
 if TYPE_CHECKING:
@@ -110,20 +111,28 @@ def _update(session: Session, queue: int, patches: Iterable[tuple[int, StoredPat
 
 
 def _store(session: Session, queue: int, changes: Sequence[tuple[_Patchable, StoredPatch]], at: int) -> None:
-    moved: list[dict[str, object]] = []
-    in_place: list[dict[str, object]] = []
+    moved: dict[int, int] = {}
+    in_place: list[int] = []
+    reserved: dict[int | None, list[int]] = {}
     before, after = {}, {}
     for row, patch in changes:
-        values = {"num": row.num, "at": at, "assignees": patch.reserved(row)}
-        place = patch.place(row)
+        place, assignees = patch.place(row), patch.reserved(row)
+        if assignees != row.assignees:
+            reserved.setdefault(assignees, []).append(row.num)
         if place == row.priority_down:
-            in_place.append(values)
+            in_place.append(row.num)
         else:
-            moved.append({**values, "priority_down": place})
+            moved[row.num] = place
             before[row.priority_down, row.created_at, row.id] = kind_of(row.state, row.waits)
             after[place, row.created_at, row.id] = kind_of(row.state, row.waits)
-    session.executemany(SQL["patch_work"], moved)
-    session.executemany(SQL["patch_work_in_place"], in_place)
+    count_untold(session, queue, json.dumps([row.num for row, _ in changes]))
+    # One statement for all: one for each item writes the pages that it touches to a temporary file every time.
+    for assignees, nums in reserved.items():
+        session.execute(SQL["patch_assignees"], {"nums": json.dumps(nums), "assignees": assignees})
+    if moved:
+        session.execute(SQL["patch_priority"], {"places": json.dumps(moved), "at": at})
+    if in_place:
+        session.execute(SQL["patch_in_place"], {"nums": json.dumps(in_place), "at": at})
     for column in ("payload", "display_fields"):
         rows = (
             {"num": num, column: value} for num, value in given(column, ((row.num, patch) for row, patch in changes))

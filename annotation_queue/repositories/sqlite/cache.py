@@ -34,6 +34,7 @@ class Revision(NamedTuple):
         item: The item's number.
         revision: How often the item was changed.
         last_entry: The number of its last entry in the log; None if it has none.
+        is_told: Whether that entry tells when it last changed, 0 or 1.
         priority_down: Where the item stands in queue order, which never changes.
         created_at: The same, in microseconds.
     """
@@ -43,6 +44,7 @@ class Revision(NamedTuple):
     item: int
     revision: int
     last_entry: int | None
+    is_told: int
     priority_down: int
     created_at: int
 

@@ -18,6 +18,7 @@ from annotation_queue.repositories.sql.rows import (
 from annotation_queue.repositories.sqlite.blocks import Kind, Move, count_moved
 from annotation_queue.repositories.sqlite.cache import QueueKey, Revision
 from annotation_queue.repositories.sqlite.session import NO_ENTRIES
+from annotation_queue.repositories.sqlite.stretches import Telling, count_appended
 from annotation_queue.states import ALWAYS, SETTLING
 from annotation_queue.values import to_micros
 
@@ -65,9 +66,27 @@ def save(session: Session, writes: Sequence[tuple[ItemRecord, Change]]) -> None:
     session.run("put_progress", progresses)
     for queue, moves in moved.items():
         count_moved(session, queue, moves)
+    _count_stretches(session, writes, entries)
     for queue, differences in counts.items():
         summed = differences[0] if len(differences) == 1 else _sum_of(differences)
         session.count(queue, summed, session.log_end(queue) if entries else NO_ENTRIES)
+
+
+def _count_stretches(
+    session: Session, writes: Sequence[tuple[ItemRecord, Change]], entries: Sequence[Mapping[str, object]]
+) -> None:
+    """Keep what the stretches of the logs count that were appended to."""
+    firsts: dict[object, object] = {}
+    for entry in entries:
+        firsts.setdefault(entry["queue"], entry["num"])
+    for queue, first in firsts.items():
+        told = [(cast("Revision", record.revision), change) for record, change in writes if change.transitions]
+        untold = [
+            Telling(key.last_entry, RANKS[change.before.state])
+            for key, change in told
+            if key.is_told and key.last_entry is not None and key.queue == queue
+        ]
+        count_appended(session, cast("int", queue), cast("int", first), untold)
 
 
 def _work_of(

@@ -23,6 +23,7 @@ from annotation_queue.repositories.sql.rows import (
     queue_of,
 )
 from annotation_queue.repositories.sqlite import blocks as sqlite_blocks
+from annotation_queue.repositories.sqlite import stretches
 from annotation_queue.repositories.sqlite.blocks import FIRST_BLOCK, block_problems
 from annotation_queue.repositories.sqlite.indexes import COUNTED
 from annotation_queue.repositories.sqlite.schema import newest_schema, schema_of
@@ -179,6 +180,8 @@ def _of_log(session: Session, num: int) -> Iterator[str]:
     for statement, text in _LOG.items():
         for (entry,) in session.execute(_SQL[statement], of_queue).fetchall():
             yield f"entry number {entry} of the log {text}"
+    for (number,) in session.execute(_SQL["wrong_stretches"], {**of_queue, "size": stretches.SIZE}).fetchall():
+        yield f"stretch number {number} of the log tells of other items than it counts"
     for statement, text in _ITEMS.items():
         for (item,) in session.execute(_SQL[statement], of_queue).fetchall():
             yield f"item number {item} {text}"

@@ -25,6 +25,25 @@ SELECT num FROM work WHERE queue = :queue AND settled_as <> CASE WHEN state >= 2
 SELECT w.num FROM work AS w LEFT JOIN log AS l ON l.queue = w.queue AND l.num = w.last_entry
 WHERE w.queue = :queue AND w.is_told <> 0 AND (w.is_told, w.updated_at, w.updated_at) IS NOT (1, l.at, l.latest)
 
+-- Stretches of the log that count wrongly, are not there, or are there before they have all their entries.
+
+-- name: wrong_stretches --
+WITH RECURSIVE whole AS (
+    SELECT 0 AS num, (entries + 1) / :size AS n FROM counters WHERE queue = :queue AND kind = 0 AND num = 0 AND item = 0
+    UNION ALL SELECT num + 1, n FROM whole WHERE num + 1 < n
+), told AS (
+    SELECT last_entry / :size AS num, sum(state = 0) AS unstarted, sum(state = 1) AS in_progress, sum(state = 2) AS completed,
+        sum(state = 3) AS skipped
+    FROM work WHERE queue = :queue AND is_told = 1 GROUP BY last_entry / :size
+), expected AS (
+    SELECT e.num, coalesce(t.unstarted, 0), coalesce(t.in_progress, 0), coalesce(t.completed, 0), coalesce(t.skipped, 0)
+    FROM whole AS e LEFT JOIN told AS t ON t.num = e.num WHERE e.num < e.n
+), kept AS (
+    SELECT num, unstarted, in_progress, completed, skipped FROM counters WHERE queue = :queue AND kind = -1
+)
+SELECT num FROM (SELECT * FROM expected EXCEPT SELECT * FROM kept)
+UNION SELECT num FROM (SELECT * FROM kept EXCEPT SELECT * FROM expected)
+
 -- Holds that are counted and not there, or there and not counted, of removed items too; and counters of what there is not.
 
 -- name: wrong_holds --
@@ -35,6 +54,8 @@ UNION SELECT item FROM (SELECT p.annotator, p.item FROM progresses AS p WHERE p.
 
 -- name: stray_counters --
 SELECT c.kind, c.num, c.item FROM counters AS c WHERE c.queue = :queue AND NOT CASE c.kind
+    WHEN -1 THEN c.item = 0
+        AND (c.waiting, c.settled, c.finished, c.next_expiry, c.reopenings, c.entries, c.latest, c.erased) = (0, 0, 0, 0, 0, 0, 0, 0)
     WHEN 0 THEN c.item = 0 AND c.waiting = 0
     WHEN 1 THEN c.item = 0 AND EXISTS (SELECT 1 FROM blocks AS b WHERE b.queue = c.queue AND b.lane = 1 AND b.num = c.num)
         AND (c.settled, c.finished, c.next_expiry, c.reopenings, c.entries, c.latest, c.erased) = (0, 0, 0, 0, 0, 0, 0)

@@ -38,6 +38,8 @@ _BEGIN_WRITING: Final = "BEGIN IMMEDIATE"
 # Where the schema itself is garbled, its text is no text.
 _DRIVER_ERRORS: Final = (sqlite3.Error, UnicodeDecodeError)
 _CACHE_KIBIBYTES: Final = 16_384
+_ROOMY_CACHE_KIBIBYTES: Final = 65_536
+"""For changes of many items, which touch pages all over the indexes: what has no room is written more than once."""
 LARGE_LOG: Final = 64 << 20
 """From how many bytes on the write-ahead log is not waited for any longer to become empty by itself."""
 _LOG_KEPT: Final = 16 << 20
@@ -153,6 +155,10 @@ class Connections:
         Entering it raises `StorageBusy` if another writer holds the file past the deadline.
         """
         return Transaction(self, _BEGIN_WRITING)
+
+    def writing_much(self) -> Transaction:
+        """As `writing`, for a change of many items: with more memory for pages while it lasts."""
+        return Transaction(self, _BEGIN_WRITING, _ROOMY_CACHE_KIBIBYTES)
 
     def retry(self, connection: sqlite3.Connection, statement: str) -> sqlite3.Cursor:
         """Execute a statement that may find the file locked, until it does not or the deadline has passed.
@@ -377,13 +383,15 @@ class Transaction:
     Args:
         connections: The pool.
         begin: The statement that begins it.
+        cache_kibibytes: How much memory it has for pages.
     """
 
-    __slots__ = ("__weakref__", "_begin", "_connection", "_connections")
+    __slots__ = ("__weakref__", "_begin", "_cache_kibibytes", "_connection", "_connections")
 
-    def __init__(self, connections: Connections, begin: str) -> None:
+    def __init__(self, connections: Connections, begin: str, cache_kibibytes: int = _CACHE_KIBIBYTES) -> None:
         self._connections = connections
         self._begin = begin
+        self._cache_kibibytes = cache_kibibytes
         self._connection: sqlite3.Connection | None = None
 
     @property
@@ -408,6 +416,7 @@ class Transaction:
     def __enter__(self) -> sqlite3.Connection:
         try:
             self._connection = connection = self._connections.take(self)
+            self._set_cache(self._cache_kibibytes)
             self._connections.retry(connection, self._begin)
         except BaseException as error:
             self.end()
@@ -434,6 +443,10 @@ class Transaction:
             raise translate(error, self._connections.path) from error
         explain_failure(error, self._connections.path)
 
+    def _set_cache(self, kibibytes: int) -> None:
+        if self._cache_kibibytes != _CACHE_KIBIBYTES and self._connection is not None:
+            self._connection.execute(f"PRAGMA cache_size = -{kibibytes}")
+
     def _uncommitted(self, error: sqlite3.Error | UnicodeDecodeError) -> StorageError:
         """Say what a failed commit means: a device that failed may have kept what the log had got by then."""
         path = self._connections.path
@@ -445,4 +458,6 @@ class Transaction:
     def end(self) -> None:
         """Give the connection back; a second time does nothing."""
         if self._connection is not None:
+            with suppress(sqlite3.Error):
+                self._set_cache(_CACHE_KIBIBYTES)
             self._connections.give_back(self._connection)

@@ -5,36 +5,10 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-import attrs
-
-from annotation_queue.repositories.sql.orders import CONSTANT
-from annotation_queue.sorting import Direction
+from annotation_queue.repositories.sql.paths import Index, Indexes, Key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-
-    from annotation_queue.sorting import Order, SortBy, SortValue
-
-Key: TypeAlias = tuple[int | str, ...]
-"""Values of the first columns of an index, or of all of them."""
-
-
-@attrs.frozen
-class Index:
-    """An index of ``work``, after its queue.
-
-    Args:
-        index: Its name.
-        columns: Its columns, which end with the id; all ascend.
-        num: Its number in ``blocks``; 0 where its items are not counted in blocks.
-        only: The condition of the items that it has; empty for all.
-    """
-
-    index: str
-    columns: tuple[str, ...]
-    num: int = 0
-    only: str = ""
-
 
 IN_ORDER: Final = Index("work_in_order", ("priority_down", "created_at", "id"), 1)
 BY_UPDATED: Final = Index("work_by_own_time", ("updated_at", "id"), only="w.is_told = 0")
@@ -53,78 +27,9 @@ INDEXES: Final = (
 COUNTED: Final = tuple(index for index in INDEXES if index.num)
 """The indexes whose items are counted in blocks."""
 
-_COLUMNS: Final = {"call_op_name": "op", "priority": "priority_down"}
-_BY_COLUMNS: Final = {index.columns: index for index in INDEXES}
-
-
-@attrs.frozen
-class OrderPath:
-    """An order of items, read along an index.
-
-    Args:
-        index: The index.
-        fixed: The values of its first columns that every item has; the order is that of the columns after them.
-        ups: For each column, whether the order ascends in it. Operations stand in the order of their names, not of their
-            numbers.
-    """
-
-    index: Index
-    fixed: Key
-    ups: tuple[bool, ...]
-
-    @property
-    def by_name(self) -> bool:
-        """Whether the next column is that of the operations, which has to be read name by name."""
-        return self.index.columns[len(self.fixed)] == "op"
-
-    def below(self, value: int | str) -> OrderPath:
-        """Give the path along the items that have this value in the next column."""
-        return OrderPath(self.index, (*self.fixed, value), self.ups)
-
-    @property
-    def left(self) -> tuple[bool, ...]:
-        """For each column that is not fixed, whether the order ascends in it."""
-        return self.ups[len(self.fixed) :]
-
-    @property
-    def even(self) -> bool:
-        """Whether the order has one direction in all columns that are not fixed."""
-        return len(set(self.left)) == 1
-
-
-def path_of(sort_by: Sequence[SortBy], fixed: dict[str, int]) -> OrderPath | None:
-    """Find the index along which an order can be read.
-
-    Args:
-        sort_by: The order, with its tie-break.
-        fixed: Columns in which all wanted items have the same value, with the value.
-
-    Returns:
-        The path, with as much fixed as an index allows; None if no index has this order.
-    """
-    wanted = [by for by in sort_by if by.field not in CONSTANT]
-    columns = tuple(_COLUMNS.get(by.field, by.field) for by in wanted)
-    ups = tuple((by.direction is Direction.ASC) != (by.field == "priority") for by in wanted)
-    for column, value in fixed.items():
-        if column in columns:
-            continue
-        index = _BY_COLUMNS.get((column, *columns))
-        if index is not None:
-            return OrderPath(index, (value,), (True, *ups))
-    index = _BY_COLUMNS.get(columns)
-    if index is None:
-        return None
-    path = OrderPath(index, (), ups)
-    return path.below(fixed["op"]) if path.by_name and "op" in fixed else path
-
-
-def key_of(path: OrderPath, order: Order, values: Sequence[SortValue]) -> Key:
-    """Turn sort values into the values of the index's columns that are not fixed; the name of an operation stays a name."""
-    by_column = {
-        _COLUMNS.get(each.name, each.name): ~value if each.name == "priority" and isinstance(value, int) else value
-        for each, value in zip(order.fields, values, strict=True)
-    }
-    return tuple(by_column[column] for column in path.index.columns[len(path.fixed) :])  # type: ignore[misc]
+_INDEXES: Final = Indexes(INDEXES, {"call_op_name": "op", "priority": "priority_down"})
+path_of: Final = _INDEXES.path_of
+key_of: Final = _INDEXES.key_of
 
 
 Segment: TypeAlias = tuple[str, Key]

@@ -31,6 +31,7 @@ from annotation_queue.repositories.sqlite.blocks import (
 )
 from annotation_queue.repositories.sqlite.session import lists
 from annotation_queue.repositories.sqlite.statements import SQL
+from annotation_queue.repositories.sqlite.stretches import count_untold
 from annotation_queue.states import open_slots, slot_free_at, unstarted, with_lease
 from annotation_queue.values import from_micros, to_micros
 
@@ -130,8 +131,11 @@ def _insert(
             for num, (item, place) in enumerate(zip(items, places, strict=True), first)
         ),
     )
+    reserved = [num for num, item in enumerate(items, first) if item.assignees]
+    if reserved:
+        session.execute(SQL["reserve"], {"nums": json.dumps(reserved)})
     session.executemany(SQL["count_op"], ((n, num) for num, n in Counter(place.op for place in places).items()))
-    count_added(session, queue, dict.fromkeys(places, NEW_KIND))
+    count_added(session, queue, places, [NEW_KIND] * len(places))
 
 
 def assigned(session: Session, assignees: Sequence[str]) -> int | None:
@@ -167,33 +171,32 @@ def remove_items(session: Session, queue: int, chosen: Sequence[int], at: dateti
     Args:
         session: The session.
         queue: The queue's number.
-        chosen: The numbers of live items of the queue, each once.
+        chosen: The numbers of live items of the queue, each once. In ascending order they cost least.
         at: Now, UTC.
 
     Returns:
         How many were deleted.
     """
-    removed = 0
-    for part in in_chunks(chosen):
-        wanted = {"nums": json.dumps(part), "queue": queue}
-        rows = [*map(_Removed._make, session.execute(SQL["live_places"], wanted))]
-        removed += len(rows)
-        if not rows:
-            continue
-        nums = json.dumps(sorted(row.num for row in rows))
-        counts: Counter[tuple[str | None, str]] = Counter()
-        counts.subtract((None, STATES[row.state]) for row in rows)
-        counts[None, SETTLED] -= sum(row.settled for row in rows)
-        counts[None, FINISHED] -= sum(row.finished for row in rows)
-        for annotator, state, n in session.execute(SQL["progresses_by_state"], (nums,)).fetchall():
-            counts[session.text(annotator), STATES[state]] -= n
-        session.count(queue, counts)
-        session.executemany(SQL["count_op"], ((-n, op) for op, n in Counter(row.op for row in rows).items()))
-        count_removed(session, queue, {row.place: kind_of(row.state, row.waits) for row in rows})
-        session.execute(SQL["delete_items"], {"deleted_at": to_micros(at), "nums": nums})
-        session.execute(SQL["keep_removed"], {"deleted_at": to_micros(at), "nums": nums})
-        session.execute(SQL["delete_work"], {"nums": nums})
-    return removed
+    wanted = {"nums": json.dumps(chosen), "queue": queue}
+    rows = [*map(_Removed._make, session.execute(SQL["live_places"], wanted).fetchall())]
+    if not rows:
+        return 0
+    nums = json.dumps([row.num for row in rows])
+    counts: Counter[tuple[str | None, str]] = Counter()
+    for rank, n in Counter(row.state for row in rows).items():
+        counts[None, STATES[rank]] -= n
+    counts[None, SETTLED] -= sum(row.settled for row in rows)
+    counts[None, FINISHED] -= sum(row.finished for row in rows)
+    for annotator, state, n in session.execute(SQL["progresses_by_state"], (nums,)).fetchall():
+        counts[session.text(annotator), STATES[state]] -= n
+    session.count(queue, counts)
+    session.executemany(SQL["count_op"], ((-n, op) for op, n in Counter(row.op for row in rows).items()))
+    count_untold(session, queue, nums)
+    count_removed(session, queue, [row.place for row in rows], [kind_of(row.state, row.waits) for row in rows])
+    session.execute(SQL["delete_items"], {"deleted_at": to_micros(at), "nums": nums})
+    session.execute(SQL["keep_removed"], {"deleted_at": to_micros(at), "nums": nums})
+    session.execute(SQL["delete_work"], {"nums": nums})
+    return len(rows)
 
 
 def refresh(session: Session, before: StoredQueue, after: AnnotationQueue) -> None:
@@ -215,7 +218,7 @@ def refresh(session: Session, before: StoredQueue, after: AnnotationQueue) -> No
             kind = {"queue": num, "completed": completed, "skipped": skipped}
             session.execute(SQL["refresh_kind"], {**kind, "claimable_at": change.claimable_at})
             finished += n * change.finished
-    changed: list[tuple[int | None, int]] = []
+    changed: dict[int, int | None] = {}
     moves: list[Move] = []
     earliest = session.next_expiry(num)
     rows = map(_Held._make, session.execute(SQL["held_items"], {"queue": num}).fetchall())
@@ -224,12 +227,12 @@ def refresh(session: Session, before: StoredQueue, after: AnnotationQueue) -> No
         claimable_at = _free_at(holds, after)
         was = holds[0].claimable_at
         if claimable_at != was:
-            changed.append((claimable_at, item))
+            changed[item] = claimable_at
             moves.append(_move(holds[0], claimable_at))
             finished += (claimable_at is None) - (was is None)
             if claimable_at is not None and claimable_at > ALWAYS_MICROS:
                 earliest = min(earliest, claimable_at)
-    session.executemany(SQL["refresh_item"], changed)
+    session.execute(SQL["refresh_items"], {"standings": json.dumps(changed)})
     count_moved(session, num, moves)
     if earliest < session.next_expiry(num):
         session.set_next_expiry(num, earliest)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from annotation_queue.changes import ChangePage, Settlement, change_cursor, place_of_cursor
-from annotation_queue.labels import Label
 from annotation_queue.query import WALK_BYTES, ItemQuery, until_full
 from annotation_queue.repositories.sql.rows import (
     RANKS,
     ItemRow,
     ProgressRow,
     TransitionRow,
-    progress_of,
+    labels_of,
     time_or_none,
     transition_of,
 )
@@ -26,12 +25,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-    from annotation_queue.labels import LabelPage, LabelQuery
+    from annotation_queue.labels import Label, LabelPage, LabelQuery
     from annotation_queue.repositories.sql.orders import Fragment
     from annotation_queue.repositories.sql.rows import StoredQueue
     from annotation_queue.repositories.sqlite.session import Session
 
-_WIDTH: Final = len(ProgressRow._fields)
+_FIRST_OF_ITEM: Final = 1 + len(ProgressRow._fields)
+_OF_PROGRESS: Final = slice(1, _FIRST_OF_ITEM)
+_OF_ITEM: Final = slice(_FIRST_OF_ITEM, None)
+_LABEL: Final = 1 + ProgressRow._fields.index("annotation")
+_PAYLOAD: Final = _FIRST_OF_ITEM + ItemRow._fields.index("payload")
+"""Where the rows of labels have what: first the number of the entry, then the progress, then the item."""
+_AT_ONCE: Final = 1_000
+"""Labels that are made of their rows at a time, so that a page holds few of them twice."""
 
 
 def changes(session: Session, queue: StoredQueue, after: str | None, limit: int) -> ChangePage:
@@ -62,12 +68,14 @@ class _Source(NamedTuple):
         tables: The tables, joined.
         condition: Which rows are those of a queue, whose number is its only value.
         place: What the labels are sorted by.
+        columns: The columns of a progress.
         chosen: What else chooses rows.
     """
 
     tables: str
     condition: str
     place: str
+    columns: str = SQL["progress_columns_with_label"]
     chosen: tuple[Fragment, ...] = ()
 
 
@@ -95,16 +103,19 @@ class _Labels:
             return query.page(self._queue.queue, (), ())
         # Row by row, so that neither a label nor a payload is read behind the last that has room.
         read = self._rows(place, MAX_INTEGER if query.limit is None else query.limit + 1)
+        sized = ((row, len(row[_LABEL] or "") + len(row[_PAYLOAD] or "")) for row in islice(read, query.limit))
+        shown = until_full(sized, query.max_bytes)
+        texts = self._session.texts_of_many()
         found: list[Label] = []
         places: list[tuple[int]] = []
-        for entry, label in until_full(((each[:2], each[2]) for each in islice(read, query.limit)), query.max_bytes):
-            found.append(label)
-            places.append((entry,))
-        places += [(entry,) for entry, _, _ in islice(read, 1)]
+        while rows := list(islice(shown, _AT_ONCE)):
+            found += labels_of(((row[_OF_PROGRESS], row[_OF_ITEM]) for row in rows), self._queue.queue, texts)
+            places += [row[:1] for row in rows]
+        places += [row[:1] for row in islice(read, 1)]
         return query.page(self._queue.queue, found, places)
 
-    def _rows(self, after: int | None, limit: int) -> Iterator[tuple[int, Label, int]]:
-        """Read what comes behind a place: the labels, each with its entry and its size."""
+    def _rows(self, after: int | None, limit: int) -> Iterator[tuple[Any, ...]]:
+        """Read the rows of what comes behind a place."""
         query, session = self._query, self._session
         source = self._source()
         fragments = [*self._filter.conditions(), *source.chosen]
@@ -119,17 +130,12 @@ class _Labels:
         if after is not None:
             fragments.append((f"{source.place} {'<' if query.newest_first else '>'} ?", (after,)))
         text = (
-            f"SELECT p.entry, {SQL['progress_columns_with_label']}, {SQL['live_item_columns']} FROM {source.tables} "
+            f"SELECT p.entry, {source.columns}, {SQL['live_item_columns']} FROM {source.tables} "
             f"WHERE {' AND '.join(text for text, _ in fragments)} "
             f"ORDER BY {source.place} {'DESC' if query.newest_first else 'ASC'} LIMIT ?"
         )
         values = [value for _, some in fragments for value in some]
-        for entry, *columns in session.execute(text, (*values, min(limit, MAX_INTEGER))):
-            row, of_item = ProgressRow._make(columns[:_WIDTH]), ItemRow._make(columns[_WIDTH:])
-            # Each label has an item of its own, which its reader may change.
-            item = session.item_of(of_item, self._queue.queue)
-            progress = progress_of(item.id, session.text(cast("int", row.annotator)), row)
-            yield entry, Label(item=item, progress=progress), len(row.annotation or "") + len(of_item.payload or "")
+        return session.execute(text, (*values, min(limit, MAX_INTEGER)))
 
     def _source(self) -> _Source:
         """Choose from where to read: from items that are few, or in the order of the log."""
@@ -144,13 +150,13 @@ class _Labels:
         few = self._filter.rare_nums(None)
         if few is not None:
             tables = "work AS w NOT INDEXED CROSS JOIN progresses AS p ON p.item = w.num"
-            return _Source(tables + items, "p.queue = ?", "p.entry", (among_nums(few),))
+            return _Source(tables + items, "p.queue = ?", "p.entry", chosen=(among_nums(few),))
         current = "p.item = l.item AND p.annotator = l.annotator AND p.entry = l.num"
         tables = f"log AS l CROSS JOIN progresses AS p ON {current} CROSS JOIN work AS w ON w.num = p.item"
         # Entries that are not the last one about their progress are passed over; where the step tells, unread.
         ranks = tuple(RANKS[state] for state in self._query.states)
         step = (f"l.to_state IN ({', '.join('?' for _ in ranks)})", ranks)
-        return _Source(tables + items, "l.queue = ?", "l.num", (step,))
+        return _Source(tables + items, "l.queue = ?", "l.num", SQL["progress_columns_of_entry"], (step,))
 
 
 def labels(session: Session, queue: StoredQueue, query: LabelQuery) -> LabelPage:

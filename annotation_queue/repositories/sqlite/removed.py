@@ -7,6 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from annotation_queue.counters import counts_of
+from annotation_queue.items import Purged
 from annotation_queue.records import NEW, standing
 from annotation_queue.repositories.sql.chunks import in_chunks
 from annotation_queue.repositories.sql.rows import ALWAYS_MICROS, StoredQueue, micros_or_none
@@ -16,7 +17,7 @@ from annotation_queue.repositories.sqlite.statements import SQL
 from annotation_queue.values import to_micros
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
 
     from annotation_queue.repositories.sqlite.session import Session
@@ -57,47 +58,68 @@ class _Removed(NamedTuple):
 def restore_items(session: Session, queue: StoredQueue, item_ids: Sequence[str], at: datetime) -> int:
     """Bring removed items back; the result is that of `Repository.restore_items`."""
     restored = 0
-    for wanted in lists([*dict.fromkeys(item_ids)]):
-        rows = map(
-            _Removed._make, session.execute(SQL["removed_by_id"], {"ids": wanted, "queue": queue.num}).fetchall()
-        )
-        # Of two that have the same call, the first one comes back.
-        by_call: dict[str, _Removed] = {}
-        for row in rows:
-            by_call.setdefault(row.call_id, row)
-        for calls in lists([*by_call]):
-            for (call_id,) in session.execute(SQL["taken_calls"], (calls, queue.num)).fetchall():
-                del by_call[call_id]
-        _bring_back(session, queue, [*by_call.values()], to_micros(at))
-        restored += len(by_call)
+    for rows in _restorable(session, queue.num, item_ids):
+        _bring_back(session, queue, rows, to_micros(at))
+        restored += len(rows)
     if restored:
         session.reopened(queue.num)
     return restored
+
+
+def count_restorable(session: Session, queue: int, item_ids: Sequence[str]) -> int:
+    """Count what `restore_items` would bring back."""
+    return sum(map(len, _restorable(session, queue, item_ids)))
+
+
+def _restorable(session: Session, queue: int, item_ids: Sequence[str]) -> Iterator[list[_Removed]]:
+    """Find removed items of a queue that can come back, a list at a time."""
+    found: set[str] = set()
+    for wanted in lists([*dict.fromkeys(item_ids)]):
+        rows = map(_Removed._make, session.execute(SQL["removed_by_id"], {"ids": wanted, "queue": queue}).fetchall())
+        # Of two that have the same call, the first one comes back.
+        by_call: dict[str, _Removed] = {}
+        for row in rows:
+            if row.call_id not in found:
+                by_call.setdefault(row.call_id, row)
+        for calls in lists([*by_call]):
+            for (call_id,) in session.execute(SQL["taken_calls"], (calls, queue)).fetchall():
+                del by_call[call_id]
+        found |= by_call.keys()
+        yield [*by_call.values()]
 
 
 def _bring_back(session: Session, queue: StoredQueue, rows: Sequence[_Removed], at: int) -> None:
     if not rows:
         return
     nums = {"nums": json.dumps([row.num for row in rows]), "at": at}
-    for statement in ("restore_work", "forget_removed", "restore_items"):
+    for statement in ("restore_work", "reserve", "forget_removed", "restore_items"):
         session.execute(SQL[statement], nums)
     session.executemany(SQL["count_op"], ((n, op) for op, n in Counter(row.op for row in rows).items()))
     touched = [row for row in rows if row.is_touched]
     counts = Counter({key: n * (len(rows) - len(touched)) for key, n in counts_of(NEW, ()).items()})
     records = session.records(queue.queue.project_id, [row.id for row in touched], queue.queue.id) if touched else {}
     kinds = dict.fromkeys((row.place for row in rows), NEW_KIND)
+    changed: dict[int, int | None] = {}
     for row in touched:
         # Policies may have changed meanwhile.
         progresses = records[row.id].progresses
         now = standing(progresses, queue.queue)
         counts.update(counts_of(now, progresses))
         claimable_at = micros_or_none(now.claimable_at)
-        session.execute(SQL["refresh_item"], (claimable_at, row.num))
+        changed[row.num] = claimable_at
         kinds[row.place] = Kind(now.state, claimable_at is not None and claimable_at > ALWAYS_MICROS)
         if claimable_at is not None and ALWAYS_MICROS < claimable_at < session.next_expiry(queue.num):
             session.set_next_expiry(queue.num, claimable_at)
+    session.execute(SQL["refresh_items"], {"standings": json.dumps(changed)})
     session.count(queue.num, counts)
-    count_added(session, queue.num, kinds)
+    count_added(session, queue.num, [*kinds], [*kinds.values()])
+
+
+def count_purgeable(session: Session, project_id: str, removed_before: datetime) -> Purged:
+    """Count what `purge` would erase."""
+    asked = {"project_id": project_id, "before": to_micros(removed_before)}
+    items, queues = session.execute(SQL["count_purgeable"], asked).fetchone()
+    return Purged(items=items, queues=queues)
 
 
 def purge(session: Session, project_id: str, removed_before: datetime) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
+from time import monotonic
 from types import TracebackType
 from typing import Any, Final, Self, cast
 
@@ -28,6 +29,7 @@ from annotation_queue.items import (
     copy_queue,
 )
 from annotation_queue.labels import LabelPage, LabelQuery
+from annotation_queue.moves import Reset
 from annotation_queue.query import ItemFilter, ItemPage, ItemQuery, QueuePage, QueueQuery
 from annotation_queue.records import Change, ItemRecord
 from annotation_queue.records import item_of as record_item
@@ -41,17 +43,21 @@ from annotation_queue.repositories.sqlite.check import problems
 from annotation_queue.repositories.sqlite.connections import SYNCHRONOUS, Connections
 from annotation_queue.repositories.sqlite.items import add_items, refresh, remove_items
 from annotation_queue.repositories.sqlite.queries import query_items, query_queues
+from annotation_queue.repositories.sqlite.resets import reset_items
 from annotation_queue.repositories.sqlite.schema import prepare
 from annotation_queue.repositories.sqlite.session import Session
 from annotation_queue.repositories.sqlite.statements import SQL
+from annotation_queue.repository import CountsRemoved
 from annotation_queue.states import Transition
 from annotation_queue.values import check_text, refuse
 
-_REMOVED_AT_ONCE: Final = 8_000
-"""How many items one transaction removes."""
+_REMOVED_AT_ONCE: Final = 4_000
+"""How many items are removed before the clock is looked at."""
+_LONGEST_REMOVAL: Final = 0.5
+"""After how many seconds a transaction that removes items leaves the rest to another one."""
 
 
-class SQLiteRepository:
+class SQLiteRepository(CountsRemoved):
     """Stores everything in one SQLite file that any number of threads and processes of one machine share.
 
     The methods are those of `Repository`, and their contract is there. An acknowledged write survives the death of the
@@ -122,12 +128,13 @@ class SQLiteRepository:
 
     def replace_queue(self, before: AnnotationQueue, after: AnnotationQueue) -> None:
         """See `Repository.replace_queue`. Cost: constant; linear in the items if a policy changes."""
-        with self._writing() as session:
+        changes_items = before.policies != after.policies
+        with self._writing_much() if changes_items else self._writing() as session:
             stored = session.queue(before.project_id, before.id)
             if stored.queue != before:
                 raise Conflict(f"queue {before.id!r} changed meanwhile")
             # While it is as it was, since a deleted queue's items are not read.
-            if before.policies != after.policies:
+            if changes_items:
                 refresh(session, stored, after)
             session.begin_epoch()
             session.execute(SQL["replace_queue"], {**queue_values(after), "num": stored.num})
@@ -191,31 +198,42 @@ class SQLiteRepository:
         self, project_id: str, queue_id: str, which: Sequence[str] | ItemFilter, patch: ItemPatch, at: datetime
     ) -> int:
         """See `Repository.update_items`. Cost: linear in the items that are meant, all in one transaction."""
-        with self._writing() as session:
+        with self._writing_much() as session:
             queue = session.queue(project_id, queue_id)
             return bulk.update_items(session, queue.num, bulk.find_items(session, queue.num, which), patch, at)
 
     def reprioritise(self, project_id: str, queue_id: str, priorities: Mapping[str, int], at: datetime) -> int:
         """See `Repository.reprioritise`. Cost: linear in the ids, all in one transaction."""
-        with self._writing() as session:
+        with self._writing_much() as session:
             return bulk.reprioritise(session, session.queue(project_id, queue_id).num, priorities, at)
+
+    def reset(self, project_id: str, queue_id: str, which: Sequence[str] | ItemFilter, wanted: Reset) -> int:
+        """See `Repository.reset`. Cost: linear in the items that are meant, all in one transaction, a list at a time."""
+        with self._writing() as session:
+            return reset_items(session, session.queue(project_id, queue_id), which, wanted)
 
     def remove_items(self, project_id: str, queue_id: str, which: Sequence[str] | ItemFilter, at: datetime) -> int:
         """See `Repository.remove_items`. Cost: linear in the ids, or in what the filter has to look at.
 
-        Many are removed in several transactions, so that others get their turn in between: each removes a part whole, and what
-        fails between two of them leaves the parts before it removed. Calling again removes the rest. A filter chooses among the
-        items that are there at the beginning, and is asked again about each part.
+        Many are removed in several transactions of about half a second, so that others get their turn in between: each removes
+        a part whole, and what fails between two of them leaves the parts before it removed. Calling again removes the rest. A
+        filter chooses among the items that are there at the beginning, and is asked again about each part.
         """
         with self._reading() as session:
-            nums = bulk.find_items(session, session.queue(project_id, queue_id).num, which)
+            nums = sorted(bulk.find_items(session, session.queue(project_id, queue_id).num, which))
+        parts = [nums[start : start + _REMOVED_AT_ONCE] for start in range(0, len(nums), _REMOVED_AT_ONCE)]
         count = 0
-        for start in range(0, len(nums), _REMOVED_AT_ONCE):
-            with self._writing() as session:
-                queue, part = session.queue(project_id, queue_id).num, nums[start : start + _REMOVED_AT_ONCE]
-                if isinstance(which, ItemFilter):
-                    part = bulk.find_items(session, queue, which, part)
-                count += remove_items(session, queue, part, at)
+        while parts:
+            with self._writing_much() as session:
+                queue, until = session.queue(project_id, queue_id).num, monotonic() + _LONGEST_REMOVAL
+                began = lasted = 0.0
+                # As long as there is time for another part like the last one.
+                while parts and began + 2 * lasted <= until:
+                    began, part = monotonic(), parts.pop(0)
+                    if isinstance(which, ItemFilter):
+                        part = sorted(bulk.find_items(session, queue, which, part))
+                    count += remove_items(session, queue, part, at)
+                    lasted = monotonic() - began
         return count
 
     def restore_items(self, project_id: str, queue_id: str, item_ids: Sequence[str], at: datetime) -> int:
@@ -223,8 +241,13 @@ class SQLiteRepository:
 
         What version 1 removed cannot be brought back and is passed over: it did not keep where an item stood.
         """
-        with self._writing() as session:
+        with self._writing_much() as session:
             return removed.restore_items(session, session.queue(project_id, queue_id), item_ids, at)
+
+    def count_restorable(self, project_id: str, queue_id: str, item_ids: Sequence[str]) -> int:
+        """See `CountsRemoved`. Cost: linear in the ids."""
+        with self._reading() as session:
+            return removed.count_restorable(session, session.queue(project_id, queue_id).num, item_ids)
 
     def restore_queue(self, project_id: str, queue_id: str, at: datetime) -> AnnotationQueue:
         """See `Repository.restore_queue`. Cost: constant."""
@@ -248,6 +271,11 @@ class SQLiteRepository:
             items, queues = removed.purge(session, project_id, removed_before)
         self._connections.empty_log()
         return Purged(items=items, queues=queues)
+
+    def count_purgeable(self, project_id: str, removed_before: datetime) -> Purged:
+        """See `CountsRemoved`. Cost: linear in what is counted."""
+        with self._reading() as session:
+            return removed.count_purgeable(session, project_id, removed_before)
 
     def claim(
         self,
@@ -351,6 +379,9 @@ class SQLiteRepository:
 
     def _writing(self) -> Session:
         return Session(self._connections.writing(), self._caches)
+
+    def _writing_much(self) -> Session:
+        return Session(self._connections.writing_much(), self._caches)
 
 
 def _reopen(kind: type[SQLiteRepository], path: str, **options: Any) -> SQLiteRepository:  # noqa: ANN401 - those of the class

@@ -58,6 +58,7 @@ class _RecordRow(NamedTuple):
     revision: int
     steps: int
     last_entry: int | None
+    is_told: int
     priority_down: int
     created_at: int
     updated_at: int
@@ -259,7 +260,7 @@ class Session(Interned):
 
     def _record(self, head: _RecordRow, queue: StoredQueue, rows: Iterable[Sequence[Any]]) -> ItemRecord:
         place = (head.priority_down, head.created_at)
-        revision = Revision(*queue[:2], cast("int", head.item), head.revision, head.last_entry, *place)
+        revision = Revision(*queue[:2], cast("int", head.item), head.revision, head.last_entry, head.is_told, *place)
         progresses = progresses_of(head.item_id, rows, self.text)
         return make_record(
             item_id=head.item_id,
@@ -288,7 +289,7 @@ class Session(Interned):
         # An item of revision 0 was never touched.
         if not row.revision:
             place = (row.priority_down, row.created_at, row.updated_at)
-            return self._record(_RecordRow(row.id, row.num, 0, 0, None, *place, *queue[:2]), queue, ())
+            return self._record(_RecordRow(row.id, row.num, 0, 0, None, 0, *place, *queue[:2]), queue, ())
         wanted = {"item": row.num, "labels_of": None if with_labels else _NOBODY}
         rows = self.execute(SQL["record_by_num"], wanted).fetchall()
         progresses = [each[_WIDTH:] for each in rows if each[_WIDTH] is not None]

@@ -10,8 +10,8 @@ from annotation_queue.repositories.sqlite.indexes import IN_ORDER
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from annotation_queue.repositories.sql.paths import Key
     from annotation_queue.repositories.sqlite.blocks import BlockKey
-    from annotation_queue.repositories.sqlite.indexes import Key
     from annotation_queue.repositories.sqlite.session import Session
 
 

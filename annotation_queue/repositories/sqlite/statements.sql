@@ -21,6 +21,12 @@ CASE p.state WHEN 2 THEN (SELECT e.annotation FROM log AS e WHERE e.queue = p.qu
 -- name: progress_columns_with_label --
 p.annotator, p.state, p.token, p.lease_expires_at, @label@, p.reason, p.created_at, p.updated_at, p.started_at, p.step
 
+-- The same beside the entry of the log that changed the progress last.
+
+-- name: progress_columns_of_entry --
+p.annotator, p.state, p.token, p.lease_expires_at, CASE p.state WHEN 2 THEN l.annotation ELSE p.annotation END, p.reason,
+    p.created_at, p.updated_at, p.started_at, p.step
+
 -- The same with the labels of some annotators only: all if the list is NULL, and '' stands for the others.
 
 -- name: progress_columns_with_labels --
@@ -31,7 +37,7 @@ p.annotator, p.state, p.token, p.lease_expires_at,
 -- What a decision rests on, but for the progresses.
 
 -- name: record_columns --
-w.num, w.revision, w.steps, w.last_entry, w.priority_down, w.created_at, w.updated_at, q.num, q.revision
+w.num, w.revision, w.steps, w.last_entry, w.is_told, w.priority_down, w.created_at, w.updated_at, q.num, q.revision
 
 -- Queues
 
@@ -165,6 +171,15 @@ VALUES (:num, :queue, :id, :call_id, :call_started_at, :call_ended_at, :call_tra
 INSERT INTO work (num, queue, priority_down, created_at, id, call_started_at, op, added_by, updated_at, assignees)
 VALUES (:num, :queue, :priority_down, :created_at, :id, :call_started_at, :op, :added_by, :updated_at, :assignees)
 
+-- Writes down whom items are reserved for that were put into `work`.
+
+-- name: reserve --
+INSERT INTO reservations (item, annotator, queue, priority_down, created_at, id, claimable_at, is_settled)
+SELECT w.num, t.num, w.queue, w.priority_down, w.created_at, w.id, w.claimable_at,
+    EXISTS (SELECT 1 FROM progresses AS p WHERE p.item = w.num AND p.annotator = t.num AND p.state >= 2)
+FROM json_each(:nums) AS wanted CROSS JOIN work AS w ON w.num = wanted.value CROSS JOIN texts AS l ON l.num = w.assignees
+    CROSS JOIN json_each(l.text) AS e CROSS JOIN texts AS t ON t.text = e.value
+
 -- Reads live items by their numbers, in no order.
 
 -- name: live_items_by_num --
@@ -228,16 +243,21 @@ SELECT w.num, w.priority_down, w.created_at, w.id, w.state, w.claimable_at > -62
 FROM json_each(:nums) AS wanted CROSS JOIN work AS w ON w.num = wanted.value CROSS JOIN items AS i ON i.num = w.num
 WHERE w.queue = :queue
 
--- Gives an item another place or other assignees, and moves its time, which never goes back.
+-- Gives items other assignees.
 
--- name: patch_work --
-UPDATE work SET priority_down = :priority_down, assignees = :assignees, updated_at = max(updated_at, :at), is_told = 0, revision = revision + 1
-WHERE num = :num
+-- name: patch_assignees --
+UPDATE work SET assignees = :assignees WHERE num IN (SELECT value FROM json_each(:nums))
 
--- The same without a new place, which costs less.
+-- Gives items other places, and moves their times, which never go back. The list is an object: each item's number with its place.
 
--- name: patch_work_in_place --
-UPDATE work SET assignees = :assignees, updated_at = max(updated_at, :at), is_told = 0, revision = revision + 1 WHERE num = :num
+-- name: patch_priority --
+UPDATE work SET priority_down = places.priority_down, updated_at = max(updated_at, :at), is_told = 0, revision = revision + 1
+FROM (SELECT CAST(key AS INTEGER) AS num, value AS priority_down FROM json_each(:places)) AS places WHERE work.num = places.num
+
+-- The same without new places, which costs less.
+
+-- name: patch_in_place --
+UPDATE work SET updated_at = max(updated_at, :at), is_told = 0, revision = revision + 1 WHERE num IN (SELECT value FROM json_each(:nums))
 
 -- Gives an item another payload.
 
@@ -254,6 +274,12 @@ UPDATE items SET display_fields = :display_fields WHERE num = :num
 -- name: live_nums_by_id --
 SELECT DISTINCT w.num, w.id FROM json_each(:ids) AS wanted CROSS JOIN work AS w INDEXED BY work_by_id
     ON w.queue = :queue AND w.id = wanted.value
+
+-- Lists the ids of those of some items that anybody ever touched, in queue order.
+
+-- name: touched_ids --
+SELECT w.id FROM json_each(?) AS wanted CROSS JOIN work AS w ON w.num = wanted.value
+WHERE w.revision > 0 ORDER BY w.priority_down, w.created_at, w.id
 
 -- Removal. All statements take lists.
 
@@ -331,6 +357,12 @@ SELECT num FROM queues WHERE project_id = :project_id AND deleted_at < :before
 SELECT i.queue, i.num FROM queues AS q CROSS JOIN items AS i INDEXED BY items_removed ON i.queue = q.num
 WHERE q.project_id = :project_id AND i.deleted_at IS NOT NULL AND i.deleted_at < :before
 
+-- name: count_purgeable --
+SELECT (SELECT count(*) FROM queues AS q CROSS JOIN items AS i INDEXED BY items_removed ON i.queue = q.num
+    WHERE q.project_id = :project_id AND (q.deleted_at IS NULL OR q.deleted_at >= :before)
+        AND i.deleted_at IS NOT NULL AND i.deleted_at < :before),
+    (SELECT count(*) FROM queues WHERE project_id = :project_id AND deleted_at < :before)
+
 -- Erases the entries of items from a queue's log, and counts them.
 
 -- name: erase_entries --
@@ -361,7 +393,8 @@ DELETE FROM progresses WHERE item IN (@nums_of_queue@)
 DELETE FROM work WHERE queue = :queue
 
 -- name: erase_removed_of_queue --
-DELETE FROM removed WHERE queue = :queue
+DELETE FROM removed
+WHERE num IN (SELECT num FROM items INDEXED BY items_removed WHERE queue = :queue AND deleted_at IS NOT NULL)
 
 -- name: erase_items_of_queue --
 DELETE FROM items WHERE queue = :queue
@@ -428,6 +461,37 @@ ON CONFLICT (item, annotator) DO UPDATE SET entry = coalesce(:entry, entry), ste
 -- name: log_end --
 SELECT entries, latest FROM counters WHERE queue = ? AND kind = 0 AND num = 0 AND item = 0
 
+-- The entries of a log that tell when an item last changed, with it.
+
+-- name: told --
+log AS l CROSS JOIN work AS w ON w.num = l.item AND w.last_entry = l.num AND w.is_told = 1
+
+-- Counts a stretch of a log.
+
+-- name: add_stretch --
+INSERT INTO counters (queue, kind, num, unstarted, in_progress, completed, skipped)
+SELECT :queue, -1, :num, coalesce(sum(w.state = 0), 0), coalesce(sum(w.state = 1), 0), coalesce(sum(w.state = 2), 0), coalesce(sum(w.state = 3), 0)
+FROM @told@ WHERE l.queue = :queue AND l.num >= :low AND l.num < :high
+
+-- Takes from what a stretch counts.
+
+-- name: take_from_stretch --
+UPDATE counters SET unstarted = unstarted - ?, in_progress = in_progress - ?, completed = completed - ?, skipped = skipped - ?
+WHERE queue = ? AND kind = -1 AND num = ? AND item = 0
+
+-- Takes live items from whatever stretches count them.
+
+-- name: take_from_stretches --
+UPDATE counters AS c SET unstarted = c.unstarted - t.unstarted, in_progress = c.in_progress - t.in_progress,
+    completed = c.completed - t.completed, skipped = c.skipped - t.skipped
+FROM (
+    SELECT w.last_entry / :size AS num, sum(w.state = 0) AS unstarted, sum(w.state = 1) AS in_progress,
+        sum(w.state = 2) AS completed, sum(w.state = 3) AS skipped
+    FROM json_each(:nums) AS wanted CROSS JOIN work AS w ON w.num = wanted.value
+    WHERE w.queue = :queue AND w.is_told = 1 GROUP BY w.last_entry / :size
+) AS t
+WHERE c.queue = :queue AND c.kind = -1 AND c.num = t.num AND c.item = 0
+
 -- Reads an item's history, oldest first, from its last entry back. In a damaged file it ends as well.
 
 -- name: history --
@@ -448,6 +512,11 @@ FROM log AS l CROSS JOIN items AS i ON i.num = l.item WHERE l.queue = :queue AND
 
 -- name: latest --
 SELECT latest FROM log WHERE queue = ? AND num >= ? ORDER BY num LIMIT 1
+
+-- The same up to the last entry before one.
+
+-- name: latest_before --
+SELECT latest FROM log WHERE queue = ? AND num < ? ORDER BY num DESC LIMIT 1
 
 -- Reads the steps to completed or skipped from an entry on that are later than a time.
 
@@ -487,6 +556,12 @@ SELECT num, a, b, id FROM blocks WHERE queue = ? AND lane = ? AND (a, b, id) <= 
 
 -- name: block_after --
 SELECT a, b, id FROM blocks WHERE queue = ? AND lane = ? AND (a, b, id) > (?, ?, ?) ORDER BY a, b, id LIMIT 1
+
+-- Lists the blocks after one, up to that of a key.
+
+-- name: blocks_up_to --
+SELECT num, a, b, id FROM blocks
+WHERE queue = ? AND lane = ? AND (a, b, id) > (?, ?, ?) AND (a, b, id) <= (?, ?, ?) ORDER BY a, b, id
 
 -- Finds the block that is a number of blocks further on.
 
@@ -722,10 +797,11 @@ SELECT w.num, w.priority_down, w.created_at, w.id, w.state, w.completed, w.skipp
 FROM counters AS h CROSS JOIN work AS w ON w.num = h.item CROSS JOIN progresses AS p ON p.item = h.item AND p.annotator = h.num
 WHERE h.queue = :queue AND h.kind = 2 ORDER BY h.item
 
--- Changes one of them.
+-- Changes some items. The list is an object: each item's number with the time from which on it may be claimed, or null.
 
--- name: refresh_item --
-UPDATE work SET claimable_at = ?, revision = revision + 1 WHERE num = ?
+-- name: refresh_items --
+UPDATE work SET claimable_at = t.claimable_at, revision = revision + 1
+FROM (SELECT CAST(key AS INTEGER) AS num, value AS claimable_at FROM json_each(:standings)) AS t WHERE work.num = t.num
 
 -- Checks
 

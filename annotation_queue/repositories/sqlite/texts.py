@@ -6,7 +6,7 @@ import json
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
-from annotation_queue.repositories.sql.rows import reads_rows
+from annotation_queue.repositories.sql.rows import Remembered, Texts, reads_rows
 from annotation_queue.repositories.sqlite.cache import LONGEST_KEPT, OVERHEAD, Cache, Epoch
 from annotation_queue.repositories.sqlite.statements import SQL
 
@@ -68,6 +68,11 @@ class Interned:
                 self._learned.size += len(text) + OVERHEAD
         return found
 
+    def texts_of_many(self) -> Texts:
+        """Give how the texts of the items of one page are read."""
+        users, fields = Remembered(self.text).__getitem__, Remembered(self.fields).__getitem__
+        return Texts(str, Remembered(self.op_name).__getitem__, users, fields, fields)
+
     def find_text(self, text: str) -> int | None:
         """Find the number of a text; None if nothing stored has it."""
         num = self._cache.nums.get(text) or self._learned.nums.get(text)
@@ -75,7 +80,8 @@ class Interned:
             row = self.execute(SQL["text_num"], (text,)).fetchone()
             if row is None:
                 return None
-            num = self._learn_num(text, row[0])
+            (found,) = row
+            num = self._learn_num(text, found)
         return num
 
     def text_num(self, text: str) -> int:
@@ -84,7 +90,8 @@ class Interned:
         if num is not None:
             return num
         self.begin_epoch()
-        return self._learn_num(text, self.execute(SQL["add_text"], (text,)).fetchone()[0])
+        (num,) = self.execute(SQL["add_text"], (text,)).fetchone()
+        return self._learn_num(text, num)
 
     def _learn_num(self, text: str, num: int) -> int:
         if len(text) <= LONGEST_KEPT and text not in self._cache.nums:
@@ -94,8 +101,8 @@ class Interned:
 
     def find_op_name(self, queue: int, name: str) -> int | None:
         """Find the number of a queue's operation; None if no item of it had the name."""
-        row = self.execute(SQL["op_name_num"], (queue, name)).fetchone()
-        return None if row is None else row[0]
+        (num,) = self.execute(SQL["op_name_num"], (queue, name)).fetchone() or (None,)
+        return num
 
     def op_num(self, queue: int, name: str) -> int:
         """Find the number of a queue's operation, or give it one; only inside a write transaction."""

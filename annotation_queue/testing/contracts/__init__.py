@@ -16,6 +16,7 @@ from annotation_queue.testing.contracts.hostile_input import HostileInputContrac
 from annotation_queue.testing.contracts.isolation import IsolationContract
 from annotation_queue.testing.contracts.items import ItemsContract
 from annotation_queue.testing.contracts.labels import LabelsContract
+from annotation_queue.testing.contracts.long_ids import LongIdsContract
 from annotation_queue.testing.contracts.overrides import OverridesContract
 from annotation_queue.testing.contracts.policies import PoliciesContract
 from annotation_queue.testing.contracts.positions import PositionsContract
@@ -46,6 +47,7 @@ __all__ = [
     "IsolationContract",
     "ItemsContract",
     "LabelsContract",
+    "LongIdsContract",
     "OverridesContract",
     "PoliciesContract",
     "PositionsContract",
@@ -84,6 +86,7 @@ class RepositoryContract(
     HoldsContract,
     BulkContract,
     AssignmentsContract,
+    LongIdsContract,
     IsolationContract,
     HostileInputContract,
     AliasingContract,

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from annotation_queue.errors import ClaimLost, InvalidValue, ItemNotFound, QueueNotFound
-from annotation_queue.items import Claim, ItemPatch, NewItem, QueueItem
+from annotation_queue.items import Claim, ItemPatch, NewItem, Purged, QueueItem
 from annotation_queue.query import ItemFilter, ItemQuery
+from annotation_queue.repository import CountsRemoved
 from annotation_queue.states import AnnotationState
 from annotation_queue.testing.contracts.base import Contract
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from annotation_queue.items import AnnotationQueue
     from annotation_queue.queues import AnnotationQueues
+    from annotation_queue.repository import Repository
     from annotation_queue.testing.clock import Clock
 
 UNSTARTED, IN_PROGRESS, COMPLETED, SKIPPED = AnnotationState
@@ -263,6 +265,40 @@ class BulkContract(Contract):
         assert [label.progress.annotation for label in queues.labels(queue.id).labels] == ["b", "c"]
         queues.update_progress(listed["d"].id, "bob", SKIPPED)
         assert len(queues.changes(queue.id).transitions) == 3
+
+    def test_what_would_be_restored_or_purged_is_counted_and_stays_as_it_is(
+        self,
+        repository: Repository,
+        queues: AnnotationQueues,
+        queue: AnnotationQueue,
+        listed: dict[str, QueueItem],
+        clock: Clock,
+    ) -> None:
+        if not isinstance(repository, CountsRemoved):
+            pytest.skip("the repository does not count what was removed")
+        ids = [item.id for item in listed.values()]
+        project = queues.project_id
+        queues.remove_items(queue.id, ids[:3])
+        (again, taken) = queues.add_items(queue.id, [NewItem(call_id=call) for call in "ab"], added_by="ann").added
+        queues.remove_items(queue.id, [again.id])
+        other = queues.create("other", created_by="ann")
+        queues.add_items(other.id, [NewItem(call_id="x")], added_by="ann")
+        queues.remove_items(other.id, ItemFilter())
+        queues.delete(other.id)
+        clock.move(1)
+        asked = [*ids, again.id, taken.id, ids[0], "missing"]
+        for _ in range(2):
+            # Of the two that had the call "a" one comes back, and none where a live one has the call.
+            assert repository.count_restorable(project, queue.id, asked) == 2
+            assert repository.count_purgeable(project, clock.now) == Purged(items=4, queues=1)
+        assert repository.count_purgeable(project, clock.now - SECOND) == Purged(items=0, queues=0)
+        assert repository.count_purgeable("elsewhere", clock.now) == Purged(items=0, queues=0)
+        with pytest.raises(QueueNotFound):
+            repository.count_restorable("elsewhere", queue.id, asked)
+        assert queues.restore_items(queue.id, asked) == 2
+        assert repository.count_purgeable(project, clock.now) == Purged(items=2, queues=1)
+        assert queues.purge(removed_before=clock.now) == Purged(items=2, queues=1)
+        assert repository.count_purgeable(project, clock.now) == Purged(items=0, queues=0)
 
     def test_a_purge_takes_nothing_of_another_project(
         self,

@@ -156,6 +156,20 @@ class OverridesContract(Contract):
         assert [each.state for each in queues.progress(shared_item.id)] == [COMPLETED, UNSTARTED]
         assert [each.state for each in queues.progress(other.id)] == [UNSTARTED, UNSTARTED]
 
+    def test_a_reset_by_a_filter_stands_in_the_log_in_queue_order_and_one_by_ids_in_theirs(
+        self, queues: AnnotationQueues, shared_queue: AnnotationQueue, shared_item: QueueItem
+    ) -> None:
+        news = [NewItem(call_id=call, priority=priority) for call, priority in (("b", -1), ("c", 1), ("d", 1))]
+        added = queues.add_items(shared_queue.id, news, added_by="ann").added
+        item_ids = [shared_item.id, *(item.id for item in added)]
+        in_order = [item_ids[place] for place in (2, 3, 0, 1)]
+        for which, expected in ((ItemFilter(annotation_states={SKIPPED}), in_order), (item_ids[::-1], item_ids[::-1])):
+            for item_id in item_ids:
+                queues.update_progress(item_id, "bob", SKIPPED)
+            assert queues.reset(shared_queue.id, which, actor_id="chief") == 4
+            told = queues.changes(shared_queue.id).transitions[-4:]
+            assert [each.item_id for each in told] == expected
+
     def test_a_reset_item_can_be_claimed_anew_by_whoever_had_it(
         self, queues: AnnotationQueues, queue: AnnotationQueue
     ) -> None:

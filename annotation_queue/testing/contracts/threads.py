@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from annotation_queue.errors import ClaimLost
-from annotation_queue.items import AddedItems, AnnotationQueue, Claim, NewItem, UnavailableReason
-from annotation_queue.query import ItemQuery, QueueQuery
+from annotation_queue.items import AddedItems, AnnotationQueue, Claim, ItemPatch, NewItem, UnavailableReason
+from annotation_queue.query import ItemFilter, ItemQuery, QueueQuery
 from annotation_queue.queues import AnnotationQueues
 from annotation_queue.states import AnnotationState, fold
 from annotation_queue.testing.contracts.base import Contract
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from annotation_queue.states import Transition
 
 THREADS = 8
+RESETS = 12
 
 IN_PROGRESS, COMPLETED = AnnotationState.IN_PROGRESS, AnnotationState.COMPLETED
 
@@ -227,6 +228,36 @@ class ThreadsContract(Contract):
             history = tuple(each for each in log if each.item_id == item.id)
             assert history == real_queues.history(item.id)
             assert [each.to_state for each in history] == [IN_PROGRESS, COMPLETED, COMPLETED]
+
+    def test_a_reset_by_a_filter_means_what_is_in_it_at_one_instant(self, real_queues: AnnotationQueues) -> None:
+        queue = real_queues.create("queue", created_by="ann")
+        items = [item.id for item in real_queues.add_items(queue.id, calls(2), added_by="ann").added]
+        nobodys, bobs = ItemPatch(assignees=()), ItemPatch(assignees=("bob",))
+        real_queues.update_items(queue.id, items[:1], bobs)
+        counts: list[int] = []
+        done = threading.Event()
+
+        def take_turns() -> None:
+            # At each instant one of the two is Bob's, or both are.
+            while not done.is_set():
+                for first, second in (items, items[::-1]):
+                    real_queues.update_items(queue.id, [second], bobs)
+                    real_queues.update_items(queue.id, [first], nobodys)
+
+        def put_back() -> None:
+            try:
+                for _ in range(RESETS):
+                    for item_id in items:
+                        real_queues.update_progress(item_id, "eve", COMPLETED)
+                    which = ItemFilter(assignee="bob")
+                    counts.append(real_queues.reset(queue.id, which, actor_id="chief", annotator_id="eve"))
+            finally:
+                done.set()
+
+        at_once([take_turns, put_back])
+        assert set(counts) <= {1, 2}
+        told = [each for each in real_queues.changes(queue.id, limit=1_000).transitions if each.actor_id == "chief"]
+        assert len(told) == sum(counts)
 
     def test_reads_while_others_write_see_whole_changes(self, real_queues: AnnotationQueues) -> None:
         queue = real_queues.create("queue", created_by="ann")

@@ -64,8 +64,8 @@ class PageOptions:
     """How the pages are served; ``create_app(pages=True)`` takes the defaults.
 
     Args:
-        hosts: The names under which they may be asked for, without ports; addresses in numbers always may. None for any name,
-            which is right if what stands in front checks it.
+        hosts: The names under which they may be asked for, without ports (``*.`` in front stands for any name below); addresses
+            in numbers always may. None for any name, which is right if what stands in front checks it.
         session: How long somebody who does nothing stays signed in. Sessions are kept in this process.
         logins: How often one address may fail to sign in: ``"10/minute"``, counted in this process.
         one_time: Lets one person in who was shown an address with a token; None for nobody.

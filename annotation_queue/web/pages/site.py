@@ -12,6 +12,7 @@ import attrs
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse
 
+from annotation_queue.web.hosts import host_of, is_among
 from annotation_queue.web.pages.payloads import pretty
 from annotation_queue.web.requests import Denied
 
@@ -97,20 +98,17 @@ def check_host(request: Request, hosts: frozenset[str] | None) -> None:
     Raises:
         Denied: The name is not on the list.
     """
-    given = request.headers.getlist("host")
     if hosts is None:
         return
-    try:
-        name = urlsplit(f"//{given[0]}").hostname or "" if len(given) == 1 else ""
-    except ValueError:
-        name = ""
-    if name not in hosts | _LOOPBACK and not _is_address(name):
+    name = host_of(request.headers.getlist("host"))
+    if not (is_among(name, hosts | _LOOPBACK) or _is_address(name)):
         raise Denied(421, "this server does not go by that name")
 
 
 def _is_address(name: str) -> bool:
+    is_bracketed = name.startswith("[") and name.endswith("]")
     try:
-        ipaddress.ip_address(name)
+        ipaddress.IPv6Address(name[1:-1]) if is_bracketed else ipaddress.IPv4Address(name)
     except ValueError:
         return False
     return True

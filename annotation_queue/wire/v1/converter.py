@@ -22,7 +22,6 @@ def _make() -> cattrs.Converter:
     # What is sent back to act on a claim stands beside it.
     converter.register_structure_hook(Claim, read_claim)
     converter.register_unstructure_hook(Claim, lambda claim: write(claim) | {"ref": str(claim.ref)})
-    converter.register_unstructure_hook(frozenset, lambda values: sorted(converter.unstructure(list(values))))
     return converter
 
 

@@ -19,7 +19,7 @@ from annotation_queue import (
     SQLiteRepository,
     StorageError,
 )
-from helpers.faults import OPERATIONS, Fault, Scene, all_of, failing, plain, rows_of, service, set_up
+from helpers.faults import BULK, OPERATIONS, Fault, Scene, all_of, failing, plain, rows_of, service, set_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 HOW = ("before", *(pytest.param(how, marks=pytest.mark.slow) for how in ("after", "interrupted", "dead")))
 MOST_CALLS = 200
+MUTATIONS = {**OPERATIONS, **BULK}
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def template(tmp_path: Path, clock: Clock) -> tuple[Path, Scene]:
 
 
 @pytest.mark.parametrize("how", HOW)
-@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize("name", MUTATIONS)
 def test_when_the_kth_sql_call_of_a_mutation_fails_it_took_effect_whole_or_not_at_all(
     template: tuple[Path, Scene], clock: Clock, monkeypatch: pytest.MonkeyPatch, name: str, how: str
 ) -> None:
@@ -60,7 +61,7 @@ def test_when_the_kth_sql_call_of_a_mutation_fails_it_took_effect_whole_or_not_a
             queues = service(repository, clock, "new")
             fault.at, fault.calls = k, 0
             try:
-                OPERATIONS[name](queues, scene)
+                MUTATIONS[name](queues, scene)
             except (StorageError, KeyboardInterrupt) as error:
                 failed: BaseException | None = error
             else:
@@ -79,7 +80,7 @@ def test_when_the_kth_sql_call_of_a_mutation_fails_it_took_effect_whole_or_not_a
                 assert stored == before
             # The same repository goes on: what is not there yet can be done again.
             if stored == before:
-                OPERATIONS[name](service(repository, clock, "new"), scene)
+                MUTATIONS[name](service(repository, clock, "new"), scene)
                 assert rows_of(path) == after
             service(repository, clock, "probe").create("probe", created_by="ann")
             assert repository.check() == ()

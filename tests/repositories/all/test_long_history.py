@@ -26,7 +26,7 @@ def _short_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, name, few)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=30)
 @pytest.mark.usefixtures("_short_blocks")
 def test_a_long_random_history_gives_the_same_answers_everywhere(tmp_path: Path) -> None:
     with MemoryRepository() as memory, SQLiteRepository(tmp_path / "queues.db", synchronous="OFF") as sqlite:

@@ -51,7 +51,7 @@ def test_a_selection_of_all_that_a_query_can_ask_for_has_the_answers_of_the_mode
     assert {0, 1, 4, 12} <= matched
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=25)
 def test_many_combinations_of_what_a_query_can_ask_for_have_the_answers_of_the_model(bench: ProductBench) -> None:
     for number in range(0, product_size(), STEP):
         bench.ask_product(chosen(number))

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from annotation_queue import OutcomeUnknown, StorageError, StorageFull
-from helpers.faults import NIGHTLY, OPERATIONS, service, set_up
+from helpers.faults import BULK, NIGHTLY, OPERATIONS, service, set_up
 from helpers.postgres_faults import BREAKS, HOW, Contents, StatementFault
 
 if TYPE_CHECKING:
@@ -20,13 +20,14 @@ if TYPE_CHECKING:
     from helpers.postgres import Database
 
 MOST_STATEMENTS = 200
+MUTATIONS = {**OPERATIONS, **BULK}
 BY_ITSELF = "WITH rests"
 """How statements begin that write and are transactions by themselves."""
 ALWAYS = ("cut before", "cut after")
 OTHERS = tuple(how for how in HOW if how not in ALWAYS)
 CASES = [
     (name, how)
-    for number, name in enumerate(OPERATIONS)
+    for number, name in enumerate(MUTATIONS)
     # In the short form each mutation fails in one of the other ways too.
     for how in (*ALWAYS, *(OTHERS if NIGHTLY else [OTHERS[number % len(OTHERS)]]))
 ]
@@ -68,7 +69,7 @@ def test_when_the_kth_statement_of_a_mutation_fails_it_took_effect_whole_or_not_
             fault.set_to(k)
             failed: BaseException | None = None
             try:
-                OPERATIONS[name](queues, scene)
+                MUTATIONS[name](queues, scene)
             except (StorageError, KeyboardInterrupt) as error:
                 failed = error
             struck = fault.statement
@@ -94,7 +95,7 @@ def test_when_the_kth_statement_of_a_mutation_fails_it_took_effect_whole_or_not_
                 assert isinstance(failed, StorageFull) == (how == "refused")
             # The same repository goes on: what is not there yet can be done again.
             if stored == before:
-                OPERATIONS[name](service(repository, clock, "new"), scene)
+                MUTATIONS[name](service(repository, clock, "new"), scene)
                 assert contents.rows() == after
             elif not k or failed is not None:
                 # Rows like these were found to be whole before, unless they are new.

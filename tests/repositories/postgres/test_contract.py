@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from annotation_queue import Direction, ItemQuery, NewItem, SortBy
-from annotation_queue.testing import RepositoryContract
+from annotation_queue.testing import AgreementContract, BatchesContract, Contract, RepositoryContract, ThreadsContract
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     from helpers.postgres import Database
 
 
-class TestPostgresRepository(RepositoryContract):
-    histories_per_example = 1 / 6
+class InASchema(Contract):
+    """In an empty schema each time, on connections that were used there before."""
+
+    as_its_own = True
+    """Whether the connections are set up as those that a repository makes itself."""
 
     @pytest.fixture(autouse=True)
     def _database(self, database: Database) -> Iterator[None]:
@@ -31,7 +34,19 @@ class TestPostgresRepository(RepositoryContract):
     def make_repository(self) -> PostgresRepository:
         schema = self.database.take()
         self.schemas.append(schema)
-        return self.database.repository(schema, pool=self.database.pool(schema))
+        return self.database.repository(schema, pool=self.database.pool(schema, as_its_own=self.as_its_own))
+
+
+class TestPostgresRepository(InASchema, RepositoryContract):
+    histories_per_example = 1 / 6
+
+
+@pytest.mark.slow
+class TestPostgresRepositoryOnAPoolOfTheCallers(InASchema, AgreementContract, BatchesContract, ThreadsContract):
+    """The same calls, in transactions that each say what holds for them."""
+
+    as_its_own = False
+    histories_per_example = 1 / 6
 
 
 def test_answers_sort_text_by_code_point_in_a_database_that_sorts_it_otherwise(

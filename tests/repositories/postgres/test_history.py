@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from annotation_queue.repositories.postgres import PostgresRepository
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=35)
 def test_a_long_random_history_gives_the_same_answers_on_all_three(
     repository: PostgresRepository, tmp_path: Path
 ) -> None:

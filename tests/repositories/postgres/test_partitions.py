@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from annotation_queue.repositories.postgres import PostgresRepository
     from helpers.postgres import Database
 
-PARTITIONED: Final = ("long_texts", "calls", "items", "work", "progresses", "log", "counters")
+PARTITIONED: Final = ("long_texts", "calls", "items", "work", "progresses", "log", "counters", "blocks")
 PARTITIONS: Final = 4
 
 
@@ -51,6 +51,6 @@ def parted(database: Database) -> Iterator[PostgresRepository]:
         connection.execute("DROP SCHEMA parted CASCADE")
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=10)
 def test_a_random_history_has_the_answers_of_the_model_on_partitioned_tables(parted: PostgresRepository) -> None:
     compare_long_history({"partitioned": parted}, 4_000)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -16,12 +17,13 @@ import pytest
 
 from annotation_queue import AnnotationQueues, ItemFilter, ItemQuery, LabelQuery, NewItem, QueueQuery, SortBy
 from annotation_queue.repositories.postgres.session import Session
-from annotation_queue.repositories.postgres.statements import SQL, placed
+from annotation_queue.repositories.postgres.statements import SQL, ordered, placed
 from helpers.faults import NIGHTLY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from annotation_queue import ItemPage
     from helpers.postgres import Database
 
 ITEMS = 1_000_000 if NIGHTLY else 12_000
@@ -127,7 +129,7 @@ def scans(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], l
         found.extend(_scans(plan[0]["Plan"] if not isinstance(plan, str) else json.loads(plan)[0]["Plan"]))
 
     def see_rows(self: Session, statement: str, values: Sequence[object]) -> Any:  # noqa: ANN401 - as what it wraps
-        explain(self, SQL[statement], values)
+        explain(self, SQL[statement], ordered(statement, values))
         return rows(self, statement, values)
 
     def see_composed(self: Session, text: str, values: Sequence[object]) -> Any:  # noqa: ANN401 - as what it wraps
@@ -291,23 +293,108 @@ def test_what_an_index_or_a_counter_knows_is_not_looked_for(
     assert reads(lambda: queues.query_items(queue_id, query)) < FEW
 
 
-def test_a_position_costs_what_comes_before_it_and_nothing_behind_it(
+FLAT: list[tuple[SortBy, ...]] = [()] + [
+    tuple(SortBy(field, direction) for field, direction in zip(fields, directions, strict=True))
+    for fields in FIELDS
+    if "updated_at" not in fields
+    for directions in product(DIRECTIONS, repeat=len(fields))
+]
+"""The orders that are counted in blocks."""
+AROUND = 30 * FEW
+"""How many rows and entries a page may read that is found through blocks: of all the orders it takes those of a few blocks."""
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["never analyzed", "analyzed"])
+def grown(database: Database, request: pytest.FixtureRequest) -> Iterator[list[tuple[AnnotationQueues, str]]]:
+    """A queue and one with four times its items, in schemas of their own that the server has looked at or not."""
+    schemas, made = [], []
+    with ExitStack() as stack:
+        admin = stack.enter_context(psycopg.connect(database.dsn, autocommit=True))
+        for size in (ITEMS // 2, 2 * ITEMS):
+            schema = database.fresh()
+            schemas.append(schema)
+            repository = stack.enter_context(database.repository(schema, timeout=600))
+            for table in sorted({*GROWING, "blocks", "counters"}):
+                admin.execute(f"ALTER TABLE {schema}.{table} SET (autovacuum_enabled = off)".encode())
+            with pytest.MonkeyPatch.context() as patch:
+                # Adding many lets the server look at once.
+                patch.setattr(Session, "analyze", lambda _self: None)
+                queues = AnnotationQueues(repository, "project")
+                queue_id = queues.create("queue", created_by="ann").id
+                start = datetime(2026, 1, 1, tzinfo=UTC)
+                news = (
+                    NewItem(
+                        call_id=f"call-{n}",
+                        call_op_name=f"op-{n % 3}",
+                        call_trace_id=f"trace-{n * 7919 % 100}",
+                        call_started_at=start + timedelta(seconds=n * 7919 % size // 2),
+                        priority=n % 3,
+                    )
+                    for n in range(size)
+                )
+                queues.add_items(queue_id, news, added_by="ann")
+            if request.param:
+                admin.execute(f"SET search_path TO {schema}".encode())
+                admin.execute("ANALYZE")
+            made.append((queues, queue_id))
+        yield made
+    with psycopg.connect(database.dsn, autocommit=True) as connection:
+        for schema in schemas:
+            connection.execute(f"DROP SCHEMA {schema} CASCADE".encode())
+
+
+def _pages(queues: AnnotationQueues, queue_id: str, sort_by: tuple[SortBy, ...]) -> Iterator[ItemQuery]:
+    """Give pages of which each is deep in an order, or has positions that do not follow from where it begins."""
+    total = queues.stats([queue_id])[0].total_items
+    cursor = queues.query_items(queue_id, ItemQuery(sort_by=sort_by, limit=9, offset=total // 2)).next_cursor
+    (middle,) = queues.query_items(queue_id, ItemQuery(limit=1, offset=total // 3)).items
+    # Of one operation some orders have an index.
+    has_index = sort_by and sort_by[0].field in {"created_at", "call_op_name", "id"}
+    for chosen in (ItemFilter(), ItemFilter(call_op_name="op-1"))[: 2 if has_index else 1]:
+        for offset in (total // 7, total // 4):
+            yield ItemQuery(filter=chosen, sort_by=sort_by, limit=20, offset=offset)
+        yield ItemQuery(filter=chosen, sort_by=sort_by, limit=20, cursor=cursor, include_position=True)
+    yield ItemQuery(filter=ItemFilter(id=middle.id), sort_by=sort_by, include_position=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sort_by", FLAT, ids=str)
+def test_a_page_deep_in_an_order_and_a_position_cost_no_more_in_a_queue_of_many_times_the_items(
+    reads: Callable[[Callable[[], object]], int],
+    grown: list[tuple[AnnotationQueues, str]],
+    sort_by: tuple[SortBy, ...],
+) -> None:
+    pages: list[ItemPage] = []
+
+    def cost(queues: AnnotationQueues, queue_id: str, query: ItemQuery) -> int:
+        read = reads(lambda: pages.append(queues.query_items(queue_id, query)))
+        assert len(pages[-1].items) == (query.limit or 1)
+        return read
+
+    few, many = ([cost(*each, query) for query in _pages(*each, sort_by)] for each in grown)
+    for one, other in zip(few, many, strict=True):
+        assert other <= 2 * one + FEW, (few, many)
+        assert other < AROUND, (few, many)
+
+
+def test_the_position_of_an_item_costs_the_same_wherever_it_stands(
     reads: Callable[[Callable[[], object]], int], filled: tuple[AnnotationQueues, str]
 ) -> None:
     queues, queue_id = filled
-    place = ITEMS // 20
-    (item,) = queues.query_items(queue_id, ItemQuery(limit=1, offset=place - 1)).items
-    found = []
-    read = reads(lambda: found.append(queues.get_item(item.id, include_position=True)))
-    assert found[0].position_in_queue == place
-    assert place <= read < 2 * place + FEW
-    cursor = queues.query_items(queue_id, ItemQuery(limit=place)).next_cursor
-    pages = []
-    for chosen in (ItemFilter(), UNSTARTED):
-        query = ItemQuery(filter=chosen, limit=50, cursor=cursor, include_position=True)
-        assert reads(lambda query=query: pages.append(queues.query_items(queue_id, query))) < 2 * place + 6 * FEW  # type: ignore[misc]
-    for page in pages:
-        assert [item.position_in_queue for item in page.items] == [*range(place + 1, place + 51)]
+    seen: list[int | None] = []
+    pages: list[ItemPage] = []
+    for place in (ITEMS // 40, ITEMS // 4, ITEMS // 2 - ITEMS // 40):
+        (item,) = queues.query_items(queue_id, ItemQuery(limit=1, offset=place - 1)).items
+
+        def look(item_id: str = item.id) -> None:
+            seen.append(queues.get_item(item_id, include_position=True).position_in_queue)
+
+        assert reads(look) < 5 * FEW
+        assert seen[-1] == place
+        cursor = queues.query_items(queue_id, ItemQuery(limit=20, offset=place - 21)).next_cursor
+        query = ItemQuery(limit=20, cursor=cursor, include_position=True)
+        assert reads(lambda query=query: pages.append(queues.query_items(queue_id, query))) < 5 * FEW  # type: ignore[misc]
+        assert [item.position_in_queue for item in pages[-1].items] == [*range(place, place + 20)]
 
 
 def test_claiming_completing_and_looking_at_an_item_cost_the_same_in_any_queue(

@@ -242,8 +242,9 @@ def test_a_queue_that_another_process_changed_is_never_seen_as_it_was(
         mine.get_item(claims[0].item.id)
 
 
-def test_what_is_purged_is_in_no_table(repository: PostgresRepository, database: Database) -> None:
-    purge_marked(AnnotationQueues(repository, "project"), longest=200)
+@pytest.mark.parametrize("longest", [200, LONG])
+def test_what_is_purged_is_in_no_table(repository: PostgresRepository, database: Database, longest: int) -> None:
+    purge_marked(AnnotationQueues(repository, "project"), longest=longest)
     schema = repository._connections.schema
     with closing(psycopg.connect(database.dsn)) as connection:
         listed = "SELECT table_name FROM information_schema.tables WHERE table_schema = %s"

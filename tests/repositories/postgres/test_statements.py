@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from annotation_queue import AnnotationQueues, AnnotationState, Claim, NewItem, QueueItem
+from annotation_queue import AnnotationQueues, AnnotationState, Claim, LabelQuery, NewItem, QueueItem
 from annotation_queue.repositories.postgres import PostgresRepository
 from annotation_queue.repositories.postgres.bounded import BoundedConnection
-from annotation_queue.repositories.postgres.cache import Cache
+from annotation_queue.repositories.postgres.cache import Cache, Version
+from annotation_queue.repositories.postgres.rows import ChosenRow
+from annotation_queue.repositories.postgres.session import Session
 from annotation_queue.repositories.postgres.statements import SQL
+from annotation_queue.repositories.sql.rows import ProgressRow
+from helpers.clocks import Clock
 from helpers.proxies import Proxy
 
 if TYPE_CHECKING:
@@ -21,7 +25,7 @@ if TYPE_CHECKING:
     from helpers.postgres import Database
 
 MANY = 64
-IN_PROGRESS, COMPLETED = AnnotationState.IN_PROGRESS, AnnotationState.COMPLETED
+UNSTARTED, IN_PROGRESS, COMPLETED, _ = AnnotationState
 
 
 @pytest.fixture
@@ -51,6 +55,27 @@ def test_a_completion_is_one_read_and_one_write(queues: AnnotationQueues, statem
         statements.clear()
         assert queues.complete(claim, {"label": 1}).annotation_state == "completed"
         assert len(statements) == 2
+
+
+def test_a_page_of_labels_is_read_by_one_statement_and_ends_where_it_is_full(
+    queues: AnnotationQueues, statements: list[str]
+) -> None:
+    queue_id, claims = claims_on(queues, 4)
+    queues.complete_batch([(claim, "long" * 100) for claim in claims])
+    for query, shown in (
+        (LabelQuery(), 4),
+        (LabelQuery(limit=3), 3),
+        (LabelQuery(max_bytes=500), 2),
+        (LabelQuery(max_bytes=1, newest_first=True), 1),
+    ):
+        statements.clear()
+        page = queues.labels(queue_id, query)
+        # The queue, whether it has long texts, and the page.
+        assert len(statements) == 3
+        assert len(page.labels) == shown
+        assert (page.next_cursor is None) == (shown == 4)
+        walked = [label.item.call_id for label in queues.iter_labels(queue_id, query)]
+        assert sorted(walked) == ["0", "1", "2", "3"][: query.limit]
 
 
 def test_what_this_process_claimed_by_one_statement_is_completed_by_one(
@@ -120,6 +145,66 @@ def test_what_nobody_touched_is_claimed_by_one_statement(queues: AnnotationQueue
         assert len(statements) == 1
 
 
+@pytest.mark.parametrize("annotations_per_item", [1, 2])
+def test_what_somebody_was_at_is_claimed_by_one_read_and_one_write(
+    repository: PostgresRepository, statements: list[str], annotations_per_item: int
+) -> None:
+    clock = Clock()
+    queues = AnnotationQueues(repository, "project", clock=clock)
+    queue = queues.create("queue", created_by="ann", annotations_per_item=annotations_per_item)
+    queues.add_items(queue.id, [NewItem(call_id=str(number)) for number in range(8)], added_by="ann")
+    done = queues.claim_batch(queue.id, "eve", 4)
+    if annotations_per_item == 2:
+        # Eve is through with them, and bob may have them as well.
+        queues.complete_batch([(claim, 1) for claim in done])
+    clock.move(3_600)
+    counts: list[int] = []
+    for number in range(8):
+        statements.clear()
+        claim = queues.claim(queue.id, "bob")
+        assert isinstance(claim, Claim)
+        assert claim.item.call_id == str(number)
+        counts.append(len(statements))
+        statements.clear()
+        queues.complete(claim, 1)
+        assert len(statements) == 1
+    # Beside BEGIN and COMMIT; what is good for items that nobody touched is tried once, and again behind them.
+    assert counts == [3, 2, 2, 2, 2, 1, 1, 1]
+    assert queues.stats([queue.id])[0].by_annotator["bob"] == {COMPLETED: 8}
+
+
+@pytest.mark.parametrize("annotations_per_item", [1, 2])
+def test_what_was_read_of_an_item_before_it_was_locked_is_read_again(
+    repository: PostgresRepository, monkeypatch: pytest.MonkeyPatch, annotations_per_item: int
+) -> None:
+    clock = Clock()
+    queues = AnnotationQueues(repository, "project", clock=clock)
+    queue = queues.create("queue", created_by="ann", annotations_per_item=annotations_per_item)
+    item = queues.add_items(queue.id, [NewItem(call_id="call")], added_by="ann").added[0]
+    queues.claim(queue.id, "bob")
+    clock.move(3_600)
+    locked: list[str] = []
+    rows = Session.rows
+
+    def as_it_was(session: Session, statement: str, values: Any) -> Any:  # noqa: ANN401 - as the method
+        found = rows(session, statement, values)
+        if not statement.startswith("lock_claimable"):
+            return found
+        locked.append(statement)
+        # Somebody was faster by a moment: it saw the item when nobody had been there, and locked it when bob had.
+        seen = len(Version._fields) + ChosenRow._fields.index("seen")
+        first = len(Version._fields) + len(ChosenRow._fields)
+        (row,) = found
+        return [(*row[:seen], 0, None, *[None] * len(ProgressRow._fields), *row[first + len(ProgressRow._fields) :])]
+
+    monkeypatch.setattr(Session, "rows", as_it_was)
+    claim = queues.claim(queue.id, "bob")
+    assert isinstance(claim, Claim)
+    assert (claim.item.id, claim.token) == (item.id, 2)
+    assert locked == ["lock_claimable" if annotations_per_item == 1 else "lock_claimable_from_mark"]
+    assert [each.to_state for each in queues.history(item.id)] == [IN_PROGRESS, UNSTARTED, IN_PROGRESS]
+
+
 def test_items_are_removed_by_the_thousand_in_one_statement(queues: AnnotationQueues, statements: list[str]) -> None:
     queue = queues.create("queue", created_by="ann", annotations_per_item=2)
     queues.add_items(queue.id, [NewItem(call_id=str(number)) for number in range(2_100)], added_by="ann")
@@ -130,8 +215,8 @@ def test_items_are_removed_by_the_thousand_in_one_statement(queues: AnnotationQu
     before = queues.stats([queue.id])[0]
     statements.clear()
     assert queues.remove_items(queue.id, ids[3:]) == 2_097
-    # The queue, the items to be locked, and two lists of them.
-    assert len(statements) <= 5
+    # The queue, and the items to be locked; of each of two lists the places, the items, and what blocks count of them.
+    assert len(statements) <= 2 + 2 * 6
     left = queues.stats([queue.id])[0]
     assert (left.total_items, left.finished_items) == (3, 2)
     assert before.by_annotator["bob"] == {COMPLETED: 5, IN_PROGRESS: 4}
@@ -168,11 +253,25 @@ def test_who_adds_slowly_keeps_nobody_from_adding(queues: AnnotationQueues) -> N
     assert len(queues.add_items(queue.id, slowly(), added_by="ann").added) == 2_500
 
 
+def test_the_driver_sends_statements_without_reading_them(
+    queues: AnnotationQueues, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Those of more than 4,096 characters it would read anew for each call.
+    def refuse(*_: object) -> None:
+        pytest.fail("a statement is read for placeholders")
+
+    monkeypatch.setattr("psycopg._queries._query2pg", refuse)
+    monkeypatch.setattr("psycopg._queries._query2pg_nocache", refuse)
+    _, (claim,) = claims_on(queues, 1)
+    queues.complete(claim, 1)
+    assert queues.get_item(claim.item.id).annotation_state == "completed"
+
+
 @pytest.mark.parametrize("name", SQL)
-def test_the_driver_remembers_how_a_statement_is_sent(name: str) -> None:
-    # Else it would read the statement anew for each call.
-    assert len(SQL[name].encode()) <= 4_096
-    assert len(set(re.findall(r"%\((\w+)\)s", SQL[name]))) + SQL[name].count("%s") <= 50
+def test_the_parameters_of_a_statement_are_numbered_without_a_gap(name: str) -> None:
+    numbers = {int(number) for number in re.findall(r"\$(\d+)", SQL[name])}
+    assert numbers == set(range(1, len(numbers) + 1))
+    assert not re.search(r"[?%](?! 64)|(?<!:):\w", SQL[name])
 
 
 @pytest.fixture

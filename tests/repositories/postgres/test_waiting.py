@@ -7,16 +7,17 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import psycopg
+import pytest
 
-from annotation_queue import AnnotationQueues, Claim, NewItem
+from annotation_queue import AnnotationQueues, Claim, Conflict, NewItem
+from annotation_queue.items import admit
 from annotation_queue.repositories.postgres.session import Session
 from helpers.clocks import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    import pytest
-
+    from annotation_queue import AnnotationQueue, QueueItem
     from annotation_queue.repositories.postgres import PostgresRepository
     from helpers.postgres import Database
 
@@ -76,7 +77,7 @@ def test_another_name_of_a_queue_waits_for_no_addition(
     items = queues.add_items(queue.id, [NewItem(call_id=str(number)) for number in range(3)], added_by="ann").added
     with repository._reading() as session:
         num = session.num(queue.id)
-    with ThreadPoolExecutor(1) as threads, repository._writing([num], adding=num, waits=True):
+    with ThreadPoolExecutor(1) as threads, repository._writing([num], adding=num):
         assert threads.submit(lambda: queues.update(queue.id, name="renamed")).result(20).name == "renamed"
         claim = threads.submit(queues.claim, queue.id, "bob").result(20)
         assert isinstance(claim, Claim)
@@ -92,7 +93,7 @@ def test_who_wants_a_queue_alone_does_not_stop_the_claims_of_others_meanwhile(
     with repository._reading() as session:
         num = session.num(queue.id)
     with ThreadPoolExecutor(2) as threads:
-        with repository._writing([num], adding=num, waits=True):
+        with repository._writing([num], adding=num):
             changing = threads.submit(lambda: queues.update(queue.id, annotations_per_item=2))
             time.sleep(0.3)  # it waits for all of that
             for _ in range(10):
@@ -116,3 +117,49 @@ def test_an_iterable_that_reads_the_same_repository_needs_no_second_connection(
             yield NewItem(call_id=str(number))
 
     assert len(queues.add_items(queue.id, records(), added_by="ann").added) == 3
+
+
+def test_code_of_the_caller_that_makes_items_runs_under_no_lock(
+    make_repository: Callable[..., PostgresRepository],
+) -> None:
+    repository = make_repository(max_connections=1, timeout=5)
+    queues = AnnotationQueues(repository, "project")
+    queue = queues.create("queue", created_by="ann")
+    first, meanwhile = queues.add_items(queue.id, [NewItem(call_id="0"), NewItem(call_id="old")], added_by="ann").added
+    made: list[str] = []
+    others: list[object] = []
+
+    def make(new: NewItem, stored: AnnotationQueue) -> QueueItem:
+        made.append(new.call_id)
+        if new.call_id == "1" and not others:
+            # With the only connection there is, each as far as its end.
+            others.append(queues.claim(queue.id, "bob"))
+            others.append(queues.update(queue.id, name="renamed", annotations_per_item=2).name)
+            others.append(queues.add_items(queue.id, [NewItem(call_id="2")], added_by="eve").duplicates)
+            others.append(queues.remove_items(queue.id, [meanwhile.id]))
+            others.append(make_repository(timeout=5).get_queue("project", queue.id).name)
+        return admit(new, item_id=f"id {new.call_id}", queue=stored, added_by="ann", at=first.created_at)
+
+    news = [NewItem(call_id=call_id) for call_id in ("1", "old", "2", "3", "0")]
+    added = repository.add_items("project", queue.id, news, make)
+    claim, *rest = others
+    assert isinstance(claim, Claim)
+    assert claim.item.id == first.id
+    assert rest == ["renamed", 0, 1, "renamed"]
+    # Exactly what was not there when it was added: "2" was by then, and "old" was not any more.
+    assert [item.call_id for item in added.added] == ["1", "old", "3"]
+    assert added.duplicates == 2
+    assert sorted(made) == ["1", "2", "3", "old"]
+    assert repository.check() == ()
+
+
+def test_who_adds_is_told_that_an_id_is_taken_whoever_has_it(repository: PostgresRepository) -> None:
+    ids = iter(["queue", "a", "b", "b", "c", "a", "d"])
+    named = AnnotationQueues(repository, "project", new_id=lambda: next(ids))
+    queue = named.create("queue", created_by="ann")
+    named.add_items(queue.id, [NewItem(call_id="1")], added_by="ann")
+    for call_ids in (["2", "3"], ["2", "3"]):
+        with pytest.raises(Conflict):
+            named.add_items(queue.id, [NewItem(call_id=each) for each in call_ids], added_by="ann")
+    assert [item.id for item in named.query_items(queue.id).items] == ["a"]
+    assert named.add_items(queue.id, [NewItem(call_id="2")], added_by="ann").added[0].id == "d"

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import random
 from contextlib import contextmanager
-from datetime import timedelta
-from itertools import count, product
+from itertools import product
 from typing import TYPE_CHECKING
 
 import attrs
@@ -21,48 +19,26 @@ from annotation_queue import (
     SQLiteRepository,
 )
 from annotation_queue.repositories.sqlite import blocks as sqlite_blocks
+from annotation_queue.repositories.sqlite import stretches as sqlite_stretches
 from annotation_queue.repositories.sqlite.indexes import COUNTED
 from annotation_queue.repositories.sqlite.queries import filters as sqlite_filters
 from annotation_queue.repositories.sqlite.queries import ranks as sqlite_ranks
-from helpers.pairs import START, stored_and_remembered
+from helpers.pairs import stored_and_remembered
+from helpers.places import FILTERS, ORDERS, work
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-FIRST = [("created_at",), ("call_started_at",), ("call_op_name",), ("call_started_at", "created_at")]
-FIELDS = [
-    (),
-    ("priority",),
-    ("id",),
-    *FIRST,
-    ("call_op_name", "created_at"),
-    ("updated_at",),
-    ("priority", "created_at"),
-]
-ORDERS = [
-    tuple(SortBy(field, direction) for field, direction in zip((*fields, "id"), directions, strict=False))
-    for fields in FIELDS
-    for directions in product(("asc", "desc"), repeat=len({*fields, "id"}) if fields else 0)
-]
-FILTERS = [
-    ItemFilter(),
-    ItemFilter(call_op_name="op-1"),
-    ItemFilter(added_by="bob"),
-    ItemFilter(annotation_states={AnnotationState.UNSTARTED}),
-    ItemFilter(annotation_states={AnnotationState.UNSTARTED, AnnotationState.COMPLETED}),
-    ItemFilter(call_op_name="op-0", annotation_states={AnnotationState.COMPLETED}),
-]
-
 
 NEAR = {"ranks looked up": 1, "gaps counted": 2_000}
 
 
 @contextmanager
 def small_blocks(near: int) -> Iterator[None]:
-    """Put two items into each block, and look near for so many."""
+    """Put two items into each block and three entries into each stretch, and look near for so many."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sqlite_blocks, "SIZE", 2)
+        patch.setattr(sqlite_stretches, "SIZE", 3)
         patch.setattr(sqlite_ranks, "_NEAR", near)
         # Otherwise so few items would be sorted, not walked along.
         patch.setattr(sqlite_filters, "FEW", 0)
@@ -83,34 +59,6 @@ def walked(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequ
     with small_blocks(request.param), stored_and_remembered(path) as (queues, _):
         work(queues, 5, [])
         yield queues
-
-
-def work(queues: AnnotationQueues, seed: int, queue_ids: list[str]) -> str:
-    """Add, remove and annotate items: the same for the same seed."""
-    chance = random.Random(seed)  # noqa: S311 - data, not a secret
-    queue_id = queues.create("Triage", created_by="ann").id
-    queue_ids.append(queue_id)
-    live: list[str] = []
-    names = count()
-    for _ in range(25):
-        news = [
-            NewItem(
-                call_id=f"call-{next(names)}",
-                call_op_name=f"op-{chance.randrange(3)}",
-                call_started_at=START + timedelta(days=chance.randrange(4)),
-                priority=chance.choice([0, 0, 1, -1]),
-            )
-            for _ in range(chance.choice([1, 2, 9]))
-        ]
-        live += [item.id for item in queues.add_items(queue_id, news, added_by=chance.choice(["ann", "bob"])).added]
-        for item_id in chance.sample(live, min(2, len(live))):
-            state = chance.choice([AnnotationState.COMPLETED, AnnotationState.SKIPPED, AnnotationState.IN_PROGRESS])
-            if queues.get_item(item_id).annotation_state is AnnotationState.UNSTARTED:
-                queues.update_progress(item_id, "carol", state)
-        gone = chance.sample(live, min(chance.choice([0, 0, 3]), len(live)))
-        queues.remove_items(queue_id, gone)
-        live = [item_id for item_id in live if item_id not in gone]
-    return queue_id
 
 
 @pytest.mark.slow

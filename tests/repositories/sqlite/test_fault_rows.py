@@ -22,6 +22,7 @@ from annotation_queue import (
     StorageError,
 )
 from annotation_queue.repositories.sqlite import blocks as sqlite_blocks
+from annotation_queue.repositories.sqlite import stretches as sqlite_stretches
 from annotation_queue.repositories.sqlite.blocks import KIND_COLUMNS
 from annotation_queue.repositories.sqlite.indexes import COUNTED, IN_ORDER
 from annotation_queue.repositories.sqlite.queries.selection import Selection
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from annotation_queue.repositories.sqlite.indexes import Index
+    from annotation_queue.repositories.sql.paths import Index
 
 FACTS = {
     *(
@@ -126,8 +127,9 @@ def cells(path: Path) -> Iterator[Cell]:
 
 @pytest.fixture
 def whole(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Scene]:
-    """A file whose items have a history, and stand in several blocks of each lane."""
+    """A file whose items have a history of several stretches, and stand in several blocks of each lane."""
     monkeypatch.setattr(sqlite_blocks, "SIZE", 1)
+    monkeypatch.setattr(sqlite_stretches, "SIZE", 2)
     path = tmp_path / "whole.db"
     with SQLiteRepository(path, synchronous="OFF") as repository:
         queues = service(repository, clock, "id")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import random
-from itertools import pairwise, product
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,59 +11,22 @@ from annotation_queue import (
     AnnotationQueues,
     AnnotationState,
     ItemQuery,
-    NewItem,
     SortBy,
 )
-from annotation_queue.repositories.sqlite.queries import groups as sqlite_groups
+from annotation_queue.repositories.sqlite.queries import filters as sqlite_filters
 from annotation_queue.repositories.sqlite.queries.scans import Scan
+from helpers.annotated import ALIKE, MIXED, ORDERS, annotated
 from helpers.pairs import stored_and_remembered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-WHO = ("ann", "bob", "carol", "Zoë", "dora")
-DIRECTIONS = ("asc", "desc")
-RESTS: list[tuple[str, ...]] = [
-    (),
-    ("id",),
-    ("created_at",),
-    ("priority", "created_at"),
-    ("call_op_name",),
-    ("call_id",),
-]
-ORDERS = [
-    tuple(SortBy(field, direction) for field, direction in zip((first, *rest), directions, strict=True))
-    for first in ("annotation_state", "annotator_user_id")
-    for rest in RESTS
-    for directions in product(DIRECTIONS, repeat=1 + len(rest))
-]
-
 
 @pytest.fixture
 def pair(tmp_path: Path) -> Iterator[tuple[AnnotationQueues, AnnotationQueues]]:
     with stored_and_remembered(tmp_path / "queues.db") as made:
         yield made
-
-
-def annotated(queues: AnnotationQueues, size: int, states: list[AnnotationState]) -> tuple[str, list[str]]:
-    """Add items, each with the next state by the next annotator; what the first annotator has in progress is released."""
-    chance = random.Random(size)  # noqa: S311 - data, not a secret
-    queue_id = queues.create("Triage", created_by="ann", annotations_per_item=3).id
-    news = [
-        NewItem(call_id=f"call-{n}", call_op_name=f"op-{n % 3}", priority=chance.choice([0, 1])) for n in range(size)
-    ]
-    ids = [item.id for item in queues.add_items(queue_id, news, added_by="ann").added]
-    for n, item_id in enumerate(ids):
-        who = WHO[n % len(WHO)]
-        queues.update_progress(item_id, who, states[n % len(states)])
-        if who == WHO[0] and states[n % len(states)] is AnnotationState.IN_PROGRESS:
-            queues.update_progress(item_id, who, AnnotationState.UNSTARTED)
-    return queue_id, ids
-
-
-MIXED = [AnnotationState.IN_PROGRESS, AnnotationState.COMPLETED, AnnotationState.UNSTARTED, AnnotationState.SKIPPED]
-ALIKE = [AnnotationState.COMPLETED]
 
 
 @pytest.mark.slow
@@ -78,7 +40,7 @@ def test_walks_by_cursor_give_the_same_items_as_memory(
     states: list[AnnotationState],
     limit: int | None,
 ) -> None:
-    monkeypatch.setattr(sqlite_groups, "FEW", few)
+    monkeypatch.setattr(sqlite_filters, "FEW", few)
     queue_ids = [annotated(queues, 40, states)[0] for queues in pair]
     for sort_by in ORDERS:
         walks: list[list[tuple[str, int | None]]] = []
@@ -116,7 +78,7 @@ def test_a_cursor_stays_good_when_its_group_has_been_emptied(
 def test_a_page_of_few_groups_is_walked_and_one_of_many_is_sorted(
     pair: tuple[AnnotationQueues, AnnotationQueues], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_groups, "FEW", 0)
+    monkeypatch.setattr(sqlite_filters, "FEW", 0)
     queues = pair[0]
     queue_id, _ = annotated(queues, 40, ALIKE)
     walked: list[int] = []

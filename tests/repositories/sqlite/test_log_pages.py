@@ -97,7 +97,7 @@ MOST: Final = {
 """How many pages each change may write."""
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=15)
 def test_a_change_in_a_large_queue_writes_few_pages_and_a_claim_with_its_completion_twelve(worker: Worker) -> None:
     pages: dict[str, list[int]] = {kind: [] for kind in MOST}
 

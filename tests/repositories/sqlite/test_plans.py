@@ -20,7 +20,6 @@ from annotation_queue import (
     SQLiteRepository,
 )
 from annotation_queue.repositories.sqlite.queries import filters as sqlite_filters
-from annotation_queue.repositories.sqlite.queries import groups as sqlite_groups
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -106,7 +105,7 @@ def test_an_order_over_what_annotating_changes_is_read_along_the_lane_of_the_res
     direction: str,
 ) -> None:
     # Otherwise so few items would be sorted, not walked along.
-    monkeypatch.setattr(sqlite_groups, "FEW", 0)
+    monkeypatch.setattr(sqlite_filters, "FEW", 0)
     queues, queue_id = queue
     query = ItemQuery(sort_by=(SortBy(field, direction),), limit=20, include_position=True)
     steps = plans(lambda: queues.query_items(queue_id, query))

@@ -180,10 +180,10 @@ def test_a_link_from_elsewhere_finds_its_way_although_the_cookie_is_strict(site:
 
 
 def test_the_pages_go_by_the_names_on_the_list_and_by_addresses_in_numbers(make_site: Callable[..., Site]) -> None:
-    browser = make_site(hosts=["Labels.example"]).browser()
-    for name in ("labels.example", "LABELS.example:8000", "localhost:1", "127.0.0.1", "[::1]:8000"):
+    browser = make_site(hosts=["Labels.example", "*.below.example"]).browser()
+    for name in ("labels.example", "LABELS.example:8000", "a.below.example", "localhost:1", "127.0.0.1", "[::1]:8000"):
         assert browser.get("/pages/sign-in", headers={"Host": name}).status_code == 200
-    for name in ("evil.example", "labels.example.evil.example", "[", ""):
+    for name in ("evil.example", "labels.example.evil.example", "below.example", "::1", "[::1", "a@127.0.0.1", "[", ""):
         for path in ("/pages/", "/pages/sign-in"):
             assert browser.get(path, headers={"Host": name}).status_code == 421
 

@@ -138,14 +138,13 @@ ALTER TABLE work ADD COLUMN is_told INTEGER NOT NULL DEFAULT 0;
 UPDATE work SET is_told = 1 FROM log AS l
 WHERE l.queue = work.queue AND l.num = work.last_entry AND l.at = work.updated_at AND l.latest = work.updated_at;
 
-CREATE INDEX work_by_own_time ON work (queue, updated_at, id, op, added_by, is_told) WHERE is_told = 0;
-
 -- `settled_as` is the state where that is completed or skipped, else 0. It stands in the index of queue order, in whose place a change
 -- of it is made; so no claim changes that index.
 ALTER TABLE work ADD COLUMN settled_as INTEGER NOT NULL DEFAULT 0;
 UPDATE work SET settled_as = state WHERE state >= 2;
 CREATE INDEX work_in_order ON work (queue, priority_down, created_at, id, settled_as, op, added_by);
 CREATE INDEX work_skipped ON work (queue) WHERE settled_as = 3;
+CREATE INDEX work_by_own_time ON work (queue, updated_at, id, op, added_by, settled_as, state, is_told) WHERE is_told = 0;
 
 -- What is counted, and what is held: all that every change changes besides its own item, in one place, so that in most queues it is
 -- one page.
@@ -154,6 +153,8 @@ CREATE INDEX work_skipped ON work (queue) WHERE settled_as = 3;
 -- became open or work was reopened, how many entries its log has, and the greatest time in it.
 -- Kind 1: `num` is the number of a block of queue order, with its items by aggregate state, and those that leases keep from everybody.
 -- Kind 2: the annotator `num` holds `item`, a removed one too. Triggers keep it.
+-- Kind -1: `num` is the number of a stretch of the log, with the items whose last change is told there by aggregate state. A stretch
+-- has the entries whose numbers give its own when they are divided by 1,024; only those that have all of them are there.
 ALTER TABLE counters RENAME TO counters_1;
 
 CREATE TABLE counters (
@@ -230,6 +231,12 @@ WHERE t.queue = counters.queue AND counters.kind = 0 AND counters.num = 0;
 
 INSERT INTO counters (queue, kind, num, item) SELECT queue, 2, annotator, item FROM progresses WHERE state = 1;
 
+INSERT INTO counters (queue, kind, num, unstarted, in_progress, completed, skipped)
+SELECT l.queue, -1, l.num / 1024, coalesce(sum(w.state = 0), 0), coalesce(sum(w.state = 1), 0), coalesce(sum(w.state = 2), 0),
+    coalesce(sum(w.state = 3), 0)
+FROM log AS l LEFT JOIN work AS w ON w.num = l.item AND w.last_entry = l.num AND w.is_told = 1
+GROUP BY l.queue, l.num / 1024 HAVING max(l.num) % 1024 = 1023;
+
 CREATE TRIGGER progresses_held_first AFTER INSERT ON progresses WHEN new.state = 1
 BEGIN
     INSERT INTO counters (queue, kind, num, item) VALUES (new.queue, 2, new.annotator, new.item);
@@ -259,7 +266,8 @@ CREATE INDEX work_open ON work (queue, priority_down, created_at, id)
 CREATE INDEX work_reserved ON work (queue, priority_down, created_at, id) WHERE assignees IS NOT NULL AND claimable_at IS NOT NULL;
 
 -- A row for each annotator whom a live item is reserved for, with what of the item claims need. Triggers keep it, so that what
--- changes an item need not know of it, and items that nobody reserved cost nothing.
+-- changes an item need not know of it, and items that nobody reserved cost nothing. Only what puts items into `work` makes the
+-- rows itself: with a trigger, each of many insertions by one statement writes the pages that it touches to a temporary file.
 CREATE TABLE reservations (
     item INTEGER NOT NULL REFERENCES items,
     annotator INTEGER NOT NULL REFERENCES texts,
@@ -274,14 +282,6 @@ CREATE TABLE reservations (
 
 CREATE INDEX reservations_in_order ON reservations (queue, annotator, priority_down, created_at, id, claimable_at)
     WHERE claimable_at IS NOT NULL AND NOT is_settled;
-
-CREATE TRIGGER work_reserved_on_insert AFTER INSERT ON work WHEN new.assignees IS NOT NULL
-BEGIN
-    INSERT INTO reservations (item, annotator, queue, priority_down, created_at, id, claimable_at, is_settled)
-    SELECT new.num, t.num, new.queue, new.priority_down, new.created_at, new.id, new.claimable_at,
-        EXISTS (SELECT 1 FROM progresses AS p WHERE p.item = new.num AND p.annotator = t.num AND p.state >= 2)
-    FROM texts AS l CROSS JOIN json_each(l.text) AS e CROSS JOIN texts AS t ON t.text = e.value WHERE l.num = new.assignees;
-END;
 
 CREATE TRIGGER work_reserved_anew AFTER UPDATE OF assignees ON work WHEN new.assignees IS NOT old.assignees
 BEGIN
@@ -335,5 +335,4 @@ CREATE TABLE removed (
     assignees INTEGER REFERENCES texts
 ) STRICT;
 
-CREATE INDEX removed_of_queue ON removed (queue);
 CREATE INDEX items_removed ON items (queue, deleted_at) WHERE deleted_at IS NOT NULL;

@@ -9,8 +9,10 @@ from typing import Final
 from annotation_queue.counters import live_and_unfinished
 from annotation_queue.query import ItemFilter, ItemQuery
 from annotation_queue.repositories.sql.orders import Fragment
+from annotation_queue.repositories.sql.paths import OrderPath
 from annotation_queue.repositories.sql.rows import RANKS, STATES
-from annotation_queue.repositories.sqlite.indexes import BY_UPDATED, IN_ORDER, OrderPath
+from annotation_queue.repositories.sqlite.indexes import BY_UPDATED, IN_ORDER
+from annotation_queue.repositories.sqlite.queries.by_update import Wanted
 from annotation_queue.repositories.sqlite.queries.scans import Scan
 from annotation_queue.repositories.sqlite.queries.sorts import AMONG
 from annotation_queue.repositories.sqlite.queries.updates import TOLD, first_later
@@ -122,7 +124,9 @@ class Filter:
         """List the items that changed in time, or are in wanted states, by number; None unless sorting them beats a scan."""
         if "updated_at" in self._by_field and (updated := self._updated()) is not None:
             return updated
-        if "state" not in self._by_field or not self._aggregate or self._counted_by_state() >= FEW:
+        if "state" not in self._by_field or not self._aggregate:
+            return None
+        if not is_few(self._counted_by_state(), self._session.live(self._queue)):
             return None
         ranks = [RANKS[state] for state in self._chosen.annotation_states or ()]
         # Along queue order the blocks show where they are, as long as nothing finds them sooner.
@@ -141,6 +145,16 @@ class Filter:
             live, unfinished = live_and_unfinished(counts)
             return live - unfinished if self._chosen.finished else unfinished
         return self._counted_by_state() if self._by_field.keys() == {"state"} and self._aggregate else None
+
+    def wanted(self, path: OrderPath) -> Wanted:
+        """Say what is known of the wanted items that helps along a path."""
+        if path.index is not BY_UPDATED:
+            return Wanted()
+        states = self._chosen.annotation_states
+        if states is None or not self._aggregate:
+            return Wanted(total=None if self._by_field else self._session.live(self._queue))
+        ranks = sorted(RANKS[state] for state in states)
+        return Wanted(ranks, self._counted_by_state() if self._by_field.keys() == {"state"} else None)
 
     def in_blocks(self, path: OrderPath) -> str:
         """Give the expression that counts the wanted items in blocks along a path; empty if nothing counts them."""
@@ -181,6 +195,14 @@ class Filter:
     def _counted_by_state(self) -> int:
         counts = self._session.counts(self._queue)
         return sum(counts.get((None, state), 0) for state in self._chosen.annotation_states or ())
+
+
+def is_few(wanted: int, live: int) -> bool:
+    """Tell whether items are so few of the live ones that sorting them costs less than reading past the others.
+
+    Of every fourth item, a scan finds enough for a page at once; and if it does not, it passes four times as many as a sort.
+    """
+    return wanted < min(FEW, live / 4)
 
 
 def in_states(ranks: Sequence[int]) -> Fragment:

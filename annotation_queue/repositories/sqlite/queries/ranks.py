@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Final, cast
 
+from annotation_queue.repositories.sql.orders import Fragment
+from annotation_queue.repositories.sql.paths import Index, Key, OrderPath
 from annotation_queue.repositories.sqlite.blocks import FIRST_BLOCK, BlockKey, index_key
-from annotation_queue.repositories.sqlite.indexes import Index, Key, OrderPath, Segment, before, between
-from annotation_queue.repositories.sqlite.queries.updates import count_told
+from annotation_queue.repositories.sqlite.indexes import Segment, before, between
+from annotation_queue.repositories.sqlite.queries.updates import Moment, count_told, told_ranks
 from annotation_queue.repositories.sqlite.session import Session
 from annotation_queue.repositories.sqlite.statements import SQL
 
@@ -55,7 +57,7 @@ class BlockCounts:
         columns = self._index.columns
         ups = (True,) * len(columns)
         inside = between(columns, ups, index_key(self._index, block), end, inclusive=inclusive)
-        return self._before + _count(self._session, self._queue, self._index, inside)
+        return self._before + count_along(self._session, self._queue, self._index, inside)
 
     def _go(self, block: BlockKey) -> None:
         if block != self._at:
@@ -108,7 +110,8 @@ class BlockCounts:
 class Ranks:
     """The ranks of items along a path, counted from 0 among all live items that have its fixed values.
 
-    The order of changes alone is not counted in blocks: there a rank costs what changed before.
+    The order of changes alone has no blocks. There a rank costs what the log does not tell of that stands
+    before or behind, whichever is less.
 
     Args:
         session: The session.
@@ -132,6 +135,8 @@ class Ranks:
             How many items stand before each. Each costs what lies between it and the one before it, and no more than a sum over
             the blocks.
         """
+        if self._block_counts is None:
+            return self._by_update(keys)
         ranks = [self._rank(self._path, key) for key in keys[:1]]
         near = True
         for last, key in pairwise(keys):
@@ -139,6 +144,38 @@ class Ranks:
             near = gap is not None
             ranks.append(self._rank(self._path, key) if gap is None else ranks[-1] + gap)
         return ranks
+
+    def _by_update(self, keys: Sequence[Key]) -> list[int]:
+        """Rank items in the order of changes: among those that the log tells of, and among all others."""
+        if not keys:
+            return []
+        path = self._path
+        moments = [Moment(cast("int", at), str(item_id)) for at, item_id in keys]
+        ranks = told_ranks(self._session, self._queue, moments, path.ups)
+        others = self._others_before(keys[0])
+        # Mostly none of these stands on the same page.
+        gaps = [0] * len(keys)
+        if self._between(keys[0], keys[-1], 1):
+            gaps[1:] = [self._between(*pair, None) for pair in pairwise(keys)]
+        return [rank + others + gap for rank, gap in zip(ranks, accumulate(gaps), strict=True)]
+
+    def _others_before(self, key: Key) -> int:
+        """Count what the log does not tell of before a key. Mostly all or none of it is there, so both sides are looked at."""
+        path, session, queue = self._path, self._session, self._queue
+        near = self._passed(path, key, _NEAR)
+        if near < _NEAR:
+            return near
+        backwards = [not up for up in path.ups]
+        behind = before(path.index.columns, backwards, key, inclusive=True)
+        left = count_along(session, queue, path.index, behind, at_most=_NEAR)
+        if left >= _NEAR:
+            return self._passed(path, key, None)
+        return session.live(queue) - count_told(session, queue, 1, session.log_end(queue).entries + 1) - left
+
+    def _between(self, start: Key, end: Key, at_most: int | None) -> int:
+        path = self._path
+        segments = between(path.index.columns, path.ups, path.fixed + start, path.fixed + end)
+        return count_along(self._session, self._queue, path.index, segments, at_most=at_most)
 
     def find(self, rank: int) -> Key | None:
         """Find the key of the item at a rank; None if the rank is behind the last. The path's index must have blocks."""
@@ -153,11 +190,8 @@ class Ranks:
             path = path.below(self._op(key[0]))
             last, key = last[1:], key[1:]
         segments = between(path.index.columns, path.ups, path.fixed + last, path.fixed + key)
-        at_most = None if self._block_counts is None else _NEAR
-        n = _count(self._session, self._queue, path.index, segments, at_most)
-        if at_most is None:
-            n += count_told(self._session, self._queue, last, key, path.ups)
-        return None if at_most is not None and n >= at_most else n
+        n = count_along(self._session, self._queue, path.index, segments, at_most=_NEAR)
+        return n if n < _NEAR else None
 
     def _rank(self, path: OrderPath, key: Key) -> int:
         up = path.left[0]
@@ -165,8 +199,7 @@ class Ranks:
             statement = SQL["live_before_op" if up else "live_after_op"]
             (n,) = self._session.execute(statement, (self._queue, key[0])).fetchone()
             return int(n) + self._rank(path.below(self._op(key[0])), key[1:])
-        if self._block_counts is None:
-            return self._passed(path, key, None) + count_told(self._session, self._queue, None, key, path.ups)
+        assert self._block_counts is not None, "no blocks to count it by"  # noqa: S101 - the caller's mistake
         compared = key if path.even else key[:1]
         end = self._block_counts.count(path.fixed + compared, inclusive=not up)
         n = end - self._low(path) if up else self._high(path) - end
@@ -179,7 +212,7 @@ class Ranks:
 
     def _passed(self, path: OrderPath, key: Key, at_most: int | None) -> int:
         segments = before(path.index.columns, path.ups, path.fixed + key, shared=len(path.fixed))
-        return _count(self._session, self._queue, path.index, segments, at_most)
+        return count_along(self._session, self._queue, path.index, segments, at_most=at_most)
 
     def _interval(self, path: OrderPath) -> tuple[int, int]:
         """Count the items before those of a path along its index, and up to the last of them."""
@@ -218,14 +251,24 @@ class Ranks:
         return 0 if num is None else num
 
 
-def _count(session: Session, queue: int, index: Index, segments: Iterable[Segment], at_most: int | None = None) -> int:
-    """Count the items in segments, in one statement; no further than to a limit in each of them."""
+def count_along(
+    session: Session,
+    queue: int,
+    index: Index,
+    segments: Iterable[Segment],
+    *,
+    at_most: int | None = None,
+    conditions: Sequence[Fragment] = (),
+) -> int:
+    """Count the items of an index in segments that fulfil conditions, in one statement; no further than to a limit in each."""
     texts: list[str] = []
     values: list[object] = []
     only = index.only and f" AND {index.only}"
+    only += "".join(f" AND {condition}" for condition, _ in conditions)
+    wanted = [value for _, each in conditions for value in each]
     for condition, some in segments:
         what = f"FROM work AS w INDEXED BY {index.index} WHERE w.queue = ? AND {condition}{only}"
-        values += (queue, *some)
+        values += (queue, *some, *wanted)
         if at_most is None:
             texts.append(f"(SELECT count(*) {what})")
         else:

@@ -1,31 +1,15 @@
-"""Scans: reading items along a path, in any directions, from any key."""
+"""Scans: reading the items of an index along a path, in any directions, from any key."""
 
 from __future__ import annotations
-
-from collections.abc import Iterable
-from functools import partial
-from typing import NamedTuple
 
 import attrs
 
 from annotation_queue.repositories.sql.orders import Fragment
-from annotation_queue.repositories.sqlite.indexes import BY_UPDATED, IN_ORDER, Key, OrderPath
-from annotation_queue.repositories.sqlite.queries.updates import Told, told
+from annotation_queue.repositories.sql.paths import Found, Key, OrderPath, along_path
+from annotation_queue.repositories.sqlite.indexes import IN_ORDER
 from annotation_queue.repositories.sqlite.session import Session
 from annotation_queue.repositories.sqlite.spans import Span, spans
 from annotation_queue.values import MAX_INTEGER
-
-
-class Found(NamedTuple):
-    """An item that a scan found.
-
-    Args:
-        num: Its number.
-        key: Its values in the columns of the index that the scan did not fix.
-    """
-
-    num: int
-    key: Key
 
 
 @attrs.frozen
@@ -47,6 +31,10 @@ class Scan:
     conditions: tuple[Fragment, ...]
     counted: str = ""
 
+    def among(self, condition: str, *values: object) -> Scan:
+        """Give the scan of those items alone that fulfil one more condition."""
+        return attrs.evolve(self, conditions=(*self.conditions, (condition, values)))
+
     def nums(self, path: OrderPath, start: Key | None, *, at: bool, limit: int, offset: int) -> list[int]:
         """Read the numbers of items.
 
@@ -64,21 +52,6 @@ class Scan:
 
     def found(self, path: OrderPath, start: Key | None, *, at: bool, limit: int, offset: int = 0) -> list[Found]:
         """Read items as `nums` does, with their keys."""
-        if path.index is BY_UPDATED:
-            most = min(limit + offset, MAX_INTEGER)
-            return self._by_update(path, start, at=at, limit=most)[offset:]
-        return self._found(path, start, at=at, limit=limit, offset=offset)
-
-    def _by_update(self, path: OrderPath, start: Key | None, *, at: bool, limit: int) -> list[Found]:
-        """Read items in the order of their last changes, some along the index and some along the log."""
-        found: list[Found | Told] = [*self._found(path, start, at=at, limit=limit, offset=0)]
-        wanted = partial(told, self.session, self.queue, start, path.ups)
-        found += wanted(join=self.join, conditions=self.conditions, at=at, limit=limit)
-        for place, up in reversed([*enumerate(path.ups)]):
-            found.sort(key=lambda each, place=place: each.key[place], reverse=not up)  # type: ignore[misc]  # a default binds it now
-        return [Found(each.num, each.key) for each in found[:limit]]
-
-    def _found(self, path: OrderPath, start: Key | None, *, at: bool, limit: int, offset: int) -> list[Found]:
         if path.even and not path.by_name:
             return self._along_index(path, start, at=at, limit=limit, offset=offset)
         return self._along_path(path, start, at=at, limit=min(limit + offset, MAX_INTEGER))[offset:]
@@ -89,24 +62,13 @@ class Scan:
             return []
         if path.by_name:
             return self._name_by_name(path, start, at=at, limit=limit)
-        if path.even:
-            return self._along_index(path, start, at=at, limit=limit)
-        found: list[Found] = []
-        if start is not None:
-            first, *inside = start
-            found += _behind(first, self._along_path(path.below(first), tuple(inside), at=at, limit=limit))
-        # The index has the groups of the first column in order, but not what is in a group: only the last may be incomplete.
-        left = limit - len(found)
-        read = self._along_index(path, start and start[:1], at=False, limit=left)
-        incomplete = read[-1].key[0] if left and len(read) == left else None
-        whole = [each for each in read if each.key[0] != incomplete]
-        for column, up in reversed(list(enumerate(path.left))):
-            whole.sort(key=lambda each, column=column: each.key[column], reverse=not up)  # type: ignore[misc]  # a default binds it now
-        found += whole
-        if incomplete is not None:
-            rest = self._along_path(path.below(incomplete), None, at=False, limit=limit - len(found))
-            found += _behind(incomplete, rest)
-        return found
+        return along_path(
+            path,
+            start,
+            at=at,
+            limit=limit,
+            read=lambda path, start, at, limit: self._along_index(path, start, at=at, limit=limit),
+        )
 
     def _name_by_name(self, path: OrderPath, start: Key | None, *, at: bool, limit: int) -> list[Found]:
         """Read the items of one operation after the other, in the order of their names."""
@@ -166,8 +128,3 @@ class Scan:
         )
         values = (*self.join[1], *(value for _, some in conditions for value in some), limit, offset)
         return [Found(num, tuple(key)) for num, *key in self.session.execute(text, values)]
-
-
-def _behind(value: int | str, found: Iterable[Found]) -> list[Found]:
-    """Name the value that all of some items have in the column before those of their keys."""
-    return [Found(each.num, (value, *each.key)) for each in found]

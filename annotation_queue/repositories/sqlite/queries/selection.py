@@ -11,8 +11,10 @@ from annotation_queue.items import AnnotationQueue, QueueItem
 from annotation_queue.query import ItemPage, ItemQuery, until_full
 from annotation_queue.records import view
 from annotation_queue.repositories.sql.orders import AGGREGATE, OWN, PERSPECTIVE, terms_of, values_of
+from annotation_queue.repositories.sql.paths import OrderPath
 from annotation_queue.repositories.sql.rows import STATES, ItemRow
-from annotation_queue.repositories.sqlite.indexes import IN_ORDER, OrderPath, key_of, path_of
+from annotation_queue.repositories.sqlite.indexes import IN_ORDER, key_of, path_of
+from annotation_queue.repositories.sqlite.queries.by_update import nums_along
 from annotation_queue.repositories.sqlite.queries.filters import Filter, among_nums
 from annotation_queue.repositories.sqlite.queries.groups import Groups
 from annotation_queue.repositories.sqlite.queries.ranks import BlockCounts, Ranks
@@ -101,7 +103,8 @@ class Selection:
             return unfinished_nums(session, queue, conditions, start, at=after is None, limit=most, offset=offset)
         join = (OWN, (self._filter.annotator,)) if any("p." in text for text, _ in conditions) else ("", ())
         scan = Scan(session, queue, join, conditions, self._filter.counted(path))
-        return scan.nums(path, start, at=after is None, limit=most, offset=offset)
+        wanted = self._filter.wanted(path)
+        return nums_along(scan, path, start, wanted, at=after is None, limit=most, offset=offset)
 
     def _items(self, nums: Sequence[int]) -> list[QueueItem]:
         """Read the items of a page, as many of the first ones as it has room for."""

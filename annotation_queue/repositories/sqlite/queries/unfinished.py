@@ -7,16 +7,17 @@ from itertools import islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
+from annotation_queue.repositories.sql.paths import Found, OrderPath
 from annotation_queue.repositories.sql.rows import ALWAYS_MICROS
-from annotation_queue.repositories.sqlite.indexes import IN_ORDER, OrderPath
-from annotation_queue.repositories.sqlite.queries.scans import Found, Scan
+from annotation_queue.repositories.sqlite.indexes import IN_ORDER
+from annotation_queue.repositories.sqlite.queries.scans import Scan
 from annotation_queue.values import MAX_INTEGER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from annotation_queue.repositories.sql.orders import Fragment
-    from annotation_queue.repositories.sqlite.indexes import Key
+    from annotation_queue.repositories.sql.paths import Key
     from annotation_queue.repositories.sqlite.session import Session
 
 _PARTS: Final = (
