@@ -61,3 +61,9 @@ def count_apart(session: Session, values: Mapping[str, Any]) -> None:
     """Do what the statement ``count`` does; ``values`` are its parameters."""
     session.rows("count_distributed", values)
     session.rows("open_distributed", values)
+
+
+def keep_apart(session: Session, values: Mapping[str, Any]) -> int:
+    """Do what the statement ``add_long_texts`` does; ``values`` are its parameters, and the result is its result."""
+    session.rows("add_long_texts_distributed", values)
+    return len(session.rows("keep_long_texts_distributed", values))

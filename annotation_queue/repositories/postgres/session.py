@@ -14,7 +14,7 @@ from annotation_queue.counters import changes
 from annotation_queue.errors import Conflict, ItemNotFound, QueueNotFound, StorageBusy
 from annotation_queue.records import item_of as item_in
 from annotation_queue.records import make_record
-from annotation_queue.repositories.postgres.apart import count_apart, store_apart
+from annotation_queue.repositories.postgres.apart import count_apart, keep_apart, store_apart
 from annotation_queue.repositories.postgres.cache import Revision, Version
 from annotation_queue.repositories.postgres.rows import (
     COUNTS,
@@ -160,7 +160,9 @@ class Session:
             raise NotByItself
         if keyed:
             long = [LongTextRow(queue, key, text) for (queue, key), text in sorted(keyed.items())]
-            while self.value("add_long_texts", LONG_TEXTS.values(long)) < len(long):
+            is_apart = self.connections.is_distributed
+            kept = partial(keep_apart, self) if is_apart else partial(self.value, "add_long_texts")
+            while kept(LONG_TEXTS.values(long)) < len(long):
                 continue
 
     def text(self, queue: int, key: str) -> str:
