@@ -27,6 +27,7 @@ from annotation_queue.schemas import check_label
 from annotation_queue.states import (
     COMPLETED,
     IN_PROGRESS,
+    UNREAD,
     UNSTARTED,
     AnnotationState,
     Progress,
@@ -412,7 +413,7 @@ class Decisions:
             QueueNotFound: The queue of the claim is deleted, or is none of the project.
         """
         if isinstance(claim, Claim):
-            remembered = self._from_memory(claim, decide)
+            remembered = self._from_memory(claim, decide, with_label=with_label)
             if remembered is not None:
                 return remembered
         labels_of = (claim.annotator_id,) if with_label else ()
@@ -501,12 +502,16 @@ class Decisions:
         self._tell_lost([outcome for outcome in outcomes.values() if isinstance(outcome, ClaimLost)])
         return [(claim, outcomes[index]) for index, (claim, _) in enumerate(wanted)]
 
-    def _from_memory(self, claim: Claim, decide: Decide) -> Decision | None:
+    def _from_memory(self, claim: Claim, decide: Decide, *, with_label: bool) -> Decision | None:
         """Carry out a decision without reading, if the repository remembers what the claim left, and it still is so."""
         if not isinstance(self.repository, RemembersClaims):
             return None
         record = self.repository.record_of_claim(self.project_id, claim.item.id, claim.annotator_id)
         if record is None or record.queue.id != claim.item.queue_id:
+            return None
+        own = own_progress(record, claim.annotator_id)
+        if with_label and own is not None and own.annotation is UNREAD:
+            # What they drafted on the item before, if anything, the claim has not read.
             return None
         try:
             decision = decide(record)

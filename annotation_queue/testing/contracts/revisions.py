@@ -232,6 +232,27 @@ class RevisionsContract(Contract):
         released, started = queues.history(shared_item.id)[1:]
         assert (released.actor_id, released.reason, started.actor_id) == (None, "lease expired", "bob")
 
+    @pytest.mark.parametrize("draft", [["half"], ["whole"], None])
+    def test_who_released_a_draft_goes_on_with_it_when_they_claim_its_item_again(
+        self, queues: AnnotationQueues, shared_item: QueueItem, draft: list[str] | None
+    ) -> None:
+        claim = take(queues, shared_item.queue_id)
+        queues.save_draft(claim, ["half"])
+        queues.release(claim)
+        queues.save_draft(take(queues, shared_item.queue_id), draft)
+        (progress,) = queues.progress(shared_item.id)
+        assert progress.annotation == (draft or ["half"])
+
+    def test_a_draft_that_was_released_is_the_label_of_who_claims_again_and_completes_without_another(
+        self, queues: AnnotationQueues, shared_item: QueueItem
+    ) -> None:
+        claim = take(queues, shared_item.queue_id)
+        queues.save_draft(claim, ["half"])
+        queues.release(claim)
+        queues.complete(take(queues, shared_item.queue_id))
+        (progress,) = queues.progress(shared_item.id)
+        assert progress.annotation == queues.history(shared_item.id)[-1].annotation == ["half"]
+
     # Who did it
 
     def test_the_history_says_who_did_it(self, queues: AnnotationQueues, shared_item: QueueItem) -> None:
