@@ -245,7 +245,7 @@ def claim_untouched(
         The claims in queue order; none if it is not so, for whatever reason: `claim` finds out.
     """
     queue, annotator = known.queue, key_of(annotator_id)
-    if queue.is_paused or queue.deleted_at is not None or is_long(annotator):
+    if queue.is_paused or queue.deleted_at is not None or is_long(annotator) or session.connections.is_distributed:
         return ()
     expires_at = lease_end(at, lease or queue.lease)
     untouched = ItemRecord(_ANY, queue, at, (), revision=None)

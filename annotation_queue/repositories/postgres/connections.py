@@ -17,6 +17,7 @@ from psycopg.rows import TupleRow, tuple_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from annotation_queue.errors import OutcomeUnknown, SchemaVersionUnknown, StorageError
+from annotation_queue.repositories.postgres import placement
 from annotation_queue.repositories.postgres.bounded import (
     Attempts,
     BoundedConnection,
@@ -119,16 +120,32 @@ class Connections:
         # A forked child must not even close what it inherited: that would tell the server that the parent has gone.
         self._inherited: list[ConnectionPool[Any]] = []
         self._space = crc32(f"annotation_queue {schema}".encode()) >> 2
+        self.is_distributed = False
+        """Whether the schema is distributed in a cluster of Citus."""
+        self._set(_PLANS)
         milliseconds = max(1, round(timeout * 1_000))
+        brief = f"SET LOCAL lock_timeout = {min(_BRIEFLY, milliseconds)}"
+        self._alone = f"{brief}; {_ALONE}; SET LOCAL lock_timeout = {milliseconds}"
+
+    def distribute(self) -> None:
+        """Go on as on a schema that is distributed; only while nobody else uses the connections."""
+        self.is_distributed = True
+        self._set((*_PLANS, *placement.PLANS))
+        if self._is_ours:
+            # Those that are open have other settings.
+            self._pool.close()
+            self._pool = self._open()
+
+    def _set(self, plans: Sequence[str]) -> None:
+        """Say what is set for each transaction: how to plan, and the rest."""
+        milliseconds = max(1, round(self.timeout * 1_000))
         # Arrays are how lists are given, and may hold NULLs.
-        settings = [f"search_path TO {quoted(schema)}, pg_temp", "jit = off", "array_nulls = on", *_PLANS]
+        settings = [f"search_path TO {quoted(self.schema)}, pg_temp", "jit = off", "array_nulls = on", *plans]
         settings += [f"{name} = {milliseconds}" for name in _TIME_LIMITS]
         self._settings = [f"SET LOCAL {each}" for each in settings]
         # Else a transaction of one statement would begin as the database or the user begins transactions.
         settings += ["default_transaction_isolation = 'read committed'", "default_transaction_read_only = off"]
         self._of_session = "; ".join(f"SET {each}" for each in settings)
-        brief = f"SET LOCAL lock_timeout = {min(_BRIEFLY, milliseconds)}"
-        self._alone = f"{brief}; {_ALONE}; SET LOCAL lock_timeout = {milliseconds}"
 
     def reading(self, *, custom: bool = False, ordered: bool = False, patience: float | None = None) -> Transaction:
         """Lend a connection inside a read transaction: every statement sees the same instant.
@@ -154,7 +171,9 @@ class Connections:
             writes: Whether it writes.
         """
         mode = "READ COMMITTED READ WRITE" if writes else "REPEATABLE READ READ ONLY"
-        return self.transaction(f"BEGIN ISOLATION LEVEL {mode}", None, writes=writes, patience=self._patience)
+        # A schema that is distributed may be on another node by now.
+        own = [placement.NOT_HERE, _VERSION] if self.is_distributed and writes else None
+        return self.transaction(f"BEGIN ISOLATION LEVEL {mode}", own, writes=writes, patience=self._patience)
 
     def lock_of(self, queue: int, *, adding: bool = False) -> Lock:
         """Give what a queue is locked by, or what whoever adds to it locks."""
@@ -183,7 +202,7 @@ class Connections:
         """
         own = [_CUSTOM] if custom else []
         # A migration waits for all who have looked, and who looks after it sees what it made.
-        own += [_VERSION]
+        own += [placement.NOT_HERE, _VERSION] if self.is_distributed else [_VERSION]
         own += [_SHARED.format(*self.lock_of(queue)) for queue in sorted(set(shared))]
         if alone is not None:
             # What stores changes asks for the shared lock without waiting. As long as somebody waits for the queue alone, the
@@ -313,6 +332,11 @@ class Connections:
         (found,) = answers.fetchone() or (None,)
         if self.version is None or found == self.version:
             return
+        if found is not None and (found == placement.MOVED or found - self.version == placement.DISTRIBUTED):
+            raise StorageError(
+                f"{self.name} is on another node of its Citus cluster by now; nothing was written, make a new repository, "
+                "which tells where"
+            )
         if found is not None and found > self.version:
             raise SchemaVersionUnknown(self.name, found, self.version)
         raise StorageError(

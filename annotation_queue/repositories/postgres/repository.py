@@ -250,8 +250,9 @@ class PostgresRepository(RemembersClaims, removed.RemovedCounts):
             )
 
         added = add_each_call(items, add)
-        if len(added.added) >= _MANY and not self._connections.is_joined:
-            # Else plans would rest on what the tables were until the server looks at them by itself.
+        if len(added.added) >= _MANY and not (self._connections.is_joined or self._connections.is_distributed):
+            # Else plans would rest on what the tables were until the server looks at them by itself. Citus refuses to be asked
+            # in a transaction that has read the schema's version.
             with suppress(StorageError), self._writing() as session:
                 session.analyze()
         return added

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from annotation_queue.errors import SchemaVersionUnknown, StorageCorrupt, StorageDenied, StorageError
 from annotation_queue.repositories.postgres.connections import quoted
+from annotation_queue.repositories.postgres.placement import DISTRIBUTED, check_is_here
 from annotation_queue.repositories.sql.files import load_migrations
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ _HERE: Final = (
     "SELECT system_identifier::text || ' ' || left(pg_walfile_name(pg_current_wal_lsn()), 8) FROM pg_control_system()"
 )
 """Which cluster this is, and on which timeline it is."""
-_ERA: Final = 1 << 48
+ERA: Final = 1 << 48
 """How far eras are apart: no cluster has had as many transactions."""
 _TABLES: Final = """
 SELECT n.oid IS NOT NULL, count(c.oid), count(c.oid) FILTER (WHERE c.relname = 'annotation_queue_schema'),
@@ -50,16 +51,21 @@ def prepare(connections: Connections, migrations: Sequence[Iterable[str]] = MIGR
         StorageBusy: Another process migrated it past the deadline.
         StorageUnreachable: The server cannot be reached.
         StorageDenied: The role may not use the schema, or make what is missing.
-        StorageError: The database cannot hold every text.
+        StorageError: The database cannot hold every text, or the schema is on another node of a Citus cluster.
     """
     newest = len(migrations)
     with connections.reading() as cursor:
         (encoding,) = _one(cursor, "SHOW server_encoding")
         if encoding != "UTF8":
             raise StorageError(f"the database is encoded in {encoding}, which cannot hold every text; use one in UTF8")
-        if _our_version(cursor, connections, newest) == newest and _is_known_here(cursor):
-            connections.version = newest
-            return
+        version = _our_version(cursor, connections, newest)
+        is_ready = _undistributed(version) == newest and _is_known_here(cursor)
+    if version > DISTRIBUTED:
+        connections.distribute()
+        newest += DISTRIBUTED
+    if is_ready:
+        connections.version = newest
+        return
     with connections.migrating() as cursor:
         # Another process may have been faster while we had no lock.
         version = _our_version(cursor, connections, newest)
@@ -78,14 +84,19 @@ def prepare(connections: Connections, migrations: Sequence[Iterable[str]] = MIGR
             for statement in statements:
                 cursor.execute(statement)
         cursor.execute("UPDATE annotation_queue_schema SET version = $1", (newest,))
-        if not _is_known_here(cursor):
-            (here,) = _one(cursor, _HERE)
-            cursor.execute(
-                "UPDATE annotation_queue_schema SET era = era + CASE WHEN cluster IS NULL THEN 0 ELSE $1 END, cluster = $2",
-                (_ERA, here),
-            )
+        _enter(cursor)
     connections.version = newest
     _LOG.info("%s was migrated from schema version %d to %d", connections.name, max(version, 0), newest)
+
+
+def _enter(cursor: psycopg.Cursor[Any]) -> None:
+    """Begin a new era if the schema was opened in another cluster, or on another timeline, before."""
+    if not _is_known_here(cursor):
+        (here,) = _one(cursor, _HERE)
+        cursor.execute(
+            "UPDATE annotation_queue_schema SET era = era + CASE WHEN cluster IS NULL THEN 0 ELSE $1 END, cluster = $2",
+            (ERA, here),
+        )
 
 
 def _is_known_here(cursor: psycopg.Cursor[Any]) -> bool:
@@ -95,6 +106,11 @@ def _is_known_here(cursor: psycopg.Cursor[Any]) -> bool:
     keeps, known = _one(cursor, kept)
     (may_ask,) = _one(cursor, _MAY_ASK)
     return not (keeps and may_ask) or _one(cursor, _HERE) == (known,)
+
+
+def _undistributed(version: int) -> int:
+    """Give a schema version without what is added where the schema is distributed."""
+    return version - DISTRIBUTED if version > DISTRIBUTED else version
 
 
 def _our_version(cursor: psycopg.Cursor[Any], connections: Connections, newest: int) -> int:
@@ -113,8 +129,15 @@ def _our_version(cursor: psycopg.Cursor[Any], connections: Connections, newest: 
             f"the role may not use {connections.name}; grant it USAGE there, and what it needs of its tables"
         )
     (version,) = _one(cursor, "SELECT version FROM annotation_queue_schema")
-    if version > newest:
-        raise SchemaVersionUnknown(connections.name, version, newest)
+    if version > DISTRIBUTED:
+        check_is_here(cursor, connections.schema, connections.name)
+    if _undistributed(version) > _undistributed(newest):
+        raise SchemaVersionUnknown(connections.name, _undistributed(version), _undistributed(newest))
+    if DISTRIBUTED < version < DISTRIBUTED + _undistributed(newest):
+        raise StorageError(
+            f"{connections.name} is distributed and has schema version {_undistributed(version)}, which is not migrated there; "
+            "nothing was written, open it with the version of this library that it was distributed with"
+        )
     if version < 1:
         raise StorageCorrupt(
             f"{connections.name} has schema version {version}, which nothing wrote; restore it from a backup"

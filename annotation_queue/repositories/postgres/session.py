@@ -14,6 +14,7 @@ from annotation_queue.counters import changes
 from annotation_queue.errors import Conflict, ItemNotFound, QueueNotFound, StorageBusy
 from annotation_queue.records import item_of as item_in
 from annotation_queue.records import make_record
+from annotation_queue.repositories.postgres.apart import count_apart, keep_apart, store_apart
 from annotation_queue.repositories.postgres.cache import Revision, Version
 from annotation_queue.repositories.postgres.rows import (
     COUNTS,
@@ -159,7 +160,9 @@ class Session:
             raise NotByItself
         if keyed:
             long = [LongTextRow(queue, key, text) for (queue, key), text in sorted(keyed.items())]
-            while self.value("add_long_texts", LONG_TEXTS.values(long)) < len(long):
+            is_apart = self.connections.is_distributed
+            kept = partial(keep_apart, self) if is_apart else partial(self.value, "add_long_texts")
+            while kept(LONG_TEXTS.values(long)) < len(long):
                 continue
 
     def text(self, queue: int, key: str) -> str:
@@ -434,6 +437,8 @@ class Session:
                 counts[queue, key_of(annotator_id or ""), kind] += n
             counts[queue, "", OPENINGS] += _drawn() if change.opens else 0
         connections = self.connections
+        if self._is_alone and connections.is_distributed:
+            raise NotByItself
         locks = {row.queue: connections.lock_of(row.queue) for row in standings}
         queues = [QueueRow(queue, each.lock) for queue, each in locks.items()]
         values: dict[str, object] = {
@@ -445,7 +450,7 @@ class Session:
             raise StorageBusy(
                 "an item was changed by a transaction that began after yours; roll yours back and begin it again"
             )
-        if len(standings) == len(progresses) == len(entries) == 1:
+        if len(standings) == len(progresses) == len(entries) == 1 and not connections.is_distributed:
             statement = "store_one"
             values |= counts_of_one(counter_rows(counts))
             values |= QUEUES.values_of_one(queues[0])
@@ -459,7 +464,8 @@ class Session:
             values |= STANDINGS.values(standings)
             values |= PROGRESSES.values(progress_keys, progresses)
             values |= ENTRIES.values(entry_keys, entries)
-        if self.value(statement, values) != len(standings):
+        stored = store_apart(self, standings, values) if connections.is_distributed else self.value(statement, values)
+        if stored != len(standings):
             raise Conflict(f"item {writes[0][0].item_id!r} or another one changed meanwhile")
         self.counted.update(queue for queue, _, _ in counts)
 
@@ -468,7 +474,10 @@ class Session:
         summed = Counter({(queue, key_of(annotator_id or ""), kind): n for (annotator_id, kind), n in counts.items()})
         summed[queue, "", OPENINGS] += _drawn() if opened else 0
         rows = counter_rows(summed)
-        self.rows("count", COUNTS.values(rows))
+        if self.connections.is_distributed:
+            count_apart(self, COUNTS.values(rows))
+        else:
+            self.rows("count", COUNTS.values(rows))
         self.counted[queue] += len(rows)
 
     def fold(self, queue: int) -> None:

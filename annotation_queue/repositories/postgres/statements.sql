@@ -106,6 +106,15 @@ WITH given AS MATERIALIZED (SELECT t.* FROM {long_texts}), added AS (
 )
 SELECT (SELECT count(*) FROM added) + (SELECT count(*) FROM kept)
 
+-- The same in two steps, for a schema that is distributed: there Citus misreads what one part gives to another.
+
+-- name: add_long_texts_distributed --
+INSERT INTO long_texts (queue, key, text) SELECT t.queue, t.key, t.text FROM {long_texts} ON CONFLICT DO NOTHING
+
+-- name: keep_long_texts_distributed --
+SELECT l.key FROM {long_texts} JOIN long_texts AS l ON l.queue = t.queue AND l.key = t.key
+ORDER BY l.queue, l.key FOR KEY SHARE OF l
+
 -- Tells whether a queue has any, and so holds keys that do not sort like the texts.
 
 -- name: has_long_texts --
@@ -481,20 +490,29 @@ UPDATE work AS w SET state = t.state, annotator = t.annotator, completed = t.com
     tx = CASE t.told WHEN 0 THEN w.tx ELSE t.tx END
 FROM changed AS t WHERE w.queue = t.queue AND w.num = t.num AND coalesce(t.last_tx, w.tx) = w.tx
 
+-- name: write_progresses --
+INSERT INTO progresses (queue, item, annotator, state, token, lease_expires_at, annotation, reason, created_at, updated_at,
+    started_at, step)
+SELECT t.queue, t.item, t.annotator, t.state, t.token, t.lease_expires_at, t.annotation, t.reason, t.created_at, t.updated_at,
+    t.started_at, t.step
+FROM {progresses}
+
+-- name: over_progresses --
+ON CONFLICT (queue, item, annotator) DO UPDATE SET state = excluded.state, token = excluded.token,
+    lease_expires_at = excluded.lease_expires_at, reason = excluded.reason,
+    annotation = CASE excluded.annotation WHEN '' THEN progresses.annotation ELSE excluded.annotation END,
+    updated_at = excluded.updated_at, started_at = excluded.started_at, step = excluded.step
+
+-- name: log_columns --
+queue, item, step, tx, seq, annotator, from_state, to_state, at, reason, annotation, actor
+
 -- name: consequences --
 written AS (
-    INSERT INTO progresses (queue, item, annotator, state, token, lease_expires_at, annotation, reason, created_at, updated_at,
-        started_at, step)
-    SELECT t.queue, t.item, t.annotator, t.state, t.token, t.lease_expires_at, t.annotation, t.reason, t.created_at, t.updated_at,
-        t.started_at, t.step
-    FROM {progresses}
+    @write_progresses@
     WHERE (SELECT count(*) FROM stored) = :n
-    ON CONFLICT (queue, item, annotator) DO UPDATE SET state = excluded.state, token = excluded.token,
-        lease_expires_at = excluded.lease_expires_at, reason = excluded.reason,
-        annotation = CASE excluded.annotation WHEN '' THEN progresses.annotation ELSE excluded.annotation END,
-        updated_at = excluded.updated_at, started_at = excluded.started_at, step = excluded.step
+    @over_progresses@
 ), told AS (
-    INSERT INTO log (queue, item, step, tx, seq, annotator, from_state, to_state, at, reason, annotation, actor)
+    INSERT INTO log (@log_columns@)
     SELECT t.queue, t.item, t.step, (SELECT c.tx FROM changed AS c LIMIT 1), t.seq, t.annotator, t.from_state, t.to_state, t.at,
         t.reason, t.annotation, t.actor
     FROM {entries}
@@ -515,6 +533,36 @@ SELECT count(*) FROM stored
 
 -- name: store_one --
 @rests@, stored AS (@change_work@ AND w.revision = t.revision AND w.id = t.id RETURNING w.num), @consequences@
+
+-- The same step by step, for a schema that is distributed: where Citus takes a statement apart it sends what each part gives to
+-- every node, and the transaction has to be prepared on all of them. Whoever stores compares what is locked with what has to be there.
+
+-- name: rests_distributed --
+SELECT t.queue, locked_revision(:space, t.lock::int, t.queue, :version), @tx@ FROM {queues}
+
+-- name: lock_distributed --
+SELECT w.queue, w.num, w.revision, w.id FROM work AS w
+WHERE w.queue = ANY(:queues::bigint[]) AND w.num = ANY(:nums::bigint[]) ORDER BY w.queue, w.num FOR UPDATE OF w
+
+-- name: change_work_distributed --
+WITH changed AS (SELECT t.*, :tx::bigint AS tx FROM {standings})
+@change_work@ RETURNING w.num
+
+-- name: write_progresses_distributed --
+@write_progresses@ @over_progresses@
+
+-- name: tell_distributed --
+INSERT INTO log (@log_columns@)
+SELECT t.queue, t.item, t.step, :tx::bigint, t.seq, t.annotator, t.from_state, t.to_state, t.at, t.reason, t.annotation, t.actor
+FROM {entries}
+
+-- name: count_distributed --
+INSERT INTO counters (@count_columns@) SELECT @count_columns@ FROM {counts}
+
+-- name: open_distributed --
+INSERT INTO openings AS o (queue, shard, openings)
+SELECT t.queue, pg_backend_pid() % 64, t.openings FROM {counts} WHERE t.openings <> 0
+@summed@
 
 -- Counts which of the items that get entries in the log were changed by a transaction younger than this one.
 

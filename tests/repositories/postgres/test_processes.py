@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 import multiprocessing
 import subprocess
 import sys
-import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 
 from annotation_queue import AnnotationQueues, AnnotationState, Claim, NewItem, Unavailable
-from helpers.faults import NIGHTLY
+from helpers.killed_workers import PROCESSES, complete_all_though_killed
 from helpers.ranking import CLAIMERS, claim_while_others_rank
-from helpers.workers import kill_at_work, work_on_both_sides_of_a_fork
+from helpers.workers import work_on_both_sides_of_a_fork
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,33 +22,7 @@ if TYPE_CHECKING:
     from annotation_queue.repositories.postgres import PostgresRepository
     from helpers.postgres import Database
 
-PROCESSES = 8
-ITEMS, KILLS = (20_000, 50) if NIGHTLY else (600, 12)
-FEW = 200
-"""With fewer items left the workers could run out of work before enough of them were killed."""
 COMPLETED = AnnotationState.COMPLETED
-WORKER = """
-import os, sys, time
-from datetime import timedelta
-from annotation_queue import AnnotationQueues, ClaimLost
-from annotation_queue.repositories.postgres import PostgresRepository
-
-dsn, schema, queue_id, who, log, end = sys.argv[1:]
-acknowledged = os.open(log, os.O_WRONLY | os.O_APPEND)
-with PostgresRepository(dsn, schema=schema, max_connections=1) as repository:
-    queues = AnnotationQueues(repository, "project")
-    while not os.path.exists(end):
-        claim = queues.claim(queue_id, who, lease=timedelta(seconds=1))
-        if not claim:
-            time.sleep(0.02)
-            continue
-        try:
-            queues.complete(claim, {"by": os.getpid()})
-        except ClaimLost:
-            continue
-        os.write(acknowledged, f"{claim.item.id} {os.getpid()}\\n".encode())
-"""
-
 MAKER = """
 import os, sys, time
 from annotation_queue import AnnotationQueues
@@ -90,48 +62,7 @@ def test_of_many_processes_that_want_a_queue_of_a_name_one_makes_it(
 def test_killed_processes_complete_every_item_none_twice_and_none_lost(
     database: Database, make_repository: Callable[..., PostgresRepository], tmp_path: Path
 ) -> None:
-    repository = make_repository()
-    queues = AnnotationQueues(repository, "project")
-    queue = queues.create("queue", created_by="ann")
-    calls = map(str, itertools.count())
-    queues.add_items(queue.id, [NewItem(call_id=call) for call in itertools.islice(calls, ITEMS)], added_by="ann")
-    log, end = tmp_path / "acknowledged", tmp_path / "end"
-    log.touch()
-
-    def left() -> int:
-        (stats,) = queues.stats([queue.id])
-        return stats.total_items - stats.finished_items
-
-    def start(number: int) -> subprocess.Popen[bytes]:
-        arguments = [database.dsn, repository._connections.schema, queue.id, f"ann-{number}", str(log), str(end)]
-        return subprocess.Popen([sys.executable, "-c", WORKER, *arguments])
-
-    def prepare() -> None:
-        if left() < FEW:
-            more = [NewItem(call_id=call) for call in itertools.islice(calls, 3 * FEW)]
-            queues.add_items(queue.id, more, added_by="ann")
-
-    def finish() -> None:
-        deadline = time.monotonic() + (1_200 if NIGHTLY else 120)
-        while left():
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        end.touch()
-
-    kill_at_work(start, log, workers=PROCESSES, kills=KILLS, prepare=prepare, end=finish)
-    acknowledged = [line.split() for line in log.read_text().splitlines()]
-    by = dict(acknowledged)
-    assert len(by) == len(acknowledged) > KILLS
-    (stats,) = queues.stats([queue.id])
-    assert stats.finished_items == stats.total_items >= ITEMS
-    completed = 0
-    for item in queues.iter_items(queue.id):
-        (progress,) = (each for each in queues.progress(item.id) if each.state is COMPLETED)
-        completed += 1
-        assert item.id not in by or progress.annotation == {"by": int(by[item.id])}
-    # What was completed and not acknowledged was being acknowledged by one that was killed.
-    assert completed - len(acknowledged) <= KILLS
-    assert repository.check() == ()
+    complete_all_though_killed(make_repository(), database.dsn, tmp_path)
 
 
 def test_a_claim_in_flight_keeps_only_its_own_item_from_others(
