@@ -81,7 +81,7 @@ from the storage.
 ## For those who change the code
 
 Where a thing is found, for those who change the code. Tests mirror the package folder by folder; a test is named after its
-module, or after what it shows, as ``test_restores.py`` is.
+module, or after what it shows.
 
 1. What a value may be, and its error: `values`, `json_values`, `schemas`, `errors`; an entity's fields: `items`, `states`.
 2. A rule of the state machine: `moves` (from one state to the next), `states` (workflows, who may claim, what is finished).

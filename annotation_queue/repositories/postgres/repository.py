@@ -15,6 +15,7 @@ from psycopg_pool import ConnectionPool
 
 from annotation_queue.changes import ChangePage, Settlement
 from annotation_queue.counters import stats_of
+from annotation_queue.docstrings import shown_whole
 from annotation_queue.errors import Conflict, InvalidValue, QueueNotFound, StorageError
 from annotation_queue.items import (
     AddedItems,
@@ -59,6 +60,7 @@ _MANY: Final = CHUNK
 """From how many new items on the server looks at its tables again."""
 
 
+@shown_whole
 class PostgresRepository(RemembersClaims, removed.RemovedCounts):
     """Stores everything in one schema of a PostgreSQL database, version 14 or newer, encoded in UTF8.
 
