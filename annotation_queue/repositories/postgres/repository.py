@@ -288,6 +288,7 @@ class PostgresRepository(RemembersClaims, removed.RemovedCounts):
         """
         if not writes:
             return None
+        self._cache.claimed.forget(writes)
         queues = {cast("Revision", record.revision).queue for record, _ in writes}
         if len(queues) == 1 and not self._connections.is_joined:
             # A conflict may be one with who works on the queue alone, which is waited for.

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from annotation_queue.records import ItemRecord
+    from collections.abc import Sequence
+
+    from annotation_queue.records import Change, ItemRecord
 
 _MOST: Final = 10_000
 """Of how many claims it is remembered what they left."""
@@ -33,3 +35,9 @@ class Claimed:
         """Give the record that a claim in a project left, once; None if none is kept."""
         record = self._records.pop((item_id, annotator_id), None)
         return record if record is not None and record.queue.project_id == project_id else None
+
+    def forget(self, writes: Sequence[tuple[ItemRecord, Change]]) -> None:
+        """Forget what claims left of items that were changed since."""
+        for record, change in writes:
+            for progress in change.progresses:
+                self._records.pop((record.item_id, progress.annotator_id), None)

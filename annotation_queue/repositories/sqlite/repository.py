@@ -184,6 +184,7 @@ class SQLiteRepository(RemembersClaims, CountsRemoved):
         """See `Repository.save`. Cost: linear in what changes, and one commit."""
         with self._writing() as session:
             save(session, writes)
+        self._caches.current.claimed.forget(writes)
 
     def query_items(self, project_id: str, queue_id: str, query: ItemQuery) -> ItemPage:
         """See `Repository.query_items`.
