@@ -16,6 +16,7 @@ from procrastinate import App, SyncPsycopgConnector, jobs, manager
 from procrastinate.sql import queries as procrastinate_sql
 
 from annotation_queue import uuid7
+from annotation_queue.repositories.postgres.indexes import FIRST_BLOCK, INDEXES
 from benchmarks.postgres import OursOnPostgres, address_of, options_of
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ WITH stored AS (
 )
 SELECT count(*) FROM stored
 """
+_ADD_BLOCK: Final = "INSERT INTO blocks (queue, lane, op, a, b, id, n) VALUES (%s, %s, %s, %s, %s, %s, %s)"
 _COPIES: Final = (
     "item_ids (id, queue, num)",
     "calls (queue, num, call_id)",
@@ -138,6 +140,10 @@ class RawPostgres(OursOnPostgres):
                 "INSERT INTO counters (queue, unstarted, in_progress, completed, skipped, settled, finished, annotator)"
             )
             cursor.execute(f"{counted} VALUES (%s, %s, 0, 0, 0, 0, 0, '')".encode(), (self._num, len(rows)))
+            # Claims do not look at blocks, so one for each order is enough.
+            cursor.executemany(
+                _ADD_BLOCK, [(self._num, index.num, *FIRST_BLOCK, len(rows)) for index in INDEXES if index.num]
+            )
         self._connection.execute("ANALYZE items, work, item_ids, calls")
 
     def claim(self) -> tuple[str, Any] | None:
