@@ -37,7 +37,7 @@ class Revision(NamedTuple):
         revision: How often the item was changed.
         last_entry: The number of its last entry in the log; None if it has none.
         is_told: Whether that entry tells when it last changed, 0 or 1.
-        priority_down: Where the item stands in queue order, which never changes.
+        priority_down: Where the item stands in queue order, as long as it has this revision.
         created_at: The same, in microseconds.
     """
 

@@ -250,7 +250,8 @@ class Connections:
         Args:
             connection: A connection without a transaction.
         """
-        if connection.total_changes - self._looked_after.get(id(connection), 0) < _CHANGES_UNLOOKED:
+        # Less than none is what another connection had written that had the same id.
+        if 0 <= connection.total_changes - self._looked_after.get(id(connection), 0) < _CHANGES_UNLOOKED:
             return
         self._looked_after[id(connection)] = connection.total_changes
         try:

@@ -218,3 +218,15 @@ def test_a_purge_leaves_a_connection_overwriting_what_it_deletes_or_not_as_it_di
         assert queues.purge(removed_before=datetime.now(UTC)).queues == 1
         assert repository._connections._idle == [connection]
         assert connection.execute("PRAGMA secure_delete").fetchall() == [(overwrites,)]
+
+
+def test_what_an_earlier_connection_had_written_keeps_none_with_its_number_from_looking_at_the_log(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "LARGE_LOG", MEBI)
+    with SQLiteRepository(path, synchronous="OFF") as repository:
+        queues = AnnotationQueues(repository, "project")
+        (connection,) = repository._connections._idle
+        repository._connections._looked_after[id(connection)] = 10**9
+        fill(queues, 400, size=10_000)
+        assert log_size(path) == 0
