@@ -20,6 +20,7 @@ from annotation_queue.repositories.sql.rows import (
 )
 from annotation_queue.repositories.sqlite.blocks import KINDS, Kind, Move, moved_blocks
 from annotation_queue.repositories.sqlite.cache import QueueKey, Revision
+from annotation_queue.repositories.sqlite.session import tells
 from annotation_queue.repositories.sqlite.statements import (
     ADD_ENTRY,
     CHANGE_WORK,
@@ -162,7 +163,7 @@ def _work_of(session: Session, record: ItemRecord, change: Change, told: Sequenc
         skipped=after.skipped,
         claimable_at=claimable_at,
         updated_at=updated_at,
-        is_told=_is_told(updated_at, told[-1]) if told else None,
+        is_told=tells(told[-1].at, updated_at, told[-1].latest) if told else None,
         new_steps=len(told),
         new_last_entry=told[-1].num if told else None,
         settled_as=RANKS[after.state] if after.state in SETTLING else 0,
@@ -212,11 +213,6 @@ def _entries_of(session: Session, key: Revision, steps: int, change: Change) -> 
 
 def _started_at(change: Change, annotator_id: str) -> datetime | None:
     return next(each.started_at for each in change.progresses if each.annotator_id == annotator_id)
-
-
-def _is_told(updated_at: int, entry: EntryRow) -> int:
-    """Say whether the log tells when the item last changed, as the order of changes needs it."""
-    return int(entry.at == updated_at == entry.latest)
 
 
 def _kind_of(standing: Standing) -> Kind:

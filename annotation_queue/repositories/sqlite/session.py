@@ -175,8 +175,8 @@ class Session(Interned):
         """Remember, once this is committed, what a claim made of an item that nobody had touched."""
         key = cast("Revision", record.revision)
         end = self.log_end(key.queue)
-        is_told = end.latest == to_micros(change.updated_at) and change.updated_at == change.transitions[-1].at
-        revision = key._replace(revision=key.revision + 1, last_entry=end.entries, is_told=int(is_told))
+        is_told = tells(to_micros(change.transitions[-1].at), to_micros(change.updated_at), end.latest)
+        revision = key._replace(revision=key.revision + 1, last_entry=end.entries, is_told=is_told)
         left = make_record(
             item_id=record.item_id,
             queue=record.queue,
@@ -437,6 +437,17 @@ class Session(Interned):
             for annotator, *row in self.execute(SQL["counters"], (queue,)).fetchall()
             for name, n in zip(KIND_NAMES, row, strict=True)
         }
+
+
+def tells(at: int, updated_at: int, latest: int) -> int:
+    """Say whether an entry of the log tells when its item last changed, as the order of changes needs it: 0 or 1.
+
+    Args:
+        at: The entry's time, in microseconds.
+        updated_at: When the item last changed.
+        latest: The greatest time in the log up to the entry.
+    """
+    return int(at == updated_at == latest)
 
 
 def lists(texts: Sequence[str]) -> Iterator[str]:
