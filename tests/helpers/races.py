@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import re
 import sys
 import time
 from collections import Counter
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from annotation_queue import AnnotationQueues, Repository
 
 PAIRS: Final = tuple(itertools.combinations_with_replacement(OPERATIONS, 2))
+_MADE_ID: Final = re.compile(r"side-\d+-\d+")
 SCENES: Final = {"two slots, a live claim": (2, 0), "one slot, an expired claim": (1, 61)}
 """How many annotators each item needs, and how many seconds after Bob's claim the race is."""
 
@@ -38,8 +40,13 @@ def _yielding(repository: Repository) -> Repository:
 
 
 def _shown(answers: tuple[object, object], queues: AnnotationQueues, project: str) -> str:
-    """Write down what two operations answered and what is stored afterwards, whatever the project is called."""
-    return json.dumps(plain([*answers, all_of(queues)])).replace(project, "project")
+    """Write down what two operations answered and what is stored afterwards, whatever the project is called.
+
+    Ids count as their order: one may have been made for an item that was then not added.
+    """
+    shown = json.dumps(plain([*answers, all_of(queues)])).replace(project, "project")
+    ranks = {made: f"side-{rank}" for rank, made in enumerate(sorted(set(_MADE_ID.findall(shown))))}
+    return _MADE_ID.sub(lambda found: ranks[found[0]], shown)
 
 
 def _one_after_the_other(

@@ -50,21 +50,20 @@ def make_and_store(
 
     Args:
         new: What to add.
-        make: Makes an item. It is the caller's code: it may take its time, and nothing is locked meanwhile.
+        make: Makes an item. It is the caller's code: it may take its time, and nothing is locked meanwhile. What it made is
+            thrown away if somebody else adds or removes one of the calls.
         taken: Finds those of a list of calls that are taken.
         store: As `add_items`, in a transaction of its own.
 
     Returns:
         What was added, in order.
     """
-    made: dict[str, QueueItem] = {}
     while True:
         left_out = set[str]()
         for chunk in in_chunks([each.call_id for each in new]):
             left_out |= taken(chunk)
-        chosen = [each for each in new if each.call_id not in left_out]
-        made.update({each.call_id: make(each) for each in chosen if each.call_id not in made})
-        items = [made[each.call_id] for each in chosen]
+        # All of them anew each time: items of one moment stand in the order of their ids, which is that in which they are made.
+        items = [make(each) for each in new if each.call_id not in left_out]
         with suppress(CallsChanged):
             store(items, [*left_out])
             return items

@@ -230,7 +230,7 @@ class PostgresRepository(RemembersClaims, removed.RemovedCounts):
         """See `Repository.add_items`. Cost: linear in what is added.
 
         The iterable is read, and items are made, before the queue is locked. Who adds to the same queue meanwhile waits; claims
-        do not. An item may be made and then left out, if somebody else adds its call meanwhile.
+        do not. Items may be made and not added: all are made anew if somebody else adds or removes one of the calls meanwhile.
         """
         queue = self.get_queue(project_id, queue_id)
 

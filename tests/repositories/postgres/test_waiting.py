@@ -138,7 +138,7 @@ def test_code_of_the_caller_that_makes_items_runs_under_no_lock(
             others.append(queues.add_items(queue.id, [NewItem(call_id="2")], added_by="eve").duplicates)
             others.append(queues.remove_items(queue.id, [meanwhile.id]))
             others.append(make_repository(timeout=5).get_queue("project", queue.id).name)
-        return admit(new, item_id=f"id {new.call_id}", queue=stored, added_by="ann", at=first.created_at)
+        return admit(new, item_id=f"id {len(made)}", queue=stored, added_by="ann", at=first.created_at)
 
     news = [NewItem(call_id=call_id) for call_id in ("1", "old", "2", "3", "0")]
     added = repository.add_items("project", queue.id, news, make)
@@ -149,7 +149,9 @@ def test_code_of_the_caller_that_makes_items_runs_under_no_lock(
     # Exactly what was not there when it was added: "2" was by then, and "old" was not any more.
     assert [item.call_id for item in added.added] == ["1", "old", "3"]
     assert added.duplicates == 2
-    assert sorted(made) == ["1", "2", "3", "old"]
+    assert made == ["1", "2", "3", "1", "old", "3"]
+    # "2" was added later by the clock; the others are of one moment and stand in the order of their ids, as asked for.
+    assert [item.call_id for item in queues.query_items(queue.id).items] == ["0", "1", "old", "3", "2"]
     assert repository.check() == ()
 
 
