@@ -143,7 +143,8 @@ def agreement_of(
         ModuleNotFoundError: The extra ``agreement`` is not installed.
     """
     by_item: dict[str, dict[str, JsonValue]] = {}
-    for label in queues.iter_labels(queue_id, LabelQuery(states=frozenset({COMPLETED}))):
+    query = LabelQuery(states=frozenset({COMPLETED}), include_payload=False)
+    for label in queues.iter_labels(queue_id, query):
         value = value_at(label.progress.annotation, field)
         if value is not None:
             by_item.setdefault(label.progress.item_id, {})[label.progress.annotator_id] = value

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
+from annotation_queue.labels import LabelQuery
 from annotation_queue.queues import AnnotationQueues
 
 COLUMNS: Final = ("item_id", "call_id", "annotator_id", "state", "annotation", "reason", "updated_at")
@@ -33,7 +34,7 @@ def label_lines(queues: AnnotationQueues, queue_id: str) -> Iterator[dict[str, A
     Raises:
         QueueNotFound: There is no such live queue in the project.
     """
-    for label in queues.iter_labels(queue_id):
+    for label in queues.iter_labels(queue_id, LabelQuery(include_payload=False)):
         progress = label.progress
         yield {
             "item_id": label.item.id,

@@ -38,8 +38,11 @@ class LabelQuery(Entity):
         newest_first: Whether to read in the reverse order.
         limit: Most labels of the page, at least 0; None for all.
         cursor: Where the page begins: the ``next_cursor`` of the page before it, or None for the start.
-        max_bytes: The page may end behind the label with which its labels and payloads reach this number of bytes, as the
-            storage counts them. It has at least one label all the same, and a cursor that goes on. None for no such end.
+        include_payload: Whether the items carry their payload. Without it ``payload`` is None, and storages do not even
+            read it: an export costs the same, however large the payloads are.
+        max_bytes: The page may end behind the label with which its labels, and the payloads it carries, reach this number of
+            bytes, as the storage counts them. It has at least one label all the same, and a cursor that goes on. None for no
+            such end.
 
     Raises:
         InvalidQuery: A value is none of these.
@@ -51,6 +54,7 @@ class LabelQuery(Entity):
     newest_first: bool = False
     limit: int | None = None
     cursor: str | None = None
+    include_payload: bool = True
     max_bytes: int | None = None
 
     def __attrs_post_init__(self) -> None:
@@ -105,6 +109,7 @@ _LABEL_QUERY_CHECKS: Final[dict[str, Check]] = {
     "newest_first": check_query_flag,
     "limit": optional(partial(check_integer, minimum=0, error=InvalidQuery)),
     "cursor": optional(check_cursor),
+    "include_payload": check_query_flag,
     "max_bytes": optional(partial(check_integer, minimum=1, error=InvalidQuery)),
 }
 

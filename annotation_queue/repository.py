@@ -433,8 +433,9 @@ class Repository(Protocol):
 
         Returns:
             The page, made by `LabelQuery.page`, in the order in which the progresses last changed as it was stored (a heartbeat
-            or a draft is no change), or the reverse. Whether it ends early by ``max_bytes`` is the implementation's choice. A
-            walk by cursor shows every progress that does not change meanwhile exactly once.
+            or a draft is no change), or the reverse. Without ``include_payload`` no payload is read. Whether the page ends
+            early by ``max_bytes`` is the implementation's choice. A walk by cursor shows every progress that does not change
+            meanwhile exactly once.
 
         Raises:
             QueueNotFound: There is no such live queue in the project.

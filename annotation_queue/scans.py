@@ -356,7 +356,10 @@ def scan_labels(
     found.sort(key=lambda each: each[0], reverse=query.newest_first)
     if after is not None:
         found = [each for each in found if (each[0] < after[0] if query.newest_first else each[0] > after[0])]
-    return query.page(queue, [label for _, label in found], [(place,) for place, _ in found])
+    labels = [label for _, label in found]
+    if not query.include_payload:
+        labels = [attrs.evolve(each, item=attrs.evolve(each.item, payload=None)) for each in labels]
+    return query.page(queue, labels, [(place,) for place, _ in found])
 
 
 def scan_changes(queue: AnnotationQueue, log: Iterable[Transition | None], after: str | None, limit: int) -> ChangePage:

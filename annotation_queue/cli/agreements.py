@@ -60,7 +60,8 @@ class _Labels:
     def __iter__(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Give each item with labels: its id, and the labels by annotator."""
         by_item: dict[str, dict[str, Any]] = {}
-        for each in self.queues.iter_labels(self.queue_id, LabelQuery(states=frozenset({COMPLETED}))):
+        query = LabelQuery(states=frozenset({COMPLETED}), include_payload=False)
+        for each in self.queues.iter_labels(self.queue_id, query):
             progress = each.progress
             if progress.annotator_id in self.annotators:
                 label = value_at(progress.annotation, self.field)

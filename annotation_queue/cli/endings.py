@@ -43,5 +43,5 @@ def say_why_nothing(queue: AnnotationQueue, stats: QueueStats, annotator: str, r
 
 def count_failed(queues: AnnotationQueues, queue_id: str, annotator: str) -> int:
     """Count the items that an annotator skipped because they failed; the cost is linear in what the annotator skipped."""
-    query = LabelQuery(annotator_id=annotator, states=frozenset({SKIPPED}))
+    query = LabelQuery(annotator_id=annotator, states=frozenset({SKIPPED}), include_payload=False)
     return sum(is_failure(label.progress.reason) for label in queues.iter_labels(queue_id, query))

@@ -214,6 +214,7 @@ ARGUMENTS: Final[Mapping[str, Mapping[str, Sequence[Any]]]] = {
         "annotator": (*(None,) * len(ANNOTATORS), *ANNOTATORS),
         "states": _LABEL_STATES,
         "newest_first": (False, True),
+        "include_payload": (True, True, False),
         "limit": _LIMIT,
         "by_walking": (False, False, True),
     },

@@ -350,6 +350,7 @@ class Calls(ClaimCalls):
         states: Collection[str],
         newest_first: bool,
         limit: int | None,
+        include_payload: bool,
         by_walking: bool,
     ) -> None:
         """Read a page of labels, or walk over it."""
@@ -360,6 +361,7 @@ class Calls(ClaimCalls):
             states=states,  # type: ignore[arg-type]  # texts stand for states
             newest_first=newest_first,
             limit=limit,
+            include_payload=include_payload,
         )
         if by_walking:
             self.ask(lambda service: tuple(service.iter_labels(queue_id, query)), project)

@@ -37,7 +37,13 @@ def labels(tables: Tables, queue: Row, query: LabelQuery) -> LabelPage:
         found = [each for each in found if (each[0] < last if query.newest_first else each[0] > last)]
     shown = found if query.limit is None else found[: query.limit]
     return LabelPage(
-        labels=tuple(Label(item=tables.show(item, None), progress=Progress(**own)) for _, item, own in shown),
+        labels=tuple(
+            Label(
+                item=tables.show(item if query.include_payload else {**item, "payload": None}, None),
+                progress=Progress(**own),
+            )
+            for _, item, own in shown
+        ),
         next_cursor=_mark(tables, bound, shown[-1][0]) if shown and len(shown) < len(found) else None,
     )
 

@@ -330,6 +330,7 @@ def _rows(queues: AnnotationQueues, queue: AnnotationQueue, where: Mapping[str, 
         filter=ItemFilter(call_id=call_id),
         annotator_id=where.get("wb_user_id") or None,
         states=frozenset((IN_PROGRESS, COMPLETED)),
+        include_payload=False,
     )
     for label in queues.iter_labels(queue.id, labels):
         for name, value in _answers(queue, label):

@@ -273,6 +273,7 @@ BROKEN: Final = {
     "walks labels by offset": _dictionary(testing.LabelsContract, wrong_log.WalksLabelsByOffset),
     "ends labels at their bytes": _dictionary(testing.LabelsContract, wrong_log.EndsLabelsAtTheirBytes),
     "finds labels of removed items": _dictionary(testing.LabelsContract, wrong_log.FindsLabelsOfRemovedItems),
+    "shows payloads of labels unasked": _dictionary(testing.LabelsContract, wrong_log.ShowsPayloadsOfLabelsUnasked),
     "sorts the log by time": _dictionary(testing.ChangesContract, wrong_log.SortsTheLogByTime),
     "forgets the log of removed items": _dictionary(testing.ChangesContract, wrong_log.ForgetsTheLogOfRemovedItems),
     "hands out its log": _dictionary(testing.AliasingContract, wrong_log.HandsOutItsLog),

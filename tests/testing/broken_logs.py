@@ -197,6 +197,11 @@ class EndsLabelsAtTheirBytes(MyRepository):
         return page if query.max_bytes is None else attrs.evolve(page, labels=page.labels[:1], next_cursor=None)
 
 
+class ShowsPayloadsOfLabelsUnasked(MyRepository):
+    def labels(self, project_id: str, queue_id: str, query: LabelQuery) -> LabelPage:
+        return super().labels(project_id, queue_id, attrs.evolve(query, include_payload=True))
+
+
 class SortsTheLogByTime(MyRepository):
     def _log_of(self, queue_id: str) -> list[Transition]:
         return sorted(super()._log_of(queue_id), key=lambda each: each.at)

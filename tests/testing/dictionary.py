@@ -386,7 +386,10 @@ class MyRepository:
             if after is not None:
                 found = [each for each in found if self._is_behind(each[0], after[0], query)]
             found = [each for each in found if self._is_wanted(each[1], query)]
-            return query.page(queue, [label for _, label in found], [(place,) for place, _ in found])
+            labels = [label for _, label in found]
+            if not query.include_payload:
+                labels = [attrs.evolve(each, item=attrs.evolve(each.item, payload=None)) for each in labels]
+            return query.page(queue, labels, [(place,) for place, _ in found])
 
     def _places(self) -> dict[tuple[str, str], int]:
         return {(each.item_id, each.annotator_id): place for place, each in enumerate(self._log, 1)}

@@ -285,8 +285,10 @@ class StoredQueue:
                 places.append((num,))
                 if len(found) == query.limit or (room is not None and room <= 0):
                     break
-                found.append(Label(item=stored.show(), progress=unpacked(own)))
-                room = None if room is None else room - size_of(own.annotation) - size_of(stored.payload)
+                item = stored.show() if query.include_payload else stored.in_view(None)
+                found.append(Label(item=item, progress=unpacked(own)))
+                if room is not None:
+                    room -= size_of(own.annotation) + (size_of(stored.payload) if query.include_payload else 0)
         return query.page(self.queue, found, places)
 
     def changes(self, after: str | None, limit: int) -> ChangePage:

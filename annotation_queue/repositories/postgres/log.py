@@ -49,8 +49,9 @@ _BY_ITEM: Final = f"""
     {SQL["its_item"]}
 """
 """The same, from the items on."""
-_SIZE: Final = "coalesce(octet_length(coalesce(l.annotation, p.annotation)), 0) + coalesce(octet_length(i.payload), 0)"
-"""How many bytes a label and its item's payload have. The server knows the size of a text without reading it."""
+_SIZE: Final = "coalesce(octet_length(coalesce(l.annotation, p.annotation)), 0)"
+"""How many bytes a label has. The server knows the size of a text without reading it."""
+_SIZE_WITH_PAYLOAD: Final = f"{_SIZE} + coalesce(octet_length(i.payload), 0)"
 _COLUMNS: Final = [*(f"p_{name}" for name in ProgressRow._fields), *(f"i_{name}" for name in ItemRow._fields)]
 _SHOWN: Final = ", ".join(_COLUMNS)
 _PAGE: Final = f"""
@@ -59,7 +60,7 @@ FROM (
     SELECT c.*, count(*) OVER () AS found,
         sum(c.size) OVER (ORDER BY {{order}} ROWS UNBOUNDED PRECEDING) - c.size AS bytes_before
     FROM (
-        SELECT l.tx, l.seq, {{size}}, {SQL["progress_columns_of_entry"]}, {SQL["live_item_columns"]}
+        SELECT l.tx, l.seq, {{size}}, {SQL["progress_columns_of_entry"]}, {{item}}
         FROM {{source}} WHERE {{where}} ORDER BY l.tx {{way}}, l.seq {{way}} LIMIT ?::bigint
     ) AS c (tx, seq, size, {_SHOWN})
 ) AS c
@@ -151,7 +152,8 @@ def _rows(session: Session, queue: StoredQueue, query: LabelQuery, start: Place 
     values = [value for _, some in (*live, *conditions) for value in some]
     way = "DESC" if query.newest_first else "ASC"
     text = _PAGE.format(
-        size="0" if query.max_bytes is None else _SIZE,
+        item=SQL["live_item_columns" if query.include_payload else "live_item_columns_bare"],
+        size="0" if query.max_bytes is None else _SIZE_WITH_PAYLOAD if query.include_payload else _SIZE,
         source=source,
         where=" AND ".join(text for text, _ in conditions),
         way=way,

@@ -18,6 +18,11 @@ w.num, w.revision, w.steps, w.id, i.call_id, i.call_started_at, i.call_ended_at,
 -- name: live_item_columns --
 @live_item_columns_without_payload@, i.payload
 
+-- The same where nobody looks at the payload.
+
+-- name: live_item_columns_bare --
+@live_item_columns_without_payload@, NULL::text
+
 -- The label of a progress, which stands in the log if the progress is completed, or the draft.
 
 -- name: label --
@@ -196,7 +201,7 @@ FROM w @its_item@
 
 -- name: live_items_by_num_without_payload --
 WITH w AS MATERIALIZED (SELECT * FROM work WHERE queue = :queue AND num = ANY(:nums::bigint[]))
-SELECT @live_item_columns_without_payload@, NULL::text
+SELECT @live_item_columns_bare@
 FROM w @its_item@
 
 -- Reads how many bytes the payloads of items have. The server knows the size of a text without reading it.

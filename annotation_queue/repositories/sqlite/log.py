@@ -129,8 +129,9 @@ class _Labels:
             fragments.append(("p.annotator = ?", (session.find_text(query.annotator_id) or 0,)))
         if after is not None:
             fragments.append((f"{source.place} {'<' if query.newest_first else '>'} ?", (after,)))
+        columns = SQL["live_item_columns" if query.include_payload else "live_item_columns_bare"]
         text = (
-            f"SELECT p.entry, {source.columns}, {SQL['live_item_columns']} FROM {source.tables} "
+            f"SELECT p.entry, {source.columns}, {columns} FROM {source.tables} "
             f"WHERE {' AND '.join(text for text, _ in fragments)} "
             f"ORDER BY {source.place} {'DESC' if query.newest_first else 'ASC'} LIMIT ?"
         )

@@ -11,6 +11,11 @@ w.num, w.revision, w.steps, w.id, i.call_id, i.call_started_at, i.call_ended_at,
 -- name: live_item_columns --
 @live_item_columns_without_payload@, i.payload
 
+-- The same where nobody looks at the payload. It is the last column of a row: what is not read of it costs nothing, however large it is.
+
+-- name: live_item_columns_bare --
+@live_item_columns_without_payload@, NULL
+
 -- The label or draft of a progress. A label that was completed stands in the log alone.
 
 -- name: label --
@@ -186,10 +191,10 @@ FROM json_each(:nums) AS wanted CROSS JOIN work AS w ON w.num = wanted.value CRO
 SELECT @live_item_columns@
 FROM json_each(?) AS wanted CROSS JOIN work AS w ON w.num = wanted.value JOIN items AS i ON i.num = w.num
 
--- The same without payloads. The payload is the last column of a row: what is not read of it costs nothing, however large it is.
+-- The same without payloads.
 
 -- name: live_items_by_num_without_payload --
-SELECT @live_item_columns_without_payload@, NULL
+SELECT @live_item_columns_bare@
 FROM json_each(?) AS wanted CROSS JOIN work AS w ON w.num = wanted.value JOIN items AS i ON i.num = w.num
 
 -- Reads what decisions rest on about live items of a queue: a row for each progress, or one without.

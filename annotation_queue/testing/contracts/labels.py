@@ -108,6 +108,27 @@ class LabelsContract(Contract):
         assert (page.next_cursor is not None) is (asked.limit == 2)
         assert told(list(queues.iter_labels(labelled.id, asked))) == told(page.labels)
 
+    @pytest.mark.parametrize("newest_first", [False, True])
+    @pytest.mark.parametrize("chosen", [ItemFilter(), ItemFilter(call_id={"a", "c"})], ids=["all", "some"])
+    def test_a_page_of_labels_without_payloads_has_all_the_rest(
+        self, queues: AnnotationQueues, shared_queue: AnnotationQueue, chosen: ItemFilter, *, newest_first: bool
+    ) -> None:
+        news = [NewItem(call_id=call_id, payload={"text": call_id}) for call_id in "abc"]
+        for item in queues.add_items(shared_queue.id, news, added_by="ann").added:
+            queues.update_progress(item.id, "bob", COMPLETED, annotation=item.call_id)
+        query = LabelQuery(filter=chosen, newest_first=newest_first, limit=1, max_bytes=1)
+        page = queues.labels(shared_queue.id, query)
+        bare = queues.labels(shared_queue.id, attrs.evolve(query, include_payload=False))
+        assert [label.item.payload for label in page.labels] == [{"text": "c" if newest_first else "a"}]
+        assert bare.labels == tuple(
+            attrs.evolve(label, item=attrs.evolve(label.item, payload=None)) for label in page.labels
+        )
+        # The one goes on where the other stopped.
+        on = queues.labels(shared_queue.id, attrs.evolve(query, cursor=bare.next_cursor))
+        assert all(label.item.payload for label in on.labels)
+        walked = list(queues.iter_labels(shared_queue.id, LabelQuery(filter=chosen, include_payload=False)))
+        assert [label.item.payload for label in walked] == [None] * (3 if chosen == ItemFilter() else 2)
+
     def test_a_revision_moves_a_label_to_the_end_and_a_draft_or_a_heartbeat_moves_none(
         self, queues: AnnotationQueues, shared_queue: AnnotationQueue, clock: Clock
     ) -> None:

@@ -65,7 +65,7 @@ def items(visit: Visit) -> Response:
 def annotators(visit: Visit) -> Response:
     """Who labels in a queue: counts, pace, and who holds what."""
     queue_id = visit.ids["queue_id"]
-    query = LabelQuery(states={IN_PROGRESS}, limit=_HELD, max_bytes=1 << 20)
+    query = LabelQuery(states={IN_PROGRESS}, limit=_HELD, include_payload=False, max_bytes=1 << 20)
     page = visit.queues.labels(queue_id, query)
     return visit.render("annotators.html", **_head(visit), held=page.labels, has_more=page.next_cursor is not None)
 

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from annotation_queue import AnnotationQueues, ItemFilter, ItemQuery, LabelQuery, NewItem, SortBy
+from annotation_queue import AnnotationQueues, AnnotationState, ItemFilter, ItemQuery, LabelQuery, NewItem, SortBy
+from annotation_queue.agreement import agreement_of
+from annotation_queue.cli.endings import count_failed
+from annotation_queue.exports import label_lines
 from annotation_queue.query import until_full
 from annotation_queue.repositories.memory import item as memory_item
 from annotation_queue.repositories.sql.rows import value_or_none
@@ -34,6 +37,16 @@ LOOKS: dict[str, Callable[[AnnotationQueues, str], object]] = {
     "what a filter does not show": lambda queues, queue_id: queues.query_items(
         queue_id, ItemQuery(filter=ItemFilter(call_id="none"), include_total=True)
     ),
+    "labels": lambda queues, queue_id: queues.labels(queue_id, LabelQuery(include_payload=False)),
+    "labels of one call": lambda queues, queue_id: queues.labels(
+        queue_id, LabelQuery(filter=ItemFilter(call_id="3"), include_payload=False, max_bytes=1)
+    ),
+    "a walk over labels": lambda queues, queue_id: list(
+        queues.iter_labels(queue_id, LabelQuery(include_payload=False, newest_first=True))
+    ),
+    "an export": lambda queues, queue_id: list(label_lines(queues, queue_id)),
+    "the agreement": agreement_of,
+    "a count of what failed": lambda queues, queue_id: count_failed(queues, queue_id, "bob"),
 }
 
 
@@ -44,9 +57,11 @@ def payloads_read(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
     def counted(decode: Callable[..., object]) -> Callable[..., object]:
         def run(packed: object) -> object:
-            if packed is not None:
-                read.append(packed)
-            return decode(packed)
+            value = decode(packed)
+            # Here payloads are objects, and labels numbers.
+            if isinstance(value, dict):
+                read.append(value)
+            return value
 
         return run
 
@@ -57,13 +72,19 @@ def payloads_read(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
 @pytest.mark.parametrize("look", LOOKS)
 def test_what_shows_no_payload_reads_none(queues: AnnotationQueues, payloads_read: list[object], look: str) -> None:
-    queue = queues.create("queue", created_by="ann")
-    queues.add_items(queue.id, [NewItem(call_id=f"{n}", payload={"n": n}) for n in range(9)], added_by="ann")
+    queue = queues.create("queue", created_by="ann", annotations_per_item=2)
+    news = [NewItem(call_id=f"{n}", payload={"n": n}) for n in range(9)]
+    for number, item in enumerate(queues.add_items(queue.id, news, added_by="ann").added):
+        for annotator_id in ("bob", "eve"):
+            state = (AnnotationState.COMPLETED, AnnotationState.SKIPPED)[number % 2]
+            queues.update_progress(item.id, annotator_id, state, annotation=None if number % 2 else number)
     payloads_read.clear()
     LOOKS[look](queues, queue.id)
     assert payloads_read == []
     queues.query_items(queue.id, ItemQuery(limit=3))
     assert len(payloads_read) == 3
+    queues.labels(queue.id, LabelQuery(limit=4))
+    assert len(payloads_read) == 7
 
 
 def test_the_item_with_its_position_is_read_once(queues: AnnotationQueues, payloads_read: list[object]) -> None:
