@@ -224,6 +224,8 @@ class Connections:
         with self._gate, suppress(sqlite3.Error):
             if log.exists() and log.stat().st_size:
                 with closing(sqlite3.connect(f"{Path(self.path).as_uri()}?mode=ro", uri=True, timeout=0)) as connection:
+                    # All that is looked at is of one moment: another process may migrate the file meanwhile.
+                    connection.execute("BEGIN")
                     look(connection)
 
     def know_file(self) -> None:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -23,7 +23,7 @@ from helpers.clocks import Clock, wait_until
 from helpers.faults import OPERATIONS, rows_of, service, set_up
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import ModuleType
 
 VERSIONS = range(1, SCHEMA_VERSION + 1)
@@ -211,6 +211,46 @@ def test_of_many_processes_that_open_a_file_at_once_one_migrates_it(
         kept = rows if version == SCHEMA_VERSION else [row for row in rows if row.startswith(UNTOUCHED)]
         assert kept
         assert set(kept) <= set(rows_of(path))
+
+
+def test_a_file_that_another_process_migrates_while_it_is_looked_at_is_ours(tmp_path: Path) -> None:
+    path = tmp_path / "queues.db"
+    other = Connections(str(path), "OFF", 1.0)
+
+    class Overtaken:
+        """A connection that lets the other process migrate the file after its first statement."""
+
+        def __init__(self, connection: sqlite3.Connection) -> None:
+            self._connection = connection
+
+        def execute(self, statement: str) -> Overtaken:
+            self._found = self._connection.execute(statement).fetchall()
+            prepare(other)
+            return self
+
+        def fetchone(self) -> tuple[Any, ...]:
+            (row,) = self._found
+            return cast("tuple[Any, ...]", row)
+
+    class Looking(Connections):
+        looks = 0
+
+        def peek(self, look: Callable[[sqlite3.Connection], object]) -> None:
+            def overtaken(connection: sqlite3.Connection) -> None:
+                self.looks += 1
+                look(cast("sqlite3.Connection", Overtaken(connection)))
+
+            super().peek(overtaken)
+
+    with closing(sqlite3.connect(path)) as first:
+        first.execute("PRAGMA journal_mode = WAL")
+        # The other process has begun: there is a log with something in it.
+        first.execute("PRAGMA user_version = 0")
+        looking = Looking(str(path), "OFF", 1.0)
+        prepare(looking)
+    assert looking.looks == 1
+    looking.close()
+    other.close()
 
 
 @pytest.mark.parametrize("broken", range(len(NEXT) + 1))
