@@ -144,7 +144,7 @@ def open_records(
             def open_lines() -> Iterator[tuple[int, bytes]]:
                 if start is not None:
                     source.seek(start)
-                return _numbered(_unzipped(source))
+                return numbered_lines(_unzipped(source))
 
             total = None if skip_bad else _check(name, open_lines, shape)
             yield Records(name, open_lines, shape, skip_bad, total)
@@ -255,7 +255,8 @@ def twin(record: Record, where: str) -> str:
     return f"its id is {one} and that of {where} is {other}; an integer and a text cannot be told apart as ids"
 
 
-def _numbered(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+def numbered_lines(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Walk over the lines of a file that are not blank, each with its number; of one that is too long, the beginning."""
     number = 0
     while line := file.readline(_LONGEST_LINE + 1):
         number += 1
@@ -284,7 +285,7 @@ def parse_record(number: int, line: bytes, shape: Shape) -> Record:
     Raises:
         BadLine: It is no JSON object in UTF-8, lacks a field, or is beyond a limit.
     """
-    record = _parse(line)
+    record = parse_line(line)
     if not isinstance(record, dict):
         raise BadLine(f"not a JSON object but {kind_of(record)}")
     for field in (shape.id_field, *shape.payload):
@@ -301,7 +302,12 @@ def parse_record(number: int, line: bytes, shape: Shape) -> Record:
         raise BadLine(f"{field}: expected {error.expected}, got {error.kind}") from None
 
 
-def _parse(line: bytes) -> Any:  # noqa: ANN401 - whatever JSON can say
+def parse_line(line: bytes) -> Any:  # noqa: ANN401 - whatever JSON can say
+    """Read the JSON of one line.
+
+    Raises:
+        BadLine: It is none in UTF-8, or longer than is read.
+    """
     if len(line) > _LONGEST_LINE:
         raise BadLine(f"longer than {_LONGEST_LINE:,} bytes")
     try:

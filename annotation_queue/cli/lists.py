@@ -31,7 +31,7 @@ from annotation_queue.cli.common import (
     queue_option,
     say,
 )
-from annotation_queue.cli.jsonl import parse_json
+from annotation_queue.cli.jsonl import STDIN, STDIN_NAME, BadLine, numbered_lines, parse_json, parse_line
 from annotation_queue.errors import InvalidValue
 from annotation_queue.items import ItemPatch
 from annotation_queue.queues import AnnotationQueues
@@ -122,7 +122,7 @@ Example:
   ./uncertainty | annotation-queue reprioritise - --db labels.db
 """,
 )
-@click.argument("file", metavar="FILE", type=click.File(encoding="utf-8"))
+@click.argument("path", metavar="FILE", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 @db_option
 @project_option
 @queue_option
@@ -130,7 +130,7 @@ Example:
 @dry_run_option
 def reprioritise(
     *,
-    file: Any,  # noqa: ANN401 - a file of click's
+    path: str,
     db: Address,
     project: str,
     queue_name: str | None,
@@ -144,7 +144,7 @@ def reprioritise(
     """
     by_id: dict[str, int] = {}
     by_call: dict[str, int] = {}
-    for where, line in _lines(file):
+    for where, line in _lines(path):
         known = {name: line[name] for name in ("id", "call_id") if isinstance(line.get(name), str)}
         if len(known) != 1:
             fail(f"{where}: give id or call_id, as text")
@@ -162,14 +162,17 @@ def reprioritise(
     return 0
 
 
-def _lines(file: Any) -> Iterator[tuple[str, dict[str, Any]]]:  # noqa: ANN401 - a file of click's
-    name = getattr(file, "name", "standard input")
-    for number, text in enumerate(file, 1):
-        if text.strip():
-            line = _parsed(f"{name}:{number}", text)
+def _lines(path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    with click.open_file(path, "rb") as file:
+        for number, text in numbered_lines(file):
+            where = f"{STDIN_NAME if path == STDIN else path}:{number}"
+            try:
+                line = parse_line(text)
+            except BadLine as error:
+                fail(f"{where}: {error}")
             if not isinstance(line, dict):
-                fail(f"{name}:{number}: expected a JSON object")
-            yield f"{name}:{number}", line
+                fail(f"{where}: expected a JSON object")
+            yield where, line
 
 
 @click.command(

@@ -67,7 +67,8 @@ def test_a_file_ranks_items_anew(filled: Shell) -> None:
         {"id": items(filled)[3]["id"], "priority": 8},
         {"call_id": "no", "priority": 1},
     ]
-    text = "\n".join(map(json.dumps, ranks)) + "\n\n"
+    # A byte order mark, as editors on Windows write it, is no part of the first line.
+    text = "\ufeff" + "\n".join(map(json.dumps, ranks)) + "\n\n"
     assert filled.run("reprioritise", "-", "--dry-run", *DB, stdin=text)[0] == "2\n"
     assert [item["call_id"] for item in items(filled)] == ["0", "1", "2", "3", "4"]
     assert filled.run("reprioritise", "-", *DB, stdin=text)[0] == "2\n"
@@ -77,6 +78,8 @@ def test_a_file_ranks_items_anew(filled: Shell) -> None:
         ('{"id": "x", "priority": 1.5}', "priority: expected an integer"),
         ("[]", "expected a JSON object"),
         ("nonsense", ":1:"),
+        (b'\n{"id": "\xe7", "priority": 1}', ":2: not UTF-8: byte 9 of the line"),
+        (b'{"id": "' + b"x" * (16 << 20), ":1: longer than 16,777,216 bytes"),
     ):
         assert told in filled.run("reprioritise", "-", *DB, stdin=line, code=2)[1]
 
