@@ -16,7 +16,7 @@ from helpers.shells import Shell
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-FILES = 20_000 if NIGHTLY else 150
+FILES = 8_000 if NIGHTLY else 150
 DB = ("--db", "labels.db")
 COMMANDS = {
     "add": ("add", "input", "--added-by", "ann"),
