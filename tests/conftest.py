@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import os
 import signal
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,23 +21,26 @@ from helpers.shells import Shell
 from helpers.sqlite_files import empty_repository
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
     from pathlib import Path
 
     from annotation_queue import QueueItem, Repository
     from annotation_queue.batch.labelers import Labeler
 
 _SLOW_MACHINE = (HealthCheck.too_slow, HealthCheck.data_too_large)
-# The fast run tries a sixth of the examples that every change is tried with before it lands. Neither fails by chance: who looks
-# for what nobody has seen yet takes the nightly profile.
+# The fast run tries a quarter of the examples that every change is tried with before it lands. Neither fails by chance: who
+# looks for what nobody has seen yet takes the nightly profile.
 settings.register_profile(
     "default", deadline=None, suppress_health_check=_SLOW_MACHINE, max_examples=10, derandomize=True
 )
 settings.register_profile(
-    "ci", deadline=None, suppress_health_check=_SLOW_MACHINE, max_examples=60, derandomize=True, print_blob=True
+    "ci", deadline=None, suppress_health_check=_SLOW_MACHINE, max_examples=40, derandomize=True, print_blob=True
 )
 settings.register_profile("nightly", deadline=None, suppress_health_check=_SLOW_MACHINE, max_examples=5_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+LONGEST_OF_A_CONTRACT = {"test_random_histories_have_the_answers_of_the_model"}
+"""Tests that take longest of all in a contract, which cannot say so itself: others run it too."""
 
 REPOSITORIES: dict[str, Callable[[Path], Repository]] = {
     "memory": lambda _folder: MemoryRepository(),
@@ -48,16 +53,47 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--require-postgres", action="store_true", help="fail where no PostgreSQL server can be found")
 
 
+def pytest_sessionstart() -> None:
+    """Collect no garbage while tests are collected, which all stay: to look for it is two fifths of that time."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage from here on, and never again look at what there is by now."""
+    gc.freeze()
+    gc.enable()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Measure no coverage in a test that is marked so, nor in the processes that it starts."""
+    if "coverage" not in sys.modules or item.get_closest_marker("unmeasured") is None:
+        return (yield)
+    measuring = sys.modules["coverage"].Coverage.current()
+    if measuring is None:
+        return (yield)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG"):
+            patch.delenv(name, raising=False)
+        measuring.stop()
+        try:
+            return (yield)
+        finally:
+            measuring.start()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Spread the slow tests evenly, the longest first, so that processes that share the tests end together."""
-    slow = sorted((item for item in items if item.get_closest_marker("slow")), key=_seconds, reverse=True)
-    items[:] = [item for item in items if item not in slow]
+    slow = sorted((item for item in items if _seconds(item)), key=_seconds, reverse=True)
+    items[:] = [item for item in items if not _seconds(item)]
     step = len(items) // max(len(slow), 1)
     for number, item in enumerate(slow):
         items.insert(number * (step + 1), item)
 
 
 def _seconds(item: pytest.Item) -> float:
+    if item.name in LONGEST_OF_A_CONTRACT:
+        return 10.0
     marker = item.get_closest_marker("slow")
     return float(marker.kwargs.get("seconds", 1)) if marker else 0.0
 

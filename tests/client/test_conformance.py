@@ -99,6 +99,8 @@ class TestTheRestOfRemoteQueues(
 ):
     """All else that the suite asks."""
 
+    histories_per_example = 1 / 3
+
     # Ids of 1 MiB are no part of a URL.
     test_the_longest_text_and_the_deepest_and_longest_json_are_stored = None  # type: ignore[assignment]
     test_queues_of_projects_whose_ids_begin_alike_are_apart = None  # type: ignore[assignment]

@@ -366,3 +366,4 @@ class TestTelemetryRepository(
 @pytest.mark.slow
 class TestTelemetryRepositoryAsAWhole(Observed, RepositoryContract):
     many = 500
+    histories_per_example = 1 / 3

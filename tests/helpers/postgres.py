@@ -228,8 +228,10 @@ class Database:
         return PostgresRepository(self.dsn, schema=schema, **{"timeout": 20, **options})
 
     def drop(self) -> None:
-        """Drop the database."""
+        """Drop the database, if its server is not ours alone, which is removed as a whole."""
         for pool in self._pools.values():
             pool.close()
+        if self.own:
+            return
         with psycopg.connect(self._admin, autocommit=True) as connection:
             connection.execute(f"DROP DATABASE IF EXISTS {self._name} WITH (FORCE)")

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from annotation_queue import MemoryRepository, SQLiteRepository, decisions, sorting, testing
+from annotation_queue import MemoryRepository, decisions, sorting, testing
 from annotation_queue import query as query_module
 from annotation_queue.ids import uuid7
 from annotation_queue.records import own_progress
 from annotation_queue.repositories.sqlite import blocks as sqlite_blocks
 from annotation_queue.repositories.sqlite import changes as sqlite_changes
 from annotation_queue.sorting import Order
+from helpers.sqlite_files import empty_repository
 from testing import broken_dictionaries as wrong
 from testing import broken_lists as wrong_list
 from testing import broken_logs as wrong_log
@@ -29,7 +30,15 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from annotation_queue import AnnotationQueue, ClaimRef, ItemPage, ItemQuery, QueueStats, Repository
+    from annotation_queue import (
+        AnnotationQueue,
+        ClaimRef,
+        ItemPage,
+        ItemQuery,
+        QueueStats,
+        Repository,
+        SQLiteRepository,
+    )
     from annotation_queue.records import Change, ItemRecord
     from annotation_queue.repositories.sqlite.session import Session
     from annotation_queue.repositories.sqlite.statements import CounterRow
@@ -105,8 +114,8 @@ class SharesPages(MemoryRepository):
 
 
 def on_a_file(folder: Path) -> SQLiteRepository:
-    """Make a repository on a fresh file."""
-    return SQLiteRepository(folder / f"{uuid7()}.db", synchronous="OFF", busy_timeout=2)
+    """Make a repository on a fresh file, whose tables were made before anything was broken."""
+    return empty_repository(folder / f"{uuid7()}.db", busy_timeout=2)
 
 
 def sql(contract: type[testing.Contract], pattern: str, replacement: str) -> Broken:

@@ -128,23 +128,23 @@ class ResetsWhatItFoundBefore(MyRepository):
     def __init__(self) -> None:
         super().__init__()
         self._updated = threading.Condition(self._lock)
-        self._updates = 0
 
     def update_items(
         self, project_id: str, queue_id: str, which: Sequence[str] | ItemFilter, patch: ItemPatch, at: datetime
     ) -> int:
         with self._updated:
             changed = super().update_items(project_id, queue_id, which, patch, at)
-            self._updates += 1
             self._updated.notify_all()
             return changed
 
     def reset(self, project_id: str, queue_id: str, which: Sequence[str] | ItemFilter, wanted: Reset) -> int:
         with self._updated:
             self.get_queue(project_id, queue_id)
-            found = {row.item.id for row in self._chosen(queue_id, which)}
-            updates = self._updates
-            # From when one of two items is meant until the other one alone is.
-            self._updated.wait_for(lambda: len(found) == 1 and self._updates >= updates + 2, timeout=0.1)
+            found = self._ids(queue_id, which)
+            if len(found) == 1:  # of two: until the other one alone is meant
+                self._updated.wait_for(lambda: found.isdisjoint(self._ids(queue_id, which)), timeout=5)
             rows = [row for row in self._in_turn(queue_id, which) if row.item.id in found]
             return sum(self._reset(row, wanted) for row in rows)
+
+    def _ids(self, queue_id: str, which: Sequence[str] | ItemFilter) -> set[str]:
+        return {row.item.id for row in self._chosen(queue_id, which)}

@@ -10,12 +10,14 @@ import pytest
 from annotation_queue import OutcomeUnknown, SQLiteRepository
 from annotation_queue.repositories.sqlite.connections import Connections
 from annotation_queue.testing import RepositoryContract
+from helpers.sqlite_files import template
 from testing.broken import BROKEN
 
 if TYPE_CHECKING:
     from annotation_queue import AnnotationQueue
 
 pytest_plugins = ["pytester"]
+pytestmark = pytest.mark.unmeasured
 
 QUIETLY = ("-q", "-p", "no:cacheprovider", "-p", "no:schemathesis", "-m", "")
 """How pytest runs inside a test: any test, without the plugin that takes longer to import than all else."""
@@ -64,10 +66,12 @@ def test_a_fault_turns_the_suite_red(
     pytester: pytest.Pytester, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     broken = BROKEN[name]
+    template()  # made whole
     broken.spoil(monkeypatch)
     path = pytester.makepyfile(SUITE.format(name=name, folder=str(tmp_path)))
 
-    outcome = pytester.inline_run(path, "-x", "--assert=plain", *QUIETLY)
+    # Nobody reads the lines of the source that failed, and to find them takes long.
+    outcome = pytester.inline_run(path, "-x", "--assert=plain", "--tb=native", *QUIETLY)
 
     failures = [report for report in outcome.getreports("pytest_runtest_logreport") if report.failed]
     assert broken.hits is None or broken.hits, "the repository has no such statement any more"

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import textwrap
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from annotation_queue import testing
+from helpers.faults import NIGHTLY
 from testing import dictionary
 from testing.broken_dictionaries import ForgetsReleasesInHistories
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 pytest_plugins = ["pytester"]
 
@@ -39,7 +46,17 @@ def test_the_readme_and_the_docstring_tell_the_same() -> None:
     assert told_by_the_readme() == told_by_the_docstring()
 
 
-@pytest.mark.slow(seconds=45)
+@pytest.fixture
+def _few_examples() -> Iterator[None]:
+    """Try the fast run's number of examples: what is told here is how to begin, and others search for faults."""
+    loaded = os.environ.get("HYPOTHESIS_PROFILE", "default")
+    settings.load_profile(loaded if NIGHTLY else "default")
+    yield
+    settings.load_profile(loaded)
+
+
+@pytest.mark.slow(seconds=25)
+@pytest.mark.usefixtures("_few_examples")
 def test_a_strangers_repository_passes_the_whole_suite_by_the_text_that_is_told(pytester: pytest.Pytester) -> None:
     assert len(STORAGE.read_text(encoding="utf-8").splitlines()) <= MOST_LINES
     pytester.makepyfile(my_storage=STORAGE.read_text(encoding="utf-8"), test_my_repository=told_by_the_docstring())

@@ -27,6 +27,8 @@ from testing.cookbook import LMDBRepository
 if TYPE_CHECKING:
     from annotation_queue import Repository
 
+pytestmark = pytest.mark.unmeasured
+
 SOURCE = Path(cookbook.__file__).read_text(encoding="utf-8")
 MOST_LINES = 300
 
@@ -80,5 +82,5 @@ class TestLMDBRepositoryInPart(OnAFolder, HoldsContract, LabelsContract, Changes
 class TestLMDBRepository(OnAFolder, RepositoryContract):
     """The whole contract."""
 
-    histories_per_example = 0.5
+    histories_per_example = 1 / 3
     many = 80

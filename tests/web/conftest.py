@@ -66,13 +66,6 @@ def client(connect: Callable[..., httpx.Client]) -> httpx.Client:
     return connect()
 
 
-@pytest.fixture
-def _unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Measure no coverage in processes that are started: it would take as long as what they do."""
-    for name in ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG"):
-        monkeypatch.delenv(name, raising=False)
-
-
 @pytest.fixture(scope="session")
 def weave_sdk(pytestconfig: pytest.Config) -> Any:  # noqa: ANN401 - a module that has no types here
     """The generated client out of Weave's wheel, without what else is in it and the 30 packages which that needs."""

@@ -213,7 +213,7 @@ def make_requests(url: str, folder: Path, seed: int, phases: str) -> int:
 
 
 @pytest.mark.slow(seconds=25)
-@pytest.mark.usefixtures("_unmeasured")
+@pytest.mark.unmeasured
 def test_random_requests_made_from_the_document_are_answered_as_it_says(tmp_path: Path) -> None:
     (tmp_path / "own_hooks.py").write_text(HOOKS)
     (tmp_path / "schemathesis.toml").write_text(CONFIG)

@@ -22,6 +22,7 @@ import uvicorn
 
 from annotation_queue import AnnotationQueues, SQLiteRepository
 from annotation_queue.cli.connections import connections_of
+from helpers.faults import NIGHTLY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +42,7 @@ user = "bob"
 projects = []
 """
 PROJECT = {"project_id": "acme/chatbot"}
-CLIENTS, MOVES = 16, 625
+CLIENTS, MOVES = 16, 625 if NIGHTLY else 157
 
 
 @contextmanager
@@ -206,9 +207,9 @@ def test_a_missing_extra_is_named_also_here(shell: Shell) -> None:
         assert done.stderr == 'annotation-queue: serve needs an extra: pip install "annotation-queue[cli,web]"\n'
 
 
-@pytest.mark.slow(seconds=35)
-@pytest.mark.usefixtures("_unmeasured")
-def test_sixteen_clients_at_once_make_ten_thousand_updates_and_all_are_right(shell: Shell, tmp_path: Path) -> None:
+@pytest.mark.slow(seconds=10)
+@pytest.mark.unmeasured
+def test_sixteen_clients_at_once_make_thousands_of_updates_and_all_are_right(shell: Shell, tmp_path: Path) -> None:
     users = "\n".join(f"[[tokens]]\ntoken = 'key-{n}'\nuser = 'user-{n}'\nprojects = ['p']" for n in range(CLIENTS))
     # Each client has an item for each third of its moves: start it, finish it, and finish it again.
     items = -(-MOVES // 3)

@@ -20,12 +20,15 @@ from annotation_queue import (
     StorageError,
 )
 from helpers.faults import BULK, OPERATIONS, Fault, Scene, all_of, failing, plain, rows_of, service, set_up
+from helpers.sqlite_files import empty_repository
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from helpers.clocks import Clock
+
+pytestmark = pytest.mark.unmeasured
 
 HOW = ("before", *(pytest.param(how, marks=pytest.mark.slow) for how in ("after", "interrupted", "dead")))
 MOST_CALLS = 200
@@ -36,7 +39,7 @@ MUTATIONS = {**OPERATIONS, **BULK}
 def template(tmp_path: Path, clock: Clock) -> tuple[Path, Scene]:
     """A file with a scene in it, and the scene; Bob's lease has run out."""
     path = tmp_path / "template.db"
-    with SQLiteRepository(path, synchronous="OFF") as repository:
+    with empty_repository(path) as repository:
         scene = set_up(service(repository, clock, "scene"), needed=2)
     clock.move(61)
     return path, scene

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.unmeasured
+
 
 @pytest.fixture(params=["memory", pytest.param("sqlite", marks=pytest.mark.slow), "sqlite, one repository each"])
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:

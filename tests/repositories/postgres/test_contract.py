@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from annotation_queue.repositories.postgres import PostgresRepository
     from helpers.postgres import Database
 
+# The tests beside it cover enough of what it runs.
+pytestmark = pytest.mark.unmeasured
+
 
 class InASchema(Contract):
     """In an empty schema each time, on connections that were used there before."""

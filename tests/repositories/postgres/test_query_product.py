@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from annotation_queue.repositories.postgres import PostgresRepository
 
 THINNED = 1_000
-STEP = 1 if NIGHTLY else 29
+STEP = 1 if NIGHTLY else 59
 """One in so many of the whole product. It has nothing in common with the number of values of any aspect."""
 
 
@@ -27,7 +27,7 @@ def test_a_selection_of_all_that_a_query_can_ask_for_has_the_answers_of_the_mode
     assert {0, 1, 4, 12} <= {bench.ask_product(thinned(number)) for number in range(0, THINNED, 3)}
 
 
-@pytest.mark.slow(seconds=15)
+@pytest.mark.slow(seconds=8)
 def test_many_combinations_of_what_a_query_can_ask_for_have_the_answers_of_the_model(
     repository: PostgresRepository,
 ) -> None:
