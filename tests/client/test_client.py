@@ -41,7 +41,6 @@ from annotation_queue import (
 from annotation_queue.client import AsyncRemoteQueues, RemoteQueues, RequestRefused
 from annotation_queue.web import create_app
 from annotation_queue.wire.v1.errors import KINDS, read_error, write_error
-from helpers.faults import NIGHTLY
 from helpers.servers import NO_TLS, OTHER, PROJECT, authenticate, serving
 
 if TYPE_CHECKING:
@@ -343,9 +342,9 @@ def test_many_items_are_changed_by_ids_and_by_filters(ann: RemoteQueues) -> None
     assert ann.get_item(items[0].id, include_position=True).position_in_queue == 2
 
 
-@pytest.mark.slow(seconds=6)
-def test_sixteen_clients_hand_in_thousands_of_labels_and_each_is_there_once(tmp_path: Path) -> None:
-    total, clients = 10_000 if NIGHTLY else 3_000, 16
+@pytest.mark.slow(seconds=15)
+def test_sixteen_clients_hand_in_ten_thousand_labels_and_each_is_there_once(tmp_path: Path) -> None:
+    total, clients = 10_000, 16
     with SQLiteRepository(tmp_path / "labels.db", synchronous="OFF") as repository:
         local = AnnotationQueues(repository, PROJECT)
         queue = local.create("q", created_by="ann")

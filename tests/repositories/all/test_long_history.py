@@ -11,13 +11,10 @@ from annotation_queue.repositories.memory import queries as memory_queries
 from annotation_queue.repositories.memory import sorted_keys, timed_keys
 from annotation_queue.repositories.sqlite import blocks as sqlite_blocks
 from annotation_queue.repositories.sqlite.queries import filters as sqlite_filters
-from helpers.faults import NIGHTLY
 from helpers.long_histories import compare_long_history
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-CALLS = 20_000 if NIGHTLY else 7_000
 
 
 @pytest.fixture
@@ -29,9 +26,9 @@ def _short_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, name, few)
 
 
-@pytest.mark.slow(seconds=10)
+@pytest.mark.slow(seconds=30)
 @pytest.mark.usefixtures("_short_blocks")
 def test_a_long_random_history_gives_the_same_answers_everywhere(tmp_path: Path) -> None:
     with MemoryRepository() as memory, SQLiteRepository(tmp_path / "queues.db", synchronous="OFF") as sqlite:
-        compare_long_history({"memory": memory, "sqlite": sqlite}, CALLS)
+        compare_long_history({"memory": memory, "sqlite": sqlite}, 20_000)
         assert (memory.check(), sqlite.check()) == ((), ())

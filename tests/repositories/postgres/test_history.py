@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from annotation_queue import MemoryRepository, SQLiteRepository
-from helpers.faults import NIGHTLY
 from helpers.long_histories import compare_long_history
 
 if TYPE_CHECKING:
@@ -15,12 +14,10 @@ if TYPE_CHECKING:
 
     from annotation_queue.repositories.postgres import PostgresRepository
 
-CALLS = 10_000 if NIGHTLY else 4_000
 
-
-@pytest.mark.slow(seconds=15)
+@pytest.mark.slow(seconds=35)
 def test_a_long_random_history_gives_the_same_answers_on_all_three(
     repository: PostgresRepository, tmp_path: Path
 ) -> None:
     with MemoryRepository() as memory, SQLiteRepository(tmp_path / "queues.db", synchronous="OFF") as sqlite:
-        compare_long_history({"memory": memory, "sqlite": sqlite, "postgres": repository}, CALLS)
+        compare_long_history({"memory": memory, "sqlite": sqlite, "postgres": repository}, 10_000)
