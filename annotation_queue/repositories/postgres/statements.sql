@@ -529,10 +529,22 @@ SELECT count(*) FROM stored
     ORDER BY w.queue, w.num FOR UPDATE OF w
 ), stored AS (@change_work@ AND (SELECT count(*) FROM locked) = :n RETURNING w.num), @consequences@
 
--- Stores one change that consists of one progress and one entry of the log. Each `RowSet` is one row here, but for the counts.
+-- Stores one change that consists of one progress and one entry of the log, and opens nothing. Each `RowSet` is one row here, but
+-- for the counts. What it writes it writes for the item that was stored, if that was: a server takes longer to make a plan ready than
+-- to carry it out, so that the less there is of it the better.
 
 -- name: store_one --
-@rests@, stored AS (@change_work@ AND w.revision = t.revision AND w.id = t.id RETURNING w.num), @consequences@
+@rests@, stored AS (@change_work@ AND w.revision = t.revision AND w.id = t.id RETURNING w.tx), written AS (
+    @write_progresses@ CROSS JOIN stored
+    @over_progresses@
+), told AS (
+    INSERT INTO log (@log_columns@)
+    SELECT t.queue, t.item, t.step, s.tx, t.seq, t.annotator, t.from_state, t.to_state, t.at, t.reason, t.annotation, t.actor
+    FROM {entries} CROSS JOIN stored AS s
+), counted AS (
+    INSERT INTO counters (@count_columns@) SELECT @count_columns@ FROM {counts} CROSS JOIN stored
+)
+SELECT count(*) FROM stored
 
 -- The same step by step, for a schema that is distributed: where Citus takes a statement apart it sends what each part gives to
 -- every node, and the transaction has to be prepared on all of them. Whoever stores compares what is locked with what has to be there.
