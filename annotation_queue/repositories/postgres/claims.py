@@ -259,7 +259,7 @@ def claim_untouched(
     after = change.standing
     counts = {(known.num, who or "", kind): n for (who, kind), n in changes(untouched, change).items()}
     found = session.rows(
-        "claim_untouched",
+        "claim_one_untouched" if limit == 1 and one_finishes(queue) else "claim_untouched",
         {
             **_wanted(known.num, annotator, mark.place, at, limit),
             **session.connections.lock_of(known.num)._asdict(),

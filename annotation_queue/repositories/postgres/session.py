@@ -73,7 +73,15 @@ OPENINGS: Final = "openings"
 lot: in a schema that was restored to an earlier time it comes to another sum than before."""
 
 _HOT: Final = frozenset(
-    {"claim_untouched", "lock_claimable", "lock_claimable_from_mark", "records", "store", "store_one"}
+    {
+        "claim_one_untouched",
+        "claim_untouched",
+        "lock_claimable",
+        "lock_claimable_from_mark",
+        "records",
+        "store",
+        "store_one",
+    }
 )
 _COUNTED: Final = (*KIND_NAMES, OPENINGS)
 
