@@ -412,10 +412,9 @@ class Decisions:
             ClaimLost: The claim does not hold its item any more.
             QueueNotFound: The queue of the claim is deleted, or is none of the project.
         """
-        if isinstance(claim, Claim):
-            remembered = self._from_memory(claim, decide, with_label=with_label)
-            if remembered is not None:
-                return remembered
+        remembered = self._from_memory(((claim, decide),), with_label=with_label)
+        if remembered:
+            return remembered[0]
         labels_of = (claim.annotator_id,) if with_label else ()
         try:
             if isinstance(claim, ClaimRef):
@@ -485,6 +484,9 @@ class Decisions:
         Raises:
             QueueNotFound: The queue of a claim is deleted, or is none of the project.
         """
+        remembered = self._from_memory(wanted, with_label=bool(labels_of))
+        if remembered:
+            return [(claim, decision) for (claim, _), decision in zip(wanted, remembered, strict=True)]
         outcomes: dict[int, Decision | ClaimLost] = {}
         waiting = list(enumerate(wanted))
         while waiting:
@@ -502,26 +504,37 @@ class Decisions:
         self._tell_lost([outcome for outcome in outcomes.values() if isinstance(outcome, ClaimLost)])
         return [(claim, outcomes[index]) for index, (claim, _) in enumerate(wanted)]
 
-    def _from_memory(self, claim: Claim, decide: Decide, *, with_label: bool) -> Decision | None:
-        """Carry out a decision without reading, if the repository remembers what the claim left, and it still is so."""
-        if not isinstance(self.repository, RemembersClaims):
+    def _from_memory(
+        self, wanted: Sequence[tuple[Claim | ClaimRef, Decide]], *, with_label: bool
+    ) -> list[Decision] | None:
+        """Carry out decisions without reading, if the repository remembers what all claims left, and all of it still is so.
+
+        Nothing is remembered twice, so no two of the decisions are about one item.
+        """
+        made: list[tuple[Decision, Change]] = []
+        try:
+            for claim, decide in wanted:
+                record = self._remembered(claim, with_label=with_label)
+                decision = None if record is None else decide(record)
+                if decision is None or decision.change is None:
+                    return None
+                made.append((decision, decision.change))
+            self.repository.save([(decision.record, change) for decision, change in made])
+        except (ClaimLost, Conflict, ValueError):
+            # It may be outdated, and then nothing follows from it.
+            return None
+        return [decision for decision, _ in made]
+
+    def _remembered(self, claim: Claim | ClaimRef, *, with_label: bool) -> ItemRecord | None:
+        """Give the record that a claim left, if the repository remembers it, and it has all that a decision needs."""
+        if isinstance(claim, ClaimRef) or not isinstance(self.repository, RemembersClaims):
             return None
         record = self.repository.record_of_claim(self.project_id, claim.item.id, claim.annotator_id)
         if record is None or record.queue.id != claim.item.queue_id:
             return None
         own = own_progress(record, claim.annotator_id)
-        if with_label and own is not None and own.annotation is UNREAD:
-            # What they drafted on the item before, if anything, the claim has not read.
-            return None
-        try:
-            decision = decide(record)
-            if decision.change is None:
-                return None
-            self.repository.save(((decision.record, decision.change),))
-        except (ClaimLost, Conflict, ValueError):
-            # It may be outdated, and then nothing follows from it.
-            return None
-        return decision
+        # What they drafted on the item before, if anything, the claim has not read.
+        return None if with_label and own is not None and own.annotation is UNREAD else record
 
     def _tell_lost(self, lost: Sequence[ClaimLost]) -> None:
         if lost and isinstance(self.repository, HearsOfLostClaims):

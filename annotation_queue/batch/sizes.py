@@ -9,11 +9,13 @@ import attrs
 
 _LARGEST_BATCH: Final = 64
 _BATCH_SECONDS: Final = 0.5
+_GROWTH: Final = 4
+"""How many times as large as the one before a batch may be: what the first items took may not be what the others take."""
 
 
 @attrs.define(kw_only=True, eq=False)
 class BatchSize:
-    """The size of a run's batches: half a second's work, so that slow runs leave items to others; fast ones double up to it.
+    """The size of a run's batches: half a second's work, so that slow runs leave items to others; fast ones grow up to it.
 
     Args:
         least: The smallest size: the number of workers.
@@ -44,6 +46,6 @@ class BatchSize:
         done = self.claimed - in_flight
         if done > self._done_by_then:
             recent = (done - self._done_by_then) * _BATCH_SECONDS / max(since - self._claimed_at, 1e-6)
-            self._size = max(float(self.least), min(recent, 2 * self._size, _LARGEST_BATCH))
+            self._size = max(float(self.least), min(recent, _GROWTH * self._size, _LARGEST_BATCH))
             self._claimed_at, self._done_by_then = since, done
         self.claimed += count

@@ -148,19 +148,19 @@ def claim(
         claims.append(make_claim(item=item, annotator_id=annotator_id, token=own.token, expires_at=expires_at))
     if writes:
         session.store(writes)
-        if limit == 1:
-            _keep_claimed(session, queue, annotator_id, writes[0], rows[0])
+        _, chosen = split(rows[0], Version, ChosenRow)
+        for write in writes:
+            _keep_claimed(session, queue, annotator_id, write, chosen.tx)
         session.cache.set_touched(num, annotator, is_touched=any(record.steps for record, _ in writes))
     return tuple(claims)
 
 
 def _keep_claimed(
-    session: Session, queue: StoredQueue, annotator_id: str, write: tuple[ItemRecord, Change], row: TupleRow
+    session: Session, queue: StoredQueue, annotator_id: str, write: tuple[ItemRecord, Change], tx: int
 ) -> None:
     """Keep the record that a claim leaves: most likely it is completed next, and nothing has happened to it by then."""
     before, change = write
     was = cast("Revision", before.revision)
-    _, chosen = split(row, Version, ChosenRow)
     session.cache.claimed.keep(
         annotator_id,
         make_record(
@@ -168,7 +168,7 @@ def _keep_claimed(
             queue.queue,
             change.updated_at,
             merge(before.progresses, change.progresses),
-            Revision(queue.num, queue.revision, was.num, was.revision + 1, chosen.tx),
+            Revision(queue.num, queue.revision, was.num, was.revision + 1, tx),
             steps=before.steps + len(change.transitions),
         ),
     )
@@ -259,7 +259,7 @@ def claim_untouched(
     after = change.standing
     counts = {(known.num, who or "", kind): n for (who, kind), n in changes(untouched, change).items()}
     found = session.rows(
-        "claim_untouched",
+        "claim_one_untouched" if limit == 1 and one_finishes(queue) else "claim_untouched",
         {
             **_wanted(known.num, annotator, mark.place, at, limit),
             **session.connections.lock_of(known.num)._asdict(),
@@ -294,12 +294,11 @@ def claim_untouched(
         row, first = split(each, ItemRow, FirstRow)
         item = session.item_of(row, known)
         claims.append(make_claim(item=item, annotator_id=annotator_id, token=own.token, expires_at=expires_at))
-        if limit == 1:
-            # Most likely it is completed next, by who has it, and nothing has happened to it by then.
-            held = _on_item(own, item.id)
-            rests_on = Revision(known.num, known.revision, row.num, row.revision, first.tx)
-            record = make_record(item.id, queue, item.updated_at, (held,), rests_on, steps=row.steps)
-            session.cache.claimed.keep(annotator_id, record)
+        # Most likely it is completed next, by who has it, and nothing has happened to it by then.
+        held = _on_item(own, item.id)
+        rests_on = Revision(known.num, known.revision, row.num, row.revision, first.tx)
+        record = make_record(item.id, queue, item.updated_at, (held,), rests_on, steps=row.steps)
+        session.cache.claimed.keep(annotator_id, record)
     return tuple(claims)
 
 

@@ -73,7 +73,15 @@ OPENINGS: Final = "openings"
 lot: in a schema that was restored to an earlier time it comes to another sum than before."""
 
 _HOT: Final = frozenset(
-    {"claim_untouched", "lock_claimable", "lock_claimable_from_mark", "records", "store", "store_one"}
+    {
+        "claim_one_untouched",
+        "claim_untouched",
+        "lock_claimable",
+        "lock_claimable_from_mark",
+        "records",
+        "store",
+        "store_one",
+    }
 )
 _COUNTED: Final = (*KIND_NAMES, OPENINGS)
 
@@ -450,16 +458,18 @@ class Session:
             raise StorageBusy(
                 "an item was changed by a transaction that began after yours; roll yours back and begin it again"
             )
-        if len(standings) == len(progresses) == len(entries) == 1 and not connections.is_distributed:
+        counted = counter_rows(counts)
+        is_one = len(standings) == len(progresses) == len(entries) == 1 and not any(row.openings for row in counted)
+        if is_one and not connections.is_distributed:
             statement = "store_one"
-            values |= counts_of_one(counter_rows(counts))
+            values |= counts_of_one(counted)
             values |= QUEUES.values_of_one(queues[0])
             values |= STANDINGS.values_of_one(standings[0])
             values |= PROGRESSES.values_of_one(progress_keys[0], progresses[0])
             values |= ENTRIES.values_of_one(entry_keys[0], entries[0])
         else:
             statement = "store"
-            values |= COUNTS.values(counter_rows(counts))
+            values |= COUNTS.values(counted)
             values |= QUEUES.values(queues)
             values |= STANDINGS.values(standings)
             values |= PROGRESSES.values(progress_keys, progresses)

@@ -22,7 +22,7 @@ _NAMED: Final = re.compile(r"(?<![:\w]):(\w+)")
 _ROW_SET: Final = re.compile(r"\{(\w+)\}")
 _TEXTS: Final = {each.name: each.text for each in ROW_SETS}
 _TEXTS_OF_ONE: Final = {each.name: COUNTS_OF_ONE if each is COUNTS else each.text_of_one for each in ROW_SETS}
-_OF_ONE: Final = ("store_one", "claim_untouched")
+_OF_ONE: Final = ("store_one", "claim_untouched", "claim_one_untouched")
 """The statements whose row sets are one row each, but for the counts."""
 
 

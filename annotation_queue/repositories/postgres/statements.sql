@@ -534,10 +534,22 @@ SELECT count(*) FROM stored
     ORDER BY w.queue, w.num FOR UPDATE OF w
 ), stored AS (@change_work@ AND (SELECT count(*) FROM locked) = :n RETURNING w.num), @consequences@
 
--- Stores one change that consists of one progress and one entry of the log. Each `RowSet` is one row here, but for the counts.
+-- Stores one change that consists of one progress and one entry of the log, and opens nothing. Each `RowSet` is one row here, but
+-- for the counts. What it writes it writes for the item that was stored, if that was: a server takes longer to make a plan ready than
+-- to carry it out, so that the less there is of it the better.
 
 -- name: store_one --
-@rests@, stored AS (@change_work@ AND w.revision = t.revision AND w.id = t.id RETURNING w.num), @consequences@
+@rests@, stored AS (@change_work@ AND w.revision = t.revision AND w.id = t.id RETURNING w.tx), written AS (
+    @write_progresses@ CROSS JOIN stored
+    @over_progresses@
+), told AS (
+    INSERT INTO log (@log_columns@)
+    SELECT t.queue, t.item, t.step, s.tx, t.seq, t.annotator, t.from_state, t.to_state, t.at, t.reason, t.annotation, t.actor
+    FROM {entries} CROSS JOIN stored AS s
+), counted AS (
+    INSERT INTO counters (@count_columns@) SELECT @count_columns@ FROM {counts} CROSS JOIN stored
+)
+SELECT count(*) FROM stored
 
 -- The same step by step, for a schema that is distributed: where Citus takes a statement apart it sends what each part gives to
 -- every node, and the transaction has to be prepared on all of them. Whoever stores compares what is locked with what has to be there.
@@ -786,13 +798,10 @@ WITH w AS MATERIALIZED (
 )
 SELECT @live_item_columns@ FROM w @its_item@ WHERE w.tx <= @own_tx@
 
--- Claims the first open items, if the queue is as it was, nobody touched them, and nothing else could be claimed before them: all of
--- it is known beforehand but which items they are. Gives nothing otherwise. What is in front of the first open item was claimed by
--- others, for the most part, and costs time as long as some old transaction keeps vacuum from its work. So the claim begins where
--- the first open item was found before, as `mark_evidence` allows, and says where it was now.
+-- What the two statements below have in common.
 
--- name: claim_untouched --
-WITH rests AS MATERIALIZED (SELECT locked_revision(:space, :lock, :queue, :version) = :queue_revision AS is_same),
+-- name: untouched_start --
+rests AS MATERIALIZED (SELECT locked_revision(:space, :lock, :queue, :version) = :queue_revision AS is_same),
 mark AS (
     SELECT o.openings, o.openings = :openings AND EXISTS (SELECT FROM log AS l
         WHERE l.queue = :queue AND l.tx = :mark_tx AND l.seq = :mark_seq AND l.at = :mark_at) AS is_good
@@ -800,29 +809,53 @@ mark AS (
 ), start AS (
     SELECT :priority_down::bigint, :created_at::bigint, :id::text WHERE (SELECT is_good FROM mark)
     UNION ALL SELECT -1::bigint << 63, -1::bigint << 63, '' FROM mark LIMIT 1
-), first AS MATERIALIZED (
-    SELECT @in_order@ FROM work AS w WHERE @is_open@ AND (@in_order@) >= (SELECT * FROM start) AND NOT @is_settled@
-    ORDER BY @in_order@ LIMIT 1
-), open AS MATERIALIZED (
-    SELECT w.queue, w.num, w.steps = 0 AND length(w.id) <= 191 AS is_plain FROM work AS w
-    WHERE @is_open@ AND (@in_order@) >= (SELECT * FROM first)
-        AND (SELECT 1 FROM work AS w WHERE @is_expired@ ORDER BY w.claimable_at LIMIT 1) IS NULL
+)
+
+-- name: nothing_else_first --
+(SELECT 1 FROM work AS w WHERE @is_expired@ ORDER BY w.claimable_at LIMIT 1) IS NULL
         AND NOT EXISTS (SELECT FROM reservations AS r WHERE r.queue = :queue AND r.annotator = :annotator
             AND NOT r.is_settled AND r.claimable_at <= :at)
-        AND NOT @is_kept@
-    ORDER BY @in_order@ LIMIT :limit FOR UPDATE OF w SKIP LOCKED
-), stored AS (
-    UPDATE work AS w SET state = :state, annotator = :annotator, completed = :completed, skipped = :skipped,
+
+-- name: untouched_open --
+SELECT w.queue, w.num, w.steps = 0 AND length(w.id) <= 191 AS is_plain FROM work AS w
+    WHERE @is_open@ AND (@in_order@) >= (SELECT * FROM first) AND @nothing_else_first@
+
+-- name: hold_untouched --
+UPDATE work AS w SET state = :state, annotator = :annotator, completed = :completed, skipped = :skipped,
         claimable_at = :claimable_at, updated_at = greatest(w.updated_at, :updated_at), revision = w.revision + 1, steps = :step,
         tx = @tx@
     FROM open AS o
-    WHERE (SELECT bool_and(is_plain) FROM open) AND w.queue = o.queue AND w.num = o.num
+    WHERE w.queue = o.queue AND w.num = o.num
+
+-- name: write_untouched --
+INSERT INTO progresses (queue, item, annotator, state, token, lease_expires_at, created_at, updated_at, started_at, step)
+    SELECT queue, num, :annotator, :state, :token, :lease_expires_at, :at, :at, :at, :step FROM stored
+
+-- name: untouched_log_columns --
+queue, item, step, tx, seq, annotator, from_state, to_state, at, actor
+
+-- name: untouched_columns --
+@live_item_columns@, w.tx, m.openings, f.*
+
+-- Claims the first open items, if the queue is as it was, nobody touched them, and nothing else could be claimed before them: all of
+-- it is known beforehand but which items they are. Gives nothing otherwise. What is in front of the first open item was claimed by
+-- others, for the most part, and costs time as long as some old transaction keeps vacuum from its work. So the claim begins where
+-- the first open item was found before, as far as `mark` is good, and says where it was now.
+
+-- name: claim_untouched --
+WITH @untouched_start@, first AS MATERIALIZED (
+    SELECT @in_order@ FROM work AS w WHERE @is_open@ AND (@in_order@) >= (SELECT * FROM start) AND NOT @is_settled@
+    ORDER BY @in_order@ LIMIT 1
+), open AS MATERIALIZED (
+    @untouched_open@ AND NOT @is_kept@
+    ORDER BY @in_order@ LIMIT :limit FOR UPDATE OF w SKIP LOCKED
+), stored AS (
+    @hold_untouched@ AND (SELECT bool_and(is_plain) FROM open)
     RETURNING w.*
 ), written AS (
-    INSERT INTO progresses (queue, item, annotator, state, token, lease_expires_at, created_at, updated_at, started_at, step)
-    SELECT queue, num, :annotator, :state, :token, :lease_expires_at, :at, :at, :at, :step FROM stored
+    @write_untouched@
 ), told AS (
-    INSERT INTO log (queue, item, step, tx, seq, annotator, from_state, to_state, at, actor)
+    INSERT INTO log (@untouched_log_columns@)
     SELECT w.queue, w.num, :step, w.tx, row_number() OVER (ORDER BY @in_order@), :annotator, :from_state, :state, :at, :actor::text
     FROM stored AS w
 ), counted AS (
@@ -830,9 +863,33 @@ mark AS (
     SELECT t.queue, t.annotator, t.unstarted * n, t.in_progress * n, t.completed * n, t.skipped * n, t.settled * n, t.finished * n
     FROM {counts}, (SELECT count(*) AS n FROM stored) AS s WHERE n > 0
 )
-SELECT @live_item_columns@, w.tx, m.openings, f.*
+SELECT @untouched_columns@
 FROM stored AS w @its_item@, mark AS m, first AS f
 ORDER BY @in_order@
+
+-- The same for one item, of a queue in which one annotator finishes an item: nobody has settled or holds what is open there, so that
+-- progresses need not be looked at. What is claimed most has a statement of its own since the server takes longer to make it ready than
+-- to carry it out.
+
+-- name: claim_one_untouched --
+WITH @untouched_start@, first AS MATERIALIZED (
+    SELECT @in_order@ FROM work AS w WHERE @is_open@ AND (@in_order@) >= (SELECT * FROM start) ORDER BY @in_order@ LIMIT 1
+), open AS MATERIALIZED (
+    @untouched_open@
+    ORDER BY @in_order@ LIMIT 1 FOR UPDATE OF w SKIP LOCKED
+), stored AS (
+    @hold_untouched@ AND o.is_plain
+    RETURNING w.*
+), written AS (
+    @write_untouched@
+), told AS (
+    INSERT INTO log (@untouched_log_columns@)
+    SELECT w.queue, w.num, :step, w.tx, 1, :annotator, :from_state, :state, :at, :actor::text FROM stored AS w
+), counted AS (
+    INSERT INTO counters (@count_columns@) SELECT @count_columns@ FROM {counts} CROSS JOIN (SELECT FROM stored) AS s
+)
+SELECT @untouched_columns@
+FROM stored AS w @its_item@, mark AS m, first AS f
 
 -- Tells whether there is something that can be claimed.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from annotation_queue import AnnotationQueues, AnnotationState, Claim, LabelQuery, NewItem, QueueItem
+from annotation_queue import AnnotationQueues, AnnotationState, Claim, ClaimLost, LabelQuery, NewItem, QueueItem
 from annotation_queue.repositories.postgres import PostgresRepository
 from annotation_queue.repositories.postgres.bounded import BoundedConnection
 from annotation_queue.repositories.postgres.cache import Cache, Version
@@ -53,7 +53,8 @@ def test_a_completion_is_one_read_and_one_write(queues: AnnotationQueues, statem
     _, claims = claims_on(queues, 2)
     for claim in claims:
         statements.clear()
-        assert queues.complete(claim, {"label": 1}).annotation_state == "completed"
+        # Of a reference nothing is remembered.
+        assert queues.complete(claim.ref, {"label": 1}).annotation_state == "completed"
         assert len(statements) == 2
 
 
@@ -110,9 +111,51 @@ def test_completing_many_claims_takes_no_more_statements_than_completing_one(
 ) -> None:
     _, claims = claims_on(queues, MANY)
     statements.clear()
-    done = queues.complete_batch([(claim, {"label": 1}) for claim in claims])
+    done = queues.complete_batch([(claim.ref, {"label": 1}) for claim in claims])
     assert all(isinstance(item, QueueItem) for item in done)
     assert len(statements) == 2
+
+
+def test_what_this_process_claimed_together_it_completes_by_one_statement(
+    queues: AnnotationQueues, statements: list[str]
+) -> None:
+    queue_id, _ = claims_on(queues, 1)
+    queues.add_items(queue_id, [NewItem(call_id=f"more {n}", payload={"n": n}) for n in range(MANY)], added_by="ann")
+    statements.clear()
+    claims = queues.claim_batch(queue_id, "bob", MANY)
+    assert len(claims) == MANY
+    assert len(statements) == 1
+    done = queues.complete_batch([(claim, {"label": claim.item.call_id}) for claim in claims])
+    assert len(statements) == 2
+    assert done == tuple(queues.get_item(claim.item.id, annotator_id="bob") for claim in claims)
+    assert [queues.progress(claim.item.id)[0].annotation for claim in claims] == [
+        {"label": claim.item.call_id} for claim in claims
+    ]
+
+
+def test_of_claims_completed_together_what_others_changed_is_read_and_what_was_lost_is_told(
+    queues: AnnotationQueues,
+) -> None:
+    _, (first, changed, lost, removed) = claims_on(queues, 4)
+    queues.update_progress(changed.item.id, "eve", COMPLETED, annotation="eve's")
+    queues.update_progress(lost.item.id, "bob", UNSTARTED, actor_id="eve", override=True)
+    queues.remove_items(removed.item.queue_id, [removed.item.id])
+    done = queues.complete_batch([(claim, "bob's") for claim in (first, changed, lost, removed)])
+    assert [type(each) for each in done] == [QueueItem, QueueItem, ClaimLost, ClaimLost]
+    assert [each.annotation for each in queues.progress(first.item.id)] == ["bob's"]
+    assert [each.annotation for each in queues.progress(changed.item.id)] == ["bob's", "eve's"]
+    assert [each.state for each in queues.progress(lost.item.id)] == [UNSTARTED]
+
+
+def test_texts_of_any_kind_are_stored_together_as_they_are_one_by_one(queues: AnnotationQueues) -> None:
+    strange = ["", "NULL", " a ", '"', "\\", '\\"', "{,}", "a,b", "'", "é\n\t\x01", "\U0010ffff"]
+    _, claims = claims_on(queues, len(strange))
+    queues.complete_batch(list(zip(claims, strange, strict=True)))
+    assert [queues.progress(claim.item.id)[0].annotation for claim in claims] == strange
+    _, claims = claims_on(queues, len(strange))
+    for claim, reason in zip(claims, strange, strict=True):
+        queues.release(claim, reason or None)
+        assert queues.history(claim.item.id)[-1].reason == (reason or None)
 
 
 def test_reading_items_and_records_is_one_statement(
