@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from itertools import compress, repeat
+from operator import is_not
 from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 
 from annotation_queue.construction import quick
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
 SQL: Final = load_statements("sql/queues", "sqlite/statements")
 _NAME: Final = re.compile(r":(\w+)")
-_MOST_WITHOUT: Final = 16
+_MOST_TEXTS: Final = 16
 """Of how many combinations of values that are NULL the text of a statement is kept."""
 
 
@@ -116,15 +118,15 @@ class Write(Generic[_Row]):
         row: What it takes.
     """
 
-    __slots__ = ("_text", "_without")
+    __slots__ = ("_text", "_texts")
 
     def __init__(self, name: str, row: type[_Row]) -> None:
         names = (*_NAME.findall(SQL[name]),)
         if names != row._fields:
             raise ValueError(f"{name} takes {names}, and {row.__name__} has {row._fields}")
         self._text = _NAME.sub("?", SQL[name])
-        self._without: dict[tuple[bool, ...], str] = {}
-        """The same with NULL in place of some values."""
+        self._texts: dict[tuple[bool, ...], str] = {}
+        """By which values are given: the same with NULL in place of the others."""
 
     def run(self, session: Session, rows: Sequence[_Row]) -> int:
         """Run it for each row, and say how many rows it changed in all."""
@@ -134,18 +136,16 @@ class Write(Generic[_Row]):
         if len(rows) > 1:
             return session.executemany(self._text, map(tuple, rows)).rowcount
         (row,) = rows
-        is_null = tuple([value is None for value in row])
-        if True not in is_null:
-            return session.execute(self._text, tuple(row)).rowcount
-        text = self._without.get(is_null) or self._with_nulls(is_null)
-        return session.execute(text, [value for value in row if value is not None]).rowcount
+        is_given = tuple(map(is_not, row, repeat(None)))
+        text = self._texts.get(is_given) or self._with_nulls(is_given)
+        return session.execute(text, tuple(compress(row, is_given))).rowcount
 
-    def _with_nulls(self, is_null: tuple[bool, ...]) -> str:
-        marks = iter(is_null)
-        text = re.sub(r"\?", lambda _: "NULL" if next(marks) else "?", self._text)
+    def _with_nulls(self, is_given: tuple[bool, ...]) -> str:
+        given = iter(is_given)
+        text = re.sub(r"\?", lambda _: "?" if next(given) else "NULL", self._text)
         # Of the combinations that there are claims and completions use but a few.
-        if len(self._without) < _MOST_WITHOUT:
-            self._without[is_null] = text
+        if len(self._texts) < _MOST_TEXTS:
+            self._texts[is_given] = text
         return text
 
 

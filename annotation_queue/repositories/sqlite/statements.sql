@@ -656,11 +656,11 @@ FROM queues AS q LEFT JOIN texts AS t ON t.text = ? LEFT JOIN counters AS c ON c
 -- name: first_open --
 SELECT @live_item_columns@
 FROM work AS w INDEXED BY work_open CROSS JOIN items AS i ON i.num = w.num
-WHERE w.queue = :queue AND w.claimable_at = -62135596800000000 AND w.assignees IS NULL
-    AND (w.priority_down, w.created_at, w.id) >= (:priority_down, :created_at, :id)
+WHERE w.queue = ? AND w.claimable_at = -62135596800000000 AND w.assignees IS NULL
+    AND (w.priority_down, w.created_at, w.id) >= (?, ?, ?)
     AND NOT EXISTS (
         SELECT 1 FROM progresses AS p
-        WHERE p.item = w.num AND p.annotator = :annotator AND (p.state >= 2 OR p.lease_expires_at > :now))
+        WHERE p.item = w.num AND p.annotator = ? AND (p.state >= 2 OR p.lease_expires_at > ?))
 ORDER BY w.priority_down, w.created_at, w.id LIMIT 1
 
 -- Finds the place of the first open item, from a place on, that an annotator has not settled.
