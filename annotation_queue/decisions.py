@@ -278,6 +278,12 @@ class Decisions:
 
     repository: Repository
     project_id: str
+    _claims: RemembersClaims | None = attrs.field(init=False)
+
+    @_claims.default
+    def _find_claims(self) -> RemembersClaims | None:
+        # Asked once, since to ask costs as much as to remember.
+        return self.repository if isinstance(self.repository, RemembersClaims) else None
 
     def add_queue(self, queue: AnnotationQueue, *, repeats: bool) -> AnnotationQueue:
         """Store a new queue.
@@ -504,9 +510,9 @@ class Decisions:
 
     def _from_memory(self, claim: Claim, decide: Decide, *, with_label: bool) -> Decision | None:
         """Carry out a decision without reading, if the repository remembers what the claim left, and it still is so."""
-        if not isinstance(self.repository, RemembersClaims):
+        if self._claims is None:
             return None
-        record = self.repository.record_of_claim(self.project_id, claim.item.id, claim.annotator_id)
+        record = self._claims.record_of_claim(self.project_id, claim.item.id, claim.annotator_id)
         if record is None or record.queue.id != claim.item.queue_id:
             return None
         own = own_progress(record, claim.annotator_id)
