@@ -35,7 +35,7 @@ from annotation_queue.repositories.sqlite.cache import (
     make_revision,
 )
 from annotation_queue.repositories.sqlite.schema import SCHEMA_VERSION
-from annotation_queue.repositories.sqlite.statements import COUNT, SQL, CounterRow, counter_row
+from annotation_queue.repositories.sqlite.statements import SQL, CounterRow, add_counts, counter_row
 from annotation_queue.repositories.sqlite.texts import Interned
 from annotation_queue.values import from_micros
 
@@ -368,11 +368,11 @@ class Session(Interned):
         rows = [*blocks]
         for annotator_id, of_one in sums.items():
             if annotator_id is None:
-                row = counter_row(queue, 0, 0, **of_one, next_expiry=NEVER_MICROS, entries=entries, latest=latest)
+                row = counter_row(queue, 0, 0, **of_one, entries=entries, latest=latest)
             else:
                 row = counter_row(queue, 0, self.text_num(annotator_id), **of_one)
             rows.append(row)
-        COUNT.run(self, rows)
+        add_counts(self, rows)
 
     def claim_context(self, project_id: str, queue_id: str, annotator_id: str) -> tuple[StoredQueue, int, bool]:
         """Read what a claim begins with.
