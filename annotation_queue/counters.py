@@ -52,16 +52,19 @@ def changes(record: ItemRecord, change: Change) -> dict[tuple[str | None, str], 
     counts: dict[tuple[str | None, str], int] = {}
     if before.state is not after.state:
         counts[None, before.state], counts[None, after.state] = -1, 1
-    for kind, n in ((SETTLED, after.settled - before.settled), (FINISHED, after.finished - before.finished)):
-        if n:
-            counts[None, kind] = n
+    settled, finished = after.settled - before.settled, after.finished - before.finished
+    if settled:
+        counts[None, SETTLED] = settled
+    if finished:
+        counts[None, FINISHED] = finished
     states = {progress.annotator_id: progress.state for progress in record.progresses}
     for progress in change.progresses:
-        was = states.get(progress.annotator_id, UNSTARTED)
-        if was is not progress.state:
-            for state, n in ((was, -1), (progress.state, 1)):
-                if state is not UNSTARTED:
-                    counts[progress.annotator_id, state] = n
+        was, now = states.get(progress.annotator_id, UNSTARTED), progress.state
+        if was is not now:
+            if was is not UNSTARTED:
+                counts[progress.annotator_id, was] = -1
+            if now is not UNSTARTED:
+                counts[progress.annotator_id, now] = 1
     return counts
 
 

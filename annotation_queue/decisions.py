@@ -278,6 +278,12 @@ class Decisions:
 
     repository: Repository
     project_id: str
+    _claims: RemembersClaims | None = attrs.field(init=False)
+
+    @_claims.default
+    def _find_claims(self) -> RemembersClaims | None:
+        # Asked once, since to ask costs as much as to remember.
+        return self.repository if isinstance(self.repository, RemembersClaims) else None
 
     def add_queue(self, queue: AnnotationQueue, *, repeats: bool) -> AnnotationQueue:
         """Store a new queue.
@@ -413,7 +419,7 @@ class Decisions:
             QueueNotFound: The queue of the claim is deleted, or is none of the project.
         """
         remembered = self._from_memory(((claim, decide),), with_label=with_label)
-        if remembered:
+        if remembered is not None:
             return remembered[0]
         labels_of = (claim.annotator_id,) if with_label else ()
         try:
@@ -485,7 +491,7 @@ class Decisions:
             QueueNotFound: The queue of a claim is deleted, or is none of the project.
         """
         remembered = self._from_memory(wanted, with_label=bool(labels_of))
-        if remembered:
+        if remembered is not None:
             return [(claim, decision) for (claim, _), decision in zip(wanted, remembered, strict=True)]
         outcomes: dict[int, Decision | ClaimLost] = {}
         waiting = list(enumerate(wanted))
@@ -511,6 +517,8 @@ class Decisions:
 
         Nothing is remembered twice, so no two of the decisions are about one item.
         """
+        if self._claims is None or not wanted:
+            return None
         made: list[tuple[Decision, Change]] = []
         try:
             for claim, decide in wanted:
@@ -527,9 +535,9 @@ class Decisions:
 
     def _remembered(self, claim: Claim | ClaimRef, *, with_label: bool) -> ItemRecord | None:
         """Give the record that a claim left, if the repository remembers it, and it has all that a decision needs."""
-        if isinstance(claim, ClaimRef) or not isinstance(self.repository, RemembersClaims):
+        if isinstance(claim, ClaimRef) or self._claims is None:
             return None
-        record = self.repository.record_of_claim(self.project_id, claim.item.id, claim.annotator_id)
+        record = self._claims.record_of_claim(self.project_id, claim.item.id, claim.annotator_id)
         if record is None or record.queue.id != claim.item.queue_id:
             return None
         own = own_progress(record, claim.annotator_id)

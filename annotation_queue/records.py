@@ -115,7 +115,12 @@ def _standing_of_one(
 
 def one_finishes(queue: AnnotationQueue) -> bool:
     """Tell whether an item of a queue is finished as soon as one annotator completed or skipped it."""
-    return is_finished(1, 0, *queue.policies) and is_finished(0, 1, *queue.policies)
+    return _one_finishes(queue.annotations_per_item, queue.skip_policy)
+
+
+@lru_cache(maxsize=256)
+def _one_finishes(annotations_per_item: int, skip_policy: SkipPolicy) -> bool:
+    return all(is_finished(*counts, annotations_per_item, skip_policy) for counts in ((1, 0), (0, 1)))
 
 
 @attrs.frozen
@@ -183,8 +188,12 @@ class Change:
     def opens(self) -> bool:
         """Whether somebody may claim the item who could not: a slot was freed, or what was settled or finished opened again."""
         now, before = self.standing.claimable_at, self.before.claimable_at
-        opened = now is not None and (before is None or now == ALWAYS != before)
-        return opened or any(each.from_state in SETTLING and each.to_state not in SETTLING for each in self.transitions)
+        if now is not None and (before is None or now == ALWAYS != before):
+            return True
+        for each in self.transitions:  # noqa: SIM110 - a generator costs several times as much, for one transition
+            if each.from_state in SETTLING and each.to_state not in SETTLING:
+                return True
+        return False
 
 
 _make_change = trusted(Change)

@@ -339,7 +339,9 @@ BROKEN: Final = {
     "sqlite: keeps deleted items": sql(
         testing.ItemsContract, "^DELETE FROM work WHERE num IN", "DELETE FROM work WHERE -1 - num IN"
     ),
-    "sqlite: counts no changes": sql(testing.StatisticsContract, r"(\w+) = \1 \+ excluded\.\1", r"\1 = \1"),
+    "sqlite: counts no changes": sql(
+        testing.StatisticsContract, r"(unstarted|in_progress|completed|settled) = \1 \+ \?", r"\1 = \1 + 0 * ?"
+    ),
     "sqlite: sorts histories by time": sql(
         testing.HistoryContract, "FROM entry ORDER BY num", "FROM entry ORDER BY at, num"
     ),

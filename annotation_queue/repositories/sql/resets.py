@@ -18,7 +18,7 @@ def reset_each(
     item_ids: Sequence[str],
     wanted: Reset,
     read: Callable[[Sequence[str]], Mapping[str, ItemRecord]],
-    save: Callable[[Sequence[tuple[ItemRecord, Change]]], None],
+    save: Callable[[Sequence[tuple[ItemRecord, Change]]], object],
 ) -> int:
     """Put progresses on items back, inside one transaction in which nobody else changes them.
 

@@ -338,6 +338,8 @@ def progress_row(progress: Progress, annotator: int | str) -> ProgressRow:
         progress: The progress.
         annotator: What stands for its annotator.
     """
+    # As in `progress_of`: mostly it began when it was made, and nothing else happened then.
+    created_at = to_micros(progress.created_at)
     return _progress_row(
         annotator=annotator,
         state=RANKS[progress.state],
@@ -345,9 +347,9 @@ def progress_row(progress: Progress, annotator: int | str) -> ProgressRow:
         lease_expires_at=micros_or_none(progress.lease_expires_at),
         annotation=None if progress.state is COMPLETED else _label_text(progress.annotation),
         reason=progress.reason,
-        created_at=to_micros(progress.created_at),
-        updated_at=to_micros(progress.updated_at),
-        started_at=micros_or_none(progress.started_at),
+        created_at=created_at,
+        updated_at=created_at if progress.updated_at is progress.created_at else to_micros(progress.updated_at),
+        started_at=created_at if progress.started_at is progress.created_at else micros_or_none(progress.started_at),
         step=progress.step,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from annotation_queue.construction import quick
 from annotation_queue.repositories.sql.claimed import Claimed
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ class QueueKey(NamedTuple):
     id: str
 
 
+queue_key: Final = quick(QueueKey)
 FIRST_PLACE: Final = QueueKey(-NEVER_MICROS - 1, -NEVER_MICROS - 1, "")
 """Before every item."""
 LAST_PLACE: Final = QueueKey(NEVER_MICROS, NEVER_MICROS, "\U0010ffff")
@@ -49,6 +51,9 @@ class Revision(NamedTuple):
     is_told: int
     priority_down: int
     created_at: int
+
+
+make_revision: Final = quick(Revision)
 
 
 class LowWaterMark(NamedTuple):

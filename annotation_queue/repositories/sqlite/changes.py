@@ -10,6 +10,7 @@ import attrs
 from annotation_queue.changes import is_settlement
 from annotation_queue.counters import changes
 from annotation_queue.errors import Conflict
+from annotation_queue.records import make_record
 from annotation_queue.repositories.sql.rows import (
     ALWAYS_MICROS,
     RANKS,
@@ -19,7 +20,7 @@ from annotation_queue.repositories.sql.rows import (
     transition_row,
 )
 from annotation_queue.repositories.sqlite.blocks import KINDS, Kind, Move, moved_blocks
-from annotation_queue.repositories.sqlite.cache import QueueKey, Revision
+from annotation_queue.repositories.sqlite.cache import Revision, make_revision, queue_key
 from annotation_queue.repositories.sqlite.session import tells
 from annotation_queue.repositories.sqlite.statements import (
     ADD_ENTRY,
@@ -47,8 +48,11 @@ if TYPE_CHECKING:
     from annotation_queue.states import Progress
 
 
-def save(session: Session, writes: Sequence[tuple[ItemRecord, Change]]) -> None:
+def save(session: Session, writes: Sequence[tuple[ItemRecord, Change]]) -> list[WorkRow]:
     """Store what decisions change, if nothing that they rest on has changed.
+
+    Returns:
+        What it made of the items' rows, in the order of the writes.
 
     Raises:
         Conflict: Something has.
@@ -70,6 +74,36 @@ def save(session: Session, writes: Sequence[tuple[ItemRecord, Change]]) -> None:
             log_end = session.log_end(queue)
             count_appended(session, queue, sums.first, sums.untold)
         session.count(queue, _sum_of(sums.counts), log_end, moved_blocks(session, queue, sums.moves))
+    return rows.work
+
+
+def record_after(record: ItemRecord, change: Change, row: WorkRow) -> ItemRecord:
+    """Give what a decision after this one rests on.
+
+    Args:
+        record: The item before it, which nobody had touched.
+        change: What changes.
+        row: What `save` made of the item's row.
+    """
+    key = cast("Revision", record.revision)
+    return make_record(
+        item_id=record.item_id,
+        queue=record.queue,
+        updated_at=change.updated_at,
+        progresses=change.progresses,
+        revision=make_revision(
+            queue=key.queue,
+            queue_revision=key.queue_revision,
+            item=key.item,
+            revision=key.revision + 1,
+            last_entry=row.new_last_entry,
+            is_told=row.is_told or 0,
+            priority_down=key.priority_down,
+            created_at=key.created_at,
+        ),
+        standing=change.standing,
+        steps=record.steps + row.new_steps,
+    )
 
 
 @attrs.define
@@ -83,10 +117,10 @@ class _Sums:
         first: The number of the first entry that was appended; None if none was.
     """
 
-    counts: list[Mapping[tuple[str | None, str], int]] = attrs.field(factory=list)
-    moves: list[Move] = attrs.field(factory=list)
-    untold: list[Telling] = attrs.field(factory=list)
-    first: int | None = None
+    counts: list[Mapping[tuple[str | None, str], int]] = attrs.field(factory=list, init=False)
+    moves: list[Move] = attrs.field(factory=list, init=False)
+    untold: list[Telling] = attrs.field(factory=list, init=False)
+    first: int | None = attrs.field(default=None, init=False)
 
 
 @attrs.define
@@ -94,34 +128,41 @@ class _Rows:
     """The rows that changes write.
 
     Args:
-        changing: Rows of items that are settled as they were.
+        work: Rows of items, in the order of the changes.
+        changing: Those of items that are settled as they were.
         settling: Rows of those that are settled, or are no more.
         progresses: Progresses.
         entries: Entries of logs.
         sums: Number of a queue -> what its changes add up to.
     """
 
-    changing: list[WorkRow] = attrs.field(factory=list)
-    settling: list[WorkRow] = attrs.field(factory=list)
-    progresses: list[StoredProgress] = attrs.field(factory=list)
-    entries: list[EntryRow] = attrs.field(factory=list)
-    sums: dict[int, _Sums] = attrs.field(factory=dict)
+    work: list[WorkRow] = attrs.field(factory=list, init=False)
+    changing: list[WorkRow] = attrs.field(factory=list, init=False)
+    settling: list[WorkRow] = attrs.field(factory=list, init=False)
+    progresses: list[StoredProgress] = attrs.field(factory=list, init=False)
+    entries: list[EntryRow] = attrs.field(factory=list, init=False)
+    sums: dict[int, _Sums] = attrs.field(factory=dict, init=False)
 
     def add(self, session: Session, record: ItemRecord, change: Change) -> None:
         """Add those of one change."""
         key, before, after = cast("Revision", record.revision), change.before, change.standing
         told = _entries_of(session, key, record.steps, change)
         self.entries += told
-        self.progresses += [_stored(session, key, progress, told) for progress in change.progresses]
+        for progress in change.progresses:
+            self.progresses.append(_stored(session, key, progress, told))
+        row = _work_of(session, record, change, told)
+        self.work.append(row)
         is_settling = before.state is not after.state and (before.state in SETTLING or after.state in SETTLING)
-        (self.settling if is_settling else self.changing).append(_work_of(session, record, change, told))
+        (self.settling if is_settling else self.changing).append(row)
         if change.opens:
             session.reopened(key.queue)
-        sums = self.sums.get(key.queue) or self.sums.setdefault(key.queue, _Sums())
+        sums = self.sums.get(key.queue)
+        if sums is None:
+            self.sums[key.queue] = sums = _Sums()
         sums.counts.append(changes(record, change))
         kinds = _kind_of(before), _kind_of(after)
         if kinds[0] != kinds[1]:
-            sums.moves.append(Move(QueueKey(key.priority_down, key.created_at, record.item_id), *kinds))
+            sums.moves.append(Move(queue_key(key.priority_down, key.created_at, record.item_id), *kinds))
         if told:
             sums.first = sums.first or told[0].num
             if key.is_told and key.last_entry is not None:
@@ -132,11 +173,15 @@ def _stored(session: Session, key: Revision, progress: Progress, told: Sequence[
     """Give what is stored of a progress. Of what the log does not tell anew, its entry is 0."""
     annotator = session.text_num(progress.annotator_id)
     row = progress_row(progress, annotator)
+    last = 0
+    for entry in told:
+        if entry.annotator == annotator:
+            last = entry.num
     return stored_progress(
         item=key.item,
         annotator=annotator,
         queue=key.queue,
-        entry=next((entry.num for entry in reversed(told) if entry.annotator == annotator), 0),
+        entry=last,
         step=row.step,
         state=row.state,
         token=row.token,
@@ -185,7 +230,9 @@ def _entries_of(session: Session, key: Revision, steps: int, change: Change) -> 
     before = key.last_entry
     for step, transition in enumerate(change.transitions, steps + 1):
         annotator, actor = session.text_num(transition.annotator_id), transition.actor_id
-        actor_num = None if actor is None else session.text_num(actor)
+        actor_num: int | None = annotator
+        if actor != transition.annotator_id:
+            actor_num = None if actor is None else session.text_num(actor)
         row = transition_row(transition, annotator, actor_num)
         end = session.append(key.queue, row.at)
         started_at = _started_at(change, transition.annotator_id) if is_settlement(transition) else None

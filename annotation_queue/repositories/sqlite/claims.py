@@ -10,7 +10,7 @@ from annotation_queue.moves import grant
 from annotation_queue.records import change_of, one_finishes, view
 from annotation_queue.repositories.sql.rows import ItemRow, time_or_none
 from annotation_queue.repositories.sqlite.cache import FIRST_PLACE, LAST_PLACE, NEVER_MICROS, QueueKey
-from annotation_queue.repositories.sqlite.changes import save
+from annotation_queue.repositories.sqlite.changes import record_after, save
 from annotation_queue.repositories.sqlite.spans import spans
 from annotation_queue.repositories.sqlite.statements import SQL
 from annotation_queue.states import IN_PROGRESS, aggregate
@@ -52,10 +52,10 @@ def claim(
             record.progresses, item.id, annotator_id, at=at, expires_at=expires_at, steps=record.steps
         )
         change = change_of(record, progresses, transitions)
-        save(session, [(record, change)])
+        (written,) = save(session, [(record, change)])
         if not record.progresses:
             # Most likely it is completed next, by who has it, and nothing has happened to it by then.
-            session.remember_claim(annotator_id, record, change)
+            session.remember_claim(annotator_id, record_after(record, change, written))
         claims.append(_claim_of(item, progresses[-1], expires_at, change.updated_at))
         annotator = annotator or session.text_num(annotator_id)
     return tuple(claims) or _unavailable(session, queue, annotator)
@@ -65,7 +65,7 @@ def holds(session: Session, queue: StoredQueue, annotator_id: str) -> Iterator[C
     """Read what an annotator holds; result and errors are those of `Repository.holds`."""
     who = {"queue": queue.num, "annotator": session.find_text(annotator_id) or 0}
     for token, lease_expires_at, *row in session.execute(SQL["held"], who).fetchall():
-        item = view(session.item_of(row, queue.queue), (IN_PROGRESS, annotator_id))
+        item = view(session.item_of(ItemRow._make(row), queue.queue), (IN_PROGRESS, annotator_id))
         yield make_claim(item=item, annotator_id=annotator_id, token=token, expires_at=from_micros(lease_expires_at))
 
 
@@ -83,10 +83,7 @@ def _first_claimable(
 ) -> ItemRow | None:
     """Find the first item in queue order among those that wait for nothing, whose lease ran out, or that are reserved."""
     start = _first_unsettled(session, queue, annotator)
-    found = session.execute(
-        SQL["first_open"], {"queue": queue.num, **start._asdict(), "annotator": annotator, "now": now}
-    )
-    row = found.fetchone()
+    row = session.execute(SQL["first_open"], (queue.num, *start, annotator, now)).fetchone()
     first = _earlier_expired(session, queue, annotator, now, None if row is None else ItemRow._make(row))
     return _earlier_reserved(session, queue.num, annotator, now, first) if is_assigned else first
 

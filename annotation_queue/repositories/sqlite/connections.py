@@ -162,7 +162,7 @@ class Connections:
 
     def writing_much(self) -> Transaction:
         """As `writing`, for a change of many items: with more memory for pages while it lasts."""
-        return Transaction(self, _BEGIN_WRITING, _ROOMY_CACHE_KIBIBYTES)
+        return Transaction(self, _BEGIN_WRITING, is_roomy=True)
 
     def retry(self, connection: sqlite3.Connection, statement: str) -> sqlite3.Cursor:
         """Execute a statement that may find the file locked, until it does not or the deadline has passed.
@@ -397,21 +397,22 @@ class Transaction:
     Args:
         connections: The pool.
         begin: The statement that begins it.
-        cache_kibibytes: How much memory it has for pages.
+        is_roomy: Whether it has more memory for pages than others.
+
+    Attributes:
+        path: The file.
+        writes: Whether it is a write transaction.
     """
 
-    __slots__ = ("__weakref__", "_begin", "_cache_kibibytes", "_connection", "_connections")
+    __slots__ = ("__weakref__", "_begin", "_connection", "_connections", "_is_roomy", "path", "writes")
 
-    def __init__(self, connections: Connections, begin: str, cache_kibibytes: int = _CACHE_KIBIBYTES) -> None:
+    def __init__(self, connections: Connections, begin: str, *, is_roomy: bool = False) -> None:
+        self.path: Final = connections.path
+        self.writes: Final = begin == _BEGIN_WRITING
         self._connections = connections
         self._begin = begin
-        self._cache_kibibytes = cache_kibibytes
+        self._is_roomy = is_roomy
         self._connection: sqlite3.Connection | None = None
-
-    @property
-    def path(self) -> str:
-        """The file."""
-        return self._connections.path
 
     @property
     def seen(self) -> object:
@@ -422,34 +423,29 @@ class Transaction:
     def seen(self, value: object) -> None:
         self._connections.seen[id(self._connection)] = value
 
-    @property
-    def writes(self) -> bool:
-        """Whether it is a write transaction."""
-        return self._begin == _BEGIN_WRITING
-
     def __enter__(self) -> sqlite3.Connection:
         try:
             self._connection = connection = self._connections.take(self)
-            if self._cache_kibibytes != _CACHE_KIBIBYTES:
-                connection.execute(f"PRAGMA cache_size = -{self._cache_kibibytes}")
+            if self._is_roomy:
+                connection.execute(f"PRAGMA cache_size = -{_ROOMY_CACHE_KIBIBYTES}")
             self._connections.retry(connection, self._begin)
         except BaseException as error:
             self.end()
             if isinstance(error, _DRIVER_ERRORS):
-                raise translate(error, self._connections.path) from error
+                raise translate(error, self.path) from error
             raise
         return connection
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if error is None:
+        if self._is_roomy and error is None and self._connection is not None:
             try:
-                self._give_up_cache()
+                self._give_up_cache(self._connection)
             except BaseException as failed:
                 self.end()
                 if isinstance(failed, sqlite3.Error):
-                    raise translate(failed, self._connections.path) from failed
+                    raise translate(failed, self.path) from failed
                 raise
         try:
             if error is None and self._connection is not None:
@@ -462,27 +458,29 @@ class Transaction:
             raise self._uncommitted(failed) from failed
         finally:
             self.end()
-        if isinstance(error, _DRIVER_ERRORS):
-            raise translate(error, self._connections.path) from error
-        explain_failure(error, self._connections.path)
+        if error is not None:
+            if isinstance(error, _DRIVER_ERRORS):
+                raise translate(error, self.path) from error
+            explain_failure(error, self.path)
 
-    def _give_up_cache(self) -> None:
+    def _give_up_cache(self, connection: sqlite3.Connection) -> None:
         """Give the connection the memory for pages that every other one has."""
-        if self._cache_kibibytes != _CACHE_KIBIBYTES and self._connection is not None:
-            self._connection.execute(f"PRAGMA cache_size = -{_CACHE_KIBIBYTES}")
-            self._cache_kibibytes = _CACHE_KIBIBYTES
+        connection.execute(f"PRAGMA cache_size = -{_CACHE_KIBIBYTES}")
+        self._is_roomy = False
 
     def _uncommitted(self, error: sqlite3.Error | UnicodeDecodeError) -> StorageError:
         """Say what a failed commit means: a device that failed may have kept what the log had got by then."""
-        path = self._connections.path
-        meant = translate(error, path)
+        meant = translate(error, self.path)
         if self.writes and type(meant) is StorageError:
-            return OutcomeUnknown(f"{path} failed during a commit ({error}), which took effect or did not; call again")
+            return OutcomeUnknown(
+                f"{self.path} failed during a commit ({error}), which took effect or did not; call again"
+            )
         return meant
 
     def end(self) -> None:
         """Give the connection back; a second time does nothing."""
         if self._connection is not None:
-            with suppress(sqlite3.Error):
-                self._give_up_cache()
+            if self._is_roomy:
+                with suppress(sqlite3.Error):
+                    self._give_up_cache(self._connection)
             self._connections.give_back(self._connection)

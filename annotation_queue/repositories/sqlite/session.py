@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, cast
 
 import attrs
 
+from annotation_queue.construction import quick
 from annotation_queue.errors import Conflict, ItemNotFound, QueueNotFound, SchemaVersionUnknown, StorageError
 from annotation_queue.records import make_record
 from annotation_queue.repositories.sql.chunks import spans
@@ -31,18 +32,19 @@ from annotation_queue.repositories.sqlite.cache import (
     LowWaterMark,
     QueueKey,
     Revision,
+    make_revision,
 )
 from annotation_queue.repositories.sqlite.schema import SCHEMA_VERSION
-from annotation_queue.repositories.sqlite.statements import COUNT, SQL, CounterRow, counter_row
+from annotation_queue.repositories.sqlite.statements import SQL, CounterRow, add_counts, counter_row
 from annotation_queue.repositories.sqlite.texts import Interned
-from annotation_queue.values import from_micros, to_micros
+from annotation_queue.values import from_micros
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
 
     from annotation_queue.items import AnnotationQueue, QueueItem
-    from annotation_queue.records import Change, ItemRecord
+    from annotation_queue.records import ItemRecord
     from annotation_queue.repositories.sqlite.cache import Cache, Caches
     from annotation_queue.repositories.sqlite.connections import Transaction
 
@@ -81,6 +83,7 @@ class LogEnd(NamedTuple):
     latest: int
 
 
+_log_end: Final = quick(LogEnd)
 NO_ENTRIES: Final = LogEnd(0, -NEVER_MICROS)
 
 
@@ -171,21 +174,8 @@ class Session(Interned):
             for annotator_id, record in self._claimed:
                 self._cache.claimed.keep(annotator_id, record)
 
-    def remember_claim(self, annotator_id: str, record: ItemRecord, change: Change) -> None:
-        """Remember, once this is committed, what a claim made of an item that nobody had touched."""
-        key = cast("Revision", record.revision)
-        end = self.log_end(key.queue)
-        is_told = tells(to_micros(change.transitions[-1].at), to_micros(change.updated_at), end.latest)
-        revision = key._replace(revision=key.revision + 1, last_entry=end.entries, is_told=is_told)
-        left = make_record(
-            item_id=record.item_id,
-            queue=record.queue,
-            updated_at=change.updated_at,
-            progresses=change.progresses,
-            revision=revision,
-            standing=change.standing,
-            steps=record.steps + len(change.transitions),
-        )
+    def remember_claim(self, annotator_id: str, left: ItemRecord) -> None:
+        """Remember, once this is committed, what a claim left of an item that nobody had touched."""
         self._claimed.append((annotator_id, left))
 
     # Records
@@ -279,15 +269,21 @@ class Session(Interned):
         return None if annotators is None else json.dumps([self.find_text(each) for each in annotators])
 
     def _record(self, head: _RecordRow, queue: StoredQueue, rows: Iterable[Sequence[Any]]) -> ItemRecord:
-        place = (head.priority_down, head.created_at)
-        revision = Revision(*queue[:2], cast("int", head.item), head.revision, head.last_entry, head.is_told, *place)
-        progresses = progresses_of(head.item_id, rows, self.text)
         return make_record(
             item_id=head.item_id,
             queue=queue.queue,
             updated_at=from_micros(head.updated_at),
-            progresses=progresses,
-            revision=revision,
+            progresses=progresses_of(head.item_id, rows, self.text),
+            revision=make_revision(
+                queue=queue.num,
+                queue_revision=queue.revision,
+                item=cast("int", head.item),
+                revision=head.revision,
+                last_entry=head.last_entry,
+                is_told=head.is_told,
+                priority_down=head.priority_down,
+                created_at=head.created_at,
+            ),
             steps=head.steps,
         )
 
@@ -308,31 +304,46 @@ class Session(Interned):
         """Read what a decision rests on about an item whose columns were read."""
         # An item of revision 0 was never touched.
         if not row.revision:
-            place = (row.priority_down, row.created_at, row.updated_at)
-            return self._record(_RecordRow(row.id, row.num, 0, 0, None, 0, *place, *queue[:2]), queue, ())
+            return make_record(
+                item_id=row.id,
+                queue=queue.queue,
+                updated_at=from_micros(row.updated_at),
+                progresses=(),
+                revision=make_revision(
+                    queue=queue.num,
+                    queue_revision=queue.revision,
+                    item=row.num,
+                    revision=0,
+                    last_entry=None,
+                    is_told=0,
+                    priority_down=row.priority_down,
+                    created_at=row.created_at,
+                ),
+            )
         wanted = {"item": row.num, "labels_of": None if with_labels else _NOBODY}
         rows = self.execute(SQL["record_by_num"], wanted).fetchall()
         progresses = [each[_WIDTH:] for each in rows if each[_WIDTH] is not None]
         return self._record(_RecordRow._make(rows[0][:_WIDTH]), queue, progresses)
 
-    def item_of(self, row: Iterable[Any], queue: AnnotationQueue) -> QueueItem:
-        """Build an item in the aggregate view from the columns of an `ItemRow`."""
-        return item_of(ItemRow._make(row), queue, Texts(str, self.op_name, self.text, self.fields, self.fields))
+    def item_of(self, row: ItemRow, queue: AnnotationQueue) -> QueueItem:
+        """Build an item in the aggregate view from its columns."""
+        return item_of(row, queue, Texts(str, self.op_name, self.text, self.fields, self.fields))
 
     # What is kept beside items
 
     def log_end(self, queue: int) -> LogEnd:
         """Say where the log of a queue ends, with what this transaction appends."""
-        if queue not in self._log_ends:
+        end = self._log_ends.get(queue)
+        if end is None:
             row = self.execute(SQL["log_end"], (queue,)).fetchone()
             # Without a row nothing was ever added.
-            self._log_ends[queue] = NO_ENTRIES if row is None else LogEnd._make(row)
-        return self._log_ends[queue]
+            self._log_ends[queue] = end = NO_ENTRIES if row is None else LogEnd._make(row)
+        return end
 
     def append(self, queue: int, micros: int) -> LogEnd:
         """Make room for one more entry of a time at the end of a queue's log, and say where it ends then."""
         end = self.log_end(queue)
-        self._log_ends[queue] = end = LogEnd(end.entries + 1, max(end.latest, micros))
+        self._log_ends[queue] = end = _log_end(end.entries + 1, max(end.latest, micros))
         return end
 
     def count(
@@ -357,11 +368,11 @@ class Session(Interned):
         rows = [*blocks]
         for annotator_id, of_one in sums.items():
             if annotator_id is None:
-                row = counter_row(queue, 0, 0, **of_one, next_expiry=NEVER_MICROS, entries=entries, latest=latest)
+                row = counter_row(queue, 0, 0, **of_one, entries=entries, latest=latest)
             else:
                 row = counter_row(queue, 0, self.text_num(annotator_id), **of_one)
             rows.append(row)
-        COUNT.run(self, rows)
+        add_counts(self, rows)
 
     def claim_context(self, project_id: str, queue_id: str, annotator_id: str) -> tuple[StoredQueue, int, bool]:
         """Read what a claim begins with.
@@ -378,7 +389,7 @@ class Session(Interned):
         self._next_expiry[num] = NEVER_MICROS if next_expiry is None else next_expiry
         self._reopenings[num] = reopenings or 0
         if entries is not None:
-            self._log_ends[num] = LogEnd(entries, latest)
+            self._log_ends[num] = _log_end(entries, latest)
         if annotator:
             self._learn_num(annotator_id, annotator)
         queue = self.queue_by_key(num, revision)

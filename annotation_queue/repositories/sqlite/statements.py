@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
+from itertools import repeat
+from operator import is_, itemgetter
+from types import NoneType
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeAlias, TypeVar, get_args, get_type_hints
 
 from annotation_queue.construction import quick
 from annotation_queue.repositories.sql.files import load_statements
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from annotation_queue.repositories.sqlite.session import Session
 
 SQL: Final = load_statements("sql/queues", "sqlite/statements")
 _NAME: Final = re.compile(r":(\w+)")
-_MOST_WITHOUT: Final = 16
+_MOST_TEXTS: Final = 16
 """Of how many combinations of values that are NULL the text of a statement is kept."""
 
 
@@ -81,7 +84,7 @@ class StoredProgress(NamedTuple):
 
 
 class CounterRow(NamedTuple):
-    """What is added to a row of ``counters``; the last three are what a row says that is new."""
+    """What is added to a row of ``counters``; the last two are what it says at least."""
 
     queue: int
     kind: int
@@ -93,7 +96,6 @@ class CounterRow(NamedTuple):
     waiting: int = 0
     settled: int = 0
     finished: int = 0
-    next_expiry: int = 0
     entries: int = 0
     latest: int = 0
 
@@ -103,6 +105,8 @@ entry_row: Final = quick(EntryRow)
 stored_progress: Final = quick(StoredProgress)
 counter_row: Final = quick(CounterRow)
 _Row = TypeVar("_Row", WorkRow, EntryRow, StoredProgress, CounterRow)
+_Positional: TypeAlias = "tuple[str, Callable[[_Row], tuple[Any, ...]]]"
+"""A statement with its parameters by position, and what gives them out of a row."""
 
 
 class Write(Generic[_Row]):
@@ -112,41 +116,49 @@ class Write(Generic[_Row]):
     of a wide row that takes longer than to write the row. Nor does it know None: it asks around for each what to make of it.
 
     Args:
-        name: Its name. The fields of the row have the names of its parameters, in their order.
+        name: Its name. Its parameters have the names of fields of the row.
         row: What it takes.
     """
 
-    __slots__ = ("_text", "_without")
+    __slots__ = ("_fields", "_nullable", "_pick", "_text", "_with_nulls")
 
     def __init__(self, name: str, row: type[_Row]) -> None:
-        names = (*_NAME.findall(SQL[name]),)
-        if names != row._fields:
-            raise ValueError(f"{name} takes {names}, and {row.__name__} has {row._fields}")
-        self._text = _NAME.sub("?", SQL[name])
-        self._without: dict[tuple[bool, ...], str] = {}
-        """The same with NULL in place of some values."""
+        self._text = SQL[name]
+        self._fields: tuple[str, ...] = row._fields
+        optional = [field for field, kind in get_type_hints(row).items() if NoneType in get_args(kind)]
+        self._nullable = _picks(self._fields, optional) if optional else None
+        self._pick: _Positional[_Row] = self._of(())
+        self._with_nulls: dict[tuple[bool, ...], _Positional[_Row]] = {}
+        """By which of the values that may be NULL are: the same with NULL in place of these."""
 
     def run(self, session: Session, rows: Sequence[_Row]) -> int:
         """Run it for each row, and say how many rows it changed in all."""
         if not rows:
             return 0
-        # The driver takes the values out of a plain tuple in no time, and asks any other one for each.
-        if len(rows) > 1:
-            return session.executemany(self._text, map(tuple, rows)).rowcount
+        if len(rows) > 1 or self._nullable is None:
+            text, pick = self._pick
+            return session.executemany(text, map(pick, rows)).rowcount
         (row,) = rows
-        is_null = tuple([value is None for value in row])
-        if True not in is_null:
-            return session.execute(self._text, tuple(row)).rowcount
-        text = self._without.get(is_null) or self._with_nulls(is_null)
-        return session.execute(text, [value for value in row if value is not None]).rowcount
+        is_null = tuple(map(is_, self._nullable(row), repeat(None)))
+        text, pick = self._with_nulls.get(is_null) or self._remembered(is_null, row)
+        return session.execute(text, pick(row)).rowcount
 
-    def _with_nulls(self, is_null: tuple[bool, ...]) -> str:
-        marks = iter(is_null)
-        text = re.sub(r"\?", lambda _: "NULL" if next(marks) else "?", self._text)
+    def _remembered(self, is_null: tuple[bool, ...], row: _Row) -> _Positional[_Row]:
+        made = self._of([field for field, value in zip(self._fields, row, strict=True) if value is None])
         # Of the combinations that there are claims and completions use but a few.
-        if len(self._without) < _MOST_WITHOUT:
-            self._without[is_null] = text
-        return text
+        if len(self._with_nulls) < _MOST_TEXTS:
+            self._with_nulls[is_null] = made
+        return made
+
+    def _of(self, nulls: Collection[str]) -> _Positional[_Row]:
+        names = [name for name in _NAME.findall(self._text) if name not in nulls]
+        text = _NAME.sub(lambda found: "NULL" if found[1] in nulls else "?", self._text)
+        return text, _picks(self._fields, names)
+
+
+def _picks(fields: Sequence[str], names: Iterable[str]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
+    """Make what gives some fields of a row as a plain tuple, which the driver reads fastest; there are several."""
+    return itemgetter(*map(fields.index, names))
 
 
 CHANGE_WORK: Final = Write("change_work", WorkRow)
@@ -154,3 +166,11 @@ SETTLE_WORK: Final = Write("settle_work", WorkRow)
 ADD_ENTRY: Final = Write("add_entry", EntryRow)
 PUT_PROGRESS: Final = Write("put_progress", StoredProgress)
 COUNT: Final = Write("count", CounterRow)
+BEGIN_COUNT: Final = Write("begin_count", CounterRow)
+
+
+def add_counts(session: Session, rows: Sequence[CounterRow]) -> None:
+    """Add to rows of ``counters``, whether they are there already or not."""
+    # Nearly always all are there, and to find that out costs half of what an insertion does that turns out to be a change.
+    if COUNT.run(session, rows) < len(rows):
+        BEGIN_COUNT.run(session, rows)

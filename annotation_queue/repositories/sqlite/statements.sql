@@ -612,14 +612,19 @@ WHERE b.queue = ? AND b.lane = ? ORDER BY b.a, b.b, b.id
 -- Adds to what is counted: of a queue (kind 0, number 0), which says where its log ends too, of an annotator (kind 0) or of a block (1).
 
 -- name: count --
+UPDATE counters SET unstarted = unstarted + :unstarted, in_progress = in_progress + :in_progress, completed = completed + :completed,
+    skipped = skipped + :skipped, waiting = waiting + :waiting, settled = settled + :settled, finished = finished + :finished,
+    entries = max(entries, :entries), latest = max(latest, :latest)
+WHERE queue = :queue AND kind = :kind AND num = :num AND item = 0
+
+-- Begins with it where nothing was counted yet. Of a queue no lease ends then.
+
+-- name: begin_count --
 INSERT INTO counters (queue, kind, num, unstarted, in_progress, completed, skipped, waiting, settled, finished, next_expiry, entries,
     latest)
-VALUES (:queue, :kind, :num, :unstarted, :in_progress, :completed, :skipped, :waiting, :settled, :finished, :next_expiry, :entries,
-    :latest)
-ON CONFLICT (queue, kind, num, item) DO UPDATE SET unstarted = unstarted + excluded.unstarted,
-    in_progress = in_progress + excluded.in_progress, completed = completed + excluded.completed,
-    skipped = skipped + excluded.skipped, waiting = waiting + excluded.waiting, settled = settled + excluded.settled,
-    finished = finished + excluded.finished, entries = max(entries, excluded.entries), latest = max(latest, excluded.latest)
+VALUES (:queue, :kind, :num, :unstarted, :in_progress, :completed, :skipped, :waiting, :settled, :finished,
+    CASE WHEN :kind = 0 AND :num = 0 THEN 9223372036854775807 ELSE 0 END, :entries, :latest)
+ON CONFLICT (queue, kind, num, item) DO NOTHING
 
 -- Reads all that is counted of a queue.
 
@@ -661,11 +666,11 @@ FROM queues AS q LEFT JOIN texts AS t ON t.text = ? LEFT JOIN counters AS c ON c
 -- name: first_open --
 SELECT @live_item_columns@
 FROM work AS w INDEXED BY work_open CROSS JOIN items AS i ON i.num = w.num
-WHERE w.queue = :queue AND w.claimable_at = -62135596800000000 AND w.assignees IS NULL
-    AND (w.priority_down, w.created_at, w.id) >= (:priority_down, :created_at, :id)
+WHERE w.queue = ? AND w.claimable_at = -62135596800000000 AND w.assignees IS NULL
+    AND (w.priority_down, w.created_at, w.id) >= (?, ?, ?)
     AND NOT EXISTS (
         SELECT 1 FROM progresses AS p
-        WHERE p.item = w.num AND p.annotator = :annotator AND (p.state >= 2 OR p.lease_expires_at > :now))
+        WHERE p.item = w.num AND p.annotator = ? AND (p.state >= 2 OR p.lease_expires_at > ?))
 ORDER BY w.priority_down, w.created_at, w.id LIMIT 1
 
 -- Finds the place of the first open item, from a place on, that an annotator has not settled.

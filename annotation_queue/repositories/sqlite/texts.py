@@ -86,7 +86,7 @@ class Interned:
 
     def text_num(self, text: str) -> int:
         """Find the number of a text, or give it one; only inside a write transaction."""
-        num = self.find_text(text)
+        num = self._cache.nums.get(text) or self.find_text(text)
         if num is not None:
             return num
         self.begin_epoch()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from annotation_queue import AnnotationQueues, Claim, ClaimRef, NewItem, SQLiteRepository
+from annotation_queue import AnnotationQueues, AnnotationState, Claim, ClaimRef, NewItem, SQLiteRepository
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,3 +79,34 @@ def test_another_process_reads_the_item_once(queues: AnnotationQueues, statement
     statements.clear()
     queues.complete(ClaimRef(item_id=claim.item.id, annotator_id=claim.annotator_id, token=claim.token), "good")
     assert sum("FROM items" in each or "FROM work" in each for each in statements) <= 2
+
+
+def test_counters_are_inserted_for_an_annotator_who_comes_for_the_first_time_and_only_changed_afterwards(
+    queues: AnnotationQueues, statements: list[str]
+) -> None:
+    def insertions() -> int:
+        return sum(each.startswith("INSERT INTO counters") for each in statements)
+
+    claimed(queues)
+    assert insertions() == 0
+    for already in (0, 1):
+        assert queues.claim("q", "bob")
+        assert insertions() == 1
+        (stats,) = queues.stats(["q"])
+        assert stats.by_annotator["bob"] == {AnnotationState.IN_PROGRESS: already + 1}
+        assert stats.by_state[AnnotationState.IN_PROGRESS] == already + 2
+
+
+def test_the_parameters_of_a_write_are_given_by_name_whatever_their_order_and_however_many_are_null(
+    tmp_path: Path,
+) -> None:
+    with SQLiteRepository(tmp_path / "queues.db") as repository:
+        queues = AnnotationQueues(repository, "p")
+        queue = queues.create("q", created_by="ann")
+        queues.add_items(queue.id, [NewItem(call_id=str(n)) for n in range(4)], added_by="ann")
+        for reason in (None, "too dark"):
+            claim = queues.claim(queue.id, "ann")
+            assert claim
+            assert queues.skip(claim, reason).annotation_state is AnnotationState.SKIPPED
+            assert [each.reason for each in queues.history(claim.item.id)] == [None, reason]
+        assert repository.check() == ()

@@ -116,7 +116,7 @@ class Selection:
             read = until_full(((row, len(row[PAYLOAD] or "")) for row in read), query.max_bytes)
         rows = {row[0]: row for row in read}
         shown = list(takewhile(rows.__contains__, nums))
-        items = [session.item_of(rows[num], self._queue) for num in shown]
+        items = [session.item_of(ItemRow._make(rows[num]), self._queue) for num in shown]
         annotator_id = query.annotator_id
         if annotator_id is None:
             return items
