@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -120,3 +121,26 @@ def test_a_change_in_a_large_queue_writes_few_pages_and_a_claim_with_its_complet
     written = {kind: fmean(each) for kind, each in pages.items()}
     assert {kind: n for kind, n in written.items() if n > MOST[kind]} == {}
     assert written["claim"] + written["complete"] <= 12
+
+
+REMOVED: Final = 2_000
+MOST_OF_REMOVED: Final = 0.6
+"""How many pages a removed item may write, where half of a queue goes in several transactions."""
+
+
+def test_transactions_that_remove_parts_of_a_list_in_no_order_write_few_pages_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # So much time passes that each part is a transaction of its own; all fit into the log, which is not begun anew meanwhile.
+    monkeypatch.setattr(f"{SQLiteRepository.__module__}.monotonic", itertools.count(1.0).__next__)
+    monkeypatch.setattr(f"{SQLiteRepository.__module__}._REMOVED_AT_ONCE", REMOVED // 4)
+    path = tmp_path / "queues.db"
+    with SQLiteRepository(path, synchronous="OFF") as repository:
+        queues = AnnotationQueues(repository, "project")
+        queue = queues.create("Triage", created_by="ann")
+        news = (NewItem(call_id=f"call-{n}") for n in range(2 * REMOVED))
+        ids = [item.id for item in queues.add_items(queue.id, news, added_by="ann").added]
+        scattered = [ids[n * 1_237 % len(ids)] for n in range(REMOVED)]
+        pages = Worker(path, queues, queue.id).pages(lambda: queues.remove_items(queue.id, scattered))
+        assert queues.stats([queue.id])[0].total_items == REMOVED
+    assert pages / REMOVED <= MOST_OF_REMOVED, pages / REMOVED
