@@ -74,10 +74,10 @@ SELECT count(*) FROM stored
 _ADD_BLOCK: Final = "INSERT INTO blocks (queue, lane, op, a, b, id, n) VALUES (%s, %s, %s, %s, %s, %s, %s)"
 _COPIES: Final = (
     "item_ids (id, queue, num)",
-    "calls (queue, num, call_id)",
+    "calls (queue, num, priority_down, created_at, id, call_id)",
     (
-        "items (queue, num, priority_down, created_at, call_started_at, call_ended_at, id, call_id, call_op_name, "
-        "call_trace_id, added_by, display_fields)"
+        "items (queue, num, created_at, call_started_at, call_ended_at, id, call_id, call_op_name, call_trace_id, "
+        "added_by, display_fields)"
     ),
     "work (queue, num, priority_down, created_at, updated_at, id)",
 )
@@ -111,12 +111,11 @@ class RawPostgres(OursOnPostgres):
         ended = {new.call_id: round(new.call_ended_at.timestamp() * 1e6) for _, _, new in rows if new.call_ended_at}
         tables: Sequence[Iterable[Sequence[object]]] = (
             ((item_id, self._num, number) for number, item_id, _ in rows),
-            ((self._num, number, new.call_id) for number, _, new in rows),
+            ((self._num, number, ~new.priority, now, item_id, new.call_id) for number, item_id, new in rows),
             (
                 (
                     self._num,
                     number,
-                    ~new.priority,
                     now,
                     at[new.call_id],
                     ended.get(new.call_id),

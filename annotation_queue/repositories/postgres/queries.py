@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, cast
 from annotation_queue.counters import live_and_unfinished
 from annotation_queue.query import ItemFilter, until_full
 from annotation_queue.records import view
-from annotation_queue.repositories.postgres.columns import plan_of
+from annotation_queue.repositories.postgres.columns import Plan, plan_along, plan_of
 from annotation_queue.repositories.postgres.groups import Groups
 from annotation_queue.repositories.postgres.indexes import key_of_values, path_of
 from annotation_queue.repositories.postgres.ranks import Ranks
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from annotation_queue.items import QueueItem
     from annotation_queue.query import ItemPage, ItemQuery
-    from annotation_queue.repositories.postgres.columns import Plan
     from annotation_queue.repositories.postgres.session import LiveQueue, Session
     from annotation_queue.repositories.sql.orders import Fragment, Term
     from annotation_queue.repositories.sql.paths import OrderPath
@@ -36,6 +35,8 @@ if TYPE_CHECKING:
 _CALL = "num = (SELECT c.num FROM calls AS c WHERE c.queue = ? AND c.call_id = ?)"
 _CALLS = "num = ANY(ARRAY(SELECT c.num FROM calls AS c WHERE c.queue = ? AND c.call_id = ANY(?::text[])))"
 _KEYS = ("call_op_name", "call_trace_id", "added_by")
+_OF_FEW: Final = frozenset({"id", "call_id", "call_trace_id"})
+"""Fields whose values only few items share."""
 _FIRST_LOOK: Final = 512
 _FURTHER: Final = 32
 """How many items from the first one of a page on are searched for the others; and the factor for each further search."""
@@ -109,13 +110,15 @@ class Selection:
         """Write the conditions that the wanted items fulfil, but for those that every item of a path fulfils."""
         chosen = self._query.filter
         conditions: list[Fragment] = []
+        # The queue's order has no index of numbers.
+        numbered = "i" if table == "o" else table
         wanted = {field: [*map(key_of, sorted(values))] for field, values in chosen.equalities().items()}
         if "id" in wanted:
-            conditions.append((f"{table}.num = ANY(?::bigint[])", (self._nums_of_ids(wanted["id"]),)))
+            conditions.append((f"{numbered}.num = ANY(?::bigint[])", (self._nums_of_ids(wanted["id"]),)))
         if "call_id" in wanted:
             calls = wanted["call_id"]
             alone = len(calls) == 1
-            conditions.append((f"{table}.{_CALL if alone else _CALLS}", (self._num, calls[0] if alone else calls)))
+            conditions.append((f"{numbered}.{_CALL if alone else _CALLS}", (self._num, calls[0] if alone else calls)))
         fulfilled = () if path is None else path.index.columns[: len(path.fixed)]
         conditions += [
             _among_texts(f"i.{field}", wanted[field]) for field in _KEYS if field in wanted and field not in fulfilled
@@ -124,7 +127,7 @@ class Selection:
             conditions.append((f"w.claimable_at IS {'' if chosen.finished else 'NOT '}NULL", ()))
         if chosen.assignee is not None:
             reserved = "SELECT r.item FROM reservations AS r WHERE r.queue = ? AND r.annotator = ?"
-            conditions.append((f"{table}.num = ANY(ARRAY({reserved}))", (self._num, key_of(chosen.assignee))))
+            conditions.append((f"{numbered}.num = ANY(ARRAY({reserved}))", (self._num, key_of(chosen.assignee))))
         for sign, moment in ((">=", chosen.updated_from), ("<", chosen.updated_until)):
             if moment is not None:
                 conditions.append((f"w.updated_at {sign} ?", (to_micros(moment),)))
@@ -167,11 +170,11 @@ class Selection:
 
     def _path(self, plan: Plan, fixed: Mapping[str, str]) -> OrderPath | None:
         """Find the index along which an order can be read; None if none has it, since keys do not sort like long texts."""
-        return None if self._has_long or plan.table != "i" else path_of(self._order.sort_by, fixed)
+        return None if self._has_long or plan.table == "w" else path_of(self._order.sort_by, fixed)
 
     def _along(self, path: OrderPath, after: Sequence[SortValue] | None, most: int) -> list[int] | None:
         """Read the numbers of the page's items along an index; None if too many would have to be passed one by one."""
-        conditions, offset = self.conditions("i", path), self._query.offset
+        conditions, offset = self.conditions(self._plan.table, path), self._query.offset
         start = None if after is None else key_of_values(path, self._order, after)
         if not conditions:
             self._keep_order()
@@ -179,7 +182,12 @@ class Selection:
             start = None if conditions else Ranks(self._session, self._num, path).find(offset)
             if start is None:
                 return None if conditions else []
-        scan = Scan(self._session, self._num, self._annotator, tuple(conditions))
+        # What few items have is looked for first, and not along the order.
+        chosen = self._query.filter
+        of_few = chosen.assignee is not None or not _OF_FEW.isdisjoint(chosen.equalities())
+        looked_up = "" if of_few else "i"
+        plan = plan_along(path.index, looked_up=looked_up)
+        scan = Scan(self._session, self._num, self._annotator, tuple(conditions), plan)
         return [each.num for each in scan.found(path, start, at=after is None, limit=min(most, MAX_INTEGER))]
 
     def _keep_order(self) -> None:
@@ -222,7 +230,9 @@ class Selection:
             self._keep_order()
             return Ranks(self._session, self._num, path).count()
         if conditions and not (len(conditions) == 1 and (states or chosen.finished is not None)):
-            return self._count(self._plan_of(one_state=False), [conditions])
+            # Whatever the order: what is counted need not be looked up in it.
+            table = "w" if self._plan.table == "w" else "i"
+            return self._count(Plan(table, ()), [self.conditions(table)])
         counts = self._session.counts([self._num]).get(self._num, {})
         if chosen.finished is not None:
             live, unfinished = live_and_unfinished(counts)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from annotation_queue.repositories.postgres.indexes import FIRST_BLOCK, NAMES, BlockKey, high, low
+from annotation_queue.repositories.postgres.indexes import FIRST_BLOCK, LIVE, NAMES, BlockKey, high, low
 from annotation_queue.repositories.postgres.rows import integers
 
 if TYPE_CHECKING:
@@ -100,8 +100,8 @@ class Ranks:
         begin = ", ".join(f"s.{name}" for name in NAMES[index])
         end = ", ".join(f"e.{name}" for name in NAMES[index])
         inside = (
-            f"SELECT {columns} FROM items AS i WHERE i.queue = ? AND i.deleted_at IS NULL AND ({columns}) >= ({begin}) "
-            f"ORDER BY {columns} LIMIT s.n"
+            f"SELECT {columns} FROM {LIVE[index]} AND i.queue = ? "
+            f"AND ({columns}) >= ({begin}) ORDER BY {columns} LIMIT s.n"
         )
         text = (
             "SELECT e.place, (SELECT coalesce(sum(b.n), 0) FROM blocks AS b WHERE b.queue = ? AND b.lane = ? "
@@ -128,7 +128,7 @@ class Ranks:
             f"{_COUNTED}, wanted AS MATERIALIZED (SELECT s.total, CASE WHEN ? THEN s.total - 1 - ? ELSE ? END AS rank "
             "FROM (SELECT sum(n)::bigint AS total FROM counted) AS s) "
             f"SELECT r.total, k.* FROM wanted AS r CROSS JOIN counted AS c CROSS JOIN LATERAL ("
-            f"SELECT {columns} FROM items AS i WHERE i.queue = ? AND i.deleted_at IS NULL AND ({columns}) >= ({begin}) "
+            f"SELECT {columns} FROM {LIVE[index]} AND i.queue = ? AND ({columns}) >= ({begin}) "
             f"ORDER BY {columns} LIMIT 1 OFFSET r.rank - c.before) AS k WHERE c.before <= r.rank AND c.before + c.n > r.rank"
         )
         values = (self.queue, index.num, is_last, rank, rank, self.queue)
