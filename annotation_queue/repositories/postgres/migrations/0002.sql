@@ -263,7 +263,7 @@ CREATE TABLE blocks (
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02);
 INSERT INTO blocks (queue, lane, op, a, b, id, n)
 SELECT k.queue, k.lane, CASE k.place WHEN 0 THEN '' ELSE k.op END, CASE k.place WHEN 0 THEN -1::bigint << 63 ELSE k.a END,
-    CASE k.place WHEN 0 THEN -1::bigint << 63 ELSE k.b END, CASE k.place WHEN 0 THEN '' ELSE k.id END, least(512, k.total - k.place)
+    CASE k.place WHEN 0 THEN -1::bigint << 63 ELSE k.b END, CASE k.place WHEN 0 THEN '' ELSE k.id END, least(1024, k.total - k.place)
 FROM (
     SELECT i.queue, l.lane, l.op, l.a, l.b, i.id, count(*) OVER (PARTITION BY i.queue, l.lane) AS total,
         row_number() OVER (PARTITION BY i.queue, l.lane ORDER BY l.op COLLATE "C", l.a, l.b, i.id) - 1 AS place
@@ -273,4 +273,4 @@ FROM (
     ) AS l(lane, op, a, b)
     WHERE i.deleted_at IS NULL
 ) AS k
-WHERE k.place % 512 = 0;
+WHERE k.place % 1024 = 0;
