@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import attrs
 
@@ -256,7 +256,7 @@ class RowSet:
         for parameters, rows in zip(self._parameters, parts, strict=True):
             columns = zip(*rows, strict=True) if rows else ((),) * len(parameters)
             for (name, is_text), column in zip(parameters, columns, strict=True):
-                values[name] = list(column) if is_text else integers(column)
+                values[name] = texts(column) if is_text else integers(column)
         return values
 
 
@@ -285,6 +285,22 @@ def integers(values: Iterable[int | None]) -> str:
     """Write an array of integers: as text, since the driver would give each range of values another type."""
     # A list is made faster than a generator is read, and this is done for every column of everything that is stored.
     return "{" + ",".join(["NULL" if value is None else str(value) for value in values]) + "}"
+
+
+def texts(values: Sequence[str | None]) -> str:
+    """Write an array of texts; the driver would take five times as long, which is felt where many items are added.
+
+    Args:
+        values: The texts, in which there is no NUL.
+    """
+    if None in values:
+        return "{" + ",".join(["NULL" if value is None else f'"{_escaped(value)}"' for value in values]) + "}"
+    joined = _escaped("\0".join(cast("Sequence[str]", values)))
+    return '{"' + joined.replace("\0", '","') + '"}' if values else "{}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", r"\\").replace('"', r"\"")
 
 
 def split(row: Sequence[Any], *kinds: Any) -> Iterator[Any]:  # noqa: ANN401 - classes of NamedTuples
