@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _UPDATED_AT_ONCE: Final = 20_000
 _COUNTED_AT_ONCE: Final = 50_000
-"""A block that is cut once is read once: so items are counted in blocks many at a time, but not so many that it takes seconds."""
+"""A block that is cut once is read once: so items are counted in blocks many at a time, but in less than a second."""
 _CALLS: Final = "calls"
 """The table that has each call of a queue once."""
 
