@@ -20,11 +20,7 @@ if TYPE_CHECKING:
 _NAMES: Final = {"i": "items", "w": "work", "o": "calls"}
 _TABLES: Final = {name: f"{table} AS {name}" for name, table in _NAMES.items()}
 """By their short names: what stays of an item, what annotating changes, and the queue's order."""
-_JOINED: Final = {
-    "i": "JOIN items AS i ON i.queue = o.queue AND i.num = o.num AND i.call_id = o.call_id",
-    "w": "JOIN work AS w ON w.queue = i.queue AND w.num = i.num",
-}
-"""How they are joined, from either side: an item finds its place by its call."""
+_JOINED: Final = "JOIN {0} AS {2} ON {2}.queue = {1}.queue AND {2}.num = {1}.num"
 _LOOKED_UP: Final = (
     "JOIN LATERAL (SELECT * FROM {0} AS s WHERE s.queue = {1}.queue AND s.num = {1}.num OFFSET 0) AS {2} ON TRUE"
 )
@@ -95,8 +91,6 @@ class Plan:
         """
         texts = " ".join([what, *(term.text for term in self.terms), *(text for text, _ in conditions)])
         tables = {name for name in _TABLES if f"{name}." in texts} | {self.table}
-        if {"w", "o"} <= tables and self.looked_up != "w":
-            tables.add("i")
         own: Fragment = (_OWN.format(self.table), (annotator,)) if "p." in texts else ("", ())
         wanted: list[Fragment] = [(f"{name}.queue = ?", (queue,)) for name in sorted(tables)]
         # Of a table that the server has not looked at yet it believes that any index of live items finds a number as soon as
@@ -116,8 +110,8 @@ class Plan:
         first = "o" if "o" in tables else "i"
         source = _TABLES[first]
         for name in sorted(tables - {first}):
-            looked_up = _LOOKED_UP.format(_NAMES[name], first, name)
-            source = f"{source} {looked_up if name == self.looked_up else _JOINED[name]}"
+            join = _LOOKED_UP if name == self.looked_up else _JOINED
+            source = f"{source} {join.format(_NAMES[name], first, name)}"
         return source
 
 

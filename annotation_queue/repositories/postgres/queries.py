@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, cast
 from annotation_queue.counters import live_and_unfinished
 from annotation_queue.query import ItemFilter, until_full
 from annotation_queue.records import view
-from annotation_queue.repositories.postgres.columns import Plan, plan_along, plan_of
+from annotation_queue.repositories.postgres.columns import Plan, plan_of
 from annotation_queue.repositories.postgres.groups import Groups
 from annotation_queue.repositories.postgres.indexes import key_of_values, path_of
 from annotation_queue.repositories.postgres.ranks import Ranks
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 _CALL = "num = (SELECT c.num FROM calls AS c WHERE c.queue = ? AND c.call_id = ?)"
 _CALLS = "num = ANY(ARRAY(SELECT c.num FROM calls AS c WHERE c.queue = ? AND c.call_id = ANY(?::text[])))"
 _KEYS = ("call_op_name", "call_trace_id", "added_by")
-_OF_FEW: Final = frozenset({"id", "call_id", "call_trace_id"})
-"""Fields whose values only few items share."""
 _FIRST_LOOK: Final = 512
 _FURTHER: Final = 32
 """How many items from the first one of a page on are searched for the others; and the factor for each further search."""
@@ -110,15 +108,13 @@ class Selection:
         """Write the conditions that the wanted items fulfil, but for those that every item of a path fulfils."""
         chosen = self._query.filter
         conditions: list[Fragment] = []
-        # The queue's order has no index of numbers.
-        numbered = "i" if table == "o" else table
         wanted = {field: [*map(key_of, sorted(values))] for field, values in chosen.equalities().items()}
         if "id" in wanted:
-            conditions.append((f"{numbered}.num = ANY(?::bigint[])", (self._nums_of_ids(wanted["id"]),)))
+            conditions.append((f"{table}.num = ANY(?::bigint[])", (self._nums_of_ids(wanted["id"]),)))
         if "call_id" in wanted:
             calls = wanted["call_id"]
             alone = len(calls) == 1
-            conditions.append((f"{numbered}.{_CALL if alone else _CALLS}", (self._num, calls[0] if alone else calls)))
+            conditions.append((f"{table}.{_CALL if alone else _CALLS}", (self._num, calls[0] if alone else calls)))
         fulfilled = () if path is None else path.index.columns[: len(path.fixed)]
         conditions += [
             _among_texts(f"i.{field}", wanted[field]) for field in _KEYS if field in wanted and field not in fulfilled
@@ -127,7 +123,7 @@ class Selection:
             conditions.append((f"w.claimable_at IS {'' if chosen.finished else 'NOT '}NULL", ()))
         if chosen.assignee is not None:
             reserved = "SELECT r.item FROM reservations AS r WHERE r.queue = ? AND r.annotator = ?"
-            conditions.append((f"{numbered}.num = ANY(ARRAY({reserved}))", (self._num, key_of(chosen.assignee))))
+            conditions.append((f"{table}.num = ANY(ARRAY({reserved}))", (self._num, key_of(chosen.assignee))))
         for sign, moment in ((">=", chosen.updated_from), ("<", chosen.updated_until)):
             if moment is not None:
                 conditions.append((f"w.updated_at {sign} ?", (to_micros(moment),)))
@@ -182,12 +178,7 @@ class Selection:
             start = None if conditions else Ranks(self._session, self._num, path).find(offset)
             if start is None:
                 return None if conditions else []
-        # What few items have is looked for first, and not along the order.
-        chosen = self._query.filter
-        of_few = chosen.assignee is not None or not _OF_FEW.isdisjoint(chosen.equalities())
-        looked_up = "" if of_few else "i"
-        plan = plan_along(path.index, looked_up=looked_up)
-        scan = Scan(self._session, self._num, self._annotator, tuple(conditions), plan)
+        scan = Scan(self._session, self._num, self._annotator, tuple(conditions))
         return [each.num for each in scan.found(path, start, at=after is None, limit=min(most, MAX_INTEGER))]
 
     def _keep_order(self) -> None:

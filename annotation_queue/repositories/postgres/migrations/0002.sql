@@ -242,6 +242,7 @@ INSERT INTO calls (queue, num, priority_down, created_at, id, call_id)
 SELECT i.queue, i.num, i.priority_down, i.created_at, i.id, i.call_id FROM items AS i WHERE i.deleted_at IS NULL ORDER BY i.queue, i.num;
 DROP TABLE calls_of_version_1;
 CREATE INDEX calls_in_order ON calls (queue, priority_down, created_at, id) INCLUDE (num);
+CREATE UNIQUE INDEX calls_by_num ON calls (queue, num);
 ALTER TABLE calls ADD PRIMARY KEY (queue, call_id);
 DROP INDEX items_in_order;
 ALTER TABLE items DROP COLUMN priority_down;
