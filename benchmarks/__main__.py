@@ -10,7 +10,21 @@ from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 
-from benchmarks import adding, batch, claims, contention, imports, labels, lists, orders, pages, postgres, sizes, stats
+from benchmarks import (
+    adding,
+    batch,
+    claims,
+    contention,
+    imports,
+    labels,
+    lists,
+    orders,
+    pages,
+    postgres,
+    postgres_pages,
+    sizes,
+    stats,
+)
 from benchmarks.fixtures import opened_fixtures
 from benchmarks.harness import GRID, Run, full_settings, quick_settings, thaw
 from benchmarks.report import print_report, to_json, write_report
@@ -25,6 +39,7 @@ QUESTIONS: Final = {
     "adding": adding.measure,
     "contention": contention.measure,
     "postgres": postgres.measure,
+    "postgres_pages": postgres_pages.measure,
     "claims": claims.measure,
     "batch": batch.measure,
     "pages": pages.measure,

@@ -16,7 +16,7 @@ from procrastinate import App, SyncPsycopgConnector, jobs, manager
 from procrastinate.sql import queries as procrastinate_sql
 
 from annotation_queue import uuid7
-from annotation_queue.repositories.postgres.indexes import FIRST_BLOCK, INDEXES
+from annotation_queue.repositories.postgres.blocks import SIZE
 from benchmarks.postgres import OursOnPostgres, address_of, options_of
 
 if TYPE_CHECKING:
@@ -71,13 +71,29 @@ WITH stored AS (
 )
 SELECT count(*) FROM stored
 """
-_ADD_BLOCK: Final = "INSERT INTO blocks (queue, lane, op, a, b, id, n) VALUES (%s, %s, %s, %s, %s, %s, %s)"
+_ADD_BLOCKS: Final = """
+INSERT INTO blocks (queue, lane, op, a, b, id, n)
+SELECT k.queue, k.lane, CASE k.place WHEN 0 THEN '' ELSE k.op END, CASE k.place WHEN 0 THEN -1::bigint << 63 ELSE k.a END,
+    CASE k.place WHEN 0 THEN -1::bigint << 63 ELSE k.b END, CASE k.place WHEN 0 THEN '' ELSE k.id END,
+    least(%(size)s, k.total - k.place)
+FROM (
+    SELECT i.queue, l.lane, l.op, l.a, l.b, i.id, count(*) OVER (PARTITION BY l.lane) AS total,
+        row_number() OVER (PARTITION BY l.lane ORDER BY l.op COLLATE "C", l.a, l.b, i.id) - 1 AS place
+    FROM items AS i JOIN calls AS c ON c.queue = i.queue AND c.num = i.num CROSS JOIN LATERAL (VALUES
+        (1, '', c.priority_down, c.created_at), (2, '', c.created_at, 0), (3, '', i.call_started_at, 0),
+        (4, '', i.call_started_at, i.created_at), (5, '', 0, 0), (6, i.call_op_name, 0, 0), (7, i.call_op_name, i.created_at, 0)
+    ) AS l(lane, op, a, b)
+    WHERE i.queue = %(queue)s
+) AS k
+WHERE k.place %% %(size)s = 0
+"""
+"""Blocks of all orders, as a migration fills them."""
 _COPIES: Final = (
     "item_ids (id, queue, num)",
-    "calls (queue, num, call_id)",
+    "calls (queue, num, priority_down, created_at, id, call_id)",
     (
-        "items (queue, num, priority_down, created_at, call_started_at, call_ended_at, id, call_id, call_op_name, "
-        "call_trace_id, added_by, display_fields)"
+        "items (queue, num, created_at, call_started_at, call_ended_at, id, call_id, call_op_name, call_trace_id, "
+        "added_by, display_fields)"
     ),
     "work (queue, num, priority_down, created_at, updated_at, id)",
 )
@@ -111,12 +127,11 @@ class RawPostgres(OursOnPostgres):
         ended = {new.call_id: round(new.call_ended_at.timestamp() * 1e6) for _, _, new in rows if new.call_ended_at}
         tables: Sequence[Iterable[Sequence[object]]] = (
             ((item_id, self._num, number) for number, item_id, _ in rows),
-            ((self._num, number, new.call_id) for number, _, new in rows),
+            ((self._num, number, ~new.priority, now, item_id, new.call_id) for number, item_id, new in rows),
             (
                 (
                     self._num,
                     number,
-                    ~new.priority,
                     now,
                     at[new.call_id],
                     ended.get(new.call_id),
@@ -140,10 +155,7 @@ class RawPostgres(OursOnPostgres):
                 "INSERT INTO counters (queue, unstarted, in_progress, completed, skipped, settled, finished, annotator)"
             )
             cursor.execute(f"{counted} VALUES (%s, %s, 0, 0, 0, 0, 0, '')".encode(), (self._num, len(rows)))
-            # Claims do not look at blocks, so one for each order is enough.
-            cursor.executemany(
-                _ADD_BLOCK, [(self._num, index.num, *FIRST_BLOCK, len(rows)) for index in INDEXES if index.num]
-            )
+            cursor.execute(_ADD_BLOCKS, {"queue": self._num, "size": SIZE})
         self._connection.execute("ANALYZE items, work, item_ids, calls")
 
     def claim(self) -> tuple[str, Any] | None:

@@ -9,7 +9,16 @@ from bisect import bisect_right
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from annotation_queue.repositories.postgres.indexes import FIRST_BLOCK, IN_ORDER, INDEXES, NAMES, PICK, BlockKey, Place
+from annotation_queue.repositories.postgres.indexes import (
+    FIRST_BLOCK,
+    IN_ORDER,
+    INDEXES,
+    LIVE,
+    NAMES,
+    PICK,
+    BlockKey,
+    Place,
+)
 from annotation_queue.repositories.postgres.rows import (
     BLOCK_COUNTS,
     BLOCK_KEYS,
@@ -25,16 +34,17 @@ if TYPE_CHECKING:
     from annotation_queue.repositories.postgres.session import Session
     from annotation_queue.repositories.sql.paths import Index
 
-SIZE: Final = 512
+SIZE: Final = 1_024
 """How many items a block has after a split. It is split when it has more than twice as many. A sum over a million items passes
-some 1,500 blocks then. Their items are read one by one, at random if the table was never vacuumed: fewer than on SQLite."""
+nearly a thousand blocks then, each a row that is fetched. The items of a block or two are read one by one, at random if the
+table was never vacuumed; with 512 items to a block the sum took longer than that."""
 _SOUGHT: Final = 64
 """Up to so many keys of an index are looked up one by one; of more only the first and the last, to see if one block has all."""
 _BY_NUM: Final = {index.num: index for index in INDEXES}
 
 
 def places_of(session: Session, queue: int, nums: Sequence[int]) -> list[Place]:
-    """Read where items stand, removed ones too, in no order."""
+    """Read where live items stand, in no order."""
     return [Place(*row) for row in session.rows("places", {"queue": queue, "nums": integers(nums)})]
 
 
@@ -54,11 +64,17 @@ def count_removed(session: Session, queue: int, places: Sequence[Place]) -> None
     _count(session, queue, {index: [*map(PICK[index], places)] for index in INDEXES}, -1)
 
 
-def count_moved(session: Session, queue: int, before: Sequence[Place], after: Sequence[Place]) -> None:
-    """Count items anew that have other places in queue order, where they stand by now; the cost is that of `count_added`."""
-    pick = PICK[IN_ORDER]
-    _count(session, queue, {IN_ORDER: [*map(pick, before)]}, -1)
-    _count(session, queue, {IN_ORDER: [*map(pick, after)]}, 1)
+def count_moved(session: Session, queue: int, before: Sequence[BlockKey], after: Sequence[BlockKey]) -> None:
+    """Count items anew that have other places in queue order, where they stand by now.
+
+    Args:
+        session: As for `count_added`, which has the cost too.
+        queue: The queue's number.
+        before: Their keys in queue order as they were.
+        after: Their keys as they are.
+    """
+    _count(session, queue, {IN_ORDER: before}, -1)
+    _count(session, queue, {IN_ORDER: after}, 1)
 
 
 def _count(session: Session, queue: int, keys: Mapping[Index, Sequence[tuple[str, int, int, str]]], each: int) -> None:
@@ -134,8 +150,8 @@ def _cut(
     text = (
         f"SELECT t.op, t.a, t.b, t.id, k.place, {', '.join(f'k.{column}' for column in index.columns)} "
         f"FROM unnest(?::text[], ?::bigint[], ?::bigint[], ?::text[], ?::bigint[]) AS t(op, a, b, id, n) CROSS JOIN LATERAL ("
-        f"SELECT {columns}, row_number() OVER () - 1 AS place FROM (SELECT {columns} FROM items AS i WHERE i.queue = ? "
-        f"AND i.deleted_at IS NULL AND ({columns}) >= ({', '.join(f't.{name}' for name in names)}) ORDER BY {columns} LIMIT t.n"
+        f"SELECT {columns}, row_number() OVER () - 1 AS place FROM (SELECT {columns} FROM {LIVE[index]} AND i.queue = ? "
+        f"AND ({columns}) >= ({', '.join(f't.{name}' for name in names)}) ORDER BY {columns} LIMIT t.n"
         ") AS i) AS k WHERE k.place > 0 AND k.place % ? = 0 ORDER BY k.place"
     )
     given = [values[f"b_{name}"] for name in ("op", "a", "b", "id", "n")]

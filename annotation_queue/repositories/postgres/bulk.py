@@ -6,9 +6,10 @@ import json
 from typing import TYPE_CHECKING, NamedTuple
 
 from annotation_queue.query import ItemFilter, ItemQuery
-from annotation_queue.repositories.postgres.blocks import count_moved, places_of
+from annotation_queue.repositories.postgres.blocks import count_moved
+from annotation_queue.repositories.postgres.indexes import BlockKey
 from annotation_queue.repositories.postgres.queries import Selection
-from annotation_queue.repositories.postgres.rows import PATCHES, PatchRow, integers
+from annotation_queue.repositories.postgres.rows import MOVES, PATCHES, MoveRow, PatchRow, integers
 from annotation_queue.repositories.postgres.texts import key_of
 from annotation_queue.repositories.sql.chunks import in_chunks
 from annotation_queue.repositories.sql.patches import StoredPatch, given
@@ -59,6 +60,9 @@ class _Patchable(NamedTuple):
     display_fields: str
     assignees: str | None
     has_payload: bool
+    created_at: int
+    id: str
+    call_id: str
 
 
 def update_items(session: Session, queue: StoredQueue, nums: Sequence[int], patch: ItemPatch, at: datetime) -> int:
@@ -87,11 +91,12 @@ def _update(session: Session, queue: int, patches: Mapping[int, StoredPatch], at
         changed += len(found)
         new = [PatchRow(row.num, patches[row.num].place(row), patches[row.num].reserved(row)) for row in found]
         session.rows("patch_work", {"queue": queue, "at": to_micros(at), **PATCHES.values(new)})
-        moved = [row.num for row, (_, place, _) in zip(found, new, strict=True) if row.priority_down != place]
+        moved = [(row, place) for row, (_, place, _) in zip(found, new, strict=True) if row.priority_down != place]
         if moved:
-            before = places_of(session, queue, moved)
-            session.rows("patch_places", {"queue": queue, **PATCHES.values(new)})
-            count_moved(session, queue, before, places_of(session, queue, moved))
+            moves = [MoveRow(row.call_id, place) for row, place in moved]
+            session.rows("move_places", {"queue": queue, **MOVES.values(moves)})
+            before = [BlockKey("", row.priority_down, row.created_at, row.id) for row, _ in moved]
+            count_moved(session, queue, before, [BlockKey("", place, row.created_at, row.id) for row, place in moved])
         for column in ("payload", "display_fields"):
             # One patch gives all of them the same.
             values = given(column, ((row.num, patches[row.num]) for row in found))

@@ -10,7 +10,10 @@ WHERE (i.deleted_at IS NULL) <> (w.num IS NOT NULL) OR i.num IS NULL
 
 -- name: unlike_work --
 SELECT i.num FROM items AS i JOIN work AS w ON w.queue = i.queue AND w.num = i.num
-WHERE (i.id, i.created_at, i.priority_down) <> (w.id, w.created_at, w.priority_down)
+WHERE (i.id, i.created_at) <> (w.id, w.created_at)
+UNION
+SELECT c.num FROM calls AS c JOIN work AS w ON w.queue = c.queue AND w.num = c.num
+WHERE (c.id, c.created_at, c.priority_down) <> (w.id, w.created_at, w.priority_down)
 
 -- name: without_id --
 SELECT coalesce(i.num, k.num)
@@ -53,8 +56,8 @@ SELECT item FROM progresses WHERE state = 2 AND annotation IS NOT NULL
 -- name: wrong_blocks --
 WITH keys AS (
     SELECT i.queue, l.lane, l.op, l.a, l.b, i.id, 0 AS is_block, 0 AS n
-    FROM items AS i CROSS JOIN LATERAL (VALUES
-        (1, '', i.priority_down, i.created_at), (2, '', i.created_at, 0), (3, '', i.call_started_at, 0),
+    FROM items AS i JOIN calls AS c ON c.queue = i.queue AND c.num = i.num CROSS JOIN LATERAL (VALUES
+        (1, '', c.priority_down, c.created_at), (2, '', i.created_at, 0), (3, '', i.call_started_at, 0),
         (4, '', i.call_started_at, i.created_at), (5, '', 0, 0), (6, i.call_op_name, 0, 0),
         (7, i.call_op_name, i.created_at, 0)
     ) AS l(lane, op, a, b)

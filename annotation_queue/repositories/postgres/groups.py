@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from annotation_queue.repositories.postgres.columns import ITEM_BY_ITEM, Plan
+from annotation_queue.repositories.postgres.columns import Plan, plan_along
 from annotation_queue.repositories.postgres.indexes import IN_ORDER, key_of_values, path_of
 from annotation_queue.repositories.postgres.scans import Scan
 from annotation_queue.repositories.postgres.texts import key_of
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 _FEW: Final = 2_000
 """If fewer items are in a group, sorting them costs less than reading an index that they are strewn over."""
 _WORK: Final = Plan("w", ())
-_ITEM_BY_ITEM: Final = Plan("i", (), ITEM_BY_ITEM)
 
 
 @attrs.frozen
@@ -73,7 +72,8 @@ class Groups:
         if is_small:
             return self._sorted(condition, annotator, after, limit)
         start = None if after is None else key_of_values(path, self.order, after)
-        scan = Scan(self.session, self.queue, None, (condition,), _WORK if is_indexed else _ITEM_BY_ITEM)
+        plan = _WORK if is_indexed else plan_along(path.index, looked_up="w")
+        scan = Scan(self.session, self.queue, None, (condition,), plan)
         return [each.num for each in scan.found(path, start, at=False, limit=limit)]
 
     def _sorted(

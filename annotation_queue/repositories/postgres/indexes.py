@@ -1,4 +1,4 @@
-"""The indexes of ``items`` along which pages are read, and where an item stands in each."""
+"""The indexes along which pages are read, which have the live items, and where an item stands in each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from annotation_queue.values import MAX_INTEGER, MIN_INTEGER
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-IN_ORDER: Final = Index("items_in_order", ("priority_down", "created_at", "id"), 1)
+IN_ORDER: Final = Index("calls_in_order", ("priority_down", "created_at", "id"), 1)
 INDEXES: Final = (
     IN_ORDER,
     Index("items_by_created", ("created_at", "id"), 2),
@@ -22,6 +22,11 @@ INDEXES: Final = (
     Index("items_by_op_created", ("call_op_name", "created_at", "id"), 7),
 )
 """They have live items only. Annotating changes none of them."""
+LIVE: Final = {
+    index: "calls AS i WHERE TRUE" if index is IN_ORDER else "items AS i WHERE i.deleted_at IS NULL"
+    for index in INDEXES
+}
+"""For each index what its items are read from."""
 _INDEXES: Final = Indexes(INDEXES, {"priority": "priority_down"})
 path_of: Final = _INDEXES.path_of
 key_of_values: Final = _INDEXES.key_of
@@ -45,7 +50,7 @@ _LAST: Final = BlockKey(chr(0x10FFFF) * 256, MAX_INTEGER, MAX_INTEGER, chr(0x10F
 
 
 class Place(NamedTuple):
-    """The columns of ``items`` that indexes with blocks have.
+    """The columns of an item that indexes with blocks have.
 
     Args:
         nothing: Stands for a number that an index has not.

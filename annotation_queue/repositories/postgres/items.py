@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from annotation_queue.repositories.sql.rows import StoredQueue
 
 _UPDATED_AT_ONCE: Final = 20_000
+_COUNTED_AT_ONCE: Final = 50_000
+"""A block that is cut once is read once: so items are counted in blocks many at a time, but in less than a second."""
 _CALLS: Final = "calls"
 """The table that has each call of a queue once."""
 
@@ -90,8 +92,9 @@ def add_items(session: Session, queue: StoredQueue, items: Sequence[QueueItem], 
     """
     if any(len(taken_calls(session, queue.num, chunk)) < len(chunk) for chunk in in_chunks(taken)):
         raise CallsChanged
+    places: list[Place] = []
     for chunk in in_chunks(items):
-        places = [
+        places += [
             Place(
                 ~item.priority,
                 to_micros(item.created_at),
@@ -111,7 +114,10 @@ def add_items(session: Session, queue: StoredQueue, items: Sequence[QueueItem], 
                 if (error.diag.table_name or "").startswith(_CALLS):
                     raise CallsChanged from error
                 raise Conflict("an item's id is taken") from error
-        count_added(session, queue.num, places)
+        if len(places) >= _COUNTED_AT_ONCE:
+            count_added(session, queue.num, places)
+            places.clear()
+    count_added(session, queue.num, places)
     session.count(queue.num, {key: n * len(items) for key, n in counts_of(NEW, ()).items()}, opened=bool(items))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, cast
 from annotation_queue.counters import live_and_unfinished
 from annotation_queue.query import ItemFilter, until_full
 from annotation_queue.records import view
-from annotation_queue.repositories.postgres.columns import plan_of
+from annotation_queue.repositories.postgres.columns import Plan, plan_of
 from annotation_queue.repositories.postgres.groups import Groups
 from annotation_queue.repositories.postgres.indexes import key_of_values, path_of
 from annotation_queue.repositories.postgres.ranks import Ranks
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from annotation_queue.items import QueueItem
     from annotation_queue.query import ItemPage, ItemQuery
-    from annotation_queue.repositories.postgres.columns import Plan
     from annotation_queue.repositories.postgres.session import LiveQueue, Session
     from annotation_queue.repositories.sql.orders import Fragment, Term
     from annotation_queue.repositories.sql.paths import OrderPath
@@ -167,11 +166,11 @@ class Selection:
 
     def _path(self, plan: Plan, fixed: Mapping[str, str]) -> OrderPath | None:
         """Find the index along which an order can be read; None if none has it, since keys do not sort like long texts."""
-        return None if self._has_long or plan.table != "i" else path_of(self._order.sort_by, fixed)
+        return None if self._has_long or plan.table == "w" else path_of(self._order.sort_by, fixed)
 
     def _along(self, path: OrderPath, after: Sequence[SortValue] | None, most: int) -> list[int] | None:
         """Read the numbers of the page's items along an index; None if too many would have to be passed one by one."""
-        conditions, offset = self.conditions("i", path), self._query.offset
+        conditions, offset = self.conditions(self._plan.table, path), self._query.offset
         start = None if after is None else key_of_values(path, self._order, after)
         if not conditions:
             self._keep_order()
@@ -222,7 +221,9 @@ class Selection:
             self._keep_order()
             return Ranks(self._session, self._num, path).count()
         if conditions and not (len(conditions) == 1 and (states or chosen.finished is not None)):
-            return self._count(self._plan_of(one_state=False), [conditions])
+            # Whatever the order: what is counted need not be looked up in it.
+            table = "w" if self._plan.table == "w" else "i"
+            return self._count(Plan(table, ()), [self.conditions(table)])
         counts = self._session.counts([self._num]).get(self._num, {})
         if chosen.finished is not None:
             live, unfinished = live_and_unfinished(counts)

@@ -304,10 +304,12 @@ class PostgresRepository(RemembersClaims, removed.RemovedCounts):
         """See `Repository.query_items`. Cost: that of the page, and of items that a filter leaves out before it is full.
 
         Positions and offsets in the orders that have an index of what annotating does not change, of all items or of one
-        operation's, are found by counts of blocks: one for some 700 items. An offset among other filtered items, and positions
-        in the order of the last change, are linear in what stands before. Orders by state or annotator are read along the
-        index of the rest of the order, sorted if there is an offset, and their positions behind a cursor are counted. Orders
-        without an index, and queues that hold texts of 255 characters or more in a sorted field, are sorted.
+        operation's, are found by counts of blocks: one for some 1,000 items. An offset among other filtered items, those of one
+        state too, and positions in the order of the last change, are linear in what stands before. Orders by state or annotator
+        are read along the index of the rest of the order, sorted if there is an offset, and their positions behind a cursor are
+        counted. Orders without an index, those by priority and something else but the creation among them, and queues that hold
+        texts of 255 characters or more in a sorted field, are sorted. So is what a filter leaves in queue order as long as the
+        server has not looked at the tables, as it does once many items are added.
         """
         with self._reading(custom=True, ordered=keeps_order(query)) as session:
             return query_items(session, session.queue(project_id, queue_id), query)

@@ -39,6 +39,13 @@ class PatchRow(NamedTuple):
     assignees: str | None
 
 
+class MoveRow(NamedTuple):
+    """The call of an item that gets another place in queue order, and what becomes of its priority."""
+
+    call_id: str
+    priority_down: int
+
+
 class QueueRow(NamedTuple):
     """A queue whose items change, and what it is locked by."""
 
@@ -309,11 +316,13 @@ ENTRIES: Final = RowSet("entries", (EntryKey, TransitionRow))
 COUNTS: Final = RowSet("counts", (CounterRow,))
 LONG_TEXTS: Final = RowSet("long_texts", (LongTextRow,))
 PATCHES: Final = RowSet("patches", (PatchRow,))
+MOVES: Final = RowSet("moves", (MoveRow,))
 BLOCK_KEYS: Final = RowSet("block_keys", (BlockKeyRow,))
 BLOCK_COUNTS: Final = RowSet("block_counts", (BlockCountRow,))
 ROW_SETS: Final = (
     ITEMS,
     PATCHES,
+    MOVES,
     QUEUES,
     STANDINGS,
     PROGRESSES,

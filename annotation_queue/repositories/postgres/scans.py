@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import attrs
 
-from annotation_queue.repositories.postgres.columns import Plan
+from annotation_queue.repositories.postgres.columns import plan_along
 from annotation_queue.repositories.sql.paths import Found, along_path
 
 if TYPE_CHECKING:
+    from annotation_queue.repositories.postgres.columns import Plan
     from annotation_queue.repositories.postgres.session import Session
     from annotation_queue.repositories.sql.orders import Fragment
     from annotation_queue.repositories.sql.paths import Key, OrderPath
-
-_ITEMS: Final = Plan("i", ())
 
 
 @attrs.frozen
@@ -26,14 +25,14 @@ class Scan:
         queue: The queue's number.
         annotator: The key of the annotator whose perspective is asked for.
         conditions: Which items are wanted, besides those that every item of the path fulfils.
-        plan: The table whose columns are read, and what else it is joined with.
+        plan: The table whose columns are read, and how it is joined; None for the one that has the path's index.
     """
 
     session: Session
     queue: int
     annotator: str | None
     conditions: tuple[Fragment, ...]
-    plan: Plan = _ITEMS
+    plan: Plan | None = None
 
     def found(self, path: OrderPath, start: Key | None, *, at: bool, limit: int) -> list[Found]:
         """Read items.
@@ -51,7 +50,8 @@ class Scan:
 
     def _read(self, path: OrderPath, start: Key | None, at: bool, limit: int) -> list[Found]:  # noqa: FBT001 - of a callback
         """Read along the index, in the direction of the first column that is not fixed."""
-        columns = [f"{self.plan.table}.{column}" for column in path.index.columns]
+        plan = self.plan or plan_along(path.index)
+        columns = [f"{plan.table}.{column}" for column in path.index.columns]
         fixed, wanted = columns[: len(path.fixed)], columns[len(path.fixed) :]
         up = path.left[0]
         conditions: list[Fragment] = [
@@ -61,8 +61,8 @@ class Scan:
             marks = ", ".join("?" for _ in start)
             sign = (">" if up else "<") + ("=" if at else "")
             conditions.append((f"({', '.join(wanted[: len(start)])}) {sign} ({marks})", start))
-        what = f"{self.plan.table}.num, {', '.join(wanted)}"
-        text, values = self.plan.select(what, self.queue, self.annotator, [*conditions, *self.conditions])
+        what = f"{plan.table}.num, {', '.join(wanted)}"
+        text, values = plan.select(what, self.queue, self.annotator, [*conditions, *self.conditions])
         order = ", ".join(f"{column} {'ASC' if up else 'DESC'}" for column in wanted)
         rows = self.session.composed(f"{text} ORDER BY {order} LIMIT ?", (*values, limit))
         return [Found(num, tuple(key)) for num, *key in rows]

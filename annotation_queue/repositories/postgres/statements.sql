@@ -146,12 +146,13 @@ WITH new AS MATERIALIZED (
 ), ids AS (
     INSERT INTO item_ids (id, queue, num) SELECT n.id, :queue, n.num FROM new AS n ORDER BY n.id
 ), given AS (
-    INSERT INTO calls (queue, num, call_id) SELECT :queue, n.num, n.call_id FROM new AS n
+    INSERT INTO calls (queue, num, priority_down, created_at, id, call_id)
+    SELECT :queue, n.num, n.priority_down, n.created_at, n.id, n.call_id FROM new AS n
 ), lists AS (
-    INSERT INTO items (queue, num, priority_down, created_at, call_started_at, call_ended_at, id, call_id, call_op_name,
-        call_trace_id, added_by, display_fields, payload)
-    SELECT :queue, n.num, n.priority_down, n.created_at, n.call_started_at, n.call_ended_at, n.id, n.call_id, n.call_op_name,
-        n.call_trace_id, n.added_by, n.display_fields, n.payload
+    INSERT INTO items (queue, num, created_at, call_started_at, call_ended_at, id, call_id, call_op_name, call_trace_id, added_by,
+        display_fields, payload)
+    SELECT :queue, n.num, n.created_at, n.call_started_at, n.call_ended_at, n.id, n.call_id, n.call_op_name, n.call_trace_id,
+        n.added_by, n.display_fields, n.payload
     FROM new AS n
 )
 INSERT INTO work (queue, num, priority_down, created_at, updated_at, id, assignees)
@@ -231,7 +232,7 @@ SELECT w.num, w.id FROM k JOIN work AS w ON w.queue = k.queue AND w.num = k.num 
 
 -- name: patchable --
 SELECT w.num, w.priority_down, i.display_fields, w.assignees,
-    NOT :compares_payload OR i.payload IS NOT DISTINCT FROM :payload::text
+    NOT :compares_payload OR i.payload IS NOT DISTINCT FROM :payload::text, w.created_at, w.id, i.call_id
 FROM work AS w @its_item@
 WHERE w.queue = :queue AND w.num = ANY(:nums::bigint[])
 
@@ -244,9 +245,9 @@ FROM {patches} WHERE w.queue = :queue AND w.num = t.num
 
 -- The places stand here too.
 
--- name: patch_places --
-UPDATE items AS i SET priority_down = t.priority_down FROM {patches}
-WHERE i.queue = :queue AND i.num = t.num AND i.priority_down <> t.priority_down
+-- name: move_places --
+UPDATE calls AS c SET priority_down = t.priority_down FROM {moves}
+WHERE c.queue = :queue AND c.call_id = t.call_id
 
 -- name: patch_payload --
 UPDATE items SET payload = :value::text WHERE queue = :queue AND num = ANY(:nums::bigint[])
@@ -309,11 +310,12 @@ SELECT :queue, t.annotator, -coalesce(sum(t.n) FILTER (WHERE t.state = 0), 0), -
     -sum(t.finished)
 FROM counted AS t GROUP BY t.annotator
 
--- Blocks. Reads where items stand in the indexes that are counted.
+-- Blocks. Reads where live items stand in the indexes that are counted.
 
 -- name: places --
-SELECT i.priority_down, i.created_at, i.call_started_at, i.call_op_name, i.id
-FROM items AS i WHERE i.queue = :queue AND i.num = ANY(:nums::bigint[])
+SELECT w.priority_down, w.created_at, i.call_started_at, i.call_op_name, w.id
+FROM work AS w @its_item@
+WHERE w.queue = :queue AND w.num = ANY(:nums::bigint[])
 
 -- Finds the blocks into which keys fall: of each the last that does not begin behind it.
 
@@ -357,8 +359,9 @@ WITH back AS (
 ), live AS (
     UPDATE items AS i SET deleted_at = NULL FROM back AS b WHERE i.queue = b.queue AND i.num = b.num
 ), given AS (
-    INSERT INTO calls (queue, num, call_id)
-    SELECT i.queue, i.num, i.call_id FROM back AS b JOIN items AS i ON i.queue = b.queue AND i.num = b.num
+    INSERT INTO calls (queue, num, priority_down, created_at, id, call_id)
+    SELECT b.queue, b.num, b.priority_down, b.created_at, b.id, i.call_id
+    FROM back AS b JOIN items AS i ON i.queue = b.queue AND i.num = b.num
 )
 INSERT INTO work (queue, num, priority_down, created_at, updated_at, claimable_at, revision, completed, skipped, state, id, annotator,
     tx, steps, assignees)

@@ -14,8 +14,10 @@ import pytest
 from annotation_queue import AnnotationQueues, ClaimLost, ItemFilter, ItemPatch, ItemQuery, MemoryRepository, NewItem
 from annotation_queue.ids import uuid7
 from annotation_queue.repositories.postgres import blocks as postgres_blocks
+from annotation_queue.repositories.postgres import items as postgres_items
 from annotation_queue.repositories.postgres import queries as postgres_queries
 from annotation_queue.repositories.postgres.indexes import INDEXES
+from annotation_queue.repositories.sql import chunks
 from helpers.pairs import of_one_project
 from helpers.places import FILTERS, ORDERS, work
 
@@ -148,6 +150,56 @@ def test_a_wrong_count_is_found_by_check(
         connection.execute(f"SET search_path TO {repository._connections.schema}".encode())
         connection.execute(damage.encode())
     assert any("counts wrongly in block" in problem for problem in repository.check())
+
+
+def _told_by(repository: PostgresRepository, query: str) -> list[tuple[object, ...]]:
+    """Ask the server something, on a connection of its own."""
+    with psycopg.connect(repository._connections._conninfo, autocommit=True) as connection:
+        connection.execute(f"SET search_path TO {repository._connections.schema}".encode())
+        cursor = connection.execute(query.encode())
+        return cursor.fetchall() if cursor.description else []
+
+
+def test_ranking_anew_moves_items_in_queue_order_and_leaves_what_the_other_orders_are_read_from(
+    pair: tuple[AnnotationQueues, AnnotationQueues], repository: PostgresRepository
+) -> None:
+    queues = pair[0]
+    queue_id = work(queues, 3, [])
+    stored = "SELECT ctid::text, xmin::text FROM items ORDER BY num"
+    before = _told_by(repository, stored)
+    ids = [item.id for item in queues.iter_items(queue_id)]
+    assert queues.reprioritise(queue_id, {item_id: 100 + place for place, item_id in enumerate(ids)}) == len(ids)
+    assert _told_by(repository, stored) == before
+    assert [item.id for item in queues.iter_items(queue_id)] == ids[::-1]
+    assert repository.check() == ()
+
+
+def test_a_place_in_queue_order_that_is_not_the_items_is_found_by_check(
+    small_blocks: None,  # noqa: ARG001 - as above
+    make_repository: Callable[..., PostgresRepository],
+) -> None:
+    repository = make_repository()
+    work(of_one_project(repository), 2, [])
+    ((num,),) = _told_by(repository, "SELECT min(num) FROM calls")
+    _told_by(repository, "UPDATE calls SET priority_down = priority_down - 10 WHERE num = (SELECT min(num) FROM calls)")
+    assert f"item number {num} has another id, creation or priority in work" in repository.check()
+
+
+def test_items_that_are_counted_a_list_at_a_time_are_all_counted(
+    pair: tuple[AnnotationQueues, AnnotationQueues], repository: PostgresRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunks, "CHUNK", 3)
+    monkeypatch.setattr(postgres_items, "_COUNTED_AT_ONCE", 6)
+    queue_ids: list[str] = []
+    for queues in pair:
+        work(queues, 4, queue_ids)
+        queues.add_items(
+            queue_ids[-1], [NewItem(call_id=f"more {n}", priority=n % 3) for n in range(20)], added_by="ann"
+        )
+    assert repository.check() == ()
+    query = ItemQuery(limit=9, offset=17, include_position=True)
+    here, there = (queues.query_items(queue_id, query) for queues, queue_id in zip(pair, queue_ids, strict=True))
+    assert _told(here.items) == _told(there.items)
 
 
 def _add_and_remove(queues: AnnotationQueues, queue_id: str, name: str) -> None:

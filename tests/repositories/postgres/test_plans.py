@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -375,6 +376,19 @@ def test_a_page_deep_in_an_order_and_a_position_cost_no_more_in_a_queue_of_many_
     for one, other in zip(few, many, strict=True):
         assert other <= 2 * one + FEW, (few, many)
         assert other < AROUND, (few, many)
+
+
+@pytest.mark.slow
+# Of tables that it has never looked at the server believes that next to nothing fulfils a condition.
+@pytest.mark.parametrize("grown", [True], ids=["analyzed"], indirect=True)
+@pytest.mark.parametrize("offset", [0, 60])
+def test_a_filtered_page_in_queue_order_costs_the_items_that_it_passes_in_a_queue_of_any_size(
+    reads: Callable[[Callable[[], object]], int], grown: list[tuple[AnnotationQueues, str]], offset: int
+) -> None:
+    for chosen in (ItemFilter(added_by="ann"), ItemFilter(annotation_states=["unstarted", "skipped"])):
+        query = ItemQuery(filter=chosen, limit=20, offset=offset)
+        few, many = (reads(partial(queues.query_items, queue_id, query)) for queues, queue_id in grown)
+        assert many <= 2 * few + FEW, (chosen, few, many)
 
 
 def test_the_position_of_an_item_costs_the_same_wherever_it_stands(

@@ -224,7 +224,28 @@ DROP INDEX items_by_op_created;
 ALTER TABLE items DROP COLUMN created_down;
 CREATE INDEX items_by_started_created ON items (queue, call_started_at, created_at, id) INCLUDE (num) WHERE deleted_at IS NULL;
 CREATE INDEX items_by_op_created ON items (queue, call_op_name, created_at, id) INCLUDE (num) WHERE deleted_at IS NULL;
--- The last index that is made, as before.
+
+-- The live items again: each call once, and in queue order. A place in queue order may change, and stands here and in `work` only: on
+-- a table with as many indexes as `items` it would be a new entry in each of them. The key is the last index that is made, on all
+-- of these tables: of a table that it has not looked at yet the server believes that others are as good, and takes the newest.
+ALTER TABLE calls RENAME TO calls_of_version_1;
+ALTER TABLE calls_of_version_1 DROP CONSTRAINT calls_pkey;
+CREATE TABLE calls (
+    queue bigint NOT NULL,
+    num bigint NOT NULL,
+    priority_down bigint NOT NULL,
+    created_at bigint NOT NULL,
+    id text COLLATE "C" NOT NULL,
+    call_id text COLLATE "C" NOT NULL
+);
+INSERT INTO calls (queue, num, priority_down, created_at, id, call_id)
+SELECT i.queue, i.num, i.priority_down, i.created_at, i.id, i.call_id FROM items AS i WHERE i.deleted_at IS NULL ORDER BY i.queue, i.num;
+DROP TABLE calls_of_version_1;
+CREATE INDEX calls_in_order ON calls (queue, priority_down, created_at, id) INCLUDE (num);
+CREATE UNIQUE INDEX calls_by_num ON calls (queue, num);
+ALTER TABLE calls ADD PRIMARY KEY (queue, call_id);
+DROP INDEX items_in_order;
+ALTER TABLE items DROP COLUMN priority_down;
 ALTER TABLE items DROP CONSTRAINT items_pkey;
 ALTER TABLE items ADD PRIMARY KEY (queue, num);
 
@@ -243,14 +264,14 @@ CREATE TABLE blocks (
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02);
 INSERT INTO blocks (queue, lane, op, a, b, id, n)
 SELECT k.queue, k.lane, CASE k.place WHEN 0 THEN '' ELSE k.op END, CASE k.place WHEN 0 THEN -1::bigint << 63 ELSE k.a END,
-    CASE k.place WHEN 0 THEN -1::bigint << 63 ELSE k.b END, CASE k.place WHEN 0 THEN '' ELSE k.id END, least(512, k.total - k.place)
+    CASE k.place WHEN 0 THEN -1::bigint << 63 ELSE k.b END, CASE k.place WHEN 0 THEN '' ELSE k.id END, least(1024, k.total - k.place)
 FROM (
     SELECT i.queue, l.lane, l.op, l.a, l.b, i.id, count(*) OVER (PARTITION BY i.queue, l.lane) AS total,
         row_number() OVER (PARTITION BY i.queue, l.lane ORDER BY l.op COLLATE "C", l.a, l.b, i.id) - 1 AS place
-    FROM items AS i CROSS JOIN LATERAL (VALUES
-        (1, '', i.priority_down, i.created_at), (2, '', i.created_at, 0), (3, '', i.call_started_at, 0),
+    FROM items AS i JOIN calls AS c ON c.queue = i.queue AND c.num = i.num CROSS JOIN LATERAL (VALUES
+        (1, '', c.priority_down, c.created_at), (2, '', i.created_at, 0), (3, '', i.call_started_at, 0),
         (4, '', i.call_started_at, i.created_at), (5, '', 0, 0), (6, i.call_op_name, 0, 0), (7, i.call_op_name, i.created_at, 0)
     ) AS l(lane, op, a, b)
     WHERE i.deleted_at IS NULL
 ) AS k
-WHERE k.place % 512 = 0;
+WHERE k.place % 1024 = 0;
