@@ -26,6 +26,7 @@ from annotation_queue import (
 from annotation_queue.repositories.postgres import PostgresRepository
 from annotation_queue.repositories.postgres import items as postgres_items
 from annotation_queue.repositories.postgres import queries as postgres_queries
+from annotation_queue.repositories.postgres.rows import texts
 from annotation_queue.repositories.postgres.session import Session
 from helpers.clocks import PATIENCE, wait_until
 from helpers.purging import KEPT, MARK, purge_marked
@@ -144,7 +145,7 @@ def test_long_texts_of_one_call_are_stored_in_one_order(
     queue = queues.create("queue", created_by="ann")
     queues.add_items(queue.id, [NewItem(call_id=str(number)) for number in range(3)], added_by="ann")
     names = [letter * LONG for letter in "bca"]
-    stored: list[list[str]] = []
+    stored: list[str] = []
     rows = Session.rows
 
     def see(session: Session, statement: str, values: Any) -> Any:  # noqa: ANN401 - as what it wraps
@@ -157,7 +158,7 @@ def test_long_texts_of_one_call_are_stored_in_one_order(
     stored.clear()
     queues.complete_batch([(claim, None) for claim in claims])
     # Whoever stored them in another order might wait for us while we wait for them.
-    assert stored == [sorted(names)]
+    assert stored == [texts(sorted(names))]
 
 
 def test_items_far_apart_have_the_positions_that_they_have_in_memory(
