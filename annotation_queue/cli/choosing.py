@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -32,9 +32,10 @@ def _time(_context: click.Context, _option: click.Parameter, text: str | None) -
         return None
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise click.BadParameter(f"{text!r} is no time such as 2026-01-31T12:00:00Z") from None
-    return moment.astimezone()
+        return (moment.astimezone() if moment.tzinfo is None else moment).astimezone(UTC)
+    except (ValueError, OverflowError, OSError):  # which of them what is too early raises depends on the system
+        said = f"{text!r} is no time such as 2026-01-31T12:00:00Z, in the years 1 to 9999"
+        raise click.BadParameter(said) from None
 
 
 def time_option(name: str, what: str, *, required: bool = False) -> Callable[[Command], Command]:

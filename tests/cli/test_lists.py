@@ -61,6 +61,18 @@ def test_what_is_not_clear_changes_nothing(filled: Shell) -> None:
     assert all(item["priority"] == 0 for item in items(filled))
 
 
+@pytest.mark.parametrize(
+    "time", ["now", "", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "2026-01-31T12:00:00+99:00"]
+)
+@pytest.mark.parametrize(
+    "command",
+    [("purge", "--removed-before"), ("remove", "--updated-from"), ("update", "--priority", "3", "--updated-until")],
+)
+def test_what_is_no_time_in_the_years_1_to_9999_is_refused(filled: Shell, command: tuple[str, ...], time: str) -> None:
+    _, err = filled.run(*command, time, "--yes", *DB, code=2)
+    assert f"{time!r} is no time such as 2026-01-31T12:00:00Z, in the years 1 to 9999" in err
+
+
 def test_a_file_ranks_items_anew(filled: Shell) -> None:
     ranks = [
         {"call_id": "4", "priority": 9},
