@@ -22,8 +22,13 @@ PARTITIONED: Final = ("long_texts", "calls", "items", "work", "progresses", "log
 PARTITIONS: Final = 4
 
 
-def partitioned(statements: tuple[str, ...]) -> Iterator[str]:
-    """Make a partitioned table of each table that begins with the queue; its parts have what is set for storage."""
+def partitioned(version: int, statements: tuple[str, ...]) -> Iterator[str]:
+    """Make a partitioned table of each table that begins with the queue; its parts have what is set for storage.
+
+    Args:
+        version: To which the statements lead. It is in the names of parts, since a later version may make a table anew.
+        statements: Those of a migration.
+    """
     for statement in statements:
         found = re.fullmatch(r"CREATE TABLE (\w+) \( .*? \)(?P<storage>| WITH \(.*\))", statement)
         if found is None or found[1] not in PARTITIONED:
@@ -32,7 +37,7 @@ def partitioned(statements: tuple[str, ...]) -> Iterator[str]:
         yield f"{statement[: found.start('storage')]} PARTITION BY HASH (queue)"
         for part in range(PARTITIONS):
             values = f"FOR VALUES WITH (MODULUS {PARTITIONS}, REMAINDER {part})"
-            yield f"CREATE TABLE {found[1]}_{part} PARTITION OF {found[1]} {values}{found['storage']}"
+            yield f"CREATE TABLE {found[1]}_{version}_{part} PARTITION OF {found[1]} {values}{found['storage']}"
 
 
 @pytest.fixture
@@ -41,7 +46,7 @@ def parted(database: Database) -> Iterator[PostgresRepository]:
     with psycopg.connect(database.dsn, autocommit=True) as connection:
         connection.execute("DROP SCHEMA IF EXISTS parted CASCADE")
         pool = Connections(database.dsn, "parted", None, max_connections=1, timeout=20, prepare_threshold=None)
-        postgres_schema.prepare(pool, [[*partitioned(each)] for each in postgres_schema.MIGRATIONS])
+        postgres_schema.prepare(pool, [[*partitioned(*each)] for each in enumerate(postgres_schema.MIGRATIONS, 1)])
         pool.close()
         with database.repository("parted") as repository:
             yield repository
