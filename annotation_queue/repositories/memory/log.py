@@ -102,11 +102,9 @@ class Log:
 
     def page(self, start: int, limit: int) -> tuple[list[Transition], int]:
         """Read transitions behind a number, up to a limit, and the number of the last one. O(what it passes)."""
-        kept = (
-            (num, transition)
-            for num, transition in enumerate(islice(self.transitions, start, None), start + 1)
-            if transition is not None
-        )
+        # By number: a slice would copy all that follows, and an iterator pass all that comes before.
+        numbered = ((at + 1, self.transitions[at]) for at in range(start, len(self.transitions)))
+        kept = ((num, transition) for num, transition in numbered if transition is not None)
         sized = ((each, size_of(each[1].annotation)) for each in islice(kept, limit))
         found = [*until_full(sized, WALK_BYTES)]
         return [transition for _, transition in found], found[-1][0] if found else start
