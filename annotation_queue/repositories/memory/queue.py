@@ -28,7 +28,7 @@ from annotation_queue.repositories.memory.item import (
 from annotation_queue.repositories.memory.listings import Listings
 from annotation_queue.repositories.memory.log import Log, Recent
 from annotation_queue.repositories.memory.sorted_keys import SortedKeys
-from annotation_queue.states import IN_PROGRESS, UNSTARTED, AnnotationState
+from annotation_queue.states import IN_PROGRESS, SETTLING, UNSTARTED, AnnotationState
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -64,6 +64,8 @@ class StoredQueue:
         self.log = Log()
         self.recent = Recent()
         """The progresses on live items, (item id, annotator id), in the order in which they last changed."""
+        self.recently_settled = Recent()
+        """Those of them that are settled: else a page of labels would pass all that were released last."""
         self._removed: dict[tuple[str, str], int] = {}
         """The same of removed items, with the number under which each stood there."""
         self._held_by: dict[str, set[Key]] = {}
@@ -144,6 +146,7 @@ class StoredQueue:
             self._follow(stored.key, progress.annotator_id, progress.state, UNSTARTED)
             key = (stored.item.id, progress.annotator_id)
             self._removed[key] = self.recent.discard(key)
+            self.recently_settled.discard(key)
         stored.item = deleted(stored.item, at)
         stored.revision += 1
 
@@ -171,7 +174,10 @@ class StoredQueue:
         self._finished += after.finished
         for progress in stored.progresses:
             key = (stored.item.id, progress.annotator_id)
-            self.recent.put_back(key, self._removed.pop(key))
+            num = self._removed.pop(key)
+            self.recent.put_back(key, num)
+            if progress.state in SETTLING:
+                self.recently_settled.put_back(key, num)
             self._follow(stored.key, progress.annotator_id, UNSTARTED, progress.state)
         self.claims.move(stored, None, after.claimable_at, stored.progresses, self.queue)
         self.orders.add([stored])
@@ -196,7 +202,12 @@ class StoredQueue:
         moving = [(each, each.key(stored)) for each in self.orders.moving] if self.orders.moving else ()
         stored.apply(change, progresses, transitions)
         for transition in transitions:
-            self.recent.note((transition.item_id, transition.annotator_id), self.log.append(transition))
+            key, num = (transition.item_id, transition.annotator_id), self.log.append(transition)
+            self.recent.note(key, num)
+            if transition.to_state in SETTLING:
+                self.recently_settled.note(key, num)
+            else:
+                self.recently_settled.discard(key)
         for listing, place in moving:
             listing.move(stored, place)
         if before.state is not after.state:
@@ -272,7 +283,8 @@ class StoredQueue:
         found: list[Label] = []
         places: list[tuple[int]] = []
         room = query.max_bytes
-        for num, key in self.recent.walk(None if after is None else after[0], newest_first=query.newest_first):
+        recent = self.recently_settled if query.states <= SETTLING else self.recent
+        for num, key in recent.walk(None if after is None else after[0], newest_first=query.newest_first):
             item_id, annotator_id = cast("tuple[str, str]", key)
             stored = self.items[item_id]
             own = stored.own(annotator_id)
@@ -355,6 +367,14 @@ class StoredQueue:
         progresses = [(stored.item.id, each.annotator_id) for stored in live for each in stored.progresses]
         if self.recent.items() != sorted((last.get(key, 0), key) for key in progresses):
             yield "the progresses are not in the order in which they last changed"
+        done = [
+            (stored.item.id, each.annotator_id)
+            for stored in live
+            for each in stored.progresses
+            if each.state in SETTLING
+        ]
+        if self.recently_settled.items() != sorted((last.get(key, 0), key) for key in done):
+            yield "the settled progresses are not in the order in which they last changed"
         removed = [s for s in self.items.values() if s.item.queue_id == self.queue.id and s.item.deleted_at is not None]
         gone = [(stored.item.id, each.annotator_id) for stored in removed for each in stored.progresses]
         if self._removed != {key: last.get(key, 0) for key in gone}:

@@ -91,6 +91,11 @@ QUEUE: list[tuple[str, Callable[[StoredQueue], object], str]] = [
     ("log", lambda queue: queue.log.append(queue.log.transitions[0]), "the log does not hold the histories"),  # type: ignore[arg-type]  # it is there
     ("recent", lambda queue: queue.recent.discard(("id-000002", "ann")), "order in which they last changed"),
     ("recent", lambda queue: queue.recent.note(("id-000002", "ann"), 99), "order in which they last changed"),
+    (
+        "recently_settled",
+        lambda queue: queue.recently_settled.note(("id-000002", "ann"), 99),
+        "the settled progresses are not in the order in which they last changed",
+    ),
     ("_removed", lambda queue: queue._removed.update({("id-000002", "ann"): 1}), "removed progresses do not stand"),
     ("_held_by", lambda queue: queue._held_by["cy"].pop(), "what 'cy' holds is not what"),
     ("_held_by", lambda queue: queue._held_by.setdefault("eve", {max(queue.in_order)}), "what 'eve' holds is not what"),

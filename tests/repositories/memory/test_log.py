@@ -1,12 +1,14 @@
-"""The log in memory: what a page of it costs."""
+"""The log in memory: what pages of it and of labels cost."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, SupportsIndex
 
-from annotation_queue import AnnotationState, Transition
-from annotation_queue.repositories.memory.log import Log
+import pytest
+
+from annotation_queue import AnnotationQueues, AnnotationState, LabelQuery, MemoryRepository, NewItem, Transition
+from annotation_queue.repositories.memory.log import Log, Recent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,3 +52,31 @@ def test_a_page_of_a_long_log_reads_what_is_on_it_and_nothing_before() -> None:
     assert counted.reads <= 6 + 1
     assert log.page(LENGTH, 5) == ([], LENGTH)
     assert log.page(LENGTH + 7, 5) == ([], LENGTH + 7)
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+def test_a_page_of_labels_passes_none_of_what_was_released(
+    monkeypatch: pytest.MonkeyPatch, *, newest_first: bool
+) -> None:
+    repository = MemoryRepository()
+    queues = AnnotationQueues(repository, "project")
+    queue = queues.create("queue", created_by="ann", annotations_per_item=3)
+    queues.add_items(queue.id, [NewItem(call_id=f"{n}") for n in range(100)], added_by="ann")
+    for annotator_id, ends in (("eve", queues.release), ("bob", queues.complete), ("joe", queues.release)):
+        for claim in queues.claim_batch(queue.id, annotator_id, 100):
+            ends(claim)
+    walked: list[object] = []
+    walk = Recent.walk
+
+    def counted(recent: Recent, after: int | None, *, newest_first: bool) -> Iterator[tuple[int, object]]:
+        for each in walk(recent, after, newest_first=newest_first):
+            walked.append(each)
+            yield each
+
+    monkeypatch.setattr(Recent, "walk", counted)
+    page = queues.labels(queue.id, LabelQuery(limit=5, newest_first=newest_first))
+    assert [each.progress.annotator_id for each in page.labels] == ["bob"] * 5
+    assert len(walked) <= 6
+    every = LabelQuery(states=frozenset(AnnotationState), newest_first=newest_first)
+    assert len(queues.labels(queue.id, every).labels) == 300
+    assert repository.check() == ()
