@@ -157,8 +157,7 @@ def check_text(field: str, value: object, *, empty: bool = True, error: type[Inv
 
 def check_id(field: str, value: object, *, error: type[InvalidValue] = InvalidValue) -> str:
     """Accept an identifier: opaque non-empty text. Arguments and errors are those of `check_text`."""
-    # As `is_plain` says, which is not called: nothing is checked as often as ids.
-    if type(value) is str and value and value.isascii() and "\0" not in value and len(value) <= MAX_TEXT_BYTES:
+    if type(value) is str and value and is_plain(value):
         return value
     return check_text(field, value, empty=False, error=error)
 

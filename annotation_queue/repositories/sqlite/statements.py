@@ -140,10 +140,10 @@ class Write(Generic[_Row]):
             return session.executemany(text, map(pick, rows)).rowcount
         (row,) = rows
         is_null = tuple(map(is_, self._nullable(row), repeat(None)))
-        text, pick = self._with_nulls.get(is_null) or self._remembered(is_null, row)
+        text, pick = self._with_nulls.get(is_null) or self._remember(is_null, row)
         return session.execute(text, pick(row)).rowcount
 
-    def _remembered(self, is_null: tuple[bool, ...], row: _Row) -> _Positional[_Row]:
+    def _remember(self, is_null: tuple[bool, ...], row: _Row) -> _Positional[_Row]:
         made = self._of([field for field, value in zip(self._fields, row, strict=True) if value is None])
         # Of the combinations that there are claims and completions use but a few.
         if len(self._with_nulls) < _MOST_TEXTS:
