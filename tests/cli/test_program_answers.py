@@ -148,6 +148,22 @@ for _, n in items():
     assert is_all_before(check_none_is_wrong(shell, err, f"'{odd}'"), odd)
 
 
+@pytest.mark.parametrize("write", ["say(n); say('again')", "write(f'{n}\\n{n}\\n')"], ids=["apart", "at once"])
+@pytest.mark.parametrize(("odd", "doubtful"), [(0, "'0'"), (1, "'0', '1'"), (2, "'2'"), (11, "'11'")])
+def test_the_first_label_is_in_doubt_until_the_second_one_is_certain(
+    shell: Shell, odd: int, doubtful: str, write: str
+) -> None:
+    err = label(
+        shell,
+        f"""
+for _, n in items():
+    if n == {odd}: {write}
+    else: say(n)
+""",
+    )
+    check_none_is_wrong(shell, err, doubtful)
+
+
 def test_two_answers_in_one_write_are_nobodys_label(shell: Shell) -> None:
     err = label(shell, "for _, n in items(): write(f'{n}\\n{n}\\n' if n == 3 else f'{n}\\n')")
     assert is_all_before(check_none_is_wrong(shell, err, "'3'"), 3)
@@ -198,7 +214,7 @@ while True:
 
 
 def test_several_processes_are_told_apart(shell: Shell) -> None:
-    # The third answer of one process: after a first one, which a slow program may still be at work on, two are in doubt.
+    # The third answer of one process: with a second one, the first is in doubt too, and which item is whose second is luck.
     err = label(
         shell,
         """
