@@ -180,9 +180,7 @@ class Database:
         if not self._free:
             return self.fresh()
         schema = self._free.pop()
-        pool = self.pool(schema, as_its_own=True)
-        pool.check()  # a test may have ended connections that were not its own
-        with pool.connection() as connection:
+        with self.pool(schema, as_its_own=True).connection() as connection:
             is_made = connection.execute("SELECT to_regclass(%s) IS NOT NULL", [f"{schema}.queues"]).fetchall() == [
                 (True,)
             ]
@@ -218,6 +216,11 @@ class Database:
             )
             self._pools[schema, as_its_own] = made
         return self._pools[schema, as_its_own]
+
+    def replace_ended_connections(self) -> None:
+        """Make others for those of all pools that a test ended."""
+        for pool in self._pools.values():
+            pool.check()
 
     def give_back(self, schemas: Sequence[str]) -> None:
         """Take back schemas that are used no longer and have the newest version."""

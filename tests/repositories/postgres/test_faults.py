@@ -143,15 +143,18 @@ def test_connections_that_the_server_terminated_are_replaced_unnoticed(
     database: Database, make_repository: Callable[..., PostgresRepository]
 ) -> None:
     repository = make_repository(max_connections=3)
-    with filled(repository) as (queues, queue_id):
-        for _ in range(3):
-            with psycopg.connect(database.dsn, autocommit=True) as connection:
-                found = connection.execute(
-                    "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
-                    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
-                ).fetchall()
-            assert found
-            assert isinstance(queues.claim(queue_id, "bob"), Claim)
+    try:
+        with filled(repository) as (queues, queue_id):
+            for _ in range(3):
+                with psycopg.connect(database.dsn, autocommit=True) as connection:
+                    found = connection.execute(
+                        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+                        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                    ).fetchall()
+                assert found
+                assert isinstance(queues.claim(queue_id, "bob"), Claim)
+    finally:
+        database.replace_ended_connections()
 
 
 @pytest.mark.slow
