@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import gc
 import itertools
 import os
@@ -89,13 +90,30 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
             measuring.start()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Spread the slow tests evenly, the longest first, so that processes that share the tests end together."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Thin what is marked so, and spread the slow tests evenly, the longest first: processes that share them end together."""
+    left_out = _left_out(items) if os.environ.get("HYPOTHESIS_PROFILE") == "ci" else []
+    config.hook.pytest_deselected(items=left_out)
+    gone = set(left_out)
+    items[:] = [item for item in items if item not in gone]
     slow = sorted((item for item in items if _seconds(item)), key=_seconds, reverse=True)
     items[:] = [item for item in items if not _seconds(item)]
     step = len(items) // max(len(slow), 1)
     for number, item in enumerate(slow):
         items.insert(number * (step + 1), item)
+
+
+def _left_out(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Give the cases of thinned tests but for every third, the first of each test among them."""
+    cases: collections.Counter[str] = collections.Counter()
+    left_out = []
+    for item in items:
+        if item.get_closest_marker("thinned") is not None:
+            test = item.nodeid.partition("[")[0]
+            if cases[test] % 3:
+                left_out.append(item)
+            cases[test] += 1
+    return left_out
 
 
 def _seconds(item: pytest.Item) -> float:

@@ -70,6 +70,7 @@ class TestRemoteQueues(
 
 
 @pytest.mark.slow
+@pytest.mark.thinned
 class TestTheRestOfRemoteQueues(
     Remote,
     testing.QueuesContract,

@@ -364,6 +364,7 @@ class TestTelemetryRepository(
 
 
 @pytest.mark.slow
+@pytest.mark.thinned
 class TestTelemetryRepositoryAsAWhole(Observed, RepositoryContract):
     many = 500
     histories_per_example = 1 / 3

@@ -79,6 +79,7 @@ class TestLMDBRepositoryInPart(OnAFolder, HoldsContract, LabelsContract, Changes
 
 
 @pytest.mark.slow
+@pytest.mark.thinned
 class TestLMDBRepository(OnAFolder, RepositoryContract):
     """The whole contract."""
 
