@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from annotation_queue import AnnotationQueue
 
 pytest_plugins = ["pytester"]
-pytestmark = pytest.mark.unmeasured
+pytestmark = [pytest.mark.slow, pytest.mark.unmeasured]
 
 QUIETLY = ("-q", "-p", "no:cacheprovider", "-p", "no:schemathesis", "-m", "")
 """How pytest runs inside a test: any test, without the plugin that takes longer to import than all else."""
@@ -40,28 +40,7 @@ class TestBroken(BROKEN[{name!r}].contract):
 """
 
 
-FOUND_LATE = {
-    "sqlite: sorts absent values first",
-    "shows payloads that nobody asked for",
-    "sqlite: keeps times as floats",
-    "skips a late commit",
-    "checks duplicates without a lock",
-    "gets or creates without a lock",
-    "sqlite: keeps deleted items",
-    "repeats the label of the cursor",
-    "sorts absent values first",
-    "ignores the states of a perspective",
-    "sqlite: walks over queues in one range",
-    "keeps part of what failed",
-    "overwrites taken ids",
-    "resets what it found before",
-}
-"""Faults whose first failing test is the suite's last, or takes its time: more than a second each."""
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in FOUND_LATE else []) for name in BROKEN]
-)
+@pytest.mark.parametrize("name", BROKEN)
 def test_a_fault_turns_the_suite_red(
     pytester: pytest.Pytester, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

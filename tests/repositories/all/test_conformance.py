@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 MANY = 500 if FAST else 5_000
 """How many items the threads share."""
+# Coverage is measured of the suite, with the repository that runs it fastest; tests beside this one cover enough of the others.
 
 
 class TestMemoryRepository(RepositoryContract):
@@ -37,6 +38,7 @@ class TestMemoryRepository(RepositoryContract):
         return MemoryRepository()
 
 
+@pytest.mark.unmeasured
 class TestSQLiteRepository(RepositoryContract):
     many = MANY
     histories_per_example = 1 / 3
@@ -49,6 +51,7 @@ class TestSQLiteRepository(RepositoryContract):
         return empty_repository(next(self.paths))
 
 
+@pytest.mark.unmeasured
 class TestMemoryRepositoryInShortBlocks(AgreementContract, BulkContract, CursorsContract, PositionsContract):
     """Few items fill several blocks of every index, and are enough to arrange selections."""
 
@@ -67,6 +70,7 @@ class TestMemoryRepositoryInShortBlocks(AgreementContract, BulkContract, Cursors
         return MemoryRepository()
 
 
+@pytest.mark.unmeasured
 class TestSQLiteRepositoryInShortBlocks(AgreementContract, BulkContract, CursorsContract, PositionsContract):
     """Few items fill several blocks of every lane, and are too many to be sorted."""
 

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
     from helpers.clocks import Clock
 
-pytestmark = pytest.mark.unmeasured
+pytestmark = [pytest.mark.slow, pytest.mark.unmeasured]
 
-HOW = ("before", *(pytest.param(how, marks=pytest.mark.slow) for how in ("after", "interrupted", "dead")))
+HOW = ("before", "after", "interrupted", "dead")
 MOST_CALLS = 200
 MUTATIONS = {**OPERATIONS, **BULK}
 
@@ -94,7 +94,6 @@ def test_when_the_kth_sql_call_of_a_mutation_fails_it_took_effect_whole_or_not_a
     assert unknown == (how != "interrupted")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("how", HOW)
 def test_when_the_kth_sql_call_of_making_a_file_fails_it_can_be_made_afterwards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str

@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.unmeasured
 
 
-@pytest.fixture(params=["memory", pytest.param("sqlite", marks=pytest.mark.slow), "sqlite, one repository each"])
+@pytest.fixture(
+    params=[
+        "memory",
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ("sqlite", "sqlite, one repository each")),
+    ]
+)
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     """Bob's claim, and its holder."""
     with ExitStack() as opened:

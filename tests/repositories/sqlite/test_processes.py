@@ -174,6 +174,7 @@ def _count_after_fork(repository: SQLiteRepository, queue_id: str) -> None:
     AnnotationQueues(repository, "project").stats([queue_id])
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_fork_waits_for_the_transactions_of_other_threads(path: Path) -> None:
     context = multiprocessing.get_context("fork")
@@ -336,6 +337,7 @@ def test_a_fork_that_waits_too_long_for_another_threads_transaction_leaves_a_chi
         assert repository.check() == ()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_memory_repository_is_copied_by_a_fork_also_while_other_threads_use_it() -> None:
