@@ -131,11 +131,17 @@ def serve(
 
         from annotation_queue.cli.connections import AT_ONCE, connections_of, most_connections  # noqa: PLC0415 - as above
         from annotation_queue.web import OneTimeTokens, PageOptions, Principal, create_app  # noqa: PLC0415 - as above
+        from annotation_queue.web.hosts import is_name  # noqa: PLC0415 - as above
         from annotation_queue.web.pages.routes import page_routes  # noqa: F401, PLC0415 - so that a missing extra shows here
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _EXTRA:
             raise
         fail('serve needs an extra: pip install "annotation-queue[cli,web]"')
+    for each in hosts:
+        if not is_name(each):
+            fail(f"--allow-host {each}: not the name of a host without a port, such as labels.example.com")
+    # What a machine calls itself may be none that a browser can ask for.
+    names = {each for each in _names(host, hosts) if is_name(each)}
     check_file(db, create=True)
     with _listen(host, port) as listener, db.open(synchronous.upper()) as repository:
         if sample:
@@ -154,7 +160,7 @@ def serve(
             authenticate=_authenticate(tokens),
             rate_limit=rate_limit,
             failed_logins=_FAILED_LOGINS,
-            pages=PageOptions(hosts=_names(host, hosts), one_time=one_time),
+            pages=PageOptions(hosts=names, one_time=one_time),
         )
         config = uvicorn.Config(
             app,

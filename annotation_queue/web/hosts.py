@@ -32,9 +32,14 @@ def check_hosts(hosts: Iterable[str]) -> tuple[str, ...]:
     """
     names = tuple(each.lower() for each in check_texts("hosts", hosts))
     for index, name in enumerate(names):
-        if not _NAME.fullmatch(name):
+        if not is_name(name):
             raise refuse(f"hosts[{index}]", name, "the name of a host without a port, such as labels.example.com")
     return names
+
+
+def is_name(text: str) -> bool:
+    """Tell whether a text is a name that `check_hosts` accepts."""
+    return _NAME.fullmatch(text.lower()) is not None
 
 
 @attrs.frozen

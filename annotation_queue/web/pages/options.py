@@ -12,9 +12,9 @@ from typing import Final
 import attrs
 
 from annotation_queue.construction import Check, run_checks
-from annotation_queue.json_values import check_texts
 from annotation_queue.values import check_lease
 from annotation_queue.web.access import Principal
+from annotation_queue.web.hosts import check_hosts
 
 
 class OneTimeTokens:
@@ -56,7 +56,7 @@ class OneTimeTokens:
 
 
 def _hosts(values: Iterable[str] | None) -> frozenset[str] | None:
-    return None if values is None else frozenset(each.lower() for each in check_texts("hosts", values))
+    return None if values is None else frozenset(check_hosts(values))
 
 
 @attrs.frozen(kw_only=True)
@@ -69,6 +69,9 @@ class PageOptions:
         session: How long somebody who does nothing stays signed in. Sessions are kept in this process.
         logins: How often one address may fail to sign in: ``"10/minute"``, counted in this process.
         one_time: Lets one person in who was shown an address with a token; None for nobody.
+
+    Raises:
+        InvalidValue: Hosts that are no names, or a session that is no span of time of those that a lease may have.
     """
 
     hosts: frozenset[str] | None = attrs.field(default=None, converter=_hosts)

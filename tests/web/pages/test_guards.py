@@ -7,7 +7,7 @@ import re
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -186,6 +186,12 @@ def test_the_pages_go_by_the_names_on_the_list_and_by_addresses_in_numbers(make_
     for name in ("evil.example", "labels.example.evil.example", "below.example", "::1", "[::1", "a@127.0.0.1", "[", ""):
         for path in ("/pages/", "/pages/sign-in"):
             assert browser.get(path, headers={"Host": name}).status_code == 421
+
+
+@pytest.mark.parametrize("hosts", ["labels.example", ["http://a"], ["a:80"], [""], [7], ["*"]])
+def test_names_of_the_pages_that_are_no_names_are_refused(hosts: Any) -> None:  # noqa: ANN401 - nothing that fits
+    with pytest.raises(InvalidValue, match="hosts"):
+        PageOptions(hosts=hosts)
 
 
 def test_every_answer_forbids_scripts_frames_and_caches(make_site: Callable[..., Site]) -> None:
