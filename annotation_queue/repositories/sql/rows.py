@@ -14,8 +14,8 @@ from annotation_queue.construction import quick
 from annotation_queue.counters import FINISHED, SETTLED
 from annotation_queue.errors import AnnotationQueueError, StorageCorrupt, StorageError
 from annotation_queue.items import AnnotationQueue, make_item, make_queue
-from annotation_queue.json_values import load_json, write_json
-from annotation_queue.labels import make_label
+from annotation_queue.json_values import load_json, spaced_json, write_json
+from annotation_queue.labels import make_label, make_label_text
 from annotation_queue.query import search_text
 from annotation_queue.records import standing
 from annotation_queue.states import (
@@ -29,7 +29,7 @@ from annotation_queue.states import (
     make_transition,
     unstarted,
 )
-from annotation_queue.values import from_micros, to_micros
+from annotation_queue.values import from_micros, timestamp, to_micros
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from annotation_queue.items import QueueItem
     from annotation_queue.json_values import JsonValue
-    from annotation_queue.labels import Label
+    from annotation_queue.labels import Label, LabelText
     from annotation_queue.states import Transition
 
 _Given = ParamSpec("_Given")
@@ -391,6 +391,41 @@ def labels_of(rows: Iterable[tuple[Iterable[Any], Iterable[Any]]], queue: Annota
         item = _item_of(ItemRow._make(of_item), queue, texts)
         found.append(make_label(item=item, progress=progress_of(item.id, texts.user(row.annotator), row)))
     return found
+
+
+@reads_rows
+def label_texts_of(rows: Iterable[Iterable[Any]], texts: Texts) -> list[LabelText]:
+    """Rebuild labels as texts.
+
+    Args:
+        rows: For each, what is stored of the fields of a `labels.LabelText`, in their order.
+        texts: How their texts are read.
+
+    Returns:
+        The labels in their order.
+    """
+    # What many labels say is parsed once, and so is the time of those that were stored together.
+    label, time = Remembered(_spaced).__getitem__, Remembered(_time_text).__getitem__
+    return [
+        make_label_text(
+            item_id=texts.key(item_id),
+            call_id=texts.key(call_id),
+            annotator_id=texts.user(annotator),
+            state=STATES[state].value,
+            annotation=label(annotation),
+            reason=reason,
+            updated_at=time(updated_at),
+        )
+        for item_id, call_id, annotator, state, annotation, reason, updated_at in rows
+    ]
+
+
+def _spaced(text: str | None) -> str:
+    return spaced_json(value_or_none(text))
+
+
+def _time_text(micros: int) -> str:
+    return timestamp(from_micros(micros))
 
 
 @reads_rows
