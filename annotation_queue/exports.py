@@ -3,61 +3,68 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
-from typing import Any, Final
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
 
-from annotation_queue.labels import LabelQuery
+from annotation_queue.json_values import spaced_json
+from annotation_queue.labels import LabelQuery, LabelText, text_of
 from annotation_queue.queues import AnnotationQueues
+from annotation_queue.repository import ReadsLabelTexts
+from annotation_queue.values import check_id
+from annotation_queue.walks import Walk, walk
 
-COLUMNS: Final = ("item_id", "call_id", "annotator_id", "state", "annotation", "reason", "updated_at")
+COLUMNS: Final = LabelText._fields
 """What a line holds."""
+_LABELS: Final = LabelQuery(include_payload=False)
 _RUNS: Final = ("=", "+", "-", "@", "\t", "\r")
-_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, check_circular=False)
-"""Made once: what is stored holds no cycles, and to make an encoder takes as long as a line."""
 _NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 
 
-def label_lines(queues: AnnotationQueues, queue_id: str) -> Iterator[dict[str, Any]]:
-    """Walk over the lines of an export.
+def label_texts(queues: AnnotationQueues, queue_id: str) -> Walk[LabelText]:
+    """Walk over what an export tells.
 
     Args:
         queues: The service.
         queue_id: The queue.
 
-    Yields:
-        A line for each label or skip, in the order in which they last changed. What changes during the walk may come twice: as
+    Returns:
+        A text for each label or skip, in the order in which they last changed. What changes during the walk may come twice: as
         it was and as it is.
 
     Raises:
-        QueueNotFound: There is no such live queue in the project.
+        QueueNotFound: There is no such live queue in the project; it comes up in the walk.
     """
-    for label in queues.iter_labels(queue_id, LabelQuery(include_payload=False)):
-        progress = label.progress
-        yield {
-            "item_id": label.item.id,
-            "call_id": label.item.call_id,
-            "annotator_id": progress.annotator_id,
-            "state": progress.state.value,
-            "annotation": progress.annotation,
-            "reason": progress.reason,
-            "updated_at": timestamp(progress.updated_at),
-        }
+    repository, project_id, queue_id = queues.repository, queues.project_id, check_id("queue_id", queue_id)
+    if isinstance(repository, ReadsLabelTexts):
+        reader = repository
+
+        def read(part: LabelQuery) -> tuple[Sequence[LabelText], str | None]:
+            return reader.label_texts(project_id, queue_id, part)
+    else:
+
+        def read(part: LabelQuery) -> tuple[Sequence[LabelText], str | None]:
+            page = queues.labels(queue_id, part)
+            return [text_of(label) for label in page.labels], page.next_cursor
+
+    return walk(read, _LABELS)
 
 
-def json_lines(lines: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """Write lines as JSON, each with its line break."""
-    for line in lines:
-        yield _ENCODER.encode(line) + "\n"
+def json_lines(texts: Iterable[LabelText]) -> Iterator[str]:
+    """Write labels as lines of JSON, each with its line break."""
+    # Every value is text or JSON already: put together it takes a third of the time of an encoder that looks at each.
+    for item_id, call_id, annotator_id, state, annotation, reason, updated_at in texts:
+        yield (
+            f'{{"item_id": {spaced_json(item_id)}, "call_id": {spaced_json(call_id)}, '
+            f'"annotator_id": {spaced_json(annotator_id)}, "state": "{state}", "annotation": {annotation}, '
+            f'"reason": {"null" if reason is None else spaced_json(reason)}, "updated_at": "{updated_at}"}}\n'
+        )
 
 
-def csv_lines(lines: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """Write lines as CSV below their heading, each with its line break; the annotation is JSON text."""
+def csv_lines(texts: Iterable[LabelText]) -> Iterator[str]:
+    """Write labels as lines of CSV below their heading, each with its line break; the annotation is JSON text."""
     yield csv_row(COLUMNS)
-    for line in lines:
-        yield csv_row([_ENCODER.encode(line[name]) if name == "annotation" else line[name] for name in COLUMNS])
+    yield from map(csv_row, texts)
 
 
 class _Echo:
@@ -89,8 +96,3 @@ def safe_cell(cell: object) -> object:
     if isinstance(cell, str) and cell.startswith(_RUNS) and _NUMBER.fullmatch(cell) is None:
         return f"'{cell}"
     return cell
-
-
-def timestamp(moment: datetime | None) -> str | None:
-    """Write a UTC time as ISO 8601 with microseconds and Z; None stays None."""
-    return None if moment is None else moment.isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple, TypeVar
 
 import attrs
 from attrs import field
 
-from annotation_queue.construction import Check, optional, run_checks, trusted
+from annotation_queue.construction import Check, optional, quick, run_checks, trusted
 from annotation_queue.cursors import decode_place, encode_cursor
 from annotation_queue.entities import Entity
 from annotation_queue.errors import InvalidQuery
 from annotation_queue.items import AnnotationQueue, QueueItem
+from annotation_queue.json_values import spaced_json
 from annotation_queue.query import WALK_BYTES, ItemFilter, check_cursor, check_filter, check_query_flag
 from annotation_queue.states import SETTLING, AnnotationState, Progress
-from annotation_queue.values import check_id, check_integer, check_member, is_iterable, refuse
+from annotation_queue.values import check_id, check_integer, check_member, is_iterable, refuse, timestamp
+
+_Shown = TypeVar("_Shown")
 
 
 def _states(values: Iterable[AnnotationState]) -> frozenset[AnnotationState]:
@@ -94,10 +97,22 @@ class LabelQuery(Entity):
         Returns:
             The page.
         """
+        shown, next_cursor = self._cut(queue, found, places)
+        return LabelPage(labels=shown, next_cursor=next_cursor)
+
+    def page_of_texts(
+        self, queue: AnnotationQueue, found: Sequence[LabelText], places: Sequence[Sequence[int]]
+    ) -> LabelTextPage:
+        """Make the page of the same labels as texts; arguments are those of `page`."""
+        return LabelTextPage(*self._cut(queue, found, places))
+
+    def _cut(
+        self, queue: AnnotationQueue, found: Sequence[_Shown], places: Sequence[Sequence[int]]
+    ) -> tuple[tuple[_Shown, ...], str | None]:
         shown = tuple(found if self.limit is None else found[: self.limit])
         if not shown or len(shown) == len(places):
-            return LabelPage(labels=shown, next_cursor=None)
-        return LabelPage(labels=shown, next_cursor=encode_cursor(list(places[len(shown) - 1]), self._binding(queue)))
+            return shown, None
+        return shown, encode_cursor(list(places[len(shown) - 1]), self._binding(queue))
 
     def _binding(self, queue: AnnotationQueue) -> tuple[object, ...]:
         return ("labels", queue.project_id, queue.id, self.annotator_id, sorted(self.states), self.newest_first)
@@ -141,3 +156,54 @@ class LabelPage(Entity):
 
     labels: tuple[Label, ...]
     next_cursor: str | None
+
+
+class LabelText(NamedTuple):
+    """A label as an export tells it: every value is text already, so that nothing has to be made of it and taken apart again.
+
+    Args:
+        item_id: The item.
+        call_id: Its call.
+        annotator_id: The annotator.
+        state: The value of the progress's state.
+        annotation: The label or draft, as `json_values.spaced_json` writes it.
+        reason: Why it came to this state, if that was said.
+        updated_at: When the progress last changed, as `values.timestamp` writes it.
+    """
+
+    item_id: str
+    call_id: str
+    annotator_id: str
+    state: str
+    annotation: str
+    reason: str | None
+    updated_at: str
+
+
+make_label_text = quick(LabelText)
+
+
+class LabelTextPage(NamedTuple):
+    """A page of labels as texts.
+
+    Args:
+        labels: In the order that was asked for.
+        next_cursor: As that of a `LabelPage`.
+    """
+
+    labels: tuple[LabelText, ...]
+    next_cursor: str | None
+
+
+def text_of(label: Label) -> LabelText:
+    """Write a label as texts."""
+    progress = label.progress
+    return make_label_text(
+        item_id=label.item.id,
+        call_id=label.item.call_id,
+        annotator_id=progress.annotator_id,
+        state=progress.state.value,
+        annotation=spaced_json(progress.annotation),
+        reason=progress.reason,
+        updated_at=timestamp(progress.updated_at),
+    )

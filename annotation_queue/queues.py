@@ -122,6 +122,11 @@ class AnnotationQueues(Lists):
         """The project whose queues these are."""
         return self._project_id
 
+    @property
+    def repository(self) -> Repository:
+        """Where everything is stored, with whatever that can do besides the contract."""
+        return self._repository
+
     # Queues
 
     def create(

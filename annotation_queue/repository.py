@@ -21,7 +21,7 @@ from annotation_queue.items import (
     QueueStats,
     Unavailable,
 )
-from annotation_queue.labels import LabelPage, LabelQuery
+from annotation_queue.labels import LabelPage, LabelQuery, LabelTextPage
 from annotation_queue.moves import Reset
 from annotation_queue.query import ItemFilter, ItemPage, ItemQuery, QueuePage, QueueQuery
 from annotation_queue.records import Change, ItemRecord
@@ -577,3 +577,25 @@ class CountsRemoved(ABC):
     @abstractmethod
     def count_restorable(self, project_id: str, queue_id: str, item_ids: Sequence[str]) -> int:
         """Count what `Repository.restore_items` would bring back; arguments, result and errors are its own."""
+
+
+class ReadsLabelTexts(ABC):
+    """What a repository may be besides a `Repository`, by inheriting: it reads labels as texts, for exports."""
+
+    @abstractmethod
+    def label_texts(self, project_id: str, queue_id: str, query: LabelQuery) -> LabelTextPage:
+        """Read labels of a queue's live items as texts.
+
+        Args:
+            project_id: The project.
+            queue_id: The queue.
+            query: Which of them, and in which direction. ``include_payload`` has no meaning here: no payload is read.
+
+        Returns:
+            The page, made by `LabelQuery.page_of_texts`: what `labels.text_of` makes of the labels of `Repository.labels`, in
+            their order and with the same promises. Cursors of either go on in both.
+
+        Raises:
+            QueueNotFound: There is no such live queue in the project.
+            InvalidCursor: The cursor is not one of this queue and query.
+        """

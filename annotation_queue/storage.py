@@ -58,7 +58,7 @@ from annotation_queue.items import (
     same_queue,
 )
 from annotation_queue.json_values import JsonValue, load_json, write_json
-from annotation_queue.labels import Label, LabelPage, LabelQuery
+from annotation_queue.labels import Label, LabelPage, LabelQuery, LabelText, LabelTextPage, text_of
 from annotation_queue.moves import Reset, grant
 from annotation_queue.query import ItemFilter, ItemPage, ItemQuery, QueuePage, QueueQuery, search_text
 from annotation_queue.records import (
@@ -74,7 +74,7 @@ from annotation_queue.records import (
     standing,
     view,
 )
-from annotation_queue.repository import CountsRemoved, Repository
+from annotation_queue.repository import CountsRemoved, ReadsLabelTexts, Repository
 from annotation_queue.scans import (
     after_change,
     claim_of,
@@ -140,6 +140,8 @@ __all__ = [
     "Label",
     "LabelPage",
     "LabelQuery",
+    "LabelText",
+    "LabelTextPage",
     "NewItem",
     "Order",
     "OutcomeUnknown",
@@ -151,6 +153,7 @@ __all__ = [
     "QueuePage",
     "QueueQuery",
     "QueueStats",
+    "ReadsLabelTexts",
     "Repository",
     "Reset",
     "SchemaVersionUnknown",
@@ -213,6 +216,7 @@ __all__ = [
     "shown_record",
     "standing",
     "stats_of",
+    "text_of",
     "to_micros",
     "view",
     "with_annotation",

@@ -314,6 +314,15 @@ def from_micros(micros: int) -> datetime:
     return _EPOCH + micros * _MICROSECOND
 
 
+def timestamp(moment: datetime) -> str:
+    """Write a UTC time as ISO 8601 with microseconds and Z.
+
+    >>> timestamp(datetime(2026, 1, 5, 9, tzinfo=UTC))
+    '2026-01-05T09:00:00.000000Z'
+    """
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
 def utc_now() -> datetime:
     """Read the system's clock: the current time, UTC."""
     return datetime.now(UTC)

@@ -13,8 +13,8 @@ import click
 
 from annotation_queue.cli.addresses import AddressType
 from annotation_queue.cli.paths import database_files, find_clash, standard_stream
-from annotation_queue.exports import timestamp
 from annotation_queue.queues import AnnotationQueues
+from annotation_queue.values import timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -31,14 +31,17 @@ from annotation_queue.cli.common import (
 from annotation_queue.cli.paths import File
 from annotation_queue.cli.streams import writing_output
 from annotation_queue.errors import ItemNotFound
-from annotation_queue.exports import COLUMNS, csv_row, label_lines, timestamp
+from annotation_queue.exports import COLUMNS, csv_row, json_lines, label_texts
+from annotation_queue.json_values import load_json
 from annotation_queue.query import ItemQuery
 from annotation_queue.states import AnnotationState
+from annotation_queue.values import timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from annotation_queue.cli.addresses import Address
+    from annotation_queue.labels import LabelText
     from annotation_queue.queues import AnnotationQueues
     from annotation_queue.states import Transition
 
@@ -67,7 +70,8 @@ def labels(queues: AnnotationQueues, queue_id: str, *, history: bool) -> Iterato
         A line for each label or skip, in the order in which they last changed. What changes during the walk may come twice: as
         it was and as it is.
     """
-    for line in label_lines(queues, queue_id):
+    for text in label_texts(queues, queue_id):
+        line: dict[str, Any] = {**text._asdict(), "annotation": load_json(text.annotation)}
         if history:
             # An item that was removed meanwhile has nothing to show any more.
             with suppress(ItemNotFound):
@@ -171,10 +175,13 @@ def write_labels(
     count = 0
     with _open_target(target) as file:
         text = TextIOWrapper(file, encoding="utf-8", newline="")
-        write = _csv_writer(text, content) if form == CSV else _json_writer(text)
-        for line in lines:
-            write(line)
-            count += 1
+        if content is None:
+            count = _write_pages(text, label_texts(queues, queue_id).pages, form)
+        else:
+            write = _csv_writer(text, content) if form == CSV else _json_writer(text)
+            for line in lines:
+                write(line)
+                count += 1
         text.flush()
         text.detach()
     return count
@@ -205,6 +212,18 @@ def _parquet_writer(content: Content | None) -> Callable[[IO[bytes], Iterator[di
         return count
 
     return write
+
+
+def _write_pages(file: TextIOWrapper, pages: Iterator[Sequence[LabelText]], form: str) -> int:
+    """Write labels and skips as they are, a page at a time."""
+    count = 0
+    if form == CSV:
+        file.write(csv_row(COLUMNS))
+    for page in pages:
+        file.write("".join(map(csv_row, page) if form == CSV else json_lines(page)))
+        count += len(page)
+        del page  # before the next one is read
+    return count
 
 
 def _json_writer(file: TextIOWrapper) -> Callable[[dict[str, Any]], object]:

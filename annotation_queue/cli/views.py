@@ -19,10 +19,10 @@ from annotation_queue.cli.common import (
     say,
 )
 from annotation_queue.cli.tables import FOLDED, NUMBER, WHOLE, make_console, make_table, print_table, row
-from annotation_queue.exports import timestamp
 from annotation_queue.query import ItemQuery
 from annotation_queue.sorting import SORT_FIELDS, SortBy
 from annotation_queue.states import COMPLETED, IN_PROGRESS, SKIPPED, AnnotationState
+from annotation_queue.values import timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -319,7 +319,7 @@ def test_what_the_docstring_says_leads_where_one_call_leads(recipe: Callable[...
 
 READS: Final = {
     *("get", "query", "stats", "get_item", "query_items", "iter_items", "holds", "progress", "history", "labels"),
-    *("iter_labels", "changes", "throughput", "using", "project_id"),
+    *("iter_labels", "changes", "throughput", "using", "project_id", "repository"),
 }
 
 

@@ -283,6 +283,8 @@ BROKEN: Final = {
     "ends labels at their bytes": _dictionary(testing.LabelsContract, wrong_log.EndsLabelsAtTheirBytes),
     "finds labels of removed items": _dictionary(testing.LabelsContract, wrong_log.FindsLabelsOfRemovedItems),
     "shows payloads of labels unasked": _dictionary(testing.LabelsContract, wrong_log.ShowsPayloadsOfLabelsUnasked),
+    "writes texts as they are stored": _dictionary(testing.LabelsContract, wrong_log.WritesTextsAsTheyAreStored),
+    "ends texts of labels at their bytes": _dictionary(testing.LabelsContract, wrong_log.EndsTextsOfLabelsAtTheirBytes),
     "sorts the log by time": _dictionary(testing.ChangesContract, wrong_log.SortsTheLogByTime),
     "forgets the log of removed items": _dictionary(testing.ChangesContract, wrong_log.ForgetsTheLogOfRemovedItems),
     "hands out its log": _dictionary(testing.AliasingContract, wrong_log.HandsOutItsLog),

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from annotation_queue.changes import ChangePage, Settlement, change_cursor, place_of_cursor
+from annotation_queue.json_values import write_json
+from annotation_queue.labels import LabelTextPage, text_of
+from annotation_queue.repository import ReadsLabelTexts
 from annotation_queue.states import IN_PROGRESS, UNSTARTED, Transition, with_annotation
 from testing.dictionary import MyRepository, Row
 
@@ -200,6 +203,22 @@ class EndsLabelsAtTheirBytes(MyRepository):
 class ShowsPayloadsOfLabelsUnasked(MyRepository):
     def labels(self, project_id: str, queue_id: str, query: LabelQuery) -> LabelPage:
         return super().labels(project_id, queue_id, attrs.evolve(query, include_payload=True))
+
+
+class WritesTextsAsTheyAreStored(MyRepository, ReadsLabelTexts):
+    def label_texts(self, project_id: str, queue_id: str, query: LabelQuery) -> LabelTextPage:
+        page = self.labels(project_id, queue_id, query)
+        texts = [text_of(each)._replace(annotation=write_json(each.progress.annotation)) for each in page.labels]
+        return LabelTextPage(tuple(texts), page.next_cursor)
+
+
+class EndsTextsOfLabelsAtTheirBytes(MyRepository, ReadsLabelTexts):
+    """Ends a page by its bytes as if nothing followed."""
+
+    def label_texts(self, project_id: str, queue_id: str, query: LabelQuery) -> LabelTextPage:
+        page = self.labels(project_id, queue_id, query)
+        texts = tuple(map(text_of, page.labels))
+        return LabelTextPage(texts, page.next_cursor) if query.max_bytes is None else LabelTextPage(texts[:1], None)
 
 
 class SortsTheLogByTime(MyRepository):

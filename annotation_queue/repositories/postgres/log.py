@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from annotation_queue.changes import ChangePage, Settlement, change_cursor, place_of_cursor
 from annotation_queue.errors import InvalidCursor
+from annotation_queue.labels import LabelText
 from annotation_queue.query import WALK_BYTES, ItemQuery
 from annotation_queue.repositories.postgres.queries import Selection
 from annotation_queue.repositories.postgres.rows import integers, split
@@ -17,6 +18,7 @@ from annotation_queue.repositories.sql.rows import (
     ItemRow,
     ProgressRow,
     TransitionRow,
+    label_texts_of,
     labels_of,
     time_or_none,
     transition_of,
@@ -28,11 +30,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from annotation_queue.labels import LabelPage, LabelQuery
+    from annotation_queue.labels import LabelPage, LabelQuery, LabelTextPage
     from annotation_queue.repositories.postgres.session import Session
     from annotation_queue.repositories.sql.orders import Fragment
     from annotation_queue.repositories.sql.rows import StoredQueue
     from annotation_queue.states import Transition
+
+_Row: TypeAlias = tuple[Any, ...]
 
 _PROGRESS: Final = "SELECT * FROM progresses AS o WHERE o.queue = {0}.queue AND o.item = {0}.{1}"
 _WALK: Final = f"""
@@ -51,31 +55,52 @@ _BY_ITEM: Final = f"""
 """The same, from the items on."""
 _SIZE: Final = "coalesce(octet_length(coalesce(l.annotation, p.annotation)), 0)"
 """How many bytes a label has. The server knows the size of a text without reading it."""
-_SIZE_WITH_PAYLOAD: Final = f"{_SIZE} + coalesce(octet_length(i.payload), 0)"
-_COLUMNS: Final = [*(f"p_{name}" for name in ProgressRow._fields), *(f"i_{name}" for name in ItemRow._fields)]
-_SHOWN: Final = ", ".join(_COLUMNS)
-_PAGE: Final = f"""
-SELECT c.tx, c.seq, c.found, {_SHOWN}
+
+
+class _Columns(NamedTuple):
+    """What of labels is read.
+
+    Args:
+        columns: The columns.
+        names: What they are called.
+        size: How many bytes of labels and payloads they have.
+    """
+
+    columns: str
+    names: str
+    size: str = _SIZE
+
+
+_OF_ENTRY: Final = SQL["progress_columns_of_entry"]
+_NAMES: Final = ", ".join([*(f"p_{name}" for name in ProgressRow._fields), *(f"i_{name}" for name in ItemRow._fields)])
+_WITHOUT_PAYLOAD: Final = _Columns(f"{_OF_ENTRY}, {SQL['live_item_columns_bare']}", _NAMES)
+_WITH_PAYLOAD: Final = _Columns(
+    f"{_OF_ENTRY}, {SQL['live_item_columns']}", _NAMES, f"{_SIZE} + coalesce(octet_length(i.payload), 0)"
+)
+_TEXT: Final = _Columns(SQL["label_text_columns_of_entry"], ", ".join(f"t_{name}" for name in LabelText._fields))
+_PAGE: Final = """
+SELECT c.tx, c.seq, c.found, {names}
 FROM (
     SELECT c.*, count(*) OVER () AS found,
-        sum(c.size) OVER (ORDER BY {{order}} ROWS UNBOUNDED PRECEDING) - c.size AS bytes_before
+        sum(c.size) OVER (ORDER BY {order} ROWS UNBOUNDED PRECEDING) - c.size AS bytes_before
     FROM (
-        SELECT l.tx, l.seq, {{size}}, {SQL["progress_columns_of_entry"]}, {{item}}
-        FROM {{source}} WHERE {{where}} ORDER BY l.tx {{way}}, l.seq {{way}} LIMIT ?::bigint
-    ) AS c (tx, seq, size, {_SHOWN})
+        SELECT l.tx, l.seq, {size}, {columns}
+        FROM {source} WHERE {where} ORDER BY l.tx {way}, l.seq {way} LIMIT ?::bigint
+    ) AS c (tx, seq, size, {names})
 ) AS c
 WHERE c.bytes_before < ?::bigint
-ORDER BY {{order}}
+ORDER BY {order}
 """
 """A page and one label more, each with how many these are. Of what the page has no room for, nothing is read but the size.
 
 A frame that leaves the row itself out would be summed up anew for every row."""
-_FIRST_OF_PROGRESS: Final = 3
-_FIRST_OF_ITEM: Final = _FIRST_OF_PROGRESS + len(ProgressRow._fields)
+_FIRST_SHOWN: Final = 3
+_FIRST_OF_ITEM: Final = _FIRST_SHOWN + len(ProgressRow._fields)
 _OF_PLACE: Final = slice(0, 2)
 _FOUND: Final = 2
-_OF_PROGRESS: Final = slice(_FIRST_OF_PROGRESS, _FIRST_OF_ITEM)
+_OF_PROGRESS: Final = slice(_FIRST_SHOWN, _FIRST_OF_ITEM)
 _OF_ITEM: Final = slice(_FIRST_OF_ITEM, None)
+_OF_TEXT: Final = slice(_FIRST_SHOWN, None)
 """Where the rows of a page have what."""
 _FEW: Final = ("id", "call_id", "call_trace_id")
 """What a filter names that few items have."""
@@ -116,22 +141,33 @@ def settled_since(session: Session, queue: StoredQueue, since: datetime) -> tupl
 
 def labels(session: Session, queue: StoredQueue, query: LabelQuery) -> LabelPage:
     """Read a page of labels; result and errors are those of `Repository.labels`."""
+    rows, places = _rows(session, queue, query, _WITH_PAYLOAD if query.include_payload else _WITHOUT_PAYLOAD)
+    found = ((row[_OF_PROGRESS], row[_OF_ITEM]) for row in rows)
+    return query.page(queue.queue, labels_of(found, queue.queue, session.texts_of_many(queue)), places)
+
+
+def label_texts(session: Session, queue: StoredQueue, query: LabelQuery) -> LabelTextPage:
+    """Read a page of labels as texts; result and errors are those of `repository.ReadsLabelTexts.label_texts`."""
+    rows, places = _rows(session, queue, query, _TEXT)
+    found = label_texts_of((row[_OF_TEXT] for row in rows), session.texts_of_many(queue))
+    return query.page_of_texts(queue.queue, found, places)
+
+
+def _rows(session: Session, queue: StoredQueue, query: LabelQuery, shown: _Columns) -> tuple[list[_Row], list[Place]]:
+    """Read the rows of a page, with the places of them and of one more if there is more."""
     after = query.after(queue.queue)
     start = None if after is None else _place("cursor", after)
     if not query.states or query.filter.shows_none or query.limit == 0:
-        return query.page(queue.queue, (), ())
-    rows = _rows(session, queue, query, start)
-    shown = rows[: query.limit]
-    places = [Place._make(row[_OF_PLACE]) for row in shown]
-    if shown and shown[0][_FOUND] > len(shown):
+        return [], []
+    rows = _found(session, queue, query, shown, start)[: query.limit]
+    places = [Place._make(row[_OF_PLACE]) for row in rows]
+    if rows and rows[0][_FOUND] > len(rows):
         # What comes next begins somewhere behind the last of these.
         places.append(places[-1])
-    texts = session.texts_of_many(queue)
-    found = labels_of(((row[_OF_PROGRESS], row[_OF_ITEM]) for row in shown), queue.queue, texts)
-    return query.page(queue.queue, found, places)
+    return rows, places
 
 
-def _rows(session: Session, queue: StoredQueue, query: LabelQuery, start: Place | None) -> list[tuple[Any, ...]]:
+def _found(session: Session, queue: StoredQueue, query: LabelQuery, shown: _Columns, start: Place | None) -> list[_Row]:
     """Read the rows of a page, and of one label more if there is one and there is room for it."""
     ranks = sorted(RANKS[state] for state in query.states)
     conditions = Selection(session, queue, ItemQuery(filter=query.filter)).conditions("w")
@@ -152,8 +188,9 @@ def _rows(session: Session, queue: StoredQueue, query: LabelQuery, start: Place 
     values = [value for _, some in (*live, *conditions) for value in some]
     way = "DESC" if query.newest_first else "ASC"
     text = _PAGE.format(
-        item=SQL["live_item_columns" if query.include_payload else "live_item_columns_bare"],
-        size="0" if query.max_bytes is None else _SIZE_WITH_PAYLOAD if query.include_payload else _SIZE,
+        columns=shown.columns,
+        names=shown.names,
+        size="0" if query.max_bytes is None else shown.size,
         source=source,
         where=" AND ".join(text for text, _ in conditions),
         way=way,

@@ -29,7 +29,7 @@ from annotation_queue.items import (
     Unavailable,
     copy_queue,
 )
-from annotation_queue.labels import LabelPage, LabelQuery
+from annotation_queue.labels import LabelPage, LabelQuery, LabelTextPage
 from annotation_queue.moves import Reset
 from annotation_queue.query import ItemFilter, ItemPage, ItemQuery, QueuePage, QueueQuery
 from annotation_queue.records import Change, ItemRecord
@@ -49,7 +49,7 @@ from annotation_queue.repositories.postgres.session import NotByItself, Renumber
 from annotation_queue.repositories.postgres.texts import key_of
 from annotation_queue.repositories.sql.chunks import CHUNK, add_each_call
 from annotation_queue.repositories.sql.rows import StoredQueue, history_of, queue_of
-from annotation_queue.repository import RemembersClaims
+from annotation_queue.repository import ReadsLabelTexts, RemembersClaims
 from annotation_queue.states import Transition
 from annotation_queue.values import check_text, refuse
 
@@ -61,7 +61,7 @@ _MANY: Final = CHUNK
 
 
 @shown_whole
-class PostgresRepository(RemembersClaims, removed.RemovedCounts):
+class PostgresRepository(RemembersClaims, removed.RemovedCounts, ReadsLabelTexts):
     """Stores everything in one schema of a PostgreSQL database, version 14 or newer, encoded in UTF8.
 
     The methods are those of `Repository`, and their contract is there. An acknowledged write is as durable as the server's
@@ -459,6 +459,11 @@ class PostgresRepository(RemembersClaims, removed.RemovedCounts):
         """
         with self._reading(custom=True, ordered=True) as session:
             return log.labels(session, session.queue(project_id, queue_id), query)
+
+    def label_texts(self, project_id: str, queue_id: str, query: LabelQuery) -> LabelTextPage:
+        """See `ReadsLabelTexts.label_texts`. Cost: as that of `labels`."""
+        with self._reading(custom=True, ordered=True) as session:
+            return log.label_texts(session, session.queue(project_id, queue_id), query)
 
     def changes(self, project_id: str, queue_id: str, after: str | None, limit: int) -> ChangePage:
         """See `Repository.changes`. Cost: that of the page.

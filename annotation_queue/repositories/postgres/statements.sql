@@ -43,6 +43,11 @@ p.annotator, p.state, p.token, p.lease_expires_at,
 p.annotator, p.state, p.token, p.lease_expires_at, CASE p.state WHEN 2 THEN l.annotation ELSE p.annotation END, p.reason,
     p.created_at, p.updated_at, p.started_at, p.step
 
+-- What an export tells of a label, beside the entry of the log that changed its progress last.
+
+-- name: label_text_columns_of_entry --
+w.id, i.call_id, p.annotator, p.state, CASE p.state WHEN 2 THEN l.annotation ELSE p.annotation END, p.reason, p.updated_at
+
 -- What tells apart how a queue was at different times; its other columns are kept by the reader.
 
 -- name: queue_version --

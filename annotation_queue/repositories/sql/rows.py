@@ -14,8 +14,8 @@ from annotation_queue.construction import quick
 from annotation_queue.counters import FINISHED, SETTLED
 from annotation_queue.errors import AnnotationQueueError, StorageCorrupt, StorageError
 from annotation_queue.items import AnnotationQueue, make_item, make_queue
-from annotation_queue.json_values import load_json, write_json
-from annotation_queue.labels import make_label
+from annotation_queue.json_values import load_json, spaced_json, write_json
+from annotation_queue.labels import make_label, make_label_text
 from annotation_queue.query import search_text
 from annotation_queue.records import standing
 from annotation_queue.states import (
@@ -29,7 +29,7 @@ from annotation_queue.states import (
     make_transition,
     unstarted,
 )
-from annotation_queue.values import from_micros, to_micros
+from annotation_queue.values import from_micros, timestamp, to_micros
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from annotation_queue.items import QueueItem
     from annotation_queue.json_values import JsonValue
-    from annotation_queue.labels import Label
+    from annotation_queue.labels import Label, LabelText
     from annotation_queue.states import Transition
 
 _Given = ParamSpec("_Given")
@@ -293,25 +293,28 @@ def queue_of(columns: Iterable[Any]) -> AnnotationQueue:
     )
 
 
-def _item_of(row: ItemRow, queue: AnnotationQueue, texts: Texts) -> QueueItem:
+def _item_of(
+    row: ItemRow, queue: AnnotationQueue, texts: Texts, time: Callable[[int], datetime] = from_micros
+) -> QueueItem:
     """Rebuild an item in the aggregate view.
 
     Args:
         row: Its columns.
         queue: The queue that it is in.
         texts: How its texts are read.
+        time: How times are made that other rows have too.
 
     Returns:
         The item, without a position.
     """
     added_by = texts.user(row.added_by)
-    created_at = from_micros(row.created_at)
+    created_at = time(row.created_at)
     return make_item(
         id=texts.key(row.id),
         project_id=queue.project_id,
         queue_id=queue.id,
         call_id=texts.key(row.call_id),
-        call_started_at=from_micros(row.call_started_at),
+        call_started_at=created_at if row.call_started_at == row.created_at else from_micros(row.call_started_at),
         call_ended_at=time_or_none(row.call_ended_at),
         call_op_name=texts.op_name(row.call_op_name),
         call_trace_id=texts.key(row.call_trace_id),
@@ -321,7 +324,7 @@ def _item_of(row: ItemRow, queue: AnnotationQueue, texts: Texts) -> QueueItem:
         annotator_user_id=None if row.annotator is None else texts.user(row.annotator),
         created_at=created_at,
         created_by=added_by,
-        updated_at=created_at if row.updated_at == row.created_at else from_micros(row.updated_at),
+        updated_at=created_at if row.updated_at == row.created_at else time(row.updated_at),
         priority=~row.priority_down,
         payload=value_or_none(row.payload),
         assignees=() if row.assignees is None else texts.assignees(row.assignees),
@@ -354,10 +357,12 @@ def progress_row(progress: Progress, annotator: int | str) -> ProgressRow:
     )
 
 
-def progress_of(item_id: str, annotator_id: str, row: ProgressRow) -> Progress:
+def progress_of(
+    item_id: str, annotator_id: str, row: ProgressRow, time: Callable[[int], datetime] = from_micros
+) -> Progress:
     """Rebuild a progress from its columns; the label is `states.UNREAD` if it was not read."""
     # Mostly it began when it was made, and a time takes as long to make as the rest.
-    created_at = from_micros(row.created_at)
+    created_at = time(row.created_at)
     return make_progress(
         item_id=item_id,
         annotator_id=annotator_id,
@@ -367,7 +372,7 @@ def progress_of(item_id: str, annotator_id: str, row: ProgressRow) -> Progress:
         annotation=UNREAD if row.annotation == UNREAD_TEXT else value_or_none(row.annotation),
         reason=row.reason,
         created_at=created_at,
-        updated_at=from_micros(row.updated_at),
+        updated_at=time(row.updated_at),
         started_at=created_at if row.started_at == row.created_at else time_or_none(row.started_at),
         step=row.step,
     )
@@ -385,12 +390,49 @@ def labels_of(rows: Iterable[tuple[Iterable[Any], Iterable[Any]]], queue: Annota
     Returns:
         The labels in their order. Each has an item of its own, which its reader may change.
     """
+    # A label and its item mostly changed last at the same time, and others with them.
+    time = Remembered(from_micros).__getitem__
     found = []
     for of_progress, of_item in rows:
         row = ProgressRow._make(of_progress)
-        item = _item_of(ItemRow._make(of_item), queue, texts)
-        found.append(make_label(item=item, progress=progress_of(item.id, texts.user(row.annotator), row)))
+        item = _item_of(ItemRow._make(of_item), queue, texts, time)
+        found.append(make_label(item=item, progress=progress_of(item.id, texts.user(row.annotator), row, time)))
     return found
+
+
+@reads_rows
+def label_texts_of(rows: Iterable[Iterable[Any]], texts: Texts) -> list[LabelText]:
+    """Rebuild labels as texts.
+
+    Args:
+        rows: For each, what is stored of the fields of a `labels.LabelText`, in their order.
+        texts: How their texts are read.
+
+    Returns:
+        The labels in their order.
+    """
+    # What many labels say is parsed once, and so is the time of those that were stored together.
+    label, time = Remembered(_spaced).__getitem__, Remembered(_time_text).__getitem__
+    return [
+        make_label_text(
+            item_id=texts.key(item_id),
+            call_id=texts.key(call_id),
+            annotator_id=texts.user(annotator),
+            state=STATES[state].value,
+            annotation=label(annotation),
+            reason=reason,
+            updated_at=time(updated_at),
+        )
+        for item_id, call_id, annotator, state, annotation, reason, updated_at in rows
+    ]
+
+
+def _spaced(text: str | None) -> str:
+    return spaced_json(value_or_none(text))
+
+
+def _time_text(micros: int) -> str:
+    return timestamp(from_micros(micros))
 
 
 @reads_rows

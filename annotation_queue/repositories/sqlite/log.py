@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from annotation_queue.changes import ChangePage, Settlement, change_cursor, place_of_cursor
+from annotation_queue.labels import LabelText
 from annotation_queue.query import WALK_BYTES, ItemQuery, until_full
 from annotation_queue.repositories.sql.rows import (
     RANKS,
     ItemRow,
     ProgressRow,
     TransitionRow,
+    label_texts_of,
     labels_of,
     time_or_none,
     transition_of,
@@ -22,13 +24,16 @@ from annotation_queue.repositories.sqlite.statements import SQL
 from annotation_queue.values import MAX_INTEGER, to_micros
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from datetime import datetime
 
-    from annotation_queue.labels import Label, LabelPage, LabelQuery
+    from annotation_queue.labels import LabelPage, LabelQuery, LabelTextPage
     from annotation_queue.repositories.sql.orders import Fragment
     from annotation_queue.repositories.sql.rows import StoredQueue
     from annotation_queue.repositories.sqlite.session import Session
+
+_Row: TypeAlias = tuple[Any, ...]
+_Shown = TypeVar("_Shown")
 
 _FIRST_OF_ITEM: Final = 1 + len(ProgressRow._fields)
 _OF_PROGRESS: Final = slice(1, _FIRST_OF_ITEM)
@@ -36,6 +41,9 @@ _OF_ITEM: Final = slice(_FIRST_OF_ITEM, None)
 _LABEL: Final = 1 + ProgressRow._fields.index("annotation")
 _PAYLOAD: Final = _FIRST_OF_ITEM + ItemRow._fields.index("payload")
 """Where the rows of labels have what: first the number of the entry, then the progress, then the item."""
+_OF_TEXT: Final = slice(1, None)
+_LABEL_TEXT: Final = 1 + LabelText._fields.index("annotation")
+"""The same of labels as texts: first the number of the entry, then the fields of the text."""
 _AT_ONCE: Final = 1_000
 """Labels that are made of their rows at a time, so that a page holds few of them twice."""
 
@@ -69,6 +77,7 @@ class _Source(NamedTuple):
         condition: Which rows are those of a queue, whose number is its only value.
         place: What the labels are sorted by.
         columns: The columns of a progress.
+        text_columns: The columns of a label as text.
         chosen: What else chooses rows.
     """
 
@@ -76,6 +85,7 @@ class _Source(NamedTuple):
     condition: str
     place: str
     columns: str = SQL["progress_columns_with_label"]
+    text_columns: str = SQL["label_text_columns_with_label"]
     chosen: tuple[Fragment, ...] = ()
 
 
@@ -96,25 +106,55 @@ class _Labels:
 
     def page(self) -> LabelPage:
         """Read the page."""
+        item = SQL["live_item_columns" if self._query.include_payload else "live_item_columns_bare"]
+        queue, texts = self._queue.queue, self._session.texts_of_many()
+        read = self._read(
+            lambda source: f"{source.columns}, {item}",
+            lambda row: len(row[_LABEL] or "") + len(row[_PAYLOAD] or ""),
+            lambda rows: labels_of(((row[_OF_PROGRESS], row[_OF_ITEM]) for row in rows), queue, texts),
+        )
+        return self._query.page(queue, *read)
+
+    def page_of_texts(self) -> LabelTextPage:
+        """Read the page as texts."""
+        texts = self._session.texts_of_many()
+        read = self._read(
+            lambda source: source.text_columns,
+            lambda row: len(row[_LABEL_TEXT] or ""),
+            lambda rows: label_texts_of((row[_OF_TEXT] for row in rows), texts),
+        )
+        return self._query.page_of_texts(self._queue.queue, *read)
+
+    def _read(
+        self,
+        columns: Callable[[_Source], str],
+        size: Callable[[_Row], int],
+        make: Callable[[Iterable[_Row]], list[_Shown]],
+    ) -> tuple[list[_Shown], list[_Row]]:
+        """Read what is shown, with the places of it and of one more if there is more.
+
+        Args:
+            columns: Gives the columns behind the number of the entry.
+            size: Gives how many bytes of labels and payloads a row has.
+            make: Makes what is shown out of rows.
+        """
         query = self._query
         after = query.after(self._queue.queue)
         place = None if after is None else after[0]
         if not query.states or self._filter.matches_nothing:
-            return query.page(self._queue.queue, (), ())
+            return [], []
         # Row by row, so that neither a label nor a payload is read behind the last that has room.
-        read = self._rows(place, MAX_INTEGER if query.limit is None else query.limit + 1)
-        sized = ((row, len(row[_LABEL] or "") + len(row[_PAYLOAD] or "")) for row in islice(read, query.limit))
-        shown = until_full(sized, query.max_bytes)
-        texts = self._session.texts_of_many()
-        found: list[Label] = []
-        places: list[tuple[int]] = []
+        read = self._rows(columns, place, MAX_INTEGER if query.limit is None else query.limit + 1)
+        shown = until_full(((row, size(row)) for row in islice(read, query.limit)), query.max_bytes)
+        found: list[_Shown] = []
+        places: list[_Row] = []
         while rows := list(islice(shown, _AT_ONCE)):
-            found += labels_of(((row[_OF_PROGRESS], row[_OF_ITEM]) for row in rows), self._queue.queue, texts)
+            found += make(rows)
             places += [row[:1] for row in rows]
         places += [row[:1] for row in islice(read, 1)]
-        return query.page(self._queue.queue, found, places)
+        return found, places
 
-    def _rows(self, after: int | None, limit: int) -> Iterator[tuple[Any, ...]]:
+    def _rows(self, columns: Callable[[_Source], str], after: int | None, limit: int) -> Iterator[_Row]:
         """Read the rows of what comes behind a place."""
         query, session = self._query, self._session
         source = self._source()
@@ -129,9 +169,8 @@ class _Labels:
             fragments.append(("p.annotator = ?", (session.find_text(query.annotator_id) or 0,)))
         if after is not None:
             fragments.append((f"{source.place} {'<' if query.newest_first else '>'} ?", (after,)))
-        columns = SQL["live_item_columns" if query.include_payload else "live_item_columns_bare"]
         text = (
-            f"SELECT p.entry, {source.columns}, {columns} FROM {source.tables} "
+            f"SELECT p.entry, {columns(source)} FROM {source.tables} "
             f"WHERE {' AND '.join(text for text, _ in fragments)} "
             f"ORDER BY {source.place} {'DESC' if query.newest_first else 'ASC'} LIMIT ?"
         )
@@ -157,9 +196,15 @@ class _Labels:
         # Entries that are not the last one about their progress are passed over; where the step tells, unread.
         ranks = tuple(RANKS[state] for state in self._query.states)
         step = (f"l.to_state IN ({', '.join('?' for _ in ranks)})", ranks)
-        return _Source(tables + items, "l.queue = ?", "l.num", SQL["progress_columns_of_entry"], (step,))
+        of_entry = SQL["progress_columns_of_entry"], SQL["label_text_columns_of_entry"]
+        return _Source(tables + items, "l.queue = ?", "l.num", *of_entry, (step,))
 
 
 def labels(session: Session, queue: StoredQueue, query: LabelQuery) -> LabelPage:
     """Read a page of labels; result and errors are those of `Repository.labels`."""
     return _Labels(session, queue, query).page()
+
+
+def label_texts(session: Session, queue: StoredQueue, query: LabelQuery) -> LabelTextPage:
+    """Read a page of labels as texts; result and errors are those of `repository.ReadsLabelTexts.label_texts`."""
+    return _Labels(session, queue, query).page_of_texts()

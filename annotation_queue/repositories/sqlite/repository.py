@@ -28,7 +28,7 @@ from annotation_queue.items import (
     Unavailable,
     copy_queue,
 )
-from annotation_queue.labels import LabelPage, LabelQuery
+from annotation_queue.labels import LabelPage, LabelQuery, LabelTextPage
 from annotation_queue.moves import Reset
 from annotation_queue.query import ItemFilter, ItemPage, ItemQuery, QueuePage, QueueQuery
 from annotation_queue.records import Change, ItemRecord
@@ -47,7 +47,7 @@ from annotation_queue.repositories.sqlite.resets import reset_items
 from annotation_queue.repositories.sqlite.schema import prepare
 from annotation_queue.repositories.sqlite.session import Session
 from annotation_queue.repositories.sqlite.statements import SQL
-from annotation_queue.repository import CountsRemoved, RemembersClaims
+from annotation_queue.repository import CountsRemoved, ReadsLabelTexts, RemembersClaims
 from annotation_queue.states import Transition
 from annotation_queue.values import check_text, refuse
 
@@ -57,7 +57,7 @@ _LONGEST_REMOVAL: Final = 0.5
 """After how many seconds a transaction that removes items leaves the rest to another one."""
 
 
-class SQLiteRepository(RemembersClaims, CountsRemoved):
+class SQLiteRepository(RemembersClaims, CountsRemoved, ReadsLabelTexts):
     """Stores everything in one SQLite file that any number of threads and processes of one machine share.
 
     The methods are those of `Repository`, and their contract is there. An acknowledged write survives the death of the
@@ -314,6 +314,11 @@ class SQLiteRepository(RemembersClaims, CountsRemoved):
         """
         with self._reading() as session:
             return log.labels(session, session.queue(project_id, queue_id), query)
+
+    def label_texts(self, project_id: str, queue_id: str, query: LabelQuery) -> LabelTextPage:
+        """See `ReadsLabelTexts.label_texts`. Cost: as that of `labels`, but for a third of the work for each label."""
+        with self._reading() as session:
+            return log.label_texts(session, session.queue(project_id, queue_id), query)
 
     def changes(self, project_id: str, queue_id: str, after: str | None, limit: int) -> ChangePage:
         """See `Repository.changes`. Cost: that of the page."""

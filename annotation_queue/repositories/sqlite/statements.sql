@@ -32,7 +32,17 @@ p.annotator, p.state, p.token, p.lease_expires_at, @label@, p.reason, p.created_
 p.annotator, p.state, p.token, p.lease_expires_at, CASE p.state WHEN 2 THEN l.annotation ELSE p.annotation END, p.reason,
     p.created_at, p.updated_at, p.started_at, p.step
 
--- The same with the labels of some annotators only: all if the list is NULL, and '' stands for the others.
+-- What an export tells of a label.
+
+-- name: label_text_columns_with_label --
+w.id, i.call_id, p.annotator, p.state, @label@, p.reason, p.updated_at
+
+-- The same beside the entry of the log that changed the progress last.
+
+-- name: label_text_columns_of_entry --
+w.id, i.call_id, p.annotator, p.state, CASE p.state WHEN 2 THEN l.annotation ELSE p.annotation END, p.reason, p.updated_at
+
+-- The columns of a progress with the labels of some annotators only: all if the list is NULL, and '' stands for the others.
 
 -- name: progress_columns_with_labels --
 p.annotator, p.state, p.token, p.lease_expires_at,

@@ -136,7 +136,7 @@ REFUSED: list[Operation] = [
 ]
 
 # Those that take no id, or answer it with nothing.
-ANSWERED = {"query", "query_items", "remove_items", "purge", "get_or_create", "project_id", "using"}
+ANSWERED = {"query", "query_items", "remove_items", "purge", "get_or_create", "project_id", "repository", "using"}
 
 
 def moved(claim: Claim, us: Project) -> Claim:

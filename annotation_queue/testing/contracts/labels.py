@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
-from annotation_queue.errors import InvalidCursor
+from annotation_queue.errors import InvalidCursor, QueueNotFound
 from annotation_queue.items import AnnotationQueue, Claim, NewItem
-from annotation_queue.labels import LabelQuery
+from annotation_queue.labels import LabelQuery, text_of
 from annotation_queue.query import ItemFilter
+from annotation_queue.repository import ReadsLabelTexts
 from annotation_queue.states import AnnotationState
 from annotation_queue.testing.contracts.base import Contract
 
 if TYPE_CHECKING:
-    from annotation_queue.labels import Label
+    from annotation_queue.labels import Label, LabelText
     from annotation_queue.queues import AnnotationQueues
+    from annotation_queue.repository import Repository
     from annotation_queue.testing.clock import Clock
 
 UNSTARTED, IN_PROGRESS, COMPLETED, SKIPPED = AnnotationState
@@ -248,6 +250,61 @@ class LabelsContract(Contract):
         assert told(queues.labels(labelled.id, LabelQuery(cursor=cursor)).labels)[0] == "a eve"
         only = LabelQuery(cursor=cursor, filter=ItemFilter(id=items[0].id))
         assert told(queues.labels(labelled.id, only).labels) == ["a eve", "a bob"]
+
+    @pytest.mark.parametrize(
+        "query",
+        [
+            LabelQuery(),
+            LabelQuery(states=ALL, newest_first=True, limit=2),
+            LabelQuery(states=ALL, max_bytes=1),
+            LabelQuery(annotator_id="bob", filter=ItemFilter(call_id={"a", "b"}), limit=1),
+            LabelQuery(filter=ItemFilter(call_op_name="C")),
+            LabelQuery(filter=ItemFilter(id="unknown")),
+            LabelQuery(states=set()),
+            LabelQuery(limit=0),
+        ],
+        ids=["all", "newest first", "by bytes", "of one", "of an operation", "of no item", "of no state", "none"],
+    )
+    def test_labels_as_texts_are_those_that_are_read_as_entities(
+        self, repository: Repository, queues: AnnotationQueues, labelled: AnnotationQueue, query: LabelQuery
+    ) -> None:
+        if not isinstance(repository, ReadsLabelTexts):
+            pytest.skip("the repository does not read labels as texts")
+        items = {item.call_id: item.id for item in queues.iter_items(labelled.id)}
+        queues.update_progress(items["b"], "bob", SKIPPED, reason='he said "no"\n')
+        queues.update_progress(items["a"], "bob", COMPLETED, annotation={"deep": ["\u2028", 1.5, None], "é": {}})
+        queues.remove_items(labelled.id, [items["d"]])
+        shown: list[LabelText] = []
+        wanted: list[Label] = []
+        cursor = None
+        while True:
+            texts = repository.label_texts(queues.project_id, labelled.id, attrs.evolve(query, cursor=cursor))
+            # A cursor of either goes on in both.
+            same = attrs.evolve(query, cursor=cursor, limit=len(texts.labels), max_bytes=None)
+            page = queues.labels(labelled.id, same)
+            shown += texts.labels
+            wanted += page.labels
+            assert len(page.labels) == len(texts.labels)
+            if texts.next_cursor is None:
+                break
+            cursor = page.next_cursor
+        assert [*map(text_of, wanted)] == shown
+        walked = queues.iter_labels(labelled.id, attrs.evolve(query, limit=None if query.limit else query.limit))
+        assert [*map(text_of, walked)] == shown
+
+    def test_what_has_no_labels_has_no_texts_of_them(
+        self, repository: Repository, queues: AnnotationQueues, labelled: AnnotationQueue
+    ) -> None:
+        if not isinstance(repository, ReadsLabelTexts):
+            pytest.skip("the repository does not read labels as texts")
+        cursor = queues.labels(labelled.id, LabelQuery(limit=1)).next_cursor
+        with pytest.raises(InvalidCursor):
+            repository.label_texts(queues.project_id, labelled.id, LabelQuery(cursor=cursor, newest_first=True))
+        with pytest.raises(QueueNotFound):
+            repository.label_texts("elsewhere", labelled.id, LabelQuery())
+        queues.delete(labelled.id)
+        with pytest.raises(QueueNotFound):
+            repository.label_texts(queues.project_id, labelled.id, LabelQuery())
 
     def test_what_a_claim_labelled_is_read_with_its_token_and_times(
         self, queues: AnnotationQueues, queue: AnnotationQueue, clock: Clock

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from starlette.concurrency import iterate_in_threadpool
 from starlette.responses import StreamingResponse
 
-from annotation_queue.exports import csv_lines, json_lines, label_lines
+from annotation_queue.exports import csv_lines, json_lines, label_texts
 from annotation_queue.labels import LabelQuery
 from annotation_queue.query import QueueQuery
 from annotation_queue.states import IN_PROGRESS, AnnotationState
@@ -91,7 +91,7 @@ def export(visit: Visit) -> Response:
     if form not in _FORMS:
         raise Denied(404, "there is no such form; ask for jsonl or csv")
     lines_of, kind = _FORMS[form]
-    lines = _together(lines_of(label_lines(visit.queues, queue.id)))
+    lines = _together(lines_of(label_texts(visit.queues, queue.id)))
     # A name for any system, whatever the queue is called.
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", queue.name).strip("-.")[:80] or "labels"
     headers = {"Content-Disposition": f'attachment; filename="{name}.{form}"'}

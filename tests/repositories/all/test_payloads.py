@@ -10,7 +10,7 @@ import pytest
 from annotation_queue import AnnotationQueues, AnnotationState, ItemFilter, ItemQuery, LabelQuery, NewItem, SortBy
 from annotation_queue.agreement import agreement_of
 from annotation_queue.cli.endings import count_failed
-from annotation_queue.exports import label_lines
+from annotation_queue.exports import label_texts
 from annotation_queue.query import until_full
 from annotation_queue.repositories.memory import item as memory_item
 from annotation_queue.repositories.sql.rows import value_or_none
@@ -44,7 +44,7 @@ LOOKS: dict[str, Callable[[AnnotationQueues, str], object]] = {
     "a walk over labels": lambda queues, queue_id: list(
         queues.iter_labels(queue_id, LabelQuery(include_payload=False, newest_first=True))
     ),
-    "an export": lambda queues, queue_id: list(label_lines(queues, queue_id)),
+    "an export": lambda queues, queue_id: list(label_texts(queues, queue_id)),
     "the agreement": agreement_of,
     "a count of what failed": lambda queues, queue_id: count_failed(queues, queue_id, "bob"),
 }

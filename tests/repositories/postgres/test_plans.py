@@ -232,6 +232,19 @@ def test_a_page_of_labels_costs_what_is_on_it(
         query = attrs.evolve(query, cursor=page.next_cursor)
 
 
+def test_the_newest_labels_are_found_past_all_that_was_put_back_last(
+    reads: Callable[[Callable[[], object]], int], queues: AnnotationQueues
+) -> None:
+    queue_id = queues.create("queue", created_by="ann").id
+    queues.add_items(queue_id, [NewItem(call_id=f"call-{n}") for n in range(FEW + 140)], added_by="ann")
+    queues.complete_batch([(claim, "label") for claim in queues.claim_batch(queue_id, "bob", 40)])
+    held = [claim.item.id for claim in queues.claim_batch(queue_id, "eve", FEW + 100)]
+    assert queues.reset(queue_id, held, actor_id="ann") == FEW + 100
+    query = LabelQuery(limit=20, newest_first=True)
+    assert {label.progress.annotator_id for label in queues.labels(queue_id, query).labels} == {"bob"}
+    assert reads(lambda: queues.labels(queue_id, query)) < FEW
+
+
 def test_what_follows_a_log_or_asks_for_holds_reads_no_more_than_it_gives(
     reads: Callable[[Callable[[], object]], int], labelled: tuple[AnnotationQueues, str]
 ) -> None:

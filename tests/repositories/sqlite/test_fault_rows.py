@@ -21,6 +21,7 @@ from annotation_queue import (
     StorageCorrupt,
     StorageError,
 )
+from annotation_queue.exports import json_lines, label_texts
 from annotation_queue.repositories.sqlite import blocks as sqlite_blocks
 from annotation_queue.repositories.sqlite import stretches as sqlite_stretches
 from annotation_queue.repositories.sqlite.blocks import KIND_COLUMNS
@@ -242,6 +243,8 @@ READS: dict[str, Operation] = {
     "item": lambda queues, it: queues.get_item(it.item_ids[0], include_position=True),
     "progress": lambda queues, it: queues.progress(it.item_ids[0]),
     "history": lambda queues, it: queues.history(it.item_ids[0]),
+    "labels": lambda queues, it: queues.labels(it.queue_id),
+    "an export": lambda queues, it: [*json_lines(label_texts(queues, it.queue_id))],
 }
 GARBAGE = (9, -1, 2**62, -(2**62), "", "{", "\ud7ff", None, b"\xff")
 

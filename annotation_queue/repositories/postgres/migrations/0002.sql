@@ -155,7 +155,8 @@ BEGIN
         AND (SELECT s.version FROM annotation_queue_schema AS s) = of_version);
 END';
 
-CREATE INDEX log_in_order ON log (queue, tx, seq);
+-- With the state, so that entries which are no label are passed over in the index alone.
+CREATE INDEX log_in_order ON log (queue, tx, seq, to_state);
 CREATE INDEX log_by_annotator ON log (queue, annotator, tx, seq) WHERE to_state >= 2;
 CREATE INDEX log_settled ON log (queue, at) WHERE to_state >= 2 AND from_state <> to_state;
 CREATE INDEX progresses_held ON progresses (queue, annotator, item) WHERE state = 1;
