@@ -74,6 +74,7 @@ def labels(queues: AnnotationQueues, queue_id: str, *, history: bool) -> Iterato
         line: dict[str, Any] = {**text._asdict(), "annotation": load_json(text.annotation)}
         if history:
             # An item that was removed meanwhile has nothing to show any more.
+            line[_HISTORY] = []
             with suppress(ItemNotFound):
                 line[_HISTORY] = [
                     _change(each)

@@ -15,12 +15,18 @@ from typing import TYPE_CHECKING
 import pytest
 from click.shell_completion import BashComplete
 
+from annotation_queue import AnnotationState, NewItem
 from annotation_queue.batch.work import FAILED_PREFIX
 from annotation_queue.cli import run
 from annotation_queue.cli.app import app
+from annotation_queue.cli.exports import Content, write_labels
 from helpers.clocks import PATIENCE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from annotation_queue import AnnotationQueues, Transition
     from helpers.shells import Shell
 
 DB = ("--db", "labels.db")
@@ -91,6 +97,27 @@ def test_an_export_may_carry_the_history_of_each_label(labelled: Shell) -> None:
     header, first, *_ = csv.reader(io.StringIO(out))
     assert header == [*COLUMNS, "history"]
     assert json.loads(first[7]) == lines[0]["history"]
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+def test_an_item_that_is_removed_meanwhile_is_exported_without_its_history(
+    form: str, tmp_path: Path, queues: AnnotationQueues, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = queues.create("queue", created_by="ann")
+    (item,) = queues.add_items(queue.id, [NewItem(call_id="call")], added_by="ann").added
+    queues.update_progress(item.id, "bob", AnnotationState.COMPLETED, annotation="good")
+    history = queues.history
+
+    def too_late(item_id: str) -> Sequence[Transition]:
+        queues.remove_items(queue.id, [item_id])
+        return history(item_id)
+
+    monkeypatch.setattr(queues, "history", too_late)
+    exported = tmp_path / "labels"
+    assert write_labels(queues, queue.id, str(exported), form=form, content=Content.HISTORY) == 1
+    with exported.open(newline="") as file:
+        (line,) = csv.DictReader(file) if form == "csv" else map(json.loads, file)
+    assert (line["call_id"], line["history"]) == ("call", "[]" if form == "csv" else [])
 
 
 def test_removed_items_are_out_of_everything_and_may_come_again(labelled: Shell) -> None:
