@@ -51,8 +51,11 @@ from annotation_queue.repository import CountsRemoved, RemembersClaims
 from annotation_queue.states import Transition
 from annotation_queue.values import check_text, refuse
 
-_LONGEST_REMOVAL: Final = 0.6
-"""After how many seconds a transaction that removes items leaves the rest to another one."""
+_LONGEST_REMOVAL: Final = 0.5
+"""After how many seconds a transaction that removes items leaves the rest to another one.
+
+Those who wait for it also wait for its commit, which writes pages all over the indexes.
+"""
 
 
 class SQLiteRepository(RemembersClaims, CountsRemoved):
@@ -218,9 +221,9 @@ class SQLiteRepository(RemembersClaims, CountsRemoved):
     def remove_items(self, project_id: str, queue_id: str, which: Sequence[str] | ItemFilter, at: datetime) -> int:
         """See `Repository.remove_items`. Cost: linear in the ids, or in what the filter has to look at.
 
-        Many are removed in several transactions of somewhat more than half a second, so that others get their turn in between:
-        each removes a part whole, and what fails between two of them leaves the parts before it removed. Calling again removes
-        the rest. A filter chooses among the items that are there at the beginning, and is asked again about each part.
+        Many are removed in several transactions of about half a second, so that others get their turn in between: each removes
+        a part whole, and what fails between two of them leaves the parts before it removed. Calling again removes the rest. A
+        filter chooses among the items that are there at the beginning, and is asked again about each part.
         """
         with self._reading() as session:
             nums = sorted(bulk.find_items(session, session.queue(project_id, queue_id).num, which))
