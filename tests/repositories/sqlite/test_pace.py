@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from annotation_queue import AnnotationQueues, NewItem, SQLiteRepository
+from annotation_queue.repositories.sqlite.connections import Connections
 from annotation_queue.repositories.sqlite.pace import FIRST, Pace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 
 class Stopwatch:
@@ -63,3 +66,31 @@ def test_a_change_that_grows_dear_midway_makes_one_transaction_longer_and_the_ne
 def test_a_clock_that_does_not_move_stops_nothing() -> None:
     ((parts, _),) = transactions(30_000, 0.5, lambda _: 0.0)
     assert parts == [1_000, 4_000, 8_000, 8_000, 8_000, 1_000]
+
+
+def test_between_two_transactions_of_a_removal_others_write_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # No time is left after the first part: 1,000 items, then 100 at a time.
+    monkeypatch.setattr(f"{SQLiteRepository.__module__}._LONGEST_REMOVAL", 0.0)
+    path = tmp_path / "queues.db"
+    with (
+        SQLiteRepository(path, synchronous="OFF") as repository,
+        SQLiteRepository(path, synchronous="OFF", busy_timeout=0) as impatient,
+    ):
+        queues = AnnotationQueues(repository, "project")
+        long, other = (queues.create(name, created_by="ann").id for name in ("long", "other"))
+        ids = [
+            item.id
+            for item in queues.add_items(long, [NewItem(call_id=f"{n}") for n in range(1_250)], added_by="ann").added
+        ]
+        queues.add_items(other, [NewItem(call_id=f"{n}") for n in range(9)], added_by="ann")
+        left: list[int] = []
+
+        def claim_meanwhile(_: Connections) -> None:
+            assert queues.using(impatient).claim(other, "bob")
+            left.append(queues.stats([long])[0].total_items)
+
+        monkeypatch.setattr(Connections, "give_way", claim_meanwhile)
+        assert queues.remove_items(long, ids) == 1_250
+    assert left == [250, 150, 50]
