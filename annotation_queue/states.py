@@ -317,10 +317,23 @@ def claimable_at(
     free_at = slot_free_at(progresses, open_slots(*count_settling(progresses), annotations_per_item, skip_policy))
     for progress in progresses:
         if progress.annotator_id == annotator_id:
-            if free_at is None or progress.state in SETTLING:
-                return None
-            return max(free_at, progress.lease_expires_at or ALWAYS)
+            return claimable_with(progress, free_at)
     return free_at
+
+
+def claimable_with(own: Progress | None, free_at: datetime | None) -> datetime | None:
+    """Say the same of an annotator by their progress on the item, if it is known from when on others may claim it.
+
+    Args:
+        own: The annotator's progress; None without one.
+        free_at: What `claimable_at` gives for somebody who has no progress on it.
+
+    Returns:
+        What `claimable_at` gives for the annotator.
+    """
+    if own is None or free_at is None:
+        return free_at
+    return None if own.state in SETTLING else max(free_at, own.lease_expires_at or ALWAYS)
 
 
 def fold(transitions: Iterable[Transition]) -> dict[str, AnnotationState]:

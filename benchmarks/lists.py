@@ -115,7 +115,9 @@ def _reserve(run: Run, name: str) -> None:
         plain = _claim_time(filled, "ann")
         queues.update_items(queue_id, ids[: size // 2], ItemPatch(assignees=["others"]))
         beside = _claim_time(filled, "bob")
-        queues.update_items(queue_id, ids[size // 2 :: max(1, size // 200)], ItemPatch(assignees=["cy"]))
+        # Nor is the one that bob claimed for anybody else: an item costs more to claim on which others have progress.
+        queues.update_items(queue_id, [ids[size // 2]], ItemPatch(assignees=["others"]))
+        queues.update_items(queue_id, ids[size // 2 + 1 :: max(1, size // 200)], ItemPatch(assignees=["cy"]))
         own = _claim_time(filled, "cy")
     for what, measured in (("beside items reserved for others", beside), ("of an annotator with reserved items", own)):
         run.at_most(f"claim {what}: {name}", measured / plain, _MOST_GROWTH, asked=_RESERVED, size=size)

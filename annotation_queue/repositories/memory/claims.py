@@ -95,7 +95,7 @@ class ClaimIndex:
             queue: The queue, for its policies.
         """
         if stored.item.assignees:
-            self.reserved.move(stored, was_unfinished=before is not None, is_unfinished=after is not None, queue=queue)
+            self.reserved.move(stored, before, after)
             return
         key = stored.key
         was_open, is_open = before == ALWAYS, after == ALWAYS

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from annotation_queue.repositories.memory.sorted_keys import SortedKeys
 from annotation_queue.repositories.memory.timed_keys import TimedKeys
-from annotation_queue.states import SETTLING, claimable_at, is_for
+from annotation_queue.states import SETTLING, claimable_at, claimable_with, is_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -32,23 +32,22 @@ class Reservations:
         self._times: dict[str, TimedKeys] = {}
         """By annotator, those that they may claim at some time."""
 
-    def move(self, stored: StoredItem, *, was_unfinished: bool, is_unfinished: bool, queue: AnnotationQueue) -> None:
+    def move(self, stored: StoredItem, before: datetime | None, after: datetime | None) -> None:
         """Follow a change of a reserved item. O(log n) for each of its assignees.
 
         Args:
             stored: The item as it is now.
-            was_unfinished: Whether it was there and not finished.
-            is_unfinished: Whether it is now.
-            queue: The queue, for its policies.
+            before: From when on somebody without progress on it could claim it; None if it was finished or not there.
+            after: From when on now.
         """
         key = stored.key
         # A claim of one changes nothing here, and to look for it among all of them would cost as much as the claim.
-        if was_unfinished and not is_unfinished:
+        if before is not None and after is None:
             self._unfinished.remove(key)
-        elif is_unfinished and not was_unfinished:
+        elif after is not None and before is None:
             self._unfinished.add(key)
         for annotator_id in stored.item.assignees:
-            time = claimable_at(stored.progresses, annotator_id, *queue.policies) if is_unfinished else None
+            time = claimable_with(stored.own(annotator_id), after)
             times = self._times.get(annotator_id)
             if time is not None:
                 if times is None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections import Counter
 from functools import cache
-from itertools import product
-from operator import add, itemgetter, sub
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from itertools import product, repeat
+from operator import add, sub
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, TypeVar
 
 from annotation_queue.repositories.sql.paths import cuts
 from annotation_queue.repositories.sql.rows import ALWAYS_MICROS, STATES
@@ -17,11 +17,10 @@ from annotation_queue.states import UNSTARTED
 from annotation_queue.values import MIN_INTEGER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from annotation_queue.repositories.sql.paths import Index, Key
     from annotation_queue.repositories.sqlite.session import Session
-    from annotation_queue.states import AnnotationState
 
 BlockKey: TypeAlias = tuple[int, int, str]
 """Where a block begins: the index's key, with 0 for a column that is not there."""
@@ -33,34 +32,35 @@ _MANY: Final = 1_000
 """From how many keys on all blocks between them are read at once."""
 
 
-class Place(NamedTuple):
-    """The columns of ``work`` that indexes with blocks have; annotating changes none of them.
+_Label = TypeVar("_Label")
 
-    Args:
-        nothing: Stands for a column that an index has not.
+
+class Places(NamedTuple):
+    """Where items stand: the columns of ``work`` that indexes with blocks have, a list of each.
+
+    Annotating changes none of them.
     """
 
-    priority_down: int
-    created_at: int
-    id: str
-    call_started_at: int
-    op: int
-    nothing: int = 0
+    priority_down: Sequence[int]
+    created_at: Sequence[int]
+    id: Sequence[str]
+    call_started_at: Sequence[int]
+    op: Sequence[int]
 
 
 class Kind(NamedTuple):
-    """What blocks of queue order count apart.
+    """What blocks of queue order count apart. It is counted by the thousand, so that it has numbers only.
 
     Args:
-        state: The aggregate state.
+        rank: That of the aggregate state.
         waits: Whether leases keep the item from everybody, reserved or not.
     """
 
-    state: AnnotationState
+    rank: int
     waits: bool = False
 
 
-NEW_KIND: Final = Kind(UNSTARTED)
+NEW_KIND: Final = Kind(STATES.index(UNSTARTED))
 """That of an item that nobody touched."""
 KIND_COLUMNS: Final = (*STATES, "waiting")
 """What the columns of ``counters`` count of a block."""
@@ -69,7 +69,7 @@ KIND_COLUMNS: Final = (*STATES, "waiting")
 @cache
 def kind_of(rank: int, waits: int | None) -> Kind:
     """Give the kind of an item by its row: the rank of its state, and whether it is claimable only after some lease."""
-    return KINDS[STATES[rank], bool(waits)]
+    return Kind(rank, bool(waits))
 
 
 class BlockRow(NamedTuple):
@@ -113,19 +113,12 @@ class _Block(NamedTuple):
         return self.a, self.b, self.id
 
 
-_PICK: Final[dict[Index, Callable[[Place], BlockKey]]] = {
-    index: itemgetter(*map(Place._fields.index, (*(*index.columns[:-1], "nothing", "nothing")[:2], "id")))
-    for index in COUNTED
-}
-"""For each index what picks the key of an item, as wide as that of a block."""
-
-
 def index_key(index: Index, block: BlockKey) -> Key:
     """Narrow a block's key to that of its index."""
     return (*block[: len(index.columns) - 1], block[2])
 
 
-def count_added(session: Session, queue: int, places: Sequence[Place], kinds: Sequence[Kind]) -> None:
+def count_added(session: Session, queue: int, places: Places, kinds: Sequence[Kind]) -> None:
     """Count items that are new, or back; they stand in ``work`` by now.
 
     The cost is that of the blocks which they fall into.
@@ -137,7 +130,7 @@ def count_added(session: Session, queue: int, places: Sequence[Place], kinds: Se
         kinds: The kind of each.
     """
     for index in COUNTED:
-        _count(session, queue, index, *_keys(index, places, kinds))
+        _count(session, queue, index, _keys(index, places), _kinds(index, kinds))
 
 
 class Move(NamedTuple):
@@ -154,9 +147,11 @@ class Move(NamedTuple):
     after: Kind
 
 
-KINDS: Final = {(state, waits): Kind(state, waits) for state in STATES for waits in (False, True)}
-"""All kinds that there are."""
-_COUNTS: Final = {kind: (*(int(kind.state is state) for state in STATES), int(kind.waits)) for kind in KINDS.values()}
+KINDS: Final = {(state, waits): Kind(rank, waits) for rank, state in enumerate(STATES) for waits in (False, True)}
+"""All kinds that there are, by state."""
+_COUNTS: Final = {
+    kind: (*(int(kind.rank == rank) for rank in range(len(STATES))), int(kind.waits)) for kind in KINDS.values()
+}
 """What an item of each kind adds to what is counted."""
 _DIFFERENCES: Final = {
     (before, after): tuple(map(sub, _COUNTS[after], _COUNTS[before]))
@@ -179,9 +174,14 @@ def moved_blocks(session: Session, queue: int, moves: Sequence[Move]) -> list[Co
         return [counter_row(queue, 1, num, *_DIFFERENCES[move.before, move.after])]
     by_key = {move.place: _DIFFERENCES[move.before, move.after] for move in moves}
     return [
-        counter_row(queue, 1, block.num, *map(sum, zip(*(by_key[key] for key in keys), strict=True)))
-        for block, keys in _by_block(session, queue, IN_ORDER, by_key)
+        counter_row(queue, 1, block.num, *_sum_of(fallen))
+        for block, fallen in _by_block(session, queue, IN_ORDER, [*by_key], [*by_key.values()])
     ]
+
+
+def _sum_of(rows: Counter[tuple[int, ...]]) -> list[int]:
+    """Add up rows of numbers of the same length, each as often as it is there."""
+    return [*map(sum, zip(*([number * times for number in row] for row, times in rows.items()), strict=True))]
 
 
 def count_reordered(
@@ -195,62 +195,73 @@ def count_reordered(
         before: Where they stood, each with its kind.
         after: Where they stand.
     """
-    _uncount(session, queue, IN_ORDER, before, before)
-    _count(session, queue, IN_ORDER, after, after)
+    _uncount(session, queue, IN_ORDER, [*before], [*before.values()])
+    _count(session, queue, IN_ORDER, [*after], [*after.values()])
 
 
-def _keys(
-    index: Index, places: Sequence[Place], kinds: Sequence[Kind]
-) -> tuple[Collection[BlockKey], Mapping[BlockKey, Kind]]:
-    """List the keys of items in an index, and in queue order say of which kind each is."""
-    keys = [*map(_PICK[index], places)]
-    return keys, dict(zip(keys, kinds, strict=True)) if index is IN_ORDER else {}
+def _keys(index: Index, places: Places) -> list[BlockKey]:
+    """List the keys of items in an index, each as wide as that of a block."""
+    columns = [getattr(places, column) for column in index.columns[:-1]]
+    a, b = (*columns, repeat(0), repeat(0))[:2]
+    return [*zip(a, b, places.id, strict=False)]
+
+
+def _kinds(index: Index, kinds: Sequence[Kind]) -> Sequence[Kind]:
+    """List the kinds that an index counts apart: outside queue order all count as one."""
+    return kinds if index is IN_ORDER else [NEW_KIND] * len(kinds)
 
 
 def _by_block(
-    session: Session, queue: int, index: Index, keys: Collection[BlockKey]
-) -> Iterator[tuple[_Block, Sequence[BlockKey]]]:
-    """Tell which keys fall into which block of an index; its first block is made if it is missing.
+    session: Session, queue: int, index: Index, keys: Sequence[BlockKey], labels: Sequence[_Label]
+) -> Iterator[tuple[_Block, Counter[_Label]]]:
+    """Count which keys fall into which block of an index; its first block is made if it is missing.
 
     Args:
         session: The session, inside a write transaction.
         queue: The queue's number.
         index: The index.
-        keys: Keys, in any order.
+        keys: Keys, in any order, no two alike.
+        labels: By what those of a block are counted, for each key.
 
     Yields:
-        Each block that they fall into, in order, with its keys. The cost is that of these blocks for a few keys, and of all
-        blocks between the first and the last key for many.
+        Each block that they fall into, in order, with how many keys have which label. The cost is that of sorting the keys, and
+        of these blocks for a few keys, of all blocks between the first and the last key for many.
     """
-    if len(keys) < _MANY:
-        yield from _by_block_one_by_one(session, queue, index, sorted(keys))
+    if not keys:
         return
-    # To sort many keys costs more than to look each of them up among the blocks.
-    least, greatest = min(keys), max(keys)
-    blocks = [_block_of(session, queue, index, least)]
-    rows = session.execute(SQL["blocks_up_to"], (queue, index.num, *blocks[0].start, *greatest))
-    blocks += [_Block(queue, index.num, a, b, item_id, num) for num, a, b, item_id in rows.fetchall()]
-    starts = [block.start for block in blocks]
-    found: list[list[BlockKey]] = [[] for _ in blocks]
-    for key in keys:
-        found[bisect_right(starts, key) - 1].append(key)
-    for block, fallen in zip(blocks, found, strict=True):
-        if fallen:
-            yield block, fallen
-
-
-def _by_block_one_by_one(
-    session: Session, queue: int, index: Index, keys: Sequence[BlockKey]
-) -> Iterator[tuple[_Block, Sequence[BlockKey]]]:
+    # Nothing is done key by key but by functions that need no interpreter for it.
+    ordered = sorted(keys)
+    by_key = None if labels.count(labels[0]) == len(labels) else dict(zip(keys, labels, strict=True))
     start = 0
-    while start < len(keys):
-        block = _block_of(session, queue, index, keys[start])
-        end = len(keys)
-        if end - start > 1:
-            following = session.execute(SQL["block_after"], (queue, index.num, *keys[start])).fetchone()
-            end = end if following is None else bisect_left(keys, following, start)
-        yield block, keys[start:end]
+    for block, end in (_ends_of_few if len(keys) < _MANY else _ends)(session, queue, index, ordered):
+        if start < end:
+            fallen = ordered[start:end]
+            yield block, Counter({labels[0]: end - start} if by_key is None else map(by_key.__getitem__, fallen))
         start = end
+
+
+def _ends(session: Session, queue: int, index: Index, keys: Sequence[BlockKey]) -> Iterator[tuple[_Block, int]]:
+    """Say where each block from that of the first key on to that of the last one ends in a sorted list of keys."""
+    block = _block_of(session, queue, index, keys[0])
+    rows = session.execute(SQL["blocks_up_to"], (queue, index.num, *block.start, *keys[-1])).fetchall()
+    end = 0
+    for num, a, b, item_id in rows:
+        end = bisect_left(keys, (a, b, item_id), end)
+        yield block, end
+        block = _Block(queue, index.num, a, b, item_id, num)
+    yield block, len(keys)
+
+
+def _ends_of_few(session: Session, queue: int, index: Index, keys: Sequence[BlockKey]) -> Iterator[tuple[_Block, int]]:
+    """Say the same of those blocks alone that keys fall into, which are looked for one by one."""
+    end = 0
+    while end < len(keys):
+        block = _block_of(session, queue, index, keys[end])
+        following = None
+        if end + 1 < len(keys):
+            following = session.execute(SQL["block_after"], (queue, index.num, *keys[end])).fetchone()
+        end = len(keys) if following is None else bisect_left(keys, following, end)
+        yield block, end
 
 
 def _block_of(session: Session, queue: int, index: Index, key: BlockKey) -> _Block:
@@ -273,7 +284,7 @@ def _add_block(session: Session, queue: int, index: Index, start: BlockKey) -> _
     return block
 
 
-def count_removed(session: Session, queue: int, places: Sequence[Place], kinds: Sequence[Kind]) -> None:
+def count_removed(session: Session, queue: int, places: Places, kinds: Sequence[Kind]) -> None:
     """Stop counting items.
 
     The cost is that of the blocks which they fall into.
@@ -285,41 +296,34 @@ def count_removed(session: Session, queue: int, places: Sequence[Place], kinds: 
         kinds: The kind of each.
     """
     for index in COUNTED:
-        _uncount(session, queue, index, *_keys(index, places, kinds))
+        _uncount(session, queue, index, _keys(index, places), _kinds(index, kinds))
 
 
-def _count(
-    session: Session, queue: int, index: Index, keys: Collection[BlockKey], kinds: Mapping[BlockKey, Kind]
-) -> None:
-    for block, fallen in _by_block(session, queue, index, keys):
-        n = _add(session, block, len(fallen), map(kinds.__getitem__, fallen))
+def _count(session: Session, queue: int, index: Index, keys: Sequence[BlockKey], kinds: Sequence[Kind]) -> None:
+    for block, fallen in _by_block(session, queue, index, keys, kinds):
+        n = _add(session, block, fallen, 1)
         if n > 2 * SIZE:
             _split(session, block, index, n)
 
 
-def _uncount(
-    session: Session, queue: int, index: Index, keys: Collection[BlockKey], kinds: Mapping[BlockKey, Kind]
-) -> None:
-    for block, fallen in _by_block(session, queue, index, keys):
-        left = _add(session, block, -len(fallen), map(kinds.__getitem__, fallen))
+def _uncount(session: Session, queue: int, index: Index, keys: Sequence[BlockKey], kinds: Sequence[Kind]) -> None:
+    for block, fallen in _by_block(session, queue, index, keys, kinds):
+        left = _add(session, block, fallen, -1)
         if not left and block.start != FIRST_BLOCK:
             session.execute(SQL["delete_block"], block._asdict())
             if block.num:
                 session.execute(SQL["delete_kinds"], block._asdict())
 
 
-def _add(session: Session, block: _Block, n: int, kinds: Iterable[Kind]) -> int:
-    """Add to what a block counts, or take from it if ``n`` is negative; kinds are read in queue order only.
+def _add(session: Session, block: _Block, kinds: Counter[Kind], sign: int) -> int:
+    """Add to what a block counts, or take from it if the sign is -1; the kinds are counted in queue order only.
 
     Returns:
         How many items it has then.
     """
-    ((left,),) = session.execute(SQL["add_to_block"], {**block._asdict(), "n": n}).fetchall()
+    ((left,),) = session.execute(SQL["add_to_block"], {**block._asdict(), "n": sign * kinds.total()}).fetchall()
     if block.num:
-        sums = [0] * len(KIND_COLUMNS)
-        for kind, times in Counter(kinds).items():
-            sign = times if n > 0 else -times
-            sums = [total + sign * count for total, count in zip(sums, _COUNTS[kind], strict=True)]
+        sums = _sum_of(Counter({_COUNTS[kind]: sign * times for kind, times in kinds.items()}))
         COUNT.run(session, [counter_row(block.queue, 1, block.num, *sums)])
     return int(left)
 

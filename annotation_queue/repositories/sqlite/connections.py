@@ -194,6 +194,13 @@ class Connections:
                 return cursor
             time.sleep(random.uniform(*_RETRY_SECONDS))  # noqa: S311 - jitter, not a secret
 
+    def give_way(self) -> None:
+        """Let those who wait for this thread's transaction begin theirs before it begins another one.
+
+        SQLite keeps no order among writers. Each of those who wait tries again within this time.
+        """
+        time.sleep(_RETRY_SECONDS[1])
+
     def connect(self) -> sqlite3.Connection:
         """Open a further connection; the caller closes it."""
         # Otherwise SQLite would make a new file where the one that was open is gone.

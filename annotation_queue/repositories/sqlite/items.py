@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from itertools import groupby
+from itertools import compress, groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,7 +23,7 @@ from annotation_queue.repositories.sql.rows import (
 from annotation_queue.repositories.sqlite.blocks import (
     NEW_KIND,
     Move,
-    Place,
+    Places,
     count_added,
     count_removed,
     kind_of,
@@ -107,35 +107,32 @@ def _insert(
             for num, item in enumerate(items, first)
         ),
     )
-    places = [
-        Place(
-            priority_down=~item.priority,
-            created_at=to_micros(item.created_at),
-            id=item.id,
-            call_started_at=to_micros(item.call_started_at),
-            op=op(item.call_op_name),
-        )
-        for item in items
-    ]
+    places = Places(
+        priority_down=[~item.priority for item in items],
+        created_at=[to_micros(item.created_at) for item in items],
+        id=ids,
+        call_started_at=[to_micros(item.call_started_at) for item in items],
+        op=[op(item.call_op_name) for item in items],
+    )
     session.executemany(
         SQL["add_work"],
         (
             {
-                **place._asdict(),
+                **dict(zip(Places._fields, place, strict=True)),
                 "num": num,
                 "queue": queue,
                 "added_by": text(item.added_by or item.created_by),
                 "updated_at": to_micros(item.updated_at),
                 "assignees": assigned(session, item.assignees) if item.assignees else None,
             }
-            for num, (item, place) in enumerate(zip(items, places, strict=True), first)
+            for num, (item, place) in enumerate(zip(items, zip(*places, strict=True), strict=True), first)
         ),
     )
     reserved = [num for num, item in enumerate(items, first) if item.assignees]
     if reserved:
         session.execute(SQL["reserve"], {"nums": json.dumps(reserved)})
-    session.executemany(SQL["count_op"], ((n, num) for num, n in Counter(place.op for place in places).items()))
-    count_added(session, queue, places, [NEW_KIND] * len(places))
+    session.executemany(SQL["count_op"], ((n, num) for num, n in Counter(places.op).items()))
+    count_added(session, queue, places, [NEW_KIND] * len(items))
 
 
 def assigned(session: Session, assignees: Sequence[str]) -> int | None:
@@ -146,23 +143,25 @@ def assigned(session: Session, assignees: Sequence[str]) -> int | None:
 
 
 class _Removed(NamedTuple):
-    """The columns of ``live_places_by_id``."""
+    """The columns of ``live_places``, a list of each: those of `Places` first."""
 
-    num: int
-    priority_down: int
-    created_at: int
-    id: str
-    call_started_at: int
-    op: int
-    state: int
-    settled: int
-    finished: int
-    waits: int | None
+    priority_down: Sequence[int]
+    created_at: Sequence[int]
+    id: Sequence[str]
+    call_started_at: Sequence[int]
+    op: Sequence[int]
+    num: Sequence[int]
+    state: Sequence[int]
+    settled: Sequence[int]
+    finished: Sequence[int]
+    waits: Sequence[int | None]
+    is_touched: Sequence[int]
+    is_reserved: Sequence[int]
 
     @property
-    def place(self) -> Place:
-        """Where it stands in every index."""
-        return Place(self.priority_down, self.created_at, self.id, self.call_started_at, self.op)
+    def places(self) -> Places:
+        """Where they stand in every index."""
+        return Places(self.priority_down, self.created_at, self.id, self.call_started_at, self.op)
 
 
 def remove_items(session: Session, queue: int, chosen: Sequence[int], at: datetime) -> int:
@@ -178,24 +177,27 @@ def remove_items(session: Session, queue: int, chosen: Sequence[int], at: dateti
         How many were deleted.
     """
     wanted = {"nums": json.dumps(chosen), "queue": queue}
-    rows = [*map(_Removed._make, session.execute(SQL["live_places"], wanted).fetchall())]
+    rows = session.execute(SQL["live_places"], wanted).fetchall()
     if not rows:
         return 0
-    nums = json.dumps([row.num for row in rows])
+    # Lists of columns, which are counted without a step of the interpreter for each item.
+    live = _Removed(*zip(*rows, strict=True))
     counts: Counter[tuple[str | None, str]] = Counter()
-    for rank, n in Counter(row.state for row in rows).items():
+    for rank, n in Counter(live.state).items():
         counts[None, STATES[rank]] -= n
-    counts[None, SETTLED] -= sum(row.settled for row in rows)
-    counts[None, FINISHED] -= sum(row.finished for row in rows)
-    for annotator, state, n in session.execute(SQL["progresses_by_state"], (nums,)).fetchall():
-        counts[session.text(annotator), STATES[state]] -= n
+    counts[None, SETTLED] -= sum(live.settled)
+    counts[None, FINISHED] -= sum(live.finished)
+    if any(live.is_touched):
+        touched = json.dumps([*compress(live.num, live.is_touched)])
+        for annotator, state, n in session.execute(SQL["progresses_by_state"], (touched,)).fetchall():
+            counts[session.text(annotator), STATES[state]] -= n
+        count_untold(session, queue, touched)
     session.count(queue, counts)
-    session.executemany(SQL["count_op"], ((-n, op) for op, n in Counter(row.op for row in rows).items()))
-    count_untold(session, queue, nums)
-    count_removed(session, queue, [row.place for row in rows], [kind_of(row.state, row.waits) for row in rows])
-    session.execute(SQL["delete_items"], {"deleted_at": to_micros(at), "nums": nums})
-    session.execute(SQL["keep_removed"], {"deleted_at": to_micros(at), "nums": nums})
-    session.execute(SQL["delete_work"], {"nums": nums})
+    session.executemany(SQL["count_op"], ((-n, op) for op, n in Counter(live.op).items()))
+    count_removed(session, queue, live.places, [*map(kind_of, live.state, live.waits)])
+    removed = {"nums": json.dumps(live.num), "deleted_at": to_micros(at)}
+    for statement in ("delete_items", "keep_removed", *(["unreserve"] if any(live.is_reserved) else ()), "delete_work"):
+        session.execute(SQL[statement], removed)
     return len(rows)
 
 

@@ -11,7 +11,7 @@ from annotation_queue.items import Purged
 from annotation_queue.records import NEW, standing
 from annotation_queue.repositories.sql.chunks import in_chunks
 from annotation_queue.repositories.sql.rows import ALWAYS_MICROS, StoredQueue, micros_or_none
-from annotation_queue.repositories.sqlite.blocks import NEW_KIND, Kind, Place, count_added
+from annotation_queue.repositories.sqlite.blocks import KINDS, NEW_KIND, Places, count_added
 from annotation_queue.repositories.sqlite.session import lists
 from annotation_queue.repositories.sqlite.statements import SQL
 from annotation_queue.values import to_micros
@@ -26,6 +26,7 @@ _ITEM_ERASING: Final = ("erase_progresses", "forget_removed", "erase_items")
 _QUEUE_ERASING: Final = (
     "erase_log_of_queue",
     "erase_progresses_of_queue",
+    "erase_reservations_of_queue",
     "erase_work_of_queue",
     "erase_removed_of_queue",
     "erase_items_of_queue",
@@ -48,11 +49,6 @@ class _Removed(NamedTuple):
     call_started_at: int
     op: int
     is_touched: int
-
-    @property
-    def place(self) -> Place:
-        """Where it will stand in every index."""
-        return Place(self.priority_down, self.created_at, self.id, self.call_started_at, self.op)
 
 
 def restore_items(session: Session, queue: StoredQueue, item_ids: Sequence[str], at: datetime) -> int:
@@ -98,7 +94,7 @@ def _bring_back(session: Session, queue: StoredQueue, rows: Sequence[_Removed], 
     touched = [row for row in rows if row.is_touched]
     counts = Counter({key: n * (len(rows) - len(touched)) for key, n in counts_of(NEW, ()).items()})
     records = session.records(queue.queue.project_id, [row.id for row in touched], queue.queue.id) if touched else {}
-    kinds = dict.fromkeys((row.place for row in rows), NEW_KIND)
+    kinds = dict.fromkeys((row.num for row in rows), NEW_KIND)
     changed: dict[int, int | None] = {}
     for row in touched:
         # Policies may have changed meanwhile.
@@ -107,12 +103,19 @@ def _bring_back(session: Session, queue: StoredQueue, rows: Sequence[_Removed], 
         counts.update(counts_of(now, progresses))
         claimable_at = micros_or_none(now.claimable_at)
         changed[row.num] = claimable_at
-        kinds[row.place] = Kind(now.state, claimable_at is not None and claimable_at > ALWAYS_MICROS)
+        kinds[row.num] = KINDS[now.state, claimable_at is not None and claimable_at > ALWAYS_MICROS]
         if claimable_at is not None and ALWAYS_MICROS < claimable_at < session.next_expiry(queue.num):
             session.set_next_expiry(queue.num, claimable_at)
     session.execute(SQL["refresh_items"], {"standings": json.dumps(changed)})
     session.count(queue.num, counts)
-    count_added(session, queue.num, [*kinds], [*kinds.values()])
+    places = Places(
+        priority_down=[row.priority_down for row in rows],
+        created_at=[row.created_at for row in rows],
+        id=[row.id for row in rows],
+        call_started_at=[row.call_started_at for row in rows],
+        op=[row.op for row in rows],
+    )
+    count_added(session, queue.num, places, [*kinds.values()])
 
 
 def count_purgeable(session: Session, project_id: str, removed_before: datetime) -> Purged:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from time import monotonic
 from types import TracebackType
 from typing import Any, Final, Self, cast
 
@@ -42,6 +41,7 @@ from annotation_queue.repositories.sqlite.changes import save
 from annotation_queue.repositories.sqlite.check import problems
 from annotation_queue.repositories.sqlite.connections import SYNCHRONOUS, Connections
 from annotation_queue.repositories.sqlite.items import add_items, refresh, remove_items
+from annotation_queue.repositories.sqlite.pace import Pace
 from annotation_queue.repositories.sqlite.queries import query_items, query_queues
 from annotation_queue.repositories.sqlite.resets import reset_items
 from annotation_queue.repositories.sqlite.schema import prepare
@@ -51,10 +51,11 @@ from annotation_queue.repository import CountsRemoved, ReadsLabelTexts, Remember
 from annotation_queue.states import Transition
 from annotation_queue.values import check_text, refuse
 
-_REMOVED_AT_ONCE: Final = 4_000
-"""How many items are removed before the clock is looked at."""
 _LONGEST_REMOVAL: Final = 0.5
-"""After how many seconds a transaction that removes items leaves the rest to another one."""
+"""After how many seconds a transaction that removes items leaves the rest to another one.
+
+Those who wait for it also wait for its commit, which writes pages all over the indexes.
+"""
 
 
 class SQLiteRepository(RemembersClaims, CountsRemoved, ReadsLabelTexts):
@@ -226,19 +227,21 @@ class SQLiteRepository(RemembersClaims, CountsRemoved, ReadsLabelTexts):
         """
         with self._reading() as session:
             nums = sorted(bulk.find_items(session, session.queue(project_id, queue_id).num, which))
-        parts = [nums[start : start + _REMOVED_AT_ONCE] for start in range(0, len(nums), _REMOVED_AT_ONCE)]
-        count = 0
-        while parts:
+        pace = Pace(_LONGEST_REMOVAL)
+        count = start = 0
+        while start < len(nums):
             with self._writing_much() as session:
-                queue, until = session.queue(project_id, queue_id).num, monotonic() + _LONGEST_REMOVAL
-                began = lasted = 0.0
-                # As long as there is time for another part like the last one.
-                while parts and began + 2 * lasted <= until:
-                    began, part = monotonic(), parts.pop(0)
-                    if isinstance(which, ItemFilter):
-                        part = sorted(bulk.find_items(session, queue, which, part))
-                    count += remove_items(session, queue, part, at)
-                    lasted = monotonic() - began
+                queue = session.queue(project_id, queue_id).num
+                pace.begin()
+                while start < len(nums) and (size := pace.part()):
+                    part = nums[start : start + size]
+                    start += len(part)
+                    is_filter = isinstance(which, ItemFilter)
+                    chosen = sorted(bulk.find_items(session, queue, which, part)) if is_filter else part
+                    count += remove_items(session, queue, chosen, at)
+                    pace.took(len(part))
+            if start < len(nums):
+                self._connections.give_way()
         return count
 
     def restore_items(self, project_id: str, queue_id: str, item_ids: Sequence[str], at: datetime) -> int:

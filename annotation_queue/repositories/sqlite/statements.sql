@@ -284,10 +284,16 @@ UPDATE items SET payload = :payload WHERE num = :num
 -- name: patch_display_fields --
 UPDATE items SET display_fields = :display_fields WHERE num = :num
 
--- Finds the numbers of live items of a queue.
+-- Finds the numbers of live items of a queue by their ids, each of which is in the list once.
 
 -- name: live_nums_by_id --
-SELECT DISTINCT w.num, w.id FROM json_each(:ids) AS wanted CROSS JOIN work AS w INDEXED BY work_by_id
+SELECT w.num, w.id FROM json_each(:ids) AS wanted CROSS JOIN work AS w INDEXED BY work_by_id
+    ON w.queue = :queue AND w.id = wanted.value
+
+-- The same as one list of numbers.
+
+-- name: live_nums_in --
+SELECT json_group_array(w.num) FROM json_each(:ids) AS wanted CROSS JOIN work AS w INDEXED BY work_by_id
     ON w.queue = :queue AND w.id = wanted.value
 
 -- Lists the ids of those of some items that anybody ever touched, in queue order.
@@ -298,11 +304,11 @@ WHERE w.revision > 0 ORDER BY w.priority_down, w.created_at, w.id
 
 -- Removal. All statements take lists.
 
--- Reads where live items of a queue stand in every index, and what they count for.
+-- Reads where live items of a queue stand in every index, what they count for, and what else there is of them.
 
 -- name: live_places --
-SELECT w.num, w.priority_down, w.created_at, w.id, w.call_started_at, w.op, w.state,
-    w.completed + w.skipped > 0, w.claimable_at IS NULL, w.claimable_at > -62135596800000000
+SELECT w.priority_down, w.created_at, w.id, w.call_started_at, w.op, w.num, w.state, w.completed + w.skipped > 0,
+    w.claimable_at IS NULL, w.claimable_at > -62135596800000000, w.steps > 0, w.assignees IS NOT NULL
 FROM json_each(:nums) AS wanted CROSS JOIN work AS w ON w.num = wanted.value AND w.queue = :queue
 
 -- Counts the progresses on items by annotator and state.
@@ -324,6 +330,11 @@ INSERT INTO removed (num, queue, priority_down, created_at, id, call_started_at,
 SELECT num, queue, priority_down, created_at, id, call_started_at, op, added_by, max(updated_at, :deleted_at), state, annotator,
     completed, skipped, claimable_at, revision, steps, last_entry, assignees
 FROM work WHERE num IN (SELECT value FROM json_each(:nums))
+
+-- Reserves them for nobody any more.
+
+-- name: unreserve --
+DELETE FROM reservations WHERE item IN (SELECT value FROM json_each(:nums))
 
 -- Takes them out of every order.
 
@@ -400,6 +411,9 @@ DELETE FROM log WHERE queue = :queue
 
 -- name: erase_progresses_of_queue --
 DELETE FROM progresses WHERE item IN (@nums_of_queue@)
+
+-- name: erase_reservations_of_queue --
+DELETE FROM reservations WHERE item IN (SELECT num FROM work WHERE queue = :queue AND assignees IS NOT NULL)
 
 -- name: erase_work_of_queue --
 DELETE FROM work WHERE queue = :queue

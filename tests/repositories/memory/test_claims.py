@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ from annotation_queue import (
     AnnotationQueues,
     Claim,
     InvalidValue,
+    ItemPatch,
     MemoryRepository,
     NewItem,
     Unavailable,
@@ -24,6 +26,8 @@ from helpers.memory import PROJECT, History, scan
 from helpers.ranking import CLAIMERS, claim_while_others_rank
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from annotation_queue.repositories.memory.sorted_keys import Key
     from helpers.clocks import Clock
 
@@ -162,3 +166,36 @@ class Metered(MemoryRepository):
 def test_while_8_threads_claim_another_ranks_all_items_anew_and_each_claim_is_that_of_some_moment() -> None:
     with Metered() as repository, ThreadPoolExecutor(CLAIMERS) as pool:
         claim_while_others_rank(repository, pool, one_by_one=True)
+
+
+def test_a_claim_takes_hardly_more_calls_beside_items_that_are_reserved_or_of_one_that_is(
+    queues: AnnotationQueues,
+) -> None:
+    def calls(*reserved: tuple[slice, str]) -> int:
+        """Count the function calls of a claim where some items are reserved, each slice for somebody."""
+        queue_id = queues.create("queue", created_by="ann").id
+        added = queues.add_items(queue_id, [NewItem(call_id=f"{n:04}") for n in range(2_000)], added_by="ann").added
+        for place, assignee in reserved:
+            ids = [item.id for item in added[place]]
+            assert queues.update_items(queue_id, ids, ItemPatch(assignees=[assignee])) == len(ids)
+        # What a first claim finds out is left out of account.
+        first = queues.claim(queue_id, "bob")
+        assert first
+        queues.release(first)
+        made = 0
+
+        def count(_: FrameType, event: str, __: object) -> None:
+            nonlocal made
+            made += event in {"call", "c_call"}
+
+        before = sys.getprofile()
+        sys.setprofile(count)
+        claim = queues.claim(queue_id, "bob")
+        sys.setprofile(before)
+        assert claim
+        assert claim.item.assignees == (("bob",) if any(assignee == "bob" for _, assignee in reserved) else ())
+        return made
+
+    plain = calls()
+    assert calls((slice(1_000), "others")) <= plain
+    assert calls((slice(1_000), "others"), (slice(1_000, 2_000, 10), "bob")) <= 1.15 * plain

@@ -155,3 +155,23 @@ def test_items_that_come_back_are_counted_in_the_state_that_they_are_in(
         assert queues.restore_items(queue.id, some) == len(some)
         assert repository.check() == ()
     repository.close()
+
+
+def test_blocks_count_the_same_whether_those_of_many_keys_are_read_at_once_or_looked_for_one_by_one(
+    pair: tuple[AnnotationQueues, AnnotationQueues], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_blocks, "_MANY", 1)
+    queue_ids: list[str] = []
+    for queues in pair:
+        queue_id = work(queues, 4, queue_ids)
+        ids = [item.id for item in queues.iter_items(queue_id)]
+        # Items of all kinds: what they are is counted apart.
+        assert len({item.annotation_state for item in queues.iter_items(queue_id)}) == 4
+        assert queues.remove_items(queue_id, ids[::3]) == len(ids[::3])
+        assert queues.restore_items(queue_id, ids[::6]) == len(ids[::6])
+        queues.reprioritise(queue_id, {item_id: place % 5 for place, item_id in enumerate(ids)})
+    here, there = (
+        [item.annotation_state for item in queues.iter_items(queue_id)]
+        for queues, queue_id in zip(pair, queue_ids, strict=True)
+    )
+    assert here == there

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -128,12 +127,27 @@ MOST_OF_REMOVED: Final = 0.6
 """How many pages a removed item may write, where half of a queue goes in several transactions."""
 
 
+class FourParts:
+    """In the place of `Pace`: each of four parts is a transaction of its own."""
+
+    def __init__(self, _: float) -> None:
+        self._parts = 0
+
+    def begin(self) -> None:
+        self._parts = 0
+
+    def part(self) -> int:
+        return 0 if self._parts else REMOVED // 4
+
+    def took(self, members: int) -> None:
+        self._parts += members
+
+
 def test_transactions_that_remove_parts_of_a_list_in_no_order_write_few_pages_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # So much time passes that each part is a transaction of its own; all fit into the log, which is not begun anew meanwhile.
-    monkeypatch.setattr(f"{SQLiteRepository.__module__}.monotonic", itertools.count(1.0).__next__)
-    monkeypatch.setattr(f"{SQLiteRepository.__module__}._REMOVED_AT_ONCE", REMOVED // 4)
+    # All fit into the log, which is not begun anew meanwhile.
+    monkeypatch.setattr(f"{SQLiteRepository.__module__}.Pace", FourParts)
     path = tmp_path / "queues.db"
     with SQLiteRepository(path, synchronous="OFF") as repository:
         queues = AnnotationQueues(repository, "project")

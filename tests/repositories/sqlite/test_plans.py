@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 import pytest
@@ -296,3 +296,26 @@ def test_a_queue_that_is_named_a_thousand_times_is_counted_once(
     once = steps(lambda: queues.stats([queue_id]))
     assert steps(lambda: queues.stats([queue_id] * 1_000)) <= once
     assert queues.stats([queue_id] * 3) == queues.stats([queue_id]) * 3
+
+
+MOST_STEPS_OF_REMOVED: Final = 280
+"""How many steps of SQLite's machine it may take to remove an item that nobody touched."""
+
+
+def test_to_remove_an_item_that_nobody_touched_takes_few_steps_and_looks_at_nothing_that_it_has_not(
+    repository: SQLiteRepository, steps: Callable[[Callable[[], object]], int]
+) -> None:
+    queues = AnnotationQueues(repository, "project")
+    queue_id = queues.create("Triage", created_by="ann").id
+    added = queues.add_items(queue_id, [NewItem(call_id=f"call-{n}") for n in range(1_000)], added_by="ann").added
+    reserved = queues.add_items(queue_id, [NewItem(call_id="own", assignees=["bob"])], added_by="ann").added
+    statements: list[str] = []
+    with repository._connections.reading() as connection:
+        connection.set_trace_callback(statements.append)
+    taken = steps(lambda: queues.remove_items(queue_id, [item.id for item in added]))
+    plain = [text for text in statements if "reservations" in text or "progresses" in text]
+    queues.remove_items(queue_id, [reserved[0].id])
+    connection.set_trace_callback(None)
+    assert plain == []
+    assert [text for text in statements if "DELETE FROM reservations" in text]
+    assert taken / len(added) <= MOST_STEPS_OF_REMOVED

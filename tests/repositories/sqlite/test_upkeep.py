@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from annotation_queue import AnnotationQueues, NewItem, SQLiteRepository, StorageError, walks
+from annotation_queue import AnnotationQueues, NewItem, Purged, SQLiteRepository, StorageError, walks
 from annotation_queue.repositories.sqlite import connections
 
 if TYPE_CHECKING:
@@ -230,3 +230,26 @@ def test_what_an_earlier_connection_had_written_keeps_none_with_its_number_from_
         repository._connections._looked_after[id(connection)] = 10**9
         fill(queues, 400, size=10_000)
         assert log_size(path) == 0
+
+
+def test_reservations_go_with_items_that_are_removed_and_with_queues_that_are_purged(path: Path) -> None:
+    with SQLiteRepository(path, synchronous="OFF") as repository:
+        queues = AnnotationQueues(repository, "project")
+        news = [NewItem(call_id=f"call-{n}", assignees=["bob", "eve"] if n % 2 else ()) for n in range(20)]
+        removed, deleted = (queues.create(name, created_by="ann").id for name in ("removed", "deleted"))
+        ids = [[item.id for item in queues.add_items(each, news, added_by="ann").added] for each in (removed, deleted)]
+
+        def reservations() -> int:
+            with repository._reading() as session:
+                (n,) = session.execute("SELECT count(*) FROM reservations").fetchone()
+            return int(n)
+
+        assert reservations() == 40
+        queues.remove_items(removed, ids[0][:10])
+        assert reservations() == 30
+        assert queues.restore_items(removed, ids[0][:4]) == 4
+        assert reservations() == 34
+        queues.delete(deleted)
+        assert queues.purge(removed_before=datetime.max.replace(tzinfo=UTC)) == Purged(items=6, queues=1)
+        assert reservations() == 14
+        assert repository.check() == ()

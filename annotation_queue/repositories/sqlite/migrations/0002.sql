@@ -267,7 +267,8 @@ CREATE INDEX work_reserved ON work (queue, priority_down, created_at, id) WHERE 
 
 -- A row for each annotator whom a live item is reserved for, with what of the item claims need. Triggers keep it, so that what
 -- changes an item need not know of it, and items that nobody reserved cost nothing. Only what puts items into `work` makes the
--- rows itself: with a trigger, each of many insertions by one statement writes the pages that it touches to a temporary file.
+-- rows itself, and what takes items out of it deletes them: with a trigger, each of many insertions by one statement writes the
+-- pages that it touches to a temporary file, and each of many deletions looks at what is none of its own.
 CREATE TABLE reservations (
     item INTEGER NOT NULL REFERENCES items,
     annotator INTEGER NOT NULL REFERENCES texts,
@@ -295,11 +296,6 @@ END;
 CREATE TRIGGER work_reserved_changes AFTER UPDATE OF claimable_at, priority_down ON work WHEN new.assignees IS NOT NULL
 BEGIN
     UPDATE reservations SET claimable_at = new.claimable_at, priority_down = new.priority_down WHERE item = new.num;
-END;
-
-CREATE TRIGGER work_reserved_goes AFTER DELETE ON work WHEN old.assignees IS NOT NULL
-BEGIN
-    DELETE FROM reservations WHERE item = old.num;
 END;
 
 CREATE TRIGGER progresses_settled_first AFTER INSERT ON progresses WHEN new.state >= 2

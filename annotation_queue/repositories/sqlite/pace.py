@@ -1,0 +1,59 @@
+"""The pace of a long change: how much of it fits into a transaction, so that others get their turn in time."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FIRST: Final = 1_000
+"""How many members the first part has, when nobody knows yet how long one takes."""
+_GROWTH: Final = 4
+"""How many times as many members a part may have as the one before."""
+_MOST: Final = 8_000
+"""The most members of a part: one that takes longer than it should does so by little."""
+_LEAST: Final = 100
+"""Less than that is no part, unless the transaction has none yet."""
+
+
+class Pace:
+    """Sizes the parts of a long change by what the part before took.
+
+    Args:
+        seconds: After how long a transaction leaves the rest to another one. A part that takes longer than the one before
+            promised ends later.
+        clock: Gives monotonic seconds.
+    """
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = monotonic) -> None:
+        self._seconds = seconds
+        self._clock = clock
+        self._next = FIRST
+        self._each = 0.0
+        self._until = self._began = 0.0
+        self._has_part = False
+
+    def begin(self) -> None:
+        """Begin a transaction."""
+        self._until = self._clock() + self._seconds
+        self._has_part = False
+
+    def part(self) -> int:
+        """Begin a part.
+
+        Returns:
+            How many members it is to have; 0 if the transaction is to end. The first part of one always has some.
+        """
+        self._began = self._clock()
+        fits = self._next if not self._each else min(self._next, int((self._until - self._began) / self._each))
+        if fits < _LEAST:
+            fits = 0 if self._has_part else _LEAST
+        return fits
+
+    def took(self, members: int) -> None:
+        """End a part that had so many members."""
+        self._each = (self._clock() - self._began) / members
+        self._next = min(_GROWTH * members, _MOST)
+        self._has_part = True
