@@ -8,6 +8,11 @@ needs, the question is left out, and a line says so.
 What was tried and lost, as microseconds of processor time to read an item, client + server: beginning with settings, reading
 and committing as three calls 130 + 95; the same four statements through psycopg's pipeline 200 + 107, for two waits less. What
 was won instead: a claim is one statement, and so is what a completion stores, and each is a transaction by itself.
+
+As microseconds of processor time of a pair, client + server, with commits later, in turn with statements by hand at 204 + 421
+on a busy machine: 644 + 659; with cursors that are kept, statements as bytes, and claims that begin at a place that is looked
+for now and then, 553 + 619. Lost: the integers of such a statement as one array, 545 + 641. Of the rest, 60 are a function of
+the server's that looks at the queue once it is locked, twice a pair, and 70 the pool of connections.
 """
 
 from __future__ import annotations

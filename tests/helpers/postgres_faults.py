@@ -60,7 +60,7 @@ class StatementFault:
             self.calls += 1
             if self.calls != self.at:
                 return execute(cursor, statement, *args, **options)
-            self.statement = str(statement)
+            self.statement = statement.decode() if isinstance(statement, bytes) else str(statement)
             if self._how == "refused":
                 return execute(cursor, _NO_ROOM)
             if self._how == "cut before":

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import select
 import time
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import psycopg
-from psycopg.rows import TupleRow
+from psycopg.rows import TupleRow, tuple_row
 
 from annotation_queue.repositories.postgres.translation import SilentServer
 
@@ -24,6 +24,8 @@ class Attempts:
     def __init__(self) -> None:
         self.error: psycopg.Error | None = None
         """Why the last one that ended failed; None if it did not."""
+        self.failed = 0
+        """How many have failed so far."""
         self._begun: list[float] = []
 
     def run(self, connect: Callable[[], _Made]) -> _Made:
@@ -34,6 +36,7 @@ class Attempts:
             made = connect()
         except psycopg.Error as error:
             self.error = error
+            self.failed += 1
             raise
         else:
             self.error = None
@@ -53,6 +56,27 @@ class BoundedConnection(psycopg.Connection[TupleRow]):
     """How long to wait for one answer, in seconds; None for ever."""
     is_set: bool = False
     """Whether our settings hold for all of its transactions, since nobody else ever uses it."""
+
+    @cached_property
+    def kept_cursors(self) -> dict[str, psycopg.Cursor[TupleRow]]:
+        """Cursors that are used for one statement each, again and again.
+
+        To make one takes as long as to read a row, and what it has found out about the statement's values it need not find
+        out again. Each keeps what it read last.
+        """
+        return {}
+
+    @cached_property
+    def poll(self) -> select.poll:
+        """Tells whether there is something to read, where the system can be asked so."""
+        return _poll_of(self)
+
+    def cursor_for(self, statement: str) -> psycopg.Cursor[TupleRow]:
+        """Give the cursor that is kept for a statement."""
+        kept = self.kept_cursors.get(statement)
+        if kept is None:
+            kept = self.kept_cursors[statement] = psycopg.RawCursor(self, row_factory=tuple_row)
+        return kept
 
     @classmethod
     def connect(  # type: ignore[override]  # the rest is psycopg's
@@ -94,9 +118,14 @@ def has_something_to_say(connection: psycopg.Connection[Any]) -> bool:
     """Tell whether the server has said something to a connection that asked nothing: most likely that it hangs up."""
     if not hasattr(select, "poll"):
         return bool(select.select([connection.pgconn.socket], [], [], 0)[0])
+    poll = connection.poll if isinstance(connection, BoundedConnection) else _poll_of(connection)
+    return bool(poll.poll(0))
+
+
+def _poll_of(connection: psycopg.Connection[Any]) -> select.poll:
     poll = select.poll()
     poll.register(connection.pgconn.socket, select.POLLIN)
-    return bool(poll.poll(0))
+    return poll
 
 
 def encoding_of(connection: psycopg.Connection[Any]) -> str | None:

@@ -57,11 +57,13 @@ class Mark(NamedTuple):
         newest: The newest entry of what the annotator had settled by then, None if there was none; it is good as long as the
             log has that entry.
         place: The place.
+        uses: How many claims may begin there before one looks for the next such place.
     """
 
     openings: int
     newest: Entry | None
     place: QueueKey
+    uses: int = 0
 
 
 FOLD_AFTER: Final = 512
@@ -163,7 +165,8 @@ class Cache:
         """
         if len(self._added) > _MOST_FOLDED:
             self._added.clear()
-        added = self._added.get(queue, random.randrange(FOLD_AFTER)) + rows  # noqa: S311 - a lot, not a secret
+        before = self._added.get(queue)
+        added = (random.randrange(FOLD_AFTER) if before is None else before) + rows  # noqa: S311 - a lot, not a secret
         self._added[queue] = 0 if added >= FOLD_AFTER else added
         return added >= FOLD_AFTER
 

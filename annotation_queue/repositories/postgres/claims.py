@@ -14,8 +14,8 @@ from annotation_queue.items import explain_unavailable, make_claim
 from annotation_queue.moves import grant
 from annotation_queue.records import ItemRecord, change_of, make_record, merge, one_finishes, view
 from annotation_queue.repositories.postgres.cache import FIRST_PLACE, Entry, Mark, QueueKey, Revision, Version
+from annotation_queue.repositories.postgres.changes import counter_rows
 from annotation_queue.repositories.postgres.rows import ChosenRow, FirstRow, HeldRow, PlaceRow, counts_of_one, split
-from annotation_queue.repositories.postgres.session import counter_rows
 from annotation_queue.repositories.postgres.texts import KEY_LENGTH, PREFIX, is_long, key_of
 from annotation_queue.repositories.sql.chunks import in_chunks
 from annotation_queue.repositories.sql.rows import (
@@ -48,6 +48,9 @@ _NO_ENTRY: Final = Entry(-1, -1, -1)
 _NO_MARK: Final = Mark(-1, None, FIRST_PLACE)
 _LAST: Final = "\U0010ffff" * (KEY_LENGTH - PREFIX)
 """Behind the first characters of a key, what comes behind all others."""
+_USES: Final = 8
+"""How many claims of one item begin at a mark if the queue's openings stay the same. What was claimed since costs each of them
+time, if some old transaction keeps vacuum from its work: so there are few, and none behind a claim of many items."""
 _SHORTEST_WAIT: Final = 0.000_5
 _LONGEST_WAIT: Final = 0.05
 """How many seconds to wait for what others have locked, at most: at first, and after some tries."""
@@ -228,7 +231,7 @@ def _with_ties(
 
 def claim_untouched(
     session: Session, known: StoredQueue, annotator_id: str, *, limit: int, at: datetime, lease: timedelta | None
-) -> tuple[Claim, ...]:
+) -> tuple[Claim, ...] | None:
     """Grant claims by one statement, if what can be claimed first are items that nobody ever touched.
 
     What a claim does to such an item is the same for all of them, so that it is decided before they are chosen.
@@ -242,7 +245,8 @@ def claim_untouched(
         lease: How long the claims last; None for the queue's lease.
 
     Returns:
-        The claims in queue order; none if it is not so, for whatever reason: `claim` finds out.
+        The claims in queue order; none if it is not so, for whatever reason: `claim` finds out. None if that may be the mark's
+        fault, and another call will not use it.
     """
     queue, annotator = known.queue, key_of(annotator_id)
     if queue.is_paused or queue.deleted_at is not None or is_long(annotator) or session.connections.is_distributed:
@@ -258,8 +262,11 @@ def claim_untouched(
     newest = mark.newest or _NO_ENTRY
     after = change.standing
     counts = {(known.num, who or "", kind): n for (who, kind), n in changes(untouched, change).items()}
+    statement = "claim_untouched"
+    if limit == 1 and one_finishes(queue):
+        statement = "claim_one_from_mark" if mark.uses else "claim_one_untouched"
     found = session.rows(
-        "claim_one_untouched" if limit == 1 and one_finishes(queue) else "claim_untouched",
+        statement,
         {
             **_wanted(known.num, annotator, mark.place, at, limit),
             **session.connections.lock_of(known.num)._asdict(),
@@ -282,21 +289,27 @@ def claim_untouched(
             **counts_of_one(counter_rows(counts)),
         },
     )
-    if found:
-        _, first = split(found[0], ItemRow, FirstRow)
+    if mark.uses and statement == "claim_one_from_mark":
+        session.cache.set_low_water_mark(known.num, whose, mark._replace(uses=mark.uses - 1 if found else 0))
+        if not found:
+            return None
+    elif found:
+        first = FirstRow(*found[0][len(ItemRow._fields) :])
         # What the log has of this claim it has, whatever becomes of the schema, only together with all that was claimed before.
         newest = Entry(first.tx, 1, to_micros(at))
         place = QueueKey(first.priority_down, first.created_at, first.id)
-        session.cache.set_low_water_mark(known.num, whose, Mark(first.openings, newest, place))
-        session.counted[known.num] += 2
+        uses = _USES if first.openings == mark.openings and limit == 1 else 0
+        session.cache.set_low_water_mark(known.num, whose, Mark(first.openings, newest, place, uses))
+    if found:
+        session.counted[known.num] = 2
     claims = []
     for each in found:
-        row, first = split(each, ItemRow, FirstRow)
+        row, tx = ItemRow(*each[: len(ItemRow._fields)]), each[len(ItemRow._fields)]
         item = session.item_of(row, known)
         claims.append(make_claim(item=item, annotator_id=annotator_id, token=own.token, expires_at=expires_at))
         # Most likely it is completed next, by who has it, and nothing has happened to it by then.
         held = _on_item(own, item.id)
-        rests_on = Revision(known.num, known.revision, row.num, row.revision, first.tx)
+        rests_on = Revision(known.num, known.revision, row.num, row.revision, tx)
         record = make_record(item.id, queue, item.updated_at, (held,), rests_on, steps=row.steps)
         session.cache.claimed.keep(annotator_id, record)
     return tuple(claims)

@@ -295,7 +295,7 @@ class Connections:
 
     def _failures(self) -> int:
         """Tell how many attempts of the pool to connect have failed so far."""
-        return self._pool.get_stats().get("connections_errors", 0)
+        return self.attempts.failed if self._is_ours else self._pool.get_stats().get("connections_errors", 0)
 
     def _begin(self, connection: psycopg.Connection[Any], begins: tuple[str, str], *, patience: float | None) -> None:
         if not connection.autocommit:
@@ -474,12 +474,16 @@ class Transaction:
         """Whether it is a part of a transaction of the caller's."""
         return self.connections.is_joined
 
-    def __enter__(self) -> psycopg.Cursor[TupleRow]:
+    def begin(self) -> psycopg.Connection[Any]:
+        """Enter it, for who makes cursors by themselves."""
         try:
             self._connection = connection = self.connections.take(self._begins, patience=self._patience)
         except psycopg.Error as error:
             raise translate(error, self.connections.name, begins=True) from error
-        return self.connections.cursor(connection)
+        return connection
+
+    def __enter__(self) -> psycopg.Cursor[TupleRow]:
+        return self.connections.cursor(self.begin())
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

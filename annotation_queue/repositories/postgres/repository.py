@@ -410,11 +410,13 @@ class PostgresRepository(RemembersClaims, removed.RemovedCounts, ReadsLabelTexts
         # A transaction of the caller's numbers its entries in the log by itself.
         tries = known is not None and not self._cache.is_touched(known.num, key_of(annotator_id))
         if known is not None and tries and known.queue.project_id == project_id and not self._connections.is_joined:
+            untouched: tuple[Claim, ...] | None = None
             with suppress(InvalidValue):
-                with self._one_statement(writes=True) as session:
-                    untouched = postgres_claims.claim_untouched(
-                        session, known, annotator_id, limit=limit, at=at, lease=lease
-                    )
+                while untouched is None:
+                    with self._one_statement(writes=True) as session:
+                        untouched = postgres_claims.claim_untouched(
+                            session, known, annotator_id, limit=limit, at=at, lease=lease
+                        )
                 if untouched:
                     self._fold(session)
                     return untouched

@@ -225,6 +225,13 @@ class RowSet:
             for each in self.kinds
         )
 
+    _names: tuple[str, ...] = attrs.field(init=False)
+    """The names of all parameters."""
+
+    @_names.default
+    def _list_names(self) -> tuple[str, ...]:
+        return tuple(name for of_kind in self._parameters for name, _ in of_kind)
+
     @property
     def text(self) -> str:
         """What a statement reads the rows from: a table with these columns."""
@@ -244,11 +251,8 @@ class RowSet:
     def values_of_one(self, *parts: tuple[Any, ...]) -> dict[str, object]:
         """Give the parameters for one row, of which each part has the fields of one kind."""
         # Integers as text, too: see `integers`.
-        return {
-            name: None if value is None else str(value)
-            for parameters, row in zip(self._parameters, parts, strict=True)
-            for (name, _), value in zip(parameters, row, strict=True)
-        }
+        values = [None if value is None else str(value) for row in parts for value in row]
+        return dict(zip(self._names, values, strict=True))
 
     def values(self, *parts: Sequence[tuple[Any, ...]]) -> dict[str, object]:
         """Give the parameters for rows, of which each part lists the fields of one kind."""

@@ -5,75 +5,68 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, cast
 
 import attrs
 
-from annotation_queue.counters import changes
 from annotation_queue.errors import Conflict, ItemNotFound, QueueNotFound, StorageBusy
 from annotation_queue.records import item_of as item_in
 from annotation_queue.records import make_record
-from annotation_queue.repositories.postgres.apart import count_apart, keep_apart, store_apart
+from annotation_queue.repositories.postgres.apart import count_apart, keep_apart
+from annotation_queue.repositories.postgres.bounded import BoundedConnection
 from annotation_queue.repositories.postgres.cache import Revision, Version
+from annotation_queue.repositories.postgres.changes import (
+    OPENINGS,
+    counter_rows,
+    drawn,
+    is_one_step,
+    standing_row,
+    store_all,
+    store_one,
+)
 from annotation_queue.repositories.postgres.rows import (
     COUNTS,
-    ENTRIES,
     LONG_TEXTS,
-    PROGRESSES,
-    QUEUES,
     STANDINGS,
     CounterRow,
-    EntryKey,
     FoundRow,
-    ItemKey,
     LongTextRow,
-    QueueRow,
-    StandingRow,
-    counts_of_one,
     integers,
     split,
 )
-from annotation_queue.repositories.postgres.statements import SQL, ordered, placed
+from annotation_queue.repositories.postgres.statements import SENT, ordered, placed
 from annotation_queue.repositories.postgres.texts import is_long, key_of
 from annotation_queue.repositories.sql.rows import (
     KIND_NAMES,
-    RANKS,
     ItemRow,
     ProgressRow,
     Remembered,
     StoredQueue,
     Texts,
     item_of,
-    micros_or_none,
-    progress_row,
     progresses_of,
     queue_of,
     queue_values,
     reads_rows,
-    transition_row,
 )
-from annotation_queue.values import from_micros, to_micros
+from annotation_queue.values import from_micros
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
     from types import TracebackType
 
-    from psycopg import Cursor
+    from psycopg import Connection, Cursor
     from psycopg.rows import TupleRow
 
     from annotation_queue.items import AnnotationQueue, QueueItem
     from annotation_queue.records import Change, ItemRecord
     from annotation_queue.repositories.postgres.cache import Cache
     from annotation_queue.repositories.postgres.connections import Transaction
-    from annotation_queue.repositories.sql.rows import TransitionRow
-
-OPENINGS: Final = "openings"
-"""Grows whenever items become open or work is reopened, beside what `counters.counts_of` counts. By how much is drawn by
-lot: in a schema that was restored to an earlier time it comes to another sum than before."""
 
 _HOT: Final = frozenset(
     {
+        "claim_one_from_mark",
         "claim_one_untouched",
         "claim_untouched",
         "lock_claimable",
@@ -83,7 +76,8 @@ _HOT: Final = frozenset(
         "store_one",
     }
 )
-_COUNTED: Final = (*KIND_NAMES, OPENINGS)
+_HOTTEST: Final = frozenset({"claim_one_from_mark", "claim_one_untouched", "store_one"})
+"""Those of them that give one row."""
 
 Counts: TypeAlias = "Mapping[tuple[str | None, str], int]"
 """As `counters.counts_of` keys them."""
@@ -112,16 +106,20 @@ class Session:
     def __init__(self, transaction: Transaction, cache: Cache, *, is_alone: bool = False) -> None:
         self.cache = cache
         self.connections = transaction.connections
-        self.counted: Counter[int] = Counter()
-        """How many changes of counters were stored, by the numbers of the queues."""
+        self.counted: dict[int, int] = {}
+        """How many rows of counters were added, by the numbers of the queues."""
         self._transaction = transaction
         self._is_alone = is_alone
         self._done = 0
         self._texts: dict[tuple[int, str], str] = {}
-        self._cursor: Cursor[TupleRow]
+        self._connection: Connection[Any]
+
+    @cached_property
+    def _cursor(self) -> Cursor[TupleRow]:
+        return self.connections.cursor(self._connection)
 
     def __enter__(self) -> Self:
-        self._cursor = self._transaction.__enter__()
+        self._connection = self._transaction.begin()
         return self
 
     def __exit__(
@@ -130,7 +128,7 @@ class Session:
         self._transaction.__exit__(kind, error, traceback)
 
     def rows(self, statement: str, values: Values) -> list[TupleRow]:
-        """Execute a statement of `SQL`, and read all that it gives.
+        """Execute a statement of `statements.SQL`, and read all that it gives.
 
         Raises:
             NotByItself: The session is for one statement, and there was one.
@@ -141,18 +139,25 @@ class Session:
 
     def _rows(self, statement: str, values: Values) -> list[TupleRow]:
         self._done += 1
+        connection = self._connection
+        cursor = self._cursor_for(statement, connection)
         # What is asked all the time is prepared at once, if anything is.
-        prepare = True if statement in _HOT and self._cursor.connection.prepare_threshold is not None else None
-        cursor = self._cursor.execute(SQL[statement], ordered(statement, values), prepare=prepare)
+        prepare = True if statement in _HOT and connection.prepare_threshold is not None else None
+        cursor.execute(SENT[statement], ordered(statement, values), prepare=prepare)
         # Its description would be made anew, a column at a time.
         return cursor.fetchall() if cursor.pgresult and cursor.pgresult.nfields else []
 
+    def _cursor_for(self, statement: str, connection: Connection[Any]) -> Cursor[TupleRow]:
+        if statement in _HOTTEST and isinstance(connection, BoundedConnection):
+            return connection.cursor_for(statement)
+        return self._cursor
+
     def row(self, statement: str, values: Values) -> TupleRow | None:
-        """Execute a statement of `SQL`, and read the only row that it gives, or None."""
+        """Execute a statement of `statements.SQL`, and read the only row that it gives, or None."""
         return next(iter(self.rows(statement, values)), None)
 
     def value(self, statement: str, values: Values) -> Any:  # noqa: ANN401 - a column of any type
-        """Execute a statement of `SQL` that gives one row of one column, and read it."""
+        """Execute a statement of `statements.SQL` that gives one row of one column, and read it."""
         ((found,),) = self.rows(statement, values)
         return found
 
@@ -404,12 +409,6 @@ class Session:
             NotByItself: The session is for one statement, and more are needed.
             StorageBusy: It joins a transaction of the caller's, before which its entries would come in the log of an item.
         """
-        standings: list[StandingRow] = []
-        progress_keys: list[ItemKey] = []
-        progresses: list[ProgressRow] = []
-        entry_keys: list[EntryKey] = []
-        entries: list[TransitionRow] = []
-        counts: Counter[tuple[int, str, str]] = Counter()
         self.long_keys(
             (cast("Revision", record.revision).queue, who)
             for record, change in writes
@@ -418,77 +417,38 @@ class Session:
                 *(each.actor_id for each in change.transitions if each.actor_id is not None),
             )
         )
-        for record, change in writes:
-            rests_on = cast("Revision", record.revision)
-            queue, num, after = rests_on.queue, rests_on.num, change.standing
-            standings.append(
-                StandingRow(
-                    *rests_on,
-                    id=key_of(record.item_id),
-                    state=RANKS[after.state],
-                    annotator=None if after.annotator_id is None else key_of(after.annotator_id),
-                    completed=after.completed,
-                    skipped=after.skipped,
-                    claimable_at=micros_or_none(after.claimable_at),
-                    updated_at=to_micros(change.updated_at),
-                    told=len(change.transitions),
-                )
-            )
-            progress_keys += [ItemKey(queue, num)] * len(change.progresses)
-            progresses += [progress_row(each, key_of(each.annotator_id)) for each in change.progresses]
-            for step, each_step in enumerate(change.transitions, record.steps + 1):
-                self._transaction.told += 1
-                entry_keys.append(EntryKey(queue, num, step, self._transaction.told))
-                actor = None if each_step.actor_id is None else key_of(each_step.actor_id)
-                entries.append(transition_row(each_step, key_of(each_step.annotator_id), actor))
-            for (annotator_id, kind), n in changes(record, change).items():
-                counts[queue, key_of(annotator_id or ""), kind] += n
-            counts[queue, "", OPENINGS] += _drawn() if change.opens else 0
-        connections = self.connections
-        if self._is_alone and connections.is_distributed:
+        if self._is_alone and self.connections.is_distributed:
             raise NotByItself
-        locks = {row.queue: connections.lock_of(row.queue) for row in standings}
-        queues = [QueueRow(queue, each.lock) for queue, each in locks.items()]
-        values: dict[str, object] = {
-            "space": locks[standings[0].queue].space,
-            "version": connections.version,
-            "n": len(standings),
-        }
+        standings = [standing_row(record, change) for record, change in writes]
         if self._transaction.is_joined and self.value("outran", STANDINGS.values(standings)):
             raise StorageBusy(
                 "an item was changed by a transaction that began after yours; roll yours back and begin it again"
             )
-        counted = counter_rows(counts)
-        is_one = len(standings) == len(progresses) == len(entries) == 1 and not any(row.openings for row in counted)
-        if is_one and not connections.is_distributed:
-            statement = "store_one"
-            values |= counts_of_one(counted)
-            values |= QUEUES.values_of_one(queues[0])
-            values |= STANDINGS.values_of_one(standings[0])
-            values |= PROGRESSES.values_of_one(progress_keys[0], progresses[0])
-            values |= ENTRIES.values_of_one(entry_keys[0], entries[0])
-        else:
-            statement = "store"
-            values |= COUNTS.values(counted)
-            values |= QUEUES.values(queues)
-            values |= STANDINGS.values(standings)
-            values |= PROGRESSES.values(progress_keys, progresses)
-            values |= ENTRIES.values(entry_keys, entries)
-        stored = store_apart(self, standings, values) if connections.is_distributed else self.value(statement, values)
+        is_one = len(writes) == 1 and is_one_step(writes[0][1]) and not self.connections.is_distributed
+        stored = store_one(self, *writes[0], standings[0]) if is_one else store_all(self, writes, standings)
         if stored != len(standings):
             raise Conflict(f"item {writes[0][0].item_id!r} or another one changed meanwhile")
-        self.counted.update(queue for queue, _, _ in counts)
 
     def count(self, queue: int, counts: Counts, *, opened: bool = False) -> None:
         """Add to the counters of a queue; the last that a transaction writes."""
         summed = Counter({(queue, key_of(annotator_id or ""), kind): n for (annotator_id, kind), n in counts.items()})
-        summed[queue, "", OPENINGS] += _drawn() if opened else 0
+        summed[queue, "", OPENINGS] += drawn() if opened else 0
         rows = counter_rows(summed)
         if self.connections.is_distributed:
             count_apart(self, COUNTS.values(rows))
         else:
             self.rows("count", COUNTS.values(rows))
-        self.counted[queue] += len(rows)
+        self.take_note(rows)
+
+    def next_place(self) -> int:
+        """Number the next entry that the transaction adds to logs, from 1 on."""
+        self._transaction.told += 1
+        return self._transaction.told
+
+    def take_note(self, rows: Iterable[CounterRow]) -> None:
+        """Take note of rows that were added to counters."""
+        for row in rows:
+            self.counted[row.queue] = self.counted.get(row.queue, 0) + 1
 
     def fold(self, queue: int) -> None:
         """Replace what was counted of a queue by its sums."""
@@ -515,19 +475,6 @@ def _new_revision() -> int:
     return random.getrandbits(62)
 
 
-def _drawn() -> int:
-    return random.getrandbits(32) + 1
-
-
 def _labels(labels_of: Collection[str] | None) -> dict[str, object]:
     """Say to a statement whose labels are read; None for everybody's."""
     return {"all_labels": labels_of is None, "labels_of": [*map(key_of, labels_of or ())]}
-
-
-def counter_rows(counts: Mapping[tuple[int, str, str], int]) -> list[CounterRow]:
-    """Turn counts into rows of ``counters``, in the one order in which every transaction locks them."""
-    rows: dict[tuple[int, str], dict[str, int]] = {}
-    for (queue, annotator, kind), n in counts.items():
-        if n:
-            rows.setdefault((queue, annotator), dict.fromkeys(_COUNTED, 0))[kind] = n
-    return [CounterRow(queue, annotator, **rows[queue, annotator]) for queue, annotator in sorted(rows)]

@@ -22,7 +22,7 @@ _NAMED: Final = re.compile(r"(?<![:\w]):(\w+)")
 _ROW_SET: Final = re.compile(r"\{(\w+)\}")
 _TEXTS: Final = {each.name: each.text for each in ROW_SETS}
 _TEXTS_OF_ONE: Final = {each.name: COUNTS_OF_ONE if each is COUNTS else each.text_of_one for each in ROW_SETS}
-_OF_ONE: Final = ("store_one", "claim_untouched", "claim_one_untouched")
+_OF_ONE: Final = ("store_one", "claim_untouched", "write_one_untouched", "claim_one_untouched", "claim_one_from_mark")
 """The statements whose row sets are one row each, but for the counts."""
 
 
@@ -54,6 +54,8 @@ SQL: Final = {
     for name, text in load_statements("sql/queues", "postgres/statements").items()
 }
 """Name -> statement; ``{name}`` stands for a `RowSet` there, ``:name`` or a question mark for a parameter."""
+SENT: Final = {name: text.encode() for name, text in SQL.items()}
+"""The same as they are sent: the driver would encode a text, and hash what that gives, each time."""
 
 
 def ordered(name: str, values: Sequence[object] | Mapping[str, object]) -> Sequence[object]:

@@ -544,18 +544,28 @@ SELECT count(*) FROM stored
 
 -- Stores one change that consists of one progress and one entry of the log, and opens nothing. Each `RowSet` is one row here, but
 -- for the counts. What it writes it writes for the item that was stored, if that was: a server takes longer to make a plan ready than
--- to carry it out, so that the less there is of it the better.
+-- to carry it out, so that the less there is of it the better; and each parameter takes a look at how its type is read.
 
 -- name: store_one --
-@rests@, stored AS (@change_work@ AND w.revision = t.revision AND w.id = t.id RETURNING w.tx), written AS (
-    @write_progresses@ CROSS JOIN stored
+WITH stored AS (
+    UPDATE work AS w SET state = :s_state, annotator = :s_annotator, completed = :s_completed, skipped = :s_skipped,
+        claimable_at = :s_claimable_at, updated_at = :s_updated_at, revision = w.revision + 1, steps = w.steps + 1, tx = @tx@
+    WHERE (SELECT locked_revision(:space, :lock, :s_queue, :version)) = :s_queue_revision AND w.queue = :s_queue AND w.num = :s_num
+        AND w.revision = :s_revision AND w.id = :s_id AND coalesce(:s_last_tx, w.tx) = w.tx
+    RETURNING w.queue, w.num, w.steps, w.tx
+), written AS (
+    INSERT INTO progresses (queue, item, annotator, state, token, lease_expires_at, annotation, reason, created_at, updated_at,
+        started_at, step)
+    SELECT s.queue, s.num, :p_annotator, :p_state, :p_token, :p_lease_expires_at, :p_annotation, :p_reason, :p_created_at,
+        :p_updated_at, :p_started_at, :p_step
+    FROM stored AS s
     @over_progresses@
 ), told AS (
     INSERT INTO log (@log_columns@)
-    SELECT t.queue, t.item, t.step, s.tx, t.seq, t.annotator, t.from_state, t.to_state, t.at, t.reason, t.annotation, t.actor
-    FROM {entries} CROSS JOIN stored AS s
+    SELECT s.queue, s.num, s.steps, s.tx, :e_seq, :p_annotator, :e_from_state, :e_to_state, :e_at, :e_reason, :e_annotation, :e_actor
+    FROM stored AS s
 ), counted AS (
-    INSERT INTO counters (@count_columns@) SELECT @count_columns@ FROM {counts} CROSS JOIN stored
+    INSERT INTO counters (@count_columns@) SELECT @count_columns@ FROM {counts} CROSS JOIN (SELECT FROM stored) AS s
 )
 SELECT count(*) FROM stored
 
@@ -808,11 +818,13 @@ SELECT @live_item_columns@ FROM w @its_item@ WHERE w.tx <= @own_tx@
 
 -- What the two statements below have in common.
 
+-- name: has_mark --
+EXISTS (SELECT FROM log AS l WHERE l.queue = :queue AND l.tx = :mark_tx AND l.seq = :mark_seq AND l.at = :mark_at)
+
 -- name: untouched_start --
 rests AS MATERIALIZED (SELECT locked_revision(:space, :lock, :queue, :version) = :queue_revision AS is_same),
 mark AS (
-    SELECT o.openings, o.openings = :openings AND EXISTS (SELECT FROM log AS l
-        WHERE l.queue = :queue AND l.tx = :mark_tx AND l.seq = :mark_seq AND l.at = :mark_at) AS is_good
+    SELECT o.openings, o.openings = :openings AND @has_mark@ AS is_good
     FROM (SELECT @openings@ AS openings OFFSET 0) AS o WHERE (SELECT is_same FROM rests)
 ), start AS (
     SELECT :priority_down::bigint, :created_at::bigint, :id::text WHERE (SELECT is_good FROM mark)
@@ -879,13 +891,8 @@ ORDER BY @in_order@
 -- progresses need not be looked at. What is claimed most has a statement of its own since the server takes longer to make it ready than
 -- to carry it out.
 
--- name: claim_one_untouched --
-WITH @untouched_start@, first AS MATERIALIZED (
-    SELECT @in_order@ FROM work AS w WHERE @is_open@ AND (@in_order@) >= (SELECT * FROM start) ORDER BY @in_order@ LIMIT 1
-), open AS MATERIALIZED (
-    @untouched_open@
-    ORDER BY @in_order@ LIMIT 1 FOR UPDATE OF w SKIP LOCKED
-), stored AS (
+-- name: write_one_untouched --
+stored AS (
     @hold_untouched@ AND o.is_plain
     RETURNING w.*
 ), written AS (
@@ -896,8 +903,29 @@ WITH @untouched_start@, first AS MATERIALIZED (
 ), counted AS (
     INSERT INTO counters (@count_columns@) SELECT @count_columns@ FROM {counts} CROSS JOIN (SELECT FROM stored) AS s
 )
+
+-- name: claim_one_untouched --
+WITH @untouched_start@, first AS MATERIALIZED (
+    SELECT @in_order@ FROM work AS w WHERE @is_open@ AND (@in_order@) >= (SELECT * FROM start) ORDER BY @in_order@ LIMIT 1
+), open AS MATERIALIZED (
+    @untouched_open@
+    ORDER BY @in_order@ LIMIT 1 FOR UPDATE OF w SKIP LOCKED
+), @write_one_untouched@
 SELECT @untouched_columns@
 FROM stored AS w @its_item@, mark AS m, first AS f
+
+-- The same from a place on that most likely still is good, without a look at where the next claim may begin. Gives nothing if the place
+-- is no good.
+
+-- name: claim_one_from_mark --
+WITH open AS MATERIALIZED (
+    SELECT w.queue, w.num, w.steps = 0 AND length(w.id) <= 191 AS is_plain FROM work AS w
+    WHERE @is_open@ AND @from_place@ AND (SELECT locked_revision(:space, :lock, :queue, :version)) = :queue_revision
+        AND @openings@ = :openings AND @has_mark@ AND @nothing_else_first@
+    ORDER BY @in_order@ LIMIT 1 FOR UPDATE OF w SKIP LOCKED
+), @write_one_untouched@
+SELECT @live_item_columns@, w.tx
+FROM stored AS w @its_item@
 
 -- Tells whether there is something that can be claimed.
 

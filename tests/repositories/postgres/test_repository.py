@@ -46,7 +46,7 @@ def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     execute = psycopg.Cursor.execute
 
     def see(cursor: psycopg.Cursor[Any], statement: Any, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - as what it wraps
-        executed.append(statement)
+        executed.append(statement.decode() if isinstance(statement, bytes) else statement)
         return execute(cursor, statement, *args, **options)
 
     monkeypatch.setattr(psycopg.Cursor, "execute", see)

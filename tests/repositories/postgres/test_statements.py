@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from annotation_queue import AnnotationQueues, AnnotationState, Claim, ClaimLost, LabelQuery, NewItem, QueueItem
+from annotation_queue import (
+    AnnotationQueues,
+    AnnotationState,
+    Claim,
+    ClaimLost,
+    ItemFilter,
+    ItemQuery,
+    LabelQuery,
+    NewItem,
+    QueueItem,
+)
 from annotation_queue.repositories.postgres import PostgresRepository
 from annotation_queue.repositories.postgres.bounded import BoundedConnection
 from annotation_queue.repositories.postgres.cache import Cache, Version
@@ -35,8 +45,9 @@ def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     execute = psycopg.Cursor.execute
 
     def see(cursor: psycopg.Cursor[Any], statement: Any, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - as what it wraps
-        if not statement.startswith(("BEGIN", "COMMIT")) and statement != SQL["fold"]:
-            executed.append(statement)
+        text = statement.decode() if isinstance(statement, bytes) else statement
+        if not text.startswith(("BEGIN", "COMMIT")) and text != SQL["fold"]:
+            executed.append(text)
         return execute(cursor, statement, *args, **options)
 
     monkeypatch.setattr(psycopg.Cursor, "execute", see)
@@ -186,6 +197,39 @@ def test_what_nobody_touched_is_claimed_by_one_statement(queues: AnnotationQueue
         statements.clear()
         assert queues.claim(queue_id, "bob")
         assert len(statements) == 1
+
+
+def test_a_claim_begins_where_the_last_ones_began_until_something_is_opened_and_the_place_is_looked_for_now_and_then(
+    queues: AnnotationQueues, statements: list[str]
+) -> None:
+    queue_id, _ = claims_on(queues, 1)
+    queues.add_items(queue_id, [NewItem(call_id=f"more {n}") for n in range(50)], added_by="ann")
+    names = {SQL[name]: name for name in ("claim_one_untouched", "claim_one_from_mark")}
+
+    def claimed() -> tuple[str, list[str]]:
+        statements.clear()
+        claim = queues.claim(queue_id, "bob")
+        assert isinstance(claim, Claim)
+        return claim.item.call_id, [names.get(text, "another") for text in statements]
+
+    looked = [f"more {n}" for n in range(20) if claimed() == (f"more {n}", ["claim_one_untouched"])]
+    assert looked == ["more 0", "more 1", "more 10", "more 19"]
+    # What is opened in front of the place is found, and the statement that begins there finds out that it is no good.
+    queues.add_items(queue_id, [NewItem(call_id="urgent", priority=9)], added_by="ann")
+    assert claimed() == ("urgent", ["claim_one_from_mark", "claim_one_untouched"])
+    assert [claimed() for _ in range(2)] == [("more 20", ["claim_one_untouched"]), ("more 21", ["claim_one_from_mark"])]
+    # Behind a claim of many items it is looked for at once.
+    assert len(queues.claim_batch(queue_id, "bob", 4)) == 4
+    assert [claimed() for _ in range(2)] == [("more 26", ["claim_one_untouched"]), ("more 27", ["claim_one_from_mark"])]
+    # What is behind it is claimed from there, though somebody settles it meanwhile.
+    queues.update_progress(
+        queues.query_items(queue_id, ItemQuery(filter=ItemFilter(call_id="more 28"))).items[0].id, "eve", COMPLETED
+    )
+    assert claimed() == ("more 29", ["claim_one_from_mark"])
+    # What was given back is found, too.
+    (held, *_) = queues.holds(queue_id, "bob")
+    queues.release(held)
+    assert claimed()[0] == held.item.call_id
 
 
 @pytest.mark.parametrize("annotations_per_item", [1, 2])
