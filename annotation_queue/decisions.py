@@ -8,7 +8,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 import attrs
 
-from annotation_queue.construction import trusted
+from annotation_queue.construction import quick
 from annotation_queue.errors import ClaimLost, Conflict, ItemNotFound, QueueNotFound
 from annotation_queue.items import (
     AnnotationQueue,
@@ -19,8 +19,7 @@ from annotation_queue.items import (
     ref_of,
     same_queue,
 )
-from annotation_queue.json_values import JsonValue
-from annotation_queue.moves import advance, grant
+from annotation_queue.moves import Wish, fulfil, grant
 from annotation_queue.records import Change, ItemRecord, change_of, item_of, own_progress, standing
 from annotation_queue.repository import HearsOfLostClaims, RemembersClaims, Repository
 from annotation_queue.schemas import check_label
@@ -29,10 +28,7 @@ from annotation_queue.states import (
     IN_PROGRESS,
     UNREAD,
     UNSTARTED,
-    AnnotationState,
     Progress,
-    Transition,
-    Workflow,
     claimable_at,
     is_for,
     unstarted,
@@ -69,43 +65,22 @@ class Decision(NamedTuple):
         return self.record.updated_at if self.change is None else self.change.updated_at
 
 
+# Made for each claim and completion.
+_decided: Final = quick(Decision)
 Decide: TypeAlias = Callable[[ItemRecord | None], Decision]
 """Decides about the item of a record, or about one that there is not. It may raise, and it may be asked again."""
 
 
-@attrs.frozen(kw_only=True)
-class Wish:
-    """What somebody wants for a progress.
-
-    Args:
-        to_state: The state.
-        at: Now, UTC.
-        workflow: Which moves there are.
-        annotation: The label; None keeps the one that is there.
-        reason: Why.
-        actor_id: Who wants it; None for the annotator.
-        override: Whether it is done whatever the workflow.
-    """
-
-    to_state: AnnotationState
-    at: datetime
-    workflow: Workflow
-    annotation: JsonValue = None
-    reason: str | None = None
-    actor_id: str | None = None
-    override: bool = False
+# What was read comes last, so that all else can be given beforehand.
 
 
-make_wish = trusted(Wish)
-
-
-def finish(record: ItemRecord | None, claim: ClaimRef, wish: Wish) -> Decision:
+def finish(claim: Claim | ClaimRef, wish: Wish, record: ItemRecord | None) -> Decision:
     """Complete, skip or release what a claim holds, or revise what it completed or skipped.
 
     Args:
-        record: The item, with the annotator's label; None if it is not there.
         claim: The claim.
         wish: What its holder wants.
+        record: The item, with the annotator's label; None if it is not there.
 
     Returns:
         The decision. If all is so already, nothing changes.
@@ -121,16 +96,16 @@ def finish(record: ItemRecord | None, claim: ClaimRef, wish: Wish) -> Decision:
 
 
 def prolong(
-    record: ItemRecord | None, claim: ClaimRef, *, at: datetime, lease: timedelta | None, draft: Wish | None = None
+    claim: Claim | ClaimRef, at: datetime, lease: timedelta | None, draft: Wish | None, record: ItemRecord | None
 ) -> Decision:
     """Prolong the lease of a claim, and store a draft with it if there is one.
 
     Args:
-        record: The item; None if it is not there.
         claim: The claim.
         at: Now, UTC.
         lease: How long the claim lasts from now; None for the queue's lease.
         draft: The draft, as a wish for in_progress; None for none.
+        record: The item; None if it is not there.
 
     Returns:
         The decision, which moves neither the history nor ``updated_at``.
@@ -143,19 +118,19 @@ def prolong(
     record, own = _own(record, claim)
     held = _held(own, claim)
     if draft is not None:
-        held, _ = _advanced(held, draft)
+        held, _ = fulfil(held, draft)
     progress = with_lease(held, lease_end(at, lease or record.queue.lease))
-    return Decision(record, (progress,), change_of(record, (progress,), ()))
+    return _decided(record, (progress,), change_of(record, (progress,), ()))
 
 
-def move(record: ItemRecord | None, item_id: str, annotator_id: str, wish: Wish) -> Decision:
+def move(item_id: str, annotator_id: str, wish: Wish, record: ItemRecord | None) -> Decision:
     """Move or revise an annotator's progress without a claim; in_progress gets the queue's lease.
 
     Args:
-        record: The item, with the annotator's label; None if it is not there.
         item_id: The item's id.
         annotator_id: The annotator.
         wish: What is wanted.
+        record: The item, with the annotator's label; None if it is not there.
 
     Returns:
         The decision. If all is so already, nothing changes.
@@ -171,17 +146,15 @@ def move(record: ItemRecord | None, item_id: str, annotator_id: str, wish: Wish)
     return _carried(record, own_progress(record, annotator_id) or unstarted(item_id, annotator_id, wish.at), wish)
 
 
-def take(
-    record: ItemRecord | None, item_id: str, annotator_id: str, *, at: datetime, lease: timedelta | None
-) -> Decision:
+def take(item_id: str, annotator_id: str, at: datetime, lease: timedelta | None, record: ItemRecord | None) -> Decision:
     """Claim a very item.
 
     Args:
-        record: The item, read with its item; None if it is not there.
         item_id: The item's id.
         annotator_id: Who wants it.
         at: Now, UTC.
         lease: How long the claim lasts; None for the queue's lease.
+        record: The item, read with its item; None if it is not there.
 
     Returns:
         The decision, with the annotator's progress as its last one. If the item cannot be claimed, nothing changes;
@@ -197,11 +170,11 @@ def take(
     expires_at = lease_end(at, lease or record.queue.lease)
     is_free = free_at is not None and free_at <= at and is_for(item_of(record).assignees, annotator_id)
     if record.queue.is_paused or not is_free:
-        return Decision(record, (), None)
+        return _decided(record, (), None)
     progresses, transitions = grant(
         record.progresses, item_id, annotator_id, at=at, expires_at=expires_at, steps=record.steps
     )
-    return Decision(record, progresses, change_of(record, progresses, transitions))
+    return _decided(record, progresses, change_of(record, progresses, transitions))
 
 
 def explain_item(record: ItemRecord, annotator_id: str) -> Unavailable:
@@ -227,44 +200,32 @@ def explain_item(record: ItemRecord, annotator_id: str) -> Unavailable:
 def _carried(record: ItemRecord, own: Progress, wish: Wish) -> Decision:
     starts = wish.to_state is IN_PROGRESS is not own.state
     ends = lease_end(wish.at, record.queue.lease) if starts else None
-    progress, transition = _advanced(own, wish, lease_expires_at=ends, step=record.steps + 1)
+    progress, transition = fulfil(own, wish, ends, record.steps + 1)
     if progress is own:
-        return Decision(record, (own,), None)
+        return _decided(record, (own,), None)
     if transition is not None and transition.to_state is COMPLETED:
         check_label(record.queue.label_schema, transition.annotation)
     transitions = () if transition is None else (transition,)
-    return Decision(record, (progress,), change_of(record, (progress,), transitions))
+    return _decided(record, (progress,), change_of(record, (progress,), transitions))
 
 
-def _advanced(
-    progress: Progress, wish: Wish, *, lease_expires_at: datetime | None = None, step: int | None = None
-) -> tuple[Progress, Transition | None]:
-    return advance(
-        progress,
-        wish.to_state,
-        at=wish.at,
-        workflow=wish.workflow,
-        lease_expires_at=lease_expires_at,
-        annotation=wish.annotation,
-        reason=wish.reason,
-        actor_id=wish.actor_id,
-        override=wish.override,
-        step=step,
-    )
-
-
-def _own(record: ItemRecord | None, claim: ClaimRef) -> tuple[ItemRecord, Progress]:
+def _own(record: ItemRecord | None, claim: Claim | ClaimRef) -> tuple[ItemRecord, Progress]:
     """Give the progress that still carries the claim's token; the one place where the fencing token is checked."""
     own = None if record is None else own_progress(record, claim.annotator_id)
     if record is None or own is None or own.token != claim.token:
-        raise ClaimLost(claim.item_id, claim.annotator_id, claim.token)
+        raise _lost(claim)
     return record, own
 
 
-def _held(own: Progress, claim: ClaimRef) -> Progress:
+def _held(own: Progress, claim: Claim | ClaimRef) -> Progress:
     if own.state is not IN_PROGRESS:
-        raise ClaimLost(claim.item_id, claim.annotator_id, claim.token)
+        raise _lost(claim)
     return own
+
+
+def _lost(claim: Claim | ClaimRef) -> ClaimLost:
+    ref = ref_of(claim)
+    return ClaimLost(ref.item_id, ref.annotator_id, ref.token)
 
 
 @attrs.frozen

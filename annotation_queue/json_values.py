@@ -7,7 +7,7 @@ import marshal
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeGuard, cast
 
 from annotation_queue.errors import InvalidValue
 from annotation_queue.values import (
@@ -110,7 +110,7 @@ def plain_json(field: str, value: object) -> JsonValue:
         InvalidValue: As for `dump_json`.
     """
     if value is None or _is_simple(value):
-        return cast("JsonValue", value)
+        return value
     checked = _check_json(field, value, InvalidValue)
     if checked.is_plain and checked.most_bytes <= MAX_JSON_BYTES:
         return cast("JsonValue", value)
@@ -206,16 +206,17 @@ def _path(place: _Place) -> str:
     return _path(parent) + shown[:_LONGEST_STEP]
 
 
-def _is_simple(value: object) -> bool:
+def _is_simple(value: object) -> TypeGuard[JsonValue]:
     """Tell at a glance of most labels that `plain_json` takes them: one level of a few short texts, flags and small numbers."""
     if type(value) is not dict or len(value) > _FEW:
         return False
+    # Of texts that are so short this is all that `is_plain` asks; it would take longer to call it than to look.
     for key, element in value.items():
-        if type(key) is not str or len(key) > _SHORT or not is_plain(key):
+        if type(key) is not str or len(key) > _SHORT or not key.isascii() or "\0" in key:
             return False
         kind = type(element)
         if kind is str:
-            if len(element) > _SHORT or not is_plain(element):
+            if len(element) > _SHORT or not element.isascii() or "\0" in element:
                 return False
         elif kind is int:
             if not MIN_INTEGER <= element <= MAX_INTEGER:

@@ -7,7 +7,7 @@ from datetime import datetime
 
 import attrs
 
-from annotation_queue.construction import altered
+from annotation_queue.construction import altered, trusted
 from annotation_queue.errors import InvalidTransition, InvalidValue
 from annotation_queue.json_values import JsonValue, same_json
 from annotation_queue.states import (
@@ -24,6 +24,32 @@ from annotation_queue.states import (
     is_expired,
     unstarted,
 )
+
+
+@attrs.frozen(kw_only=True)
+class Wish:
+    """What somebody wants for a progress, and when and how.
+
+    Args:
+        to_state: The state.
+        at: Now, UTC.
+        workflow: Which moves there are.
+        annotation: The label; None keeps the one that is there.
+        reason: Why.
+        actor_id: Who wants it; None for the annotator.
+        override: Whether it is done whatever the workflow.
+    """
+
+    to_state: AnnotationState
+    at: datetime
+    workflow: Workflow
+    annotation: JsonValue = None
+    reason: str | None = None
+    actor_id: str | None = None
+    override: bool = False
+
+
+make_wish = trusted(Wish)
 
 
 def advance(
@@ -74,15 +100,32 @@ def advance(
     >>> advance(done, AnnotationState.COMPLETED, at=before.updated_at, annotation="bad")[1].annotation
     'bad'
     """
-    clears = override and to_state is UNSTARTED
+    wish = make_wish(
+        to_state=to_state,
+        at=at,
+        workflow=workflow,
+        annotation=annotation,
+        reason=reason,
+        actor_id=actor_id,
+        override=override,
+    )
+    return fulfil(progress, wish, lease_expires_at, step)
+
+
+def fulfil(
+    progress: Progress, wish: Wish, lease_expires_at: datetime | None = None, step: int | None = None
+) -> tuple[Progress, Transition | None]:
+    """Move or revise a progress as somebody wishes; result, errors and further arguments are those of `advance`."""
+    to_state, annotation, reason = wish.to_state, wish.annotation, wish.reason
+    clears = wish.override and to_state is UNSTARTED
     if clears and annotation is not None:
         raise InvalidValue("annotation", "a label", "None, since an override to unstarted clears the label")
     is_revision = to_state is progress.state
     # What was cleared has no reason any more, so a repeated override cannot be told by it.
     if is_revision and (clears or not _differs(progress, annotation, reason)):
         return progress, None
-    if not override:
-        check_move(workflow, progress.state, to_state)
+    if not wish.override:
+        check_move(wish.workflow, progress.state, to_state)
     if annotation is None and not clears:
         annotation = progress.annotation
     if is_revision:
@@ -92,13 +135,13 @@ def advance(
     moved, transition = _move(
         progress,
         to_state,
-        at,
+        wish.at,
         progress.step + 1 if step is None else step,
         annotation,
         lease_expires_at=lease_expires_at,
         reason=reason,
-        actor_id=progress.annotator_id if actor_id is None else actor_id,
-        raises=override or progress.state is UNSTARTED,
+        actor_id=progress.annotator_id if wish.actor_id is None else wish.actor_id,
+        raises=wish.override or progress.state is UNSTARTED,
     )
     if clears:
         moved = _with_draft(moved, None, None)

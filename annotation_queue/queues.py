@@ -23,7 +23,7 @@ from annotation_queue.arguments import (
     optional_reason,
 )
 from annotation_queue.changes import ChangePage, Throughput, throughput_of
-from annotation_queue.decisions import Decide, Decisions, make_wish
+from annotation_queue.decisions import Decide, Decisions
 from annotation_queue.docstrings import shown_whole
 from annotation_queue.errors import ClaimLost, InvalidQuery, ItemNotFound
 from annotation_queue.ids import uuid7
@@ -36,13 +36,12 @@ from annotation_queue.items import (
     QueueStats,
     Unavailable,
     check_claim,
-    ref_of,
     same_queue,
 )
 from annotation_queue.json_values import JsonInput, JsonValue, check_texts, plain_json
 from annotation_queue.labels import Label, LabelPage, LabelQuery
 from annotation_queue.lists import Lists
-from annotation_queue.moves import Reset, check_move
+from annotation_queue.moves import Reset, check_move, make_wish
 from annotation_queue.query import ItemFilter, ItemPage, ItemQuery, QueuePage, QueueQuery, check_cursor
 from annotation_queue.records import item_of, own_progress, view
 from annotation_queue.repository import Repository
@@ -430,9 +429,7 @@ class AnnotationQueues(Lists):
         """
         item_id, annotator_id = check_id("item_id", item_id), check_id("annotator_id", annotator_id)
         check_move(self._workflow, UNSTARTED, IN_PROGRESS)
-        decide = partial(
-            decisions.take, item_id=item_id, annotator_id=annotator_id, at=self._now(), lease=optional_lease(lease)
-        )
+        decide = partial(decisions.take, item_id, annotator_id, self._now(), optional_lease(lease))
         made = self._decisions.carry_out_one(item_id, decide, with_item=True)
         return granted(made) if made.change is not None else decisions.explain_item(made.record, annotator_id)
 
@@ -493,8 +490,7 @@ class AnnotationQueues(Lists):
             ClaimLost: The claim no longer holds its item, or the item was removed.
             QueueNotFound: The queue was deleted.
         """
-        prolong = partial(decisions.prolong, at=self._now(), lease=optional_lease(lease))
-        decide = partial(prolong, claim=ref_of(check_claim(claim)))
+        decide = partial(decisions.prolong, check_claim(claim), self._now(), optional_lease(lease), None)
         return prolonged(claim, self._decisions.carry_out_claim(claim, decide))
 
     def heartbeat_batch(
@@ -512,8 +508,8 @@ class AnnotationQueues(Lists):
         Raises:
             QueueNotFound: A queue was deleted; nothing of the step was written.
         """
-        prolong = partial(decisions.prolong, at=self._now(), lease=optional_lease(lease))
-        wanted = [(check_claim(claim), partial(prolong, claim=ref_of(claim))) for claim in claims]
+        at, lease = self._now(), optional_lease(lease)
+        wanted = [(claim, partial(decisions.prolong, check_claim(claim), at, lease, None)) for claim in claims]
         return tuple(
             decision if isinstance(decision, ClaimLost) else prolonged(claim, decision)
             for claim, decision in self._decisions.carry_out_claims(wanted)
@@ -538,8 +534,7 @@ class AnnotationQueues(Lists):
         label = plain_json("annotation", annotation)
         at = self._now()
         draft = make_wish(to_state=IN_PROGRESS, at=at, workflow=self._workflow, annotation=label)
-        prolong = partial(decisions.prolong, at=at, lease=optional_lease(lease), draft=draft)
-        decide = partial(prolong, claim=ref_of(check_claim(claim)))
+        decide = partial(decisions.prolong, check_claim(claim), at, optional_lease(lease), draft)
         return prolonged(claim, self._decisions.carry_out_claim(claim, decide, with_label=True))
 
     def complete(self, claim: Claim | ClaimRef, annotation: JsonInput = None) -> QueueItem:
@@ -585,8 +580,8 @@ class AnnotationQueues(Lists):
         for index, (claim, annotation) in enumerate(results):
             label = plain_json(f"results[{index}].annotation", annotation)
             done = make_wish(to_state=COMPLETED, at=at, workflow=self._workflow, annotation=label)
-            wanted.append((claim, partial(decisions.finish, claim=ref_of(check_claim(claim)), wish=done)))
-        annotators = {ref_of(claim).annotator_id for claim, _ in wanted}
+            wanted.append((claim, partial(decisions.finish, check_claim(claim), done)))
+        annotators = {claim.annotator_id for claim, _ in wanted}
         return tuple(
             decision if isinstance(decision, ClaimLost) else claimed_item(claim, decision)
             for claim, decision in self._decisions.carry_out_claims(wanted, labels_of=annotators)
@@ -667,7 +662,7 @@ class AnnotationQueues(Lists):
             actor_id=actor_of(actor_id, override=override),
             override=override,
         )
-        decide = partial(decisions.move, item_id=item_id, annotator_id=annotator_id, wish=wish)
+        decide = partial(decisions.move, item_id, annotator_id, wish)
         decision = self._decisions.carry_out_one(item_id, decide, queue_id, with_item=True, labels_of=(annotator_id,))
         return in_perspective(item_of(decision.record), decision)
 
@@ -847,7 +842,7 @@ class AnnotationQueues(Lists):
         self, claim: Claim | ClaimRef, to_state: AnnotationState, label: JsonValue, reason: str | None
     ) -> QueueItem:
         wish = make_wish(to_state=to_state, at=self._now(), workflow=self._workflow, annotation=label, reason=reason)
-        decide = partial(decisions.finish, claim=ref_of(check_claim(claim)), wish=wish)
+        decide = partial(decisions.finish, check_claim(claim), wish)
         return claimed_item(claim, self._decisions.carry_out_claim(claim, decide, with_label=True))
 
     def _new_queue(self, name: str, *, queue_id: str | None = None, **settings: Any) -> AnnotationQueue:  # noqa: ANN401 - checked there

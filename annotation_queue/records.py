@@ -199,7 +199,7 @@ class Change:
 _make_change = trusted(Change)
 
 
-def merge(progresses: Sequence[Progress], changed: Sequence[Progress]) -> tuple[Progress, ...]:
+def merge(progresses: Sequence[Progress], changed: tuple[Progress, ...]) -> tuple[Progress, ...]:
     """Give the progresses on an item after some of them changed.
 
     Args:
@@ -213,7 +213,7 @@ def merge(progresses: Sequence[Progress], changed: Sequence[Progress]) -> tuple[
     if len(changed) == 1 and (
         not progresses or (len(progresses) == 1 and progresses[0].annotator_id == changed[0].annotator_id)
     ):
-        return tuple(changed)
+        return changed
     after = {progress.annotator_id: progress for progress in progresses}
     for progress in changed:
         after[progress.annotator_id] = progress

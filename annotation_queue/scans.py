@@ -312,10 +312,10 @@ def after_change(record: ItemRecord, change: Change) -> ItemRecord:
         The record, without a standing.
     """
     labels = {each.annotator_id: each.annotation for each in record.progresses}
-    moved = [
+    moved = tuple(
         each if each.annotation is not UNREAD else with_annotation(each, labels.get(each.annotator_id))
         for each in change.progresses
-    ]
+    )
     return attrs.evolve(
         record,
         progresses=merge(record.progresses, moved),

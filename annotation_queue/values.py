@@ -207,11 +207,11 @@ def check_time(field: str, value: object, *, error: type[InvalidValue] = Invalid
     Raises:
         InvalidValue: It is something else, naive, or outside the years 1 to 9999 in UTC.
     """
+    if type(value) is datetime and value.tzinfo is UTC:
+        return value
     if not issubclass(type(value), datetime):
         raise refuse(field, value, "a timezone-aware datetime", error)
     moment: datetime = value  # type: ignore[assignment]  # it is one
-    if moment.tzinfo is UTC:
-        return moment
     if moment.utcoffset() is None:
         raise error(field, "a naive datetime", "a timezone-aware datetime")
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import marshal
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
@@ -14,7 +14,7 @@ from annotation_queue.states import UNREAD, UNSTARTED, Transition, aggregate, wi
 from annotation_queue.values import to_micros
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection
     from datetime import datetime
 
     from annotation_queue.items import AnnotationQueue, QueueItem
@@ -136,7 +136,7 @@ class StoredItem:
             self, self.item.id, queue, self.item.updated_at, tuple(progresses), revision, item, len(self.history or ())
         )
 
-    def apply(self, change: Change, progresses: Sequence[Progress], transitions: Sequence[Transition]) -> None:
+    def apply(self, change: Change, progresses: tuple[Progress, ...], transitions: tuple[Transition, ...]) -> None:
         """Take over a change, with its progresses and transitions in the form that is kept."""
         for each in progresses:
             if each.annotation is UNREAD:
@@ -165,12 +165,14 @@ def packed(change: Change) -> tuple[tuple[Progress, ...], tuple[Transition, ...]
     """
     labels: dict[int, bytes] = {}
     progresses, transitions = [], []
+    label: Any
+    kept: Any
     for progress in change.progresses:
-        label: Any = progress.annotation
+        label = progress.annotation
         # Scalars cannot change and are kept as they are.
         if isinstance(label, _NESTING):
             labels[id(label)] = kept = pack(label)
-            progresses.append(with_annotation(progress, cast("Any", kept)))
+            progresses.append(with_annotation(progress, kept))
         else:
             progresses.append(progress)
     for transition in change.transitions:

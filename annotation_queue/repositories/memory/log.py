@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from annotation_queue.changes import Settlement, is_settlement
 from annotation_queue.query import WALK_BYTES, until_full
@@ -18,10 +18,14 @@ if TYPE_CHECKING:
     from annotation_queue.states import Transition
 
 
+_FEW: Final = 64
+"""So few older entries are not worth to be swept out."""
+
+
 class Recent:
     """Keys in the order in which each was noted last. To note one takes O(1) on average, to start anywhere O(log n)."""
 
-    __slots__ = ("_keys", "_last", "_nums")
+    __slots__ = ("_keys", "_last", "_most", "_nums")
 
     def __init__(self) -> None:
         self._nums: list[int] = []
@@ -29,19 +33,24 @@ class Recent:
         self._keys: list[object] = []
         self._last: dict[object, int] = {}
         """Key -> the number under which it was noted last. What stands under an older one is passed over."""
+        self._most = _FEW
+        """At how many numbers it is time to ask whether more than half of them are older ones; never later."""
 
     def note(self, key: object, num: int) -> None:
         """Note a key under a number greater than every other."""
-        nums, last = self._nums, self._last
+        nums = self._nums
         nums.append(num)
         self._keys.append(key)
-        last[key] = num
-        if len(nums) > 2 * len(last) + 64:
-            self._sweep()
+        self._last[key] = num
+        if len(nums) > self._most:
+            self._make_room()
 
     def discard(self, key: object) -> int:
         """Forget a key, and give the number under which it was noted last; 0 for none."""
-        return self._last.pop(key, 0)
+        num = self._last.pop(key, 0)
+        if num:
+            self._most -= 2
+        return num
 
     def put_back(self, key: object, num: int) -> None:
         """Note a key again that was discarded, under the number that it had. O(n)."""
@@ -51,7 +60,10 @@ class Recent:
             self._keys.insert(at, key)
         self._last[key] = num
 
-    def _sweep(self) -> None:
+    def _make_room(self) -> None:
+        self._most = 2 * len(self._last) + _FEW
+        if len(self._nums) <= self._most:
+            return
         kept = [(num, key) for num, key in zip(self._nums, self._keys, strict=True) if self._last.get(key) == num]
         self._nums = [num for num, _ in kept]
         self._keys = [key for _, key in kept]

@@ -190,23 +190,25 @@ class StoredQueue:
         self.log.erase({stored.item.id for stored in gone})
 
     def change(
-        self, stored: StoredItem, change: Change, progresses: Sequence[Progress], transitions: Sequence[Transition]
+        self,
+        stored: StoredItem,
+        change: Change,
+        progresses: tuple[Progress, ...],
+        transitions: tuple[Transition, ...],
     ) -> None:
         """Follow a change of a live item, given its progresses and transitions in the form that is kept. O(log n)."""
         before, after = stored.standing, change.standing
-        for progress in progresses:
-            own = stored.own(progress.annotator_id)
-            was = UNSTARTED if own is None else own.state
-            if was is not progress.state:
-                self._follow(stored.key, progress.annotator_id, was, progress.state)
         moving = [(each, each.key(stored)) for each in self.orders.moving] if self.orders.moving else ()
         stored.apply(change, progresses, transitions)
         for transition in transitions:
-            key, num = (transition.item_id, transition.annotator_id), self.log.append(transition)
+            annotator_id, was, now = transition.annotator_id, transition.from_state, transition.to_state
+            if was is not now:
+                self._follow(stored.key, annotator_id, was, now)
+            key, num = (transition.item_id, annotator_id), self.log.append(transition)
             self.recent.note(key, num)
-            if transition.to_state in SETTLING:
+            if now in SETTLING:
                 self.recently_settled.note(key, num)
-            else:
+            elif was in SETTLING:
                 self.recently_settled.discard(key)
         for listing, place in moving:
             listing.move(stored, place)

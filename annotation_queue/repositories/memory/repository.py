@@ -169,17 +169,16 @@ class MemoryRepository(CountsRemoved):
 
     def save(self, writes: Sequence[tuple[ItemRecord, Change]]) -> None:
         """Store changes of items by compare-and-swap. O(log n) for each."""
-        kept = [packed(change) for _, change in writes]
         with self._lock:
             self._check_open()
             steps = []
-            for (record, change), (progresses, transitions) in zip(writes, kept, strict=True):
+            for record, change in writes:
                 queue, stored = self._queues[record.queue.id], self._items[record.item_id]
                 if record.revision != queue.revision(stored):
                     raise Conflict(f"item {record.item_id!r} changed")
-                steps.append((queue, stored, change, progresses, transitions))
-            for queue, stored, change, progresses, transitions in steps:
-                queue.change(stored, change, progresses, transitions)
+                steps.append((queue, stored, change, packed(change)))
+            for queue, stored, change, kept in steps:
+                queue.change(stored, change, *kept)
 
     def query_items(self, project_id: str, queue_id: str, query: ItemQuery) -> ItemPage:
         """Read items of a queue. The cost is that of `find_page`."""

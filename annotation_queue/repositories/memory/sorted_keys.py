@@ -96,11 +96,15 @@ class SortedKeys:
 
     def discard(self, key: Key) -> bool:
         """Remove a key where it is there, and tell whether it was. O(log n), plus moving a part of one block."""
-        place = bisect_left(self._maxima, key)
-        if place == len(self._maxima):
-            return False
-        block = self._blocks[place]
-        index = bisect_left(block, key)
+        blocks = self._blocks
+        place = index = 0
+        # Claims take the first one, and to look for a key compares a dozen others.
+        if not blocks or blocks[0][0] != key:
+            place = bisect_left(self._maxima, key)
+            if place == len(blocks):
+                return False
+            index = bisect_left(blocks[place], key)
+        block = blocks[place]
         if block[index] != key:
             return False
         del block[index]
@@ -109,7 +113,8 @@ class SortedKeys:
             del self._blocks[place], self._maxima[place]
             self._tree = None
             return True
-        self._maxima[place] = block[-1]
+        if index == len(block):
+            self._maxima[place] = block[-1]
         if self._tree is not None:
             self._count(self._tree, place, -1)
         return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from itertools import count
 from typing import TYPE_CHECKING, SupportsIndex
 
 import pytest
@@ -80,3 +81,24 @@ def test_a_page_of_labels_passes_none_of_what_was_released(
     every = LabelQuery(states=frozenset(AnnotationState), newest_first=newest_first)
     assert len(queues.labels(queue.id, every).labels) == 300
     assert repository.check() == ()
+
+
+def test_keys_are_kept_in_order_beside_no_more_older_entries_than_as_many_again_and_a_few() -> None:
+    recent = Recent()
+    last: dict[object, int] = {}
+
+    def note(key: int) -> None:
+        num = next(nums)
+        recent.note(key, num)
+        last[key] = num
+        assert len(recent._nums) == len(recent._keys) <= 2 * len(last) + 64
+
+    nums = count(1)
+    for key in range(LENGTH):
+        note(key)
+    for key in range(5, LENGTH):
+        assert recent.discard(key) == last.pop(key)
+        assert recent.discard(key) == 0
+    for key in [*range(5), *range(LENGTH), *[7] * LENGTH]:
+        note(key)
+    assert recent.items() == sorted((num, key) for key, num in last.items())
