@@ -101,6 +101,11 @@ class AsyncAnnotationQueues(AsyncClaims):
         """The project whose queues these are."""
         return self._sync.project_id
 
+    @property
+    def repository(self) -> Repository:
+        """Where everything is stored, as `AnnotationQueues.repository`."""
+        return self._sync.repository
+
     def using(self, repository: Repository) -> AsyncAnnotationQueues:
         """Give the same queues over another repository, as `AnnotationQueues.using`; it waits for nothing.
 

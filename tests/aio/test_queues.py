@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 TICKS = 20
 """How often the loop must go round while a call waits, to show that it does not wait itself."""
-WITHOUT_WAITING = {"using", "project_id"}
+WITHOUT_WAITING = {"using", "project_id", "repository"}
 """What the service has that asks no storage, so that there is nothing to await."""
 
 
