@@ -131,7 +131,7 @@ def serve(
 
         from annotation_queue.cli.connections import AT_ONCE, connections_of, most_connections  # noqa: PLC0415 - as above
         from annotation_queue.web import OneTimeTokens, PageOptions, Principal, create_app  # noqa: PLC0415 - as above
-        from annotation_queue.web.hosts import is_name  # noqa: PLC0415 - as above
+        from annotation_queue.web.hosts import A_NAME, is_name  # noqa: PLC0415 - as above
         from annotation_queue.web.pages.routes import page_routes  # noqa: F401, PLC0415 - so that a missing extra shows here
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _EXTRA:
@@ -139,7 +139,7 @@ def serve(
         fail('serve needs an extra: pip install "annotation-queue[cli,web]"')
     for each in hosts:
         if not is_name(each):
-            fail(f"--allow-host {each}: not the name of a host without a port, such as labels.example.com")
+            fail(f"--allow-host {each}: expected {A_NAME}")
     # What a machine calls itself may be none that a browser can ask for.
     names = {each for each in _names(host, hosts) if is_name(each)}
     check_file(db, create=True)

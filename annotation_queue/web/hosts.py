@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 _NAME: Final = re.compile(r"(\*\.)?[a-z0-9._-]+|\[[0-9a-f:.]+\]")
+A_NAME: Final = "the name of a host without a port, such as labels.example.com"
+"""What `check_hosts` wants, for messages."""
 
 
 def check_hosts(hosts: Iterable[str]) -> tuple[str, ...]:
@@ -33,7 +35,7 @@ def check_hosts(hosts: Iterable[str]) -> tuple[str, ...]:
     names = tuple(each.lower() for each in check_texts("hosts", hosts))
     for index, name in enumerate(names):
         if not is_name(name):
-            raise refuse(f"hosts[{index}]", name, "the name of a host without a port, such as labels.example.com")
+            raise refuse(f"hosts[{index}]", name, A_NAME)
     return names
 
 

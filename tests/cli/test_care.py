@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from click.shell_completion import BashComplete
+from pyarrow import parquet
 
 from annotation_queue import AnnotationState, NewItem
 from annotation_queue.batch.work import FAILED_PREFIX
@@ -99,7 +100,7 @@ def test_an_export_may_carry_the_history_of_each_label(labelled: Shell) -> None:
     assert json.loads(first[7]) == lines[0]["history"]
 
 
-@pytest.mark.parametrize("form", ["jsonl", "csv"])
+@pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])
 def test_an_item_that_is_removed_meanwhile_is_exported_without_its_history(
     form: str, tmp_path: Path, queues: AnnotationQueues, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -115,9 +116,12 @@ def test_an_item_that_is_removed_meanwhile_is_exported_without_its_history(
     monkeypatch.setattr(queues, "history", too_late)
     exported = tmp_path / "labels"
     assert write_labels(queues, queue.id, str(exported), form=form, content=Content.HISTORY) == 1
-    with exported.open(newline="") as file:
-        (line,) = csv.DictReader(file) if form == "csv" else map(json.loads, file)
-    assert (line["call_id"], line["history"]) == ("call", "[]" if form == "csv" else [])
+    if form == "parquet":
+        (line,) = parquet.read_table(exported).to_pylist()
+    else:
+        with exported.open(newline="") as file:
+            (line,) = csv.DictReader(file) if form == "csv" else map(json.loads, file)
+    assert (line["call_id"], line["history"]) == ("call", [] if form == "jsonl" else "[]")
 
 
 def test_removed_items_are_out_of_everything_and_may_come_again(labelled: Shell) -> None:

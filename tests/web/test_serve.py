@@ -195,7 +195,7 @@ def test_what_cannot_be_served_is_said_in_one_line(shell: Shell) -> None:
     assert "rate_limit: expected a rate" in shell.run(*command, "0", "--rate-limit", "often", code=2)[1]
     assert "there is no directory" in shell.run("serve", "--db", "no/such.db", *command[3:], "0", code=2)[1]
     other = ["serve", "--db", "other.db", "--port", "0"]
-    assert "--allow-host a:80: not the name of a host" in shell.run(*other, "--allow-host", "a:80", code=2)[1]
+    assert "--allow-host a:80: expected the name of a host" in shell.run(*other, "--allow-host", "a:80", code=2)[1]
     assert not shell.exists("other.db")
     assert "cannot listen on nowhere.invalid" in shell.run(*command, "0", "--host", "nowhere.invalid", code=3)[1]
 

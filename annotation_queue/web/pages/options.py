@@ -71,7 +71,7 @@ class PageOptions:
         one_time: Lets one person in who was shown an address with a token; None for nobody.
 
     Raises:
-        InvalidValue: Hosts that are no names, or a session that is no span of time of those that a lease may have.
+        InvalidValue: Hosts that are no names, or a session that is shorter or longer than a lease may be.
     """
 
     hosts: frozenset[str] | None = attrs.field(default=None, converter=_hosts)
