@@ -343,17 +343,14 @@ def progress_row(progress: Progress, annotator: int | str) -> ProgressRow:
     """
     # As in `progress_of`: mostly it began when it was made, and nothing else happened then.
     created_at = to_micros(progress.created_at)
+    updated_at = created_at if progress.updated_at is progress.created_at else to_micros(progress.updated_at)
+    started_at = created_at if progress.started_at is progress.created_at else micros_or_none(progress.started_at)
+    lease_expires_at = micros_or_none(progress.lease_expires_at)
+    annotation = None if progress.state is COMPLETED else _label_text(progress.annotation)
+    state, token, reason, step = RANKS[progress.state], progress.token, progress.reason, progress.step
+    # By position, in the order of the columns: names would take longer than all the rest.
     return _progress_row(
-        annotator=annotator,
-        state=RANKS[progress.state],
-        token=progress.token,
-        lease_expires_at=micros_or_none(progress.lease_expires_at),
-        annotation=None if progress.state is COMPLETED else _label_text(progress.annotation),
-        reason=progress.reason,
-        created_at=created_at,
-        updated_at=created_at if progress.updated_at is progress.created_at else to_micros(progress.updated_at),
-        started_at=created_at if progress.started_at is progress.created_at else micros_or_none(progress.started_at),
-        step=progress.step,
+        annotator, state, token, lease_expires_at, annotation, reason, created_at, updated_at, started_at, step
     )
 
 
@@ -460,14 +457,9 @@ def transition_row(transition: Transition, annotator: int | str, actor: int | st
         annotator: What stands for its annotator.
         actor: What stands for who did it; None for nobody.
     """
+    from_state, to_state, at = RANKS[transition.from_state], RANKS[transition.to_state], to_micros(transition.at)
     return _transition_row(
-        annotator=annotator,
-        from_state=RANKS[transition.from_state],
-        to_state=RANKS[transition.to_state],
-        at=to_micros(transition.at),
-        reason=transition.reason,
-        annotation=_label_text(transition.annotation),
-        actor=actor,
+        annotator, from_state, to_state, at, transition.reason, _label_text(transition.annotation), actor
     )
 
 

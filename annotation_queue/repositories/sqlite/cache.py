@@ -41,6 +41,8 @@ class Revision(NamedTuple):
         is_told: Whether that entry tells when it last changed, 0 or 1.
         priority_down: Where the item stands in queue order, as long as it has this revision.
         created_at: The same, in microseconds.
+        updated_at: When the item last changed, in microseconds.
+        annotator: The number of the annotator whose state the item has; None for nobody's.
     """
 
     queue: int
@@ -51,6 +53,8 @@ class Revision(NamedTuple):
     is_told: int
     priority_down: int
     created_at: int
+    updated_at: int
+    annotator: int | None
 
 
 make_revision: Final = quick(Revision)

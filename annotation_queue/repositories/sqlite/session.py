@@ -35,7 +35,7 @@ from annotation_queue.repositories.sqlite.cache import (
     make_revision,
 )
 from annotation_queue.repositories.sqlite.schema import SCHEMA_VERSION
-from annotation_queue.repositories.sqlite.statements import SQL, CounterRow, add_counts, counter_row
+from annotation_queue.repositories.sqlite.statements import SQL, CounterRow, add_counts
 from annotation_queue.repositories.sqlite.texts import Interned
 from annotation_queue.values import from_micros
 
@@ -64,11 +64,16 @@ class _RecordRow(NamedTuple):
     priority_down: int
     created_at: int
     updated_at: int
+    annotator: int | None
     queue: int
     queue_revision: int
 
 
 _WIDTH: Final = len(_RecordRow._fields)
+_COUNTED: Final = CounterRow._fields[3:-2]
+"""What a row of ``counters`` counts, in the order of its columns."""
+_PLACES: Final = {kind: _COUNTED.index(kind) for kind in KIND_NAMES}
+_NOTHING: Final = (0,) * len(_COUNTED)
 
 
 class LogEnd(NamedTuple):
@@ -283,6 +288,8 @@ class Session(Interned):
                 is_told=head.is_told,
                 priority_down=head.priority_down,
                 created_at=head.created_at,
+                updated_at=head.updated_at,
+                annotator=head.annotator,
             ),
             steps=head.steps,
         )
@@ -304,22 +311,20 @@ class Session(Interned):
         """Read what a decision rests on about an item whose columns were read."""
         # An item of revision 0 was never touched.
         if not row.revision:
-            return make_record(
-                item_id=row.id,
-                queue=queue.queue,
-                updated_at=from_micros(row.updated_at),
-                progresses=(),
-                revision=make_revision(
-                    queue=queue.num,
-                    queue_revision=queue.revision,
-                    item=row.num,
-                    revision=0,
-                    last_entry=None,
-                    is_told=0,
-                    priority_down=row.priority_down,
-                    created_at=row.created_at,
-                ),
+            no_entry, is_told, nobody = None, 0, None
+            revision = make_revision(
+                queue.num,
+                queue.revision,
+                row.num,
+                0,
+                no_entry,
+                is_told,
+                row.priority_down,
+                row.created_at,
+                row.updated_at,
+                nobody,
             )
+            return make_record(row.id, queue.queue, from_micros(row.updated_at), (), revision)
         wanted = {"item": row.num, "labels_of": None if with_labels else _NOBODY}
         rows = self.execute(SQL["record_by_num"], wanted).fetchall()
         progresses = [each[_WIDTH:] for each in rows if each[_WIDTH] is not None]
@@ -361,17 +366,19 @@ class Session(Interned):
             log_end: Where its log ends now; None if it ends where it did.
             blocks: What is added to the counters of blocks.
         """
-        sums: dict[str | None, dict[str, int]] = {} if log_end is None else {None: {}}
+        sums: dict[str | None, list[int]] = {} if log_end is None else {None: [*_NOTHING]}
         for (annotator_id, kind), n in counts.items():
-            sums.setdefault(annotator_id, {})[kind] = n
+            of_one = sums.get(annotator_id)
+            if of_one is None:
+                sums[annotator_id] = of_one = [*_NOTHING]
+            of_one[_PLACES[kind]] = n
         entries, latest = log_end or NO_ENTRIES
         rows = [*blocks]
         for annotator_id, of_one in sums.items():
             if annotator_id is None:
-                row = counter_row(queue, 0, 0, **of_one, entries=entries, latest=latest)
+                rows.append(CounterRow._make((queue, 0, 0, *of_one, entries, latest)))
             else:
-                row = counter_row(queue, 0, self.text_num(annotator_id), **of_one)
-            rows.append(row)
+                rows.append(CounterRow._make((queue, 0, self.text_num(annotator_id), *of_one, 0, 0)))
         add_counts(self, rows)
 
     def claim_context(self, project_id: str, queue_id: str, annotator_id: str) -> tuple[StoredQueue, int, bool]:

@@ -47,40 +47,40 @@ class WorkRow(NamedTuple):
 
 
 class EntryRow(NamedTuple):
-    """An entry of a queue's log."""
+    """An entry of a queue's log; from the annotator on what is stored of a transition."""
 
     queue: int
     num: int
     item: int
     step: int
     before: int | None
+    latest: int
+    started_at: int | None
     annotator: int
-    actor: int | None
     from_state: int
     to_state: int
     at: int
-    latest: int
-    started_at: int | None
     reason: str | None
     annotation: str | None
+    actor: int | None
 
 
 class StoredProgress(NamedTuple):
-    """A progress as it shall be."""
+    """A progress as it shall be; from the annotator on what is stored of one anywhere."""
 
     item: int
-    annotator: int
     queue: int
     entry: int
-    step: int
+    annotator: int
     state: int
     token: int
     lease_expires_at: int | None
+    annotation: str | None
+    reason: str | None
     created_at: int
     updated_at: int
     started_at: int | None
-    reason: str | None
-    annotation: str | None
+    step: int
 
 
 class CounterRow(NamedTuple):
@@ -101,8 +101,6 @@ class CounterRow(NamedTuple):
 
 
 work_row: Final = quick(WorkRow)
-entry_row: Final = quick(EntryRow)
-stored_progress: Final = quick(StoredProgress)
 counter_row: Final = quick(CounterRow)
 _Row = TypeVar("_Row", WorkRow, EntryRow, StoredProgress, CounterRow)
 _Positional: TypeAlias = "tuple[str, Callable[[_Row], tuple[Any, ...]]]"

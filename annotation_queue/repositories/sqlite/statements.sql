@@ -52,7 +52,8 @@ p.annotator, p.state, p.token, p.lease_expires_at,
 -- What a decision rests on, but for the progresses.
 
 -- name: record_columns --
-w.num, w.revision, w.steps, w.last_entry, w.is_told, w.priority_down, w.created_at, w.updated_at, q.num, q.revision
+w.num, w.revision, w.steps, w.last_entry, w.is_told, w.priority_down, w.created_at, w.updated_at, w.annotator, q.num,
+    q.revision
 
 -- Queues
 

@@ -42,19 +42,19 @@ def whole_stretches(entries: int) -> int:
     return (entries + 1) // SIZE
 
 
-def count_appended(session: Session, queue: int, first: int, untold: Iterable[Telling]) -> None:
+def count_appended(session: Session, queue: int, entries_before: int, untold: Iterable[Telling]) -> None:
     """Keep the counts of a log that was appended to.
 
     Args:
         session: The session, inside a write transaction in which the items and the log have changed already.
         queue: The queue's number.
-        first: The number of the first entry that was appended.
+        entries_before: How many entries it had before.
         untold: What told before of the items that changed.
 
     The cost is that of the stretches of ``untold`` but the newest, and of all entries in those that are whole now: in the long
     run one for each that is appended.
     """
-    whole = whole_stretches(first - 1)
+    whole = whole_stretches(entries_before)
     # Mostly there are none.
     counted = [(telling.num // SIZE, telling.rank) for telling in untold if telling.num < whole * SIZE]
     if counted:

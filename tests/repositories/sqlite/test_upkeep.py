@@ -97,6 +97,7 @@ def test_a_log_that_grew_is_cut_once_nobody_needs_it(path: Path, monkeypatch: py
 def test_a_read_that_goes_on_for_long_keeps_nobody_from_writing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "LARGE_LOG", MEBI // 4)
     monkeypatch.setattr(connections, "_LOG_KEPT", MEBI // 4)
+    monkeypatch.setattr(connections, "_PAGES_LOGGED", MEBI // 4 // 4_096)
     monkeypatch.setattr(connections, "_EMPTYING_MILLISECONDS", 10)
     with SQLiteRepository(path, synchronous="OFF") as repository, closing(sqlite3.connect(path)) as reader:
         queues = AnnotationQueues(repository, "project")
