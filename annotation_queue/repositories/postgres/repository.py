@@ -41,13 +41,14 @@ from annotation_queue.repositories.postgres.connections import Connections
 from annotation_queue.repositories.postgres.conninfo import check_conninfo, check_seconds
 from annotation_queue.repositories.postgres.items import add_items, make_and_store, refresh, remove_items, taken_calls
 from annotation_queue.repositories.postgres.joined import Joined
+from annotation_queue.repositories.postgres.knowledge import look_at_tables
 from annotation_queue.repositories.postgres.queries import keeps_order, query_items
 from annotation_queue.repositories.postgres.queue_queries import query_queues
 from annotation_queue.repositories.postgres.resets import reset_items
 from annotation_queue.repositories.postgres.schema import prepare
 from annotation_queue.repositories.postgres.session import NotByItself, Renumbered, Session
 from annotation_queue.repositories.postgres.texts import key_of
-from annotation_queue.repositories.sql.chunks import CHUNK, add_each_call
+from annotation_queue.repositories.sql.chunks import add_each_call
 from annotation_queue.repositories.sql.rows import StoredQueue, history_of, queue_of
 from annotation_queue.repository import ReadsLabelTexts, RemembersClaims
 from annotation_queue.states import Transition
@@ -56,8 +57,6 @@ from annotation_queue.values import check_text, refuse
 _Answer = TypeVar("_Answer")
 _Change: TypeAlias = Callable[[Session, StoredQueue], _Answer]
 _LONGEST_SCHEMA: Final = 63
-_MANY: Final = CHUNK
-"""From how many new items on the server looks at its tables again."""
 
 
 @shown_whole
@@ -252,11 +251,7 @@ class PostgresRepository(RemembersClaims, removed.RemovedCounts, ReadsLabelTexts
             )
 
         added = add_each_call(items, add)
-        if len(added.added) >= _MANY and not (self._connections.is_joined or self._connections.is_distributed):
-            # Else plans would rest on what the tables were until the server looks at them by itself. Citus refuses to be asked
-            # in a transaction that has read the schema's version.
-            with suppress(StorageError), self._writing() as session:
-                session.analyze()
+        look_at_tables(self._connections, self._cache, added.added)
         return added
 
     def get_item(self, project_id: str, item_id: str, queue_id: str | None = None) -> QueueItem:
@@ -309,7 +304,7 @@ class PostgresRepository(RemembersClaims, removed.RemovedCounts, ReadsLabelTexts
         are read along the index of the rest of the order, sorted if there is an offset, and their positions behind a cursor are
         counted. Orders without an index, those by priority and something else but the creation among them, and queues that hold
         texts of 255 characters or more in a sorted field, are sorted. So is what a filter leaves in queue order as long as the
-        server has not looked at the tables, as it does once many items are added.
+        server has not looked at the tables, as it does once many items are added, or change and are news to it.
         """
         with self._reading(custom=True, ordered=keeps_order(query)) as session:
             return query_items(session, session.queue(project_id, queue_id), query)
@@ -321,6 +316,7 @@ class PostgresRepository(RemembersClaims, removed.RemovedCounts, ReadsLabelTexts
 
         It waits for the changes of the queue's items that are under way, and these then wait for it.
         """
+        look_at_tables(self._connections, self._cache, which, queue_id)
 
         def update(session: Session, queue: StoredQueue) -> int:
             return bulk.update_items(session, queue, bulk.find_items(session, queue, which), patch, at)
@@ -329,6 +325,7 @@ class PostgresRepository(RemembersClaims, removed.RemovedCounts, ReadsLabelTexts
 
     def reprioritise(self, project_id: str, queue_id: str, priorities: Mapping[str, int], at: datetime) -> int:
         """See `Repository.reprioritise`. Cost: linear in the ids; who waits is as for `update_items`."""
+        look_at_tables(self._connections, self._cache, priorities, queue_id)
         reprioritise = partial(bulk.reprioritise, priorities=priorities, at=at)
         return self._changing(project_id, queue_id, reprioritise, alone=True)
 
@@ -347,6 +344,7 @@ class PostgresRepository(RemembersClaims, removed.RemovedCounts, ReadsLabelTexts
         Who adds to the queue or removes from it meanwhile waits; claims do not. With a filter nobody else changes the queue's
         items meanwhile.
         """
+        look_at_tables(self._connections, self._cache, which, queue_id)
 
         def remove(session: Session, queue: StoredQueue) -> int:
             return remove_items(session, queue, bulk.find_items(session, queue, which), at)

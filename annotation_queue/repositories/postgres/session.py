@@ -198,6 +198,11 @@ class Session:
         """Say whether what an index has in order may be sorted instead; until the transaction ends."""
         self.composed("SELECT set_config('enable_sort', ?, TRUE)", ("on" if allowed else "off",))
 
+    def believed(self, queue: int) -> int:
+        """Say how many items the server believes that a queue has, which it plans with."""
+        (((explained, *_),),) = self.composed("EXPLAIN (FORMAT JSON) SELECT FROM work WHERE queue = ?", (queue,))
+        return int(explained["Plan"]["Plan Rows"])
+
     def analyze(self) -> None:
         """Let the server look at the tables that items are added to, unless it does already."""
         self._cursor.execute("ANALYZE (SKIP_LOCKED) items, work, item_ids, calls", prepare=False)

@@ -318,10 +318,11 @@ FROM json_each(:nums) AS wanted CROSS JOIN work AS w ON w.num = wanted.value AND
 SELECT p.annotator, p.state, count(*)
 FROM json_each(?) AS wanted CROSS JOIN progresses AS p ON p.item = wanted.value WHERE p.state > 0 GROUP BY p.annotator, p.state
 
--- Marks items as deleted.
+-- Marks items as deleted. What fails undoes the whole transaction: OR FAIL keeps SQLite from writing each page that it touches to a
+-- temporary file first, from which to undo this statement alone.
 
 -- name: delete_items --
-UPDATE items SET deleted_at = :deleted_at WHERE num IN (SELECT value FROM json_each(:nums))
+UPDATE OR FAIL items SET deleted_at = :deleted_at WHERE num IN (SELECT value FROM json_each(:nums))
 
 -- Keeps what restoring them needs.
 

@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from annotation_queue import ItemFilter, ItemQuery, LabelQuery, NewItem
+from annotation_queue import ItemFilter, ItemPatch, ItemQuery, LabelQuery, NewItem
 from annotation_queue.repositories.postgres.connections import Transaction
+from annotation_queue.repositories.sql.chunks import CHUNK
 from helpers.faults import OPERATIONS, service, set_up
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from annotation_queue import AnnotationQueues
     from annotation_queue.repositories.postgres import PostgresRepository
     from helpers.clocks import Clock
     from helpers.faults import Scene
+    from helpers.postgres import Database
 
 ITEMS = 1_500
 """Fewer than make the repository ask for new statistics by itself."""
@@ -54,6 +56,11 @@ CALLS: dict[str, Callable[[AnnotationQueues, Scene], object]] = {
     ),
     "history": lambda queues, it: queues.history(it.item_ids[1]),
 }
+CHANGES: dict[str, Callable[[AnnotationQueues, str, Sequence[str]], int]] = {
+    "rank": lambda queues, queue_id, ids: queues.reprioritise(queue_id, {each: at for at, each in enumerate(ids, 1)}),
+    "update": lambda queues, queue_id, ids: queues.update_items(queue_id, ids, ItemPatch(display_fields=("input",))),
+    "remove": lambda queues, queue_id, ids: queues.remove_items(queue_id, ids),
+}
 
 
 @pytest.mark.slow
@@ -88,3 +95,33 @@ def test_no_call_reads_a_queue_for_each_of_its_items(
     CALLS[name](fresh, scene)
     assert read
     assert max(read) <= MOST_READ, read
+
+
+def _analyses(repository: PostgresRepository) -> int:
+    """Count how often the server was asked to look at a table."""
+    with psycopg.connect(repository._connections._conninfo, autocommit=True) as connection:
+        counted = "SELECT sum(analyze_count) FROM pg_stat_user_tables WHERE schemaname = %s"
+        ((n,),) = connection.execute(counted, (repository._connections.schema,)).fetchall()
+    return int(n)
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_change_of_many_items_has_the_server_look_at_its_tables_if_it_believes_that_there_are_fewer(
+    make_repository: Callable[..., PostgresRepository], database: Database, clock: Clock, name: str
+) -> None:
+    # Of the tables of others it knows something.
+    repository = make_repository(schema=database.fresh())
+    queues = service(repository, clock, "new")
+    queue = queues.create("queue", created_by="ann")
+    ids: list[str] = []
+    for first in range(0, 2 * CHUNK, 500):
+        news = [NewItem(call_id=str(first + number)) for number in range(500)]
+        ids += [item.id for item in queues.add_items(queue.id, news, added_by="ann").added]
+    CHANGES[name](queues, queue.id, ids[: CHUNK - 1])
+    assert _analyses(repository) == 0, "a few items were worth it"
+    CHANGES[name](queues, queue.id, ids)
+    seen = _analyses(repository)
+    assert seen, "the server still believes what it did"
+    CHANGES[name](queues, queue.id, ids[::2])
+    assert _analyses(repository) == seen, "it knew already"
+    assert repository.check() == ()
