@@ -44,10 +44,13 @@ _SHARED: Final = "SELECT pg_advisory_xact_lock_shared({}, {})"
 _ADDING: Final = 1 << 30
 _ALONE: Final = "SELECT pg_advisory_xact_lock({}, {})"
 # Every question is about one queue out of many, and the tables are indexed by it: whatever the server believes of a table that
-# it has not looked at yet, no plan, and least of all one that is kept, may read it from end to end.
-_PLANS: Final = ("plan_cache_mode = force_generic_plan", "enable_seqscan = off")
+# it has not looked at yet, no plan, and least of all one that is kept, may read it from end to end. What is looked up by a key
+# is a row or a few, for which a bitmap only takes longer.
+_PLANS: Final = ("plan_cache_mode = force_generic_plan", "enable_seqscan = off", "enable_bitmapscan = off")
+_READS: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_WRITES: Final = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 _TIME_LIMITS: Final = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
-_CUSTOM: Final = "SET LOCAL plan_cache_mode = force_custom_plan"
+_CUSTOM: Final = "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL enable_bitmapscan = on"
 _WAITS: Final = "SET LOCAL idle_in_transaction_session_timeout = 0"
 _VERSION: Final = "SELECT version FROM annotation_queue_schema"
 _TEXTS: Final = "UTF8"
