@@ -11,8 +11,12 @@ was won instead: a claim is one statement, and so is what a completion stores, a
 
 As microseconds of processor time of a pair, client + server, with commits later, in turn with statements by hand at 204 + 421
 on a busy machine: 644 + 659; with cursors that are kept, statements as bytes, and claims that begin at a place that is looked
-for now and then, 553 + 619. Lost: the integers of such a statement as one array, 545 + 641. Of the rest, 60 are a function of
-the server's that looks at the queue once it is locked, twice a pair, and 70 the pool of connections.
+for now and then, 553 + 619. Lost: the integers of such a statement as one array, 545 + 641.
+
+Then, with statements by hand at 149 + 323: 379 + 470; with a look at the queue's row instead of a function that looks, rows
+found by an index instead of a bitmap, and a connection kept in hand instead of one from the pool each time, 348 + 427. Of the
+rest of the server's, a fifth is to make plans ready; a parameter less saves it 0.1, a look-up by a key less 6. Of ours,
+psycopg's cursor takes 10 of a statement's 20.
 """
 
 from __future__ import annotations

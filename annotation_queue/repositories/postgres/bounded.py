@@ -56,6 +56,8 @@ class BoundedConnection(psycopg.Connection[TupleRow]):
     """How long to wait for one answer, in seconds; None for ever."""
     is_set: bool = False
     """Whether our settings hold for all of its transactions, since nobody else ever uses it."""
+    in_hand_until: float = 0.0
+    """Until when it may be lent again before its pool has it back, by the monotonic clock."""
 
     @cached_property
     def kept_cursors(self) -> dict[str, psycopg.Cursor[TupleRow]]:

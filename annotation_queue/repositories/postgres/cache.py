@@ -53,14 +53,14 @@ class Mark(NamedTuple):
     """A place before which an annotator has settled every open item of a queue.
 
     Args:
-        openings: What the queue's openings came to when it was found; it is good as long as they come to the same.
+        openings: What the queue's openings were when it was found; it is good as long as they are the same.
         newest: The newest entry of what the annotator had settled by then, None if there was none; it is good as long as the
             log has that entry.
         place: The place.
         uses: How many claims may begin there before one looks for the next such place.
     """
 
-    openings: int
+    openings: str
     newest: Entry | None
     place: QueueKey
     uses: int = 0

@@ -61,6 +61,8 @@ def store_one(session: Session, record: ItemRecord, change: Change, standing: St
         "space": lock.space,
         "lock": lock.lock,
         "version": session.connections.version,
+        "queue": str(queue),
+        "queue_revision": str(standing.queue_revision),
         **STANDINGS.values_of_one(standing),
         **PROGRESSES.values_of_one(ItemKey(queue, standing.num), progress_row(progress, annotator)),
         **ENTRIES.values_of_one(entry, transition_row(transition, annotator, actor)),

@@ -45,7 +45,7 @@ _ANY: Final = "item"
 """Stands for whichever item is claimed."""
 _on_item = altered(Progress, ("item_id",))
 _NO_ENTRY: Final = Entry(-1, -1, -1)
-_NO_MARK: Final = Mark(-1, None, FIRST_PLACE)
+_NO_MARK: Final = Mark("", None, FIRST_PLACE)
 _LAST: Final = "\U0010ffff" * (KEY_LENGTH - PREFIX)
 """Behind the first characters of a key, what comes behind all others."""
 _USES: Final = 8

@@ -24,6 +24,7 @@ from annotation_queue.repositories.postgres.bounded import (
     encoding_of,
     has_something_to_say,
 )
+from annotation_queue.repositories.postgres.hand import Hand
 from annotation_queue.repositories.postgres.translation import SilentServer, translate, translate_attempt
 from annotation_queue.repositories.sql.rows import explain_failure
 
@@ -44,10 +45,13 @@ _SHARED: Final = "SELECT pg_advisory_xact_lock_shared({}, {})"
 _ADDING: Final = 1 << 30
 _ALONE: Final = "SELECT pg_advisory_xact_lock({}, {})"
 # Every question is about one queue out of many, and the tables are indexed by it: whatever the server believes of a table that
-# it has not looked at yet, no plan, and least of all one that is kept, may read it from end to end.
-_PLANS: Final = ("plan_cache_mode = force_generic_plan", "enable_seqscan = off")
+# it has not looked at yet, no plan, and least of all one that is kept, may read it from end to end. What is looked up by a key
+# is a row or a few, for which a bitmap only takes longer.
+_PLANS: Final = ("plan_cache_mode = force_generic_plan", "enable_seqscan = off", "enable_bitmapscan = off")
+_READS: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_WRITES: Final = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 _TIME_LIMITS: Final = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
-_CUSTOM: Final = "SET LOCAL plan_cache_mode = force_custom_plan"
+_CUSTOM: Final = "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL enable_bitmapscan = on"
 _WAITS: Final = "SET LOCAL idle_in_transaction_session_timeout = 0"
 _VERSION: Final = "SELECT version FROM annotation_queue_schema"
 _TEXTS: Final = "UTF8"
@@ -116,9 +120,9 @@ class Connections:
         self._switched: set[psycopg.Connection[Any]] = set()
         if pool is None:
             self._look()
-        self._pool = self._open() if pool is None else pool
+        self._hand = self._open() if pool is None else Hand(pool, keeps_one=False)
         # A forked child must not even close what it inherited: that would tell the server that the parent has gone.
-        self._inherited: list[ConnectionPool[Any]] = []
+        self._inherited: list[Hand] = []
         self._space = crc32(f"annotation_queue {schema}".encode()) >> 2
         self.is_distributed = False
         """Whether the schema is distributed in a cluster of Citus."""
@@ -133,8 +137,8 @@ class Connections:
         self._set((*_PLANS, *placement.PLANS))
         if self._is_ours:
             # Those that are open have other settings.
-            self._pool.close()
-            self._pool = self._open()
+            self._hand.close()
+            self._hand = self._open()
 
     def _set(self, plans: Sequence[str]) -> None:
         """Say what is set for each transaction: how to plan, and the rest."""
@@ -143,6 +147,7 @@ class Connections:
         settings = [f"search_path TO {quoted(self.schema)}, pg_temp", "jit = off", "array_nulls = on", *plans]
         settings += [f"{name} = {milliseconds}" for name in _TIME_LIMITS]
         self._settings = [f"SET LOCAL {each}" for each in settings]
+        self._local = "; ".join(self._settings)
         # Else a transaction of one statement would begin as the database or the user begins transactions.
         settings += ["default_transaction_isolation = 'read committed'", "default_transaction_read_only = off"]
         self._of_session = "; ".join(f"SET {each}" for each in settings)
@@ -157,10 +162,9 @@ class Connections:
                 yet it believes that all of it is sorted as soon.
             patience: How long to wait for each answer, in seconds; None for a little longer than the server's own limit.
         """
-        begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
         own = [_CUSTOM] if custom else []
         own += ["SET LOCAL enable_sort = off"] if ordered else []
-        return self.transaction(begin, own, patience=self._patience if patience is None else patience)
+        return self.transaction(_READS, own, patience=self._patience if patience is None else patience)
 
     def one_statement(self, *, writes: bool = False) -> Transaction:
         """Lend a connection for one statement, which is a transaction by itself if that is possible.
@@ -170,10 +174,10 @@ class Connections:
         Args:
             writes: Whether it writes.
         """
-        mode = "READ COMMITTED READ WRITE" if writes else "REPEATABLE READ READ ONLY"
         # A schema that is distributed may be on another node by now.
         own = [placement.NOT_HERE, _VERSION] if self.is_distributed and writes else None
-        return self.transaction(f"BEGIN ISOLATION LEVEL {mode}", own, writes=writes, patience=self._patience)
+        begin = _WRITES if writes else _READS
+        return self.transaction(begin, own, writes=writes, patience=self._patience)
 
     def lock_of(self, queue: int, *, adding: bool = False) -> Lock:
         """Give what a queue is locked by, or what whoever adds to it locks."""
@@ -210,15 +214,13 @@ class Connections:
             own += [each.format(*self.lock_of(alone)) for each in (self._alone, _SHARED)]
         own += [] if adding is None else [_ALONE.format(*self.lock_of(adding, adding=True))]
         own += [] if naming is None else [_ALONE.format(~self._space, crc32(naming.encode()) >> 1)]
-        begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
-        return self.transaction(begin, own, writes=True, patience=self._patience)
+        return self.transaction(_WRITES, own, writes=True, patience=self._patience)
 
     def migrating(self) -> Transaction:
         """Lend a connection inside a write transaction in which nobody else changes the schema; it may take its time."""
         lock = _ALONE.format(self._space, 0)
         own = [_WAITS, "SET LOCAL statement_timeout = 0", lock]
-        begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
-        return self.transaction(begin, own, writes=True, patience=None)
+        return self.transaction(_WRITES, own, writes=True, patience=None)
 
     def transaction(
         self, begin: str, own: Sequence[str] | None, *, writes: bool = False, patience: float | None
@@ -232,7 +234,7 @@ class Connections:
             writes: Whether it writes.
             patience: How long to wait for each answer, in seconds; None for ever.
         """
-        with_settings = "; ".join([begin, *self._settings, *(own or ())])
+        with_settings = "; ".join([begin, self._local, *(own or ())])
         begins = (with_settings, "" if own is None else "; ".join([begin, *own]))
         return Transaction(self, begins, writes=writes, patience=patience)
 
@@ -280,9 +282,9 @@ class Connections:
         """
         failed = self._failures()
         while True:
-            left = deadline - time.monotonic()
+            patience = max(0.01, min(deadline - time.monotonic(), self.connect_timeout))
             try:
-                lent: psycopg.Connection[Any] = self._pool.getconn(timeout=max(0.01, min(left, self.connect_timeout)))
+                lent = self._hand.take(patience)
             except PoolTimeout as timeout:
                 error = self.attempts.error
                 fails = self._failures() > failed and not (self._is_ours and error is None)
@@ -295,7 +297,7 @@ class Connections:
 
     def _failures(self) -> int:
         """Tell how many attempts of the pool to connect have failed so far."""
-        return self.attempts.failed if self._is_ours else self._pool.get_stats().get("connections_errors", 0)
+        return self.attempts.failed if self._is_ours else self._hand.pool.get_stats().get("connections_errors", 0)
 
     def _begin(self, connection: psycopg.Connection[Any], begins: tuple[str, str], *, patience: float | None) -> None:
         if not connection.autocommit:
@@ -375,7 +377,7 @@ class Connections:
             with suppress(psycopg.Error):
                 connection.autocommit = False
         with suppress(psycopg.Error):
-            self._pool.putconn(connection)
+            self._hand.give_back(connection)
 
     def close(self) -> None:
         """Close the pool if it is ours; a second time does nothing."""
@@ -384,7 +386,7 @@ class Connections:
         if not self._closed:
             self._closed = True
             if self._is_ours:
-                self._pool.close()
+                self._hand.close()
 
     def _look(self) -> None:
         """Connect once: the pool would try again and again, and then not say what was wrong."""
@@ -401,8 +403,8 @@ class Connections:
             connection.execute(self._of_session.encode())
             connection.is_set = True
 
-    def _open(self) -> ConnectionPool[Any]:
-        return ConnectionPool(
+    def _open(self) -> Hand:
+        pool = ConnectionPool(
             self._conninfo,
             connection_class=BoundedConnection,
             configure=self._configure,
@@ -415,6 +417,7 @@ class Connections:
             name=f"annotation_queue {self.schema}",
             open=True,
         )
+        return Hand(pool, keeps_one=True)
 
     def _begin_in_child(self) -> None:
         """Start anew in a forked child."""
@@ -423,12 +426,12 @@ class Connections:
         pid = os.getpid()
         with self._locks.setdefault(pid, threading.Lock()):
             if self._pid != pid:
-                self._inherited.append(self._pool)
+                self._inherited.append(self._hand)
                 # Those of the parent never end here.
                 self.attempts = Attempts()
-                self._pool = self._open()
+                self._hand = self._open()
                 if self._closed:
-                    self._pool.close()
+                    self._hand.close()
                 # The last: until then every other thread comes here.
                 self._pid = pid
 
@@ -489,7 +492,7 @@ class Transaction:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         name = self.connections.name
-        is_lost = self._writes and self._is_lost()
+        is_lost = error is not None and self._writes and self._is_lost()
         try:
             if error is None and self._connection is not None:
                 self.connections.commit(self._connection, writes=self._writes)

@@ -143,7 +143,7 @@ class FirstRow(NamedTuple):
     """What a claim says of the place where it began: the number of its transaction, the openings of the queue, the place."""
 
     tx: int
-    openings: int
+    openings: str
     priority_down: int
     created_at: int
     id: str
@@ -152,7 +152,7 @@ class FirstRow(NamedTuple):
 class PlaceRow(NamedTuple):
     """The columns of ``place_columns``: what a low-water mark rests on, and the place; None for what is not there."""
 
-    openings: int
+    openings: str
     tx: int | None
     seq: int | None
     at: int | None

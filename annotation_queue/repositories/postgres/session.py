@@ -168,7 +168,7 @@ class Session:
     def long_keys(self, texts: Iterable[tuple[int, str]]) -> None:
         """Store what the keys of long texts of queues stand for; only inside a write transaction."""
         # In one order, since who adds the same text waits for the other transaction to end.
-        keyed = {(queue, key_of(text)): text for queue, text in texts if is_long(key_of(text))}
+        keyed = {(queue, key): text for queue, text in texts if is_long(key := key_of(text))}
         if keyed and self._is_alone:
             raise NotByItself
         if keyed:

@@ -486,6 +486,27 @@ DELETE FROM long_texts WHERE queue = :queue
 -- name: erase_queues_of_queue --
 DELETE FROM queues WHERE num = :queue
 
+-- Locks a queue for a statement that finds it as it was, and as the schema's version wants it: gives what the numbers of transactions
+-- are counted from, and nothing otherwise. The statement may have begun before the lock was granted. But a row that anybody has changed,
+-- or begun to change, since then says so in its `xmax`, whatever the statement can see of that; then, or if it says so for some older
+-- reason, a function looks again, which takes three times as long. The version needs no second look: who migrates locks its table, which
+-- is waited for before a statement begins to see.
+
+-- name: rests_on_queue --
+rests AS MATERIALIZED (
+    SELECT s.era FROM annotation_queue_schema AS s
+    WHERE s.version = :version AND CASE WHEN pg_try_advisory_xact_lock_shared(:space, :lock) THEN coalesce(
+        (SELECT q.revision FROM queues AS q WHERE q.num = :queue AND q.xmax = 0),
+        locked_revision(:space, :lock, :queue, :version)
+    ) END = :queue_revision
+)
+
+-- name: era --
+(SELECT r.era FROM rests AS r)
+
+-- name: tx_of_rests --
+(@era@ + pg_current_xact_id()::text::bigint)
+
 -- Stores changes: all of them, or nothing at all. Queues are locked first, unless that has been done, and have to be as they were. The
 -- items are locked in one order, whatever the plan, and have to be as they were, too. No common table expression can be taken apart:
 -- each is volatile, locks, or is read twice.
@@ -547,10 +568,10 @@ SELECT count(*) FROM stored
 -- to carry it out, so that the less there is of it the better; and each parameter takes a look at how its type is read.
 
 -- name: store_one --
-WITH stored AS (
+WITH @rests_on_queue@, stored AS (
     UPDATE work AS w SET state = :s_state, annotator = :s_annotator, completed = :s_completed, skipped = :s_skipped,
-        claimable_at = :s_claimable_at, updated_at = :s_updated_at, revision = w.revision + 1, steps = w.steps + 1, tx = @tx@
-    WHERE (SELECT locked_revision(:space, :lock, :s_queue, :version)) = :s_queue_revision AND w.queue = :s_queue AND w.num = :s_num
+        claimable_at = :s_claimable_at, updated_at = :s_updated_at, revision = w.revision + 1, steps = w.steps + 1, tx = @tx_of_rests@
+    WHERE @era@ IS NOT NULL AND w.queue = :queue AND w.num = :s_num
         AND w.revision = :s_revision AND w.id = :s_id AND coalesce(:s_last_tx, w.tx) = w.tx
     RETURNING w.queue, w.num, w.steps, w.tx
 ), written AS (
@@ -669,7 +690,7 @@ SELECT queue, annotator, sum(unstarted)::bigint, sum(in_progress)::bigint, sum(c
 FROM counters WHERE queue = ANY(?::bigint[]) GROUP BY queue, annotator
 
 -- name: openings --
-(SELECT coalesce(sum(g.openings), 0)::bigint FROM openings AS g WHERE g.queue = :queue)
+ARRAY(SELECT g.openings FROM openings AS g WHERE g.queue = :queue ORDER BY g.shard)::text
 
 -- Claims. An annotator is kept from an item by having settled it, or by a live hold of their own.
 
@@ -822,10 +843,9 @@ SELECT @live_item_columns@ FROM w @its_item@ WHERE w.tx <= @own_tx@
 EXISTS (SELECT FROM log AS l WHERE l.queue = :queue AND l.tx = :mark_tx AND l.seq = :mark_seq AND l.at = :mark_at)
 
 -- name: untouched_start --
-rests AS MATERIALIZED (SELECT locked_revision(:space, :lock, :queue, :version) = :queue_revision AS is_same),
-mark AS (
+@rests_on_queue@, mark AS (
     SELECT o.openings, o.openings = :openings AND @has_mark@ AS is_good
-    FROM (SELECT @openings@ AS openings OFFSET 0) AS o WHERE (SELECT is_same FROM rests)
+    FROM (SELECT @openings@ AS openings OFFSET 0) AS o WHERE @era@ IS NOT NULL
 ), start AS (
     SELECT :priority_down::bigint, :created_at::bigint, :id::text WHERE (SELECT is_good FROM mark)
     UNION ALL SELECT -1::bigint << 63, -1::bigint << 63, '' FROM mark LIMIT 1
@@ -843,7 +863,7 @@ SELECT w.queue, w.num, w.steps = 0 AND length(w.id) <= 191 AS is_plain FROM work
 -- name: hold_untouched --
 UPDATE work AS w SET state = :state, annotator = :annotator, completed = :completed, skipped = :skipped,
         claimable_at = :claimable_at, updated_at = greatest(w.updated_at, :updated_at), revision = w.revision + 1, steps = :step,
-        tx = @tx@
+        tx = @tx_of_rests@
     FROM open AS o
     WHERE w.queue = o.queue AND w.num = o.num
 
@@ -918,9 +938,9 @@ FROM stored AS w @its_item@, mark AS m, first AS f
 -- is no good.
 
 -- name: claim_one_from_mark --
-WITH open AS MATERIALIZED (
+WITH @rests_on_queue@, open AS MATERIALIZED (
     SELECT w.queue, w.num, w.steps = 0 AND length(w.id) <= 191 AS is_plain FROM work AS w
-    WHERE @is_open@ AND @from_place@ AND (SELECT locked_revision(:space, :lock, :queue, :version)) = :queue_revision
+    WHERE @is_open@ AND @from_place@ AND @era@ IS NOT NULL
         AND @openings@ = :openings AND @has_mark@ AND @nothing_else_first@
     ORDER BY @in_order@ LIMIT 1 FOR UPDATE OF w SKIP LOCKED
 ), @write_one_untouched@

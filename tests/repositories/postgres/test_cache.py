@@ -59,8 +59,8 @@ def test_marks_of_many_annotators_are_not_all_kept(repository: PostgresRepositor
 def test_a_mark_that_is_set_again_is_counted_once() -> None:
     cache = Cache(most_bytes=10_000)
     for number in range(1_000):
-        cache.set_low_water_mark(1, "ann", Mark(number, None, FIRST_PLACE))
-        cache.set_low_water_mark(2, "bob", Mark(number, None, FIRST_PLACE))
+        cache.set_low_water_mark(1, "ann", Mark(f"{{{number}}}", None, FIRST_PLACE))
+        cache.set_low_water_mark(2, "bob", Mark(f"{{{number}}}", None, FIRST_PLACE))
     assert len(cache.low_water_marks) == 2
 
 

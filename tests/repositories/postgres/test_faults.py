@@ -68,7 +68,7 @@ def test_a_connection_lost_while_a_change_is_stored_is_reported_and_the_call_may
 
         def lose_it(*arguments: Any) -> None:  # noqa: ANN401 - as what it stands for
             # Only now, so that what is read before it arrives.
-            through.does, through.hears = does, b"WITH stored"
+            through.does, through.hears = does, b"WITH rests"
             save(*arguments)
 
         monkeypatch.setattr(repository, "save", lose_it)

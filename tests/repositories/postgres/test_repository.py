@@ -34,6 +34,7 @@ from helpers.purging import KEPT, MARK, purge_marked
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from annotation_queue.repositories.postgres.hand import Hand
     from helpers.postgres import Database
 
 LONG = 300
@@ -91,15 +92,15 @@ def test_no_thread_of_a_forked_child_uses_the_parents_connections(
 ) -> None:
     queue = queues.create("queue", created_by="ann")
     pool = repository._connections
-    inherited, open_pool = pool._pool, pool._open
+    inherited, open_pool = pool._hand, pool._open
     opening, go_on = threading.Event(), threading.Event()
 
-    def open_slowly() -> ConnectionPool[Any]:
+    def open_slowly() -> Hand:
         opening.set()
         assert go_on.wait(PATIENCE)
         return open_pool()
 
-    before = inherited.get_stats()["requests_num"]
+    before = inherited.pool.get_stats()["requests_num"]
     monkeypatch.setattr(pool, "_open", open_slowly)
     # As it is after a fork.
     monkeypatch.setattr(pool, "_pid", -1)
@@ -111,7 +112,7 @@ def test_no_thread_of_a_forked_child_uses_the_parents_connections(
         assert wait([second], 0.2).done == set()
         go_on.set()
         assert first.result(PATIENCE) == second.result(PATIENCE) == queue
-    assert inherited.get_stats()["requests_num"] == before
+    assert inherited.pool.get_stats()["requests_num"] == before
     assert len(pool._inherited) == 1
     pool._inherited.pop().close()
 

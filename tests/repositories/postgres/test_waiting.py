@@ -12,6 +12,7 @@ import pytest
 from annotation_queue import AnnotationQueues, Claim, Conflict, NewItem
 from annotation_queue.items import admit
 from annotation_queue.repositories.postgres.session import Session
+from annotation_queue.repositories.postgres.statements import SQL, ordered
 from helpers.clocks import wait_until
 
 if TYPE_CHECKING:
@@ -165,3 +166,46 @@ def test_who_adds_is_told_that_an_id_is_taken_whoever_has_it(repository: Postgre
             named.add_items(queue.id, [NewItem(call_id=each) for each in call_ids], added_by="ann")
     assert [item.id for item in named.query_items(queue.id).items] == ["a"]
     assert named.add_items(queue.id, [NewItem(call_id="2")], added_by="ann").added[0].id == "d"
+
+
+@pytest.mark.parametrize("is_paused", [False, True])
+def test_a_statement_that_began_before_a_queue_changed_sees_so_once_it_has_the_lock(
+    database: Database, repository: PostgresRepository, queues: AnnotationQueues, *, is_paused: bool
+) -> None:
+    queue = queues.create("queue", created_by="ann")
+    queues.get(queue.id)
+    known = repository._cache.newest(queue.id)
+    assert known is not None
+    is_held_up = "(SELECT pg_advisory_xact_lock(7, 7)) IS NOT NULL"
+    ask = f"WITH {SQL['rests_on_queue']} SELECT CASE WHEN {is_held_up} THEN {SQL['era']} END"
+    told = {"version": repository._connections.version, "queue": known.num, "queue_revision": known.revision}
+    told |= repository._connections.lock_of(known.num)._asdict()
+    waits = "SELECT FROM pg_stat_activity WHERE wait_event = 'advisory' AND datname = current_database()"
+    with (
+        ThreadPoolExecutor(1) as threads,
+        psycopg.connect(database.dsn, autocommit=True) as admin,
+        repository._connections.one_statement(writes=True) as cursor,
+    ):
+        admin.execute("SELECT pg_advisory_lock(7, 7)")
+        asking = threads.submit(cursor.execute, ask, ordered("rests_on_queue", told))
+        wait_until(lambda: bool(admin.execute(waits).fetchall()))
+        if is_paused:
+            queues.update(queue.id, is_paused=True)
+        admin.execute("SELECT pg_advisory_unlock(7, 7)")
+        assert asking.result(20).fetchall() == [(None if is_paused else 0,)]
+
+
+def test_a_change_of_a_queue_that_was_rolled_back_is_none(
+    database: Database, repository: PostgresRepository, queues: AnnotationQueues, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = queues.create("queue", created_by="ann")
+    queues.add_items(queue.id, [NewItem(call_id=str(number)) for number in range(3)], added_by="ann")
+    with psycopg.connect(database.dsn) as other:
+        other.execute(f"SET search_path TO {repository._connections.schema}".encode())
+        other.execute("UPDATE queues SET name = 'other'")
+        other.rollback()
+    # It left its mark on the row, and both are one statement all the same.
+    monkeypatch.setattr(type(repository), "_writing", None)
+    claim = queues.claim(queue.id, "bob")
+    assert isinstance(claim, Claim)
+    assert queues.complete(claim, 1).annotation_state == "completed"
