@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import attrs
 
@@ -35,7 +36,7 @@ from annotation_queue.repositories.sqlite.statements import (
     stored_progress,
     work_row,
 )
-from annotation_queue.repositories.sqlite.stretches import Telling, count_appended
+from annotation_queue.repositories.sqlite.stretches import Telling, count_appended, count_labels
 from annotation_queue.states import ALWAYS, SETTLING
 from annotation_queue.values import to_micros
 
@@ -46,6 +47,9 @@ if TYPE_CHECKING:
     from annotation_queue.records import Change, ItemRecord, Standing
     from annotation_queue.repositories.sqlite.session import Session
     from annotation_queue.states import Progress
+
+_SETTLING: Final = frozenset(RANKS[state] for state in SETTLING)
+"""The ranks of the states of labels."""
 
 
 def save(session: Session, writes: Sequence[tuple[ItemRecord, Change]]) -> list[WorkRow]:
@@ -67,14 +71,23 @@ def save(session: Session, writes: Sequence[tuple[ItemRecord, Change]]) -> list[
     for entry in rows.entries:
         if entry.annotation == UNREAD_TEXT:
             session.execute(SQL["take_label"], {"queue": entry.queue, "num": entry.num})
+    for queue, sums in rows.sums.items():
+        _count_relabelled(session, queue, sums, -1)
     PUT_PROGRESS.run(session, rows.progresses)
     for queue, sums in rows.sums.items():
         log_end = None
         if sums.first is not None:
+            _count_relabelled(session, queue, sums, 1)
             log_end = session.log_end(queue)
             count_appended(session, queue, sums.first, sums.untold)
         session.count(queue, _sum_of(sums.counts), log_end, moved_blocks(session, queue, sums.moves))
     return rows.work
+
+
+def _count_relabelled(session: Session, queue: int, sums: _Sums, n: int) -> None:
+    """Count the labels of items one of which is superseded no more, or once the progresses have changed anew."""
+    if sums.first is not None and sums.relabelled:
+        count_labels(session, queue, json.dumps(sums.relabelled), n=n, entries=sums.first - 1)
 
 
 def record_after(record: ItemRecord, change: Change, row: WorkRow) -> ItemRecord:
@@ -114,12 +127,14 @@ class _Sums:
         counts: How each moves the queue's counters, as `counters.changes` says.
         moves: The items whose kind changed.
         untold: What the log told of that it does not any more, since it tells of something later.
+        relabelled: The numbers of the items a label of which is superseded.
         first: The number of the first entry that was appended; None if none was.
     """
 
     counts: list[Mapping[tuple[str | None, str], int]] = attrs.field(factory=list, init=False)
     moves: list[Move] = attrs.field(factory=list, init=False)
     untold: list[Telling] = attrs.field(factory=list, init=False)
+    relabelled: list[int] = attrs.field(factory=list, init=False)
     first: int | None = attrs.field(default=None, init=False)
 
 
@@ -165,6 +180,8 @@ class _Rows:
             sums.moves.append(Move(queue_key(key.priority_down, key.created_at, record.item_id), *kinds))
         if told:
             sums.first = sums.first or told[0].num
+            if any(entry.from_state in _SETTLING for entry in told):
+                sums.relabelled.append(key.item)
             if key.is_told and key.last_entry is not None:
                 sums.untold.append(Telling(key.last_entry, RANKS[before.state]))
 
