@@ -47,6 +47,9 @@ _ALONE: Final = "SELECT pg_advisory_xact_lock({}, {})"
 # it has not looked at yet, no plan, and least of all one that is kept, may read it from end to end.
 _PLANS: Final = ("plan_cache_mode = force_generic_plan", "enable_seqscan = off")
 _TIME_LIMITS: Final = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+# Nor does a plan that reads the start of an order sort, or look a row up by a bitmap of its whole queue: of a table that was
+# full once, and empty when the server last looked, it believes that these cost less than a key.
+ORDERED: Final = ("enable_sort = off", "enable_bitmapscan = off")
 _CUSTOM: Final = "SET LOCAL plan_cache_mode = force_custom_plan"
 _WAITS: Final = "SET LOCAL idle_in_transaction_session_timeout = 0"
 _VERSION: Final = "SELECT version FROM annotation_queue_schema"
@@ -159,7 +162,7 @@ class Connections:
         """
         begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
         own = [_CUSTOM] if custom else []
-        own += ["SET LOCAL enable_sort = off"] if ordered else []
+        own += [f"SET LOCAL {each}" for each in ORDERED] if ordered else []
         return self.transaction(begin, own, patience=self._patience if patience is None else patience)
 
     def one_statement(self, *, writes: bool = False) -> Transaction:

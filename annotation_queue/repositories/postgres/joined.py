@@ -14,7 +14,7 @@ from psycopg.rows import TupleRow, tuple_row
 
 from annotation_queue.errors import StorageError
 from annotation_queue.repositories.postgres.bounded import encoding_of
-from annotation_queue.repositories.postgres.connections import Connections, Transaction
+from annotation_queue.repositories.postgres.connections import ORDERED, Connections, Transaction
 from annotation_queue.repositories.postgres.translation import translate
 from annotation_queue.values import refuse
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _SAVEPOINT: Final = "SAVEPOINT annotation_queue"
 _RELEASE: Final = "RELEASE SAVEPOINT annotation_queue"
 _ROLLBACK: Final = f"ROLLBACK TO SAVEPOINT annotation_queue; {_RELEASE}"
-_OF_SOME: Final = "enable_sort"
+_OF_SOME: Final = tuple(each.split()[0] for each in ORDERED)
 """What is set for some of our transactions, besides what is set for all."""
 _ENCODING: Final = "client_encoding"
 _ACCEPTED: Final = "a psycopg connection in a transaction: begin one, with connection.transaction() for example"
@@ -67,7 +67,7 @@ class Joined(Connections):
         self.connection = connection
         self._closed = False
         # Each begins with SET LOCAL.
-        self._names = [*(each.split()[2] for each in self._settings), _OF_SOME]
+        self._names = [*(each.split()[2] for each in self._settings), *_OF_SOME]
         self._read = f"SELECT {', '.join(f'current_setting({name!r})' for name in self._names)}"
         self._lock = threading.RLock()
         self._before: list[Sequence[tuple[str, str]] | None] = []
