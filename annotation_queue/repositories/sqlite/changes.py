@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import attrs
 
@@ -33,7 +34,7 @@ from annotation_queue.repositories.sqlite.statements import (
     WorkRow,
     work_row,
 )
-from annotation_queue.repositories.sqlite.stretches import Telling, count_appended
+from annotation_queue.repositories.sqlite.stretches import Telling, count_appended, count_labels
 from annotation_queue.states import ALWAYS, SETTLING
 from annotation_queue.values import to_micros
 
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
     from annotation_queue.records import Change, ItemRecord, Standing
     from annotation_queue.repositories.sqlite.session import Session
     from annotation_queue.states import Progress
+
+_SETTLING: Final = frozenset(RANKS[state] for state in SETTLING)
+"""The ranks of the states of labels."""
 
 
 def save(session: Session, writes: Sequence[tuple[ItemRecord, Change]]) -> list[WorkRow]:
@@ -107,6 +111,7 @@ class _Rows:
         counts: How each change moves the queue's counters, as `counters.changes` says.
         moves: The items whose kind changed.
         untold: What the log told of that it does not any more, since it tells of something later.
+        relabelled: The numbers of the items a label of which is superseded.
     """
 
     queue: int
@@ -119,6 +124,7 @@ class _Rows:
     counts: list[Mapping[tuple[str | None, str], int]] = attrs.field(factory=list, init=False)
     moves: list[Move] = attrs.field(factory=list, init=False)
     untold: list[Telling] = attrs.field(factory=list, init=False)
+    relabelled: list[int] = attrs.field(factory=list, init=False)
 
     def add(self, session: Session, record: ItemRecord, change: Change) -> None:
         """Add those of one change."""
@@ -139,6 +145,10 @@ class _Rows:
             self.moves.append(Move(queue_key(key.priority_down, key.created_at, record.item_id), *kinds))
         if told and key.is_told and key.last_entry is not None:
             self.untold.append(Telling(key.last_entry, RANKS[before.state]))
+        for entry in told:
+            if entry.from_state in _SETTLING:
+                self.relabelled.append(key.item)
+                break
 
     def store(self, session: Session) -> list[WorkRow]:
         """Store them; result and errors are those of `save`."""
@@ -150,13 +160,20 @@ class _Rows:
         for entry in entries:
             if entry.annotation == UNREAD_TEXT:
                 session.execute(SQL["take_label"], {"queue": queue, "num": entry.num})
+        self._count_relabelled(session, -1)
         PUT_PROGRESS.run(session, self.progresses)
         log_end = None
         if entries:
+            self._count_relabelled(session, 1)
             log_end = session.log_end(queue)
             count_appended(session, queue, self.entries_before, self.untold)
         session.count(queue, _sum_of(self.counts), log_end, moved_blocks(session, queue, self.moves))
         return self.work
+
+    def _count_relabelled(self, session: Session, n: int) -> None:
+        """Count the labels of items one of which is superseded: no more, or once the progresses have changed anew."""
+        if self.relabelled:
+            count_labels(session, self.queue, json.dumps(self.relabelled), n=n, entries=self.entries_before)
 
 
 def _stored(session: Session, key: Revision, progress: Progress, told: Sequence[EntryRow]) -> StoredProgress:

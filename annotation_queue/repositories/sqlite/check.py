@@ -47,6 +47,11 @@ _LOG: Final = {
     "wrong_labels": "has a label that nobody completed",
 }
 """What each statement about a log finds."""
+_STRETCHES: Final = {
+    "wrong_stretches": "tells of other items than it counts",
+    "wrong_stretches_of_labels": "has other labels than are counted in it",
+}
+"""What each statement about the stretches of a log finds."""
 _ITEMS: Final = {
     "wrong_ends": "has another number of steps, or another last entry, than the log tells",
     "untold": "is said to have changed last when its last entry was stored, and did not",
@@ -180,8 +185,9 @@ def _of_log(session: Session, num: int) -> Iterator[str]:
     for statement, text in _LOG.items():
         for (entry,) in session.execute(_SQL[statement], of_queue).fetchall():
             yield f"entry number {entry} of the log {text}"
-    for (number,) in session.execute(_SQL["wrong_stretches"], {**of_queue, "size": stretches.SIZE}).fetchall():
-        yield f"stretch number {number} of the log tells of other items than it counts"
+    for statement, text in _STRETCHES.items():
+        for (number,) in session.execute(_SQL[statement], {**of_queue, "size": stretches.SIZE}).fetchall():
+            yield f"stretch number {number} of the log {text}"
     for statement, text in _ITEMS.items():
         for (item,) in session.execute(_SQL[statement], of_queue).fetchall():
             yield f"item number {item} {text}"

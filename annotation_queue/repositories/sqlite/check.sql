@@ -44,6 +44,23 @@ WITH RECURSIVE whole AS (
 SELECT num FROM (SELECT * FROM expected EXCEPT SELECT * FROM kept)
 UNION SELECT num FROM (SELECT * FROM kept EXCEPT SELECT * FROM expected)
 
+-- Stretches of the log that count labels wrongly, or that do so before they have all their entries.
+
+-- name: wrong_stretches_of_labels --
+WITH labels AS (
+    SELECT p.annotator, p.entry / :size AS stretch, p.state FROM progresses AS p JOIN work AS w ON w.num = p.item
+    WHERE p.queue = :queue AND p.state >= 2 AND p.entry / :size
+        < (SELECT (entries + 1) / :size FROM counters WHERE queue = :queue AND kind = 0 AND num = 0 AND item = 0)
+), expected AS (
+    SELECT num, stretch, sum(state = 2), sum(state = 3)
+    FROM (SELECT annotator AS num, stretch, state FROM labels UNION ALL SELECT 0, stretch, state FROM labels)
+    GROUP BY num, stretch
+), kept AS (
+    SELECT num, item, completed, skipped FROM counters WHERE queue = :queue AND kind = -2 AND (completed, skipped) <> (0, 0)
+)
+SELECT stretch FROM (SELECT * FROM expected EXCEPT SELECT * FROM kept)
+UNION SELECT item FROM (SELECT * FROM kept EXCEPT SELECT * FROM expected)
+
 -- Holds that are counted and not there, or there and not counted, of removed items too; and counters of what there is not.
 
 -- name: wrong_holds --
@@ -54,6 +71,8 @@ UNION SELECT item FROM (SELECT p.annotator, p.item FROM progresses AS p WHERE p.
 
 -- name: stray_counters --
 SELECT c.kind, c.num, c.item FROM counters AS c WHERE c.queue = :queue AND NOT CASE c.kind
+    WHEN -2 THEN (c.unstarted, c.in_progress, c.waiting, c.settled, c.finished) = (0, 0, 0, 0, 0)
+        AND (c.next_expiry, c.reopenings, c.entries, c.latest, c.erased) = (0, 0, 0, 0, 0)
     WHEN -1 THEN c.item = 0
         AND (c.waiting, c.settled, c.finished, c.next_expiry, c.reopenings, c.entries, c.latest, c.erased) = (0, 0, 0, 0, 0, 0, 0, 0)
     WHEN 0 THEN c.item = 0 AND c.waiting = 0

@@ -31,7 +31,7 @@ from annotation_queue.repositories.sqlite.blocks import (
 )
 from annotation_queue.repositories.sqlite.session import lists
 from annotation_queue.repositories.sqlite.statements import SQL
-from annotation_queue.repositories.sqlite.stretches import count_untold
+from annotation_queue.repositories.sqlite.stretches import count_labels, count_untold
 from annotation_queue.states import open_slots, slot_free_at, unstarted, with_lease
 from annotation_queue.values import from_micros, to_micros
 
@@ -192,6 +192,7 @@ def remove_items(session: Session, queue: int, chosen: Sequence[int], at: dateti
         for annotator, state, n in session.execute(SQL["progresses_by_state"], (touched,)).fetchall():
             counts[session.text(annotator), STATES[state]] -= n
         count_untold(session, queue, touched)
+        count_labels(session, queue, touched, n=-1, entries=session.log_end(queue).entries)
     session.count(queue, counts)
     session.executemany(SQL["count_op"], ((-n, op) for op, n in Counter(live.op).items()))
     count_removed(session, queue, live.places, [*map(kind_of, live.state, live.waits)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from annotation_queue.changes import ChangePage, Settlement, change_cursor, place_of_cursor
@@ -10,6 +10,7 @@ from annotation_queue.labels import LabelText
 from annotation_queue.query import WALK_BYTES, ItemQuery, until_full
 from annotation_queue.repositories.sql.rows import (
     RANKS,
+    STATES,
     ItemRow,
     ProgressRow,
     TransitionRow,
@@ -18,13 +19,15 @@ from annotation_queue.repositories.sql.rows import (
     time_or_none,
     transition_of,
 )
+from annotation_queue.repositories.sqlite import stretches
 from annotation_queue.repositories.sqlite.queries.filters import Filter, among_nums
 from annotation_queue.repositories.sqlite.queries.updates import first_later
 from annotation_queue.repositories.sqlite.statements import SQL
+from annotation_queue.states import SETTLING
 from annotation_queue.values import MAX_INTEGER, to_micros
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import datetime
 
     from annotation_queue.labels import LabelPage, LabelQuery, LabelTextPage
@@ -74,19 +77,29 @@ class _Source(NamedTuple):
 
     Args:
         tables: The tables, joined.
-        condition: Which rows are those of a queue, whose number is its only value.
-        place: What the labels are sorted by.
+        conditions: Which rows are those between the ends.
+        order: What the labels are sorted by.
         columns: The columns of a progress.
         text_columns: The columns of a label as text.
-        chosen: What else chooses rows.
     """
 
     tables: str
-    condition: str
-    place: str
+    conditions: Sequence[Fragment]
+    order: Sequence[str] = ("p.entry",)
     columns: str = SQL["progress_columns_with_label"]
     text_columns: str = SQL["label_text_columns_with_label"]
-    chosen: tuple[Fragment, ...] = ()
+
+
+class _Ends(NamedTuple):
+    """Between which numbers the entries are of what is read.
+
+    Args:
+        low: A number before the least.
+        high: One behind the greatest.
+    """
+
+    low: int = 0
+    high: int = MAX_INTEGER
 
 
 class _Labels:
@@ -103,6 +116,9 @@ class _Labels:
         self._queue = queue
         self._query = query
         self._filter = Filter(session, queue.num, ItemQuery(filter=query.filter), 0)
+        self._ranks = tuple(sorted(RANKS[state] for state in query.states))
+        # 0 stands for everybody, None for one who never did anything.
+        self._annotator = 0 if query.annotator_id is None else session.find_text(query.annotator_id)
 
     def page(self) -> LabelPage:
         """Read the page."""
@@ -141,7 +157,7 @@ class _Labels:
         query = self._query
         after = query.after(self._queue.queue)
         place = None if after is None else after[0]
-        if not query.states or self._filter.matches_nothing:
+        if not query.states or self._annotator is None or self._filter.matches_nothing:
             return [], []
         # Row by row, so that neither a label nor a payload is read behind the last that has room.
         read = self._rows(columns, place, MAX_INTEGER if query.limit is None else query.limit + 1)
@@ -157,47 +173,78 @@ class _Labels:
     def _rows(self, columns: Callable[[_Source], str], after: int | None, limit: int) -> Iterator[_Row]:
         """Read the rows of what comes behind a place."""
         query, session = self._query, self._session
-        source = self._source()
-        fragments = [*self._filter.conditions(), *source.chosen]
-        ranks = tuple(sorted(RANKS[state] for state in query.states))
-        fragments += [
-            (source.condition, (self._queue.num,)),
-            ("w.queue = ?", (self._queue.num,)),
-            (f"p.state IN ({', '.join('?' for _ in ranks)})", ranks),
-        ]
-        if query.annotator_id is not None:
-            fragments.append(("p.annotator = ?", (session.find_text(query.annotator_id) or 0,)))
+        ends = _Ends()
         if after is not None:
-            fragments.append((f"{source.place} {'<' if query.newest_first else '>'} ?", (after,)))
-        text = (
-            f"SELECT p.entry, {columns(source)} FROM {source.tables} "
-            f"WHERE {' AND '.join(text for text, _ in fragments)} "
-            f"ORDER BY {source.place} {'DESC' if query.newest_first else 'ASC'} LIMIT ?"
-        )
-        values = [value for _, some in fragments for value in some]
-        return session.execute(text, (*values, min(limit, MAX_INTEGER)))
+            ends = _Ends(high=after) if query.newest_first else _Ends(low=after)
+        fragments = [*self._filter.conditions(), ("w.queue = ?", (self._queue.num,))]
+        fragments.append((f"p.state IN ({_marks(self._ranks)})", self._ranks))
+        if self._annotator:
+            fragments.append(("p.annotator = ?", (self._annotator,)))
 
-    def _source(self) -> _Source:
+        def read(source: _Source) -> Iterator[_Row]:
+            chosen = [*fragments, *source.conditions]
+            order = ", ".join(f"{column} {'DESC' if query.newest_first else 'ASC'}" for column in source.order)
+            text = (
+                f"SELECT p.entry, {columns(source)} FROM {source.tables} "
+                f"WHERE {' AND '.join(text for text, _ in chosen)} ORDER BY {order} LIMIT ?"
+            )
+            values = [value for _, some in chosen for value in some]
+            return session.execute(text, (*values, min(limit, MAX_INTEGER)))
+
+        return chain.from_iterable(map(read, self._sources(ends)))
+
+    def _sources(self, ends: _Ends) -> Sequence[_Source]:
         """Choose from where to read: from items that are few, or in the order of the log."""
         rare = self._filter.rare_index(None)
         items = " CROSS JOIN items AS i ON i.num = w.num"
+        of_items: list[Fragment] = [("p.queue = ?", (self._queue.num,)), ("p.entry > ? AND p.entry < ?", ends)]
         if rare.startswith("live_"):
             tables = f"items AS i INDEXED BY {rare} CROSS JOIN work AS w ON w.num = i.num"
-            return _Source(f"{tables} CROSS JOIN progresses AS p ON p.item = w.num", "p.queue = ?", "p.entry")
+            return [_Source(f"{tables} CROSS JOIN progresses AS p ON p.item = w.num", of_items)]
         if rare:
             tables = f"work AS w INDEXED BY {rare} CROSS JOIN progresses AS p ON p.item = w.num"
-            return _Source(tables + items, "p.queue = ?", "p.entry")
+            return [_Source(tables + items, of_items)]
         few = self._filter.rare_nums(None)
         if few is not None:
             tables = "work AS w NOT INDEXED CROSS JOIN progresses AS p ON p.item = w.num"
-            return _Source(tables + items, "p.queue = ?", "p.entry", chosen=(among_nums(few),))
+            return [_Source(tables + items, [*of_items, among_nums(few)])]
+        return self._parts_of_log(ends)
+
+    def _parts_of_log(self, ends: _Ends) -> Sequence[_Source]:
+        """Choose the parts of the log to read, in order: the stretches in which labels are counted, and the newest one."""
+        query, queue, size = self._query, self._queue.num, stretches.SIZE
         current = "p.item = l.item AND p.annotator = l.annotator AND p.entry = l.num"
-        tables = f"log AS l CROSS JOIN progresses AS p ON {current} CROSS JOIN work AS w ON w.num = p.item"
-        # Entries that are not the last one about their progress are passed over; where the step tells, unread.
-        ranks = tuple(RANKS[state] for state in self._query.states)
-        step = (f"l.to_state IN ({', '.join('?' for _ in ranks)})", ranks)
+        tables = f"log AS l CROSS JOIN progresses AS p ON {current} CROSS JOIN work AS w ON w.num = p.item "
+        tables += "CROSS JOIN items AS i ON i.num = w.num"
         of_entry = SQL["progress_columns_of_entry"], SQL["label_text_columns_of_entry"]
-        return _Source(tables + items, "l.queue = ?", "l.num", *of_entry, (step,))
+        # Entries that are not the last one about their progress are passed over; where the step tells, unread.
+        told: list[Fragment] = [("l.queue = ?", (queue,)), (f"l.to_state IN ({_marks(self._ranks)})", self._ranks)]
+        if self._annotator:
+            told.append(("l.annotator = ?", (self._annotator,)))
+
+        def part(ends: _Ends) -> _Source:
+            return _Source(tables, [*told, ("l.num > ? AND l.num < ?", ends)], ("l.num",), *of_entry)
+
+        if not query.states <= SETTLING:
+            return [part(ends)]
+        counted = stretches.whole_stretches(self._session.log_end(queue).entries) * size
+        parts = [part(ends._replace(low=max(ends.low, counted - 1)))] if ends.high > counted else []
+        if ends.low < counted:
+            of_stretches: list[Fragment] = [
+                ("s.queue = ? AND s.kind = -2 AND s.num = ?", (queue, self._annotator)),
+                (f"{' + '.join(f's.{STATES[rank]}' for rank in self._ranks)} > 0", ()),
+                ("s.item >= ? AND s.item <= ?", (ends.low // size, min(ends.high, counted) // size)),
+                # One end on each side, or SQLite goes by the other one.
+                ("l.num > max(s.item * ? - 1, ?)", (size, ends.low)),
+                ("l.num < min(s.item * ? + ?, ?)", (size, size, ends.high)),
+            ]
+            order = ("s.item", "l.num")
+            parts.append(_Source(f"counters AS s CROSS JOIN {tables}", [*told, *of_stretches], order, *of_entry))
+        return parts if query.newest_first else parts[::-1]
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ", ".join("?" for _ in values)
 
 
 def labels(session: Session, queue: StoredQueue, query: LabelQuery) -> LabelPage:

@@ -14,6 +14,7 @@ from annotation_queue.repositories.sql.rows import ALWAYS_MICROS, StoredQueue, m
 from annotation_queue.repositories.sqlite.blocks import KINDS, NEW_KIND, Places, count_added
 from annotation_queue.repositories.sqlite.session import lists
 from annotation_queue.repositories.sqlite.statements import SQL
+from annotation_queue.repositories.sqlite.stretches import count_labels
 from annotation_queue.values import to_micros
 
 if TYPE_CHECKING:
@@ -92,6 +93,8 @@ def _bring_back(session: Session, queue: StoredQueue, rows: Sequence[_Removed], 
         session.execute(SQL[statement], nums)
     session.executemany(SQL["count_op"], ((n, op) for op, n in Counter(row.op for row in rows).items()))
     touched = [row for row in rows if row.is_touched]
+    nums_touched = json.dumps([row.num for row in touched])
+    count_labels(session, queue.num, nums_touched, n=1, entries=session.log_end(queue.num).entries)
     counts = Counter({key: n * (len(rows) - len(touched)) for key, n in counts_of(NEW, ()).items()})
     records = session.records(queue.queue.project_id, [row.id for row in touched], queue.queue.id) if touched else {}
     kinds = dict.fromkeys((row.num for row in rows), NEW_KIND)

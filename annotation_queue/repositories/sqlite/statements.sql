@@ -527,6 +527,33 @@ FROM (
 ) AS t
 WHERE c.queue = :queue AND c.kind = -1 AND c.num = t.num AND c.item = 0
 
+-- Adds labels to what stretches of a log count: to those of their annotators, and to those of all.
+
+-- name: count_labels --
+INSERT INTO counters (queue, kind, num, item, completed, skipped)
+SELECT :queue, -2, annotator, stretch, :n * completed, :n * skipped FROM labels
+UNION ALL SELECT :queue, -2, 0, stretch, :n * sum(completed), :n * sum(skipped) FROM labels GROUP BY stretch
+ON CONFLICT (queue, kind, num, item) DO UPDATE SET completed = completed + excluded.completed, skipped = skipped + excluded.skipped
+
+-- Does so with all of a stretch.
+
+-- name: count_labels_of_stretch --
+WITH labels AS MATERIALIZED (
+    SELECT p.annotator, :num AS stretch, sum(p.state = 2) AS completed, sum(p.state = 3) AS skipped
+    FROM log AS l CROSS JOIN progresses AS p ON p.item = l.item AND p.annotator = l.annotator AND p.entry = l.num
+        CROSS JOIN work AS w ON w.num = p.item
+    WHERE l.queue = :queue AND l.num >= :low AND l.num < :high AND l.to_state >= 2 GROUP BY p.annotator
+) @count_labels@
+
+-- Does so with those of some items, live or not, in the first stretches of a log.
+
+-- name: count_labels_of_items --
+WITH labels AS MATERIALIZED (
+    SELECT p.annotator, p.entry / :size AS stretch, sum(p.state = 2) AS completed, sum(p.state = 3) AS skipped
+    FROM json_each(:nums) AS wanted CROSS JOIN progresses AS p ON p.item = wanted.value
+    WHERE p.queue = :queue AND p.state >= 2 AND p.entry < :size * :whole GROUP BY p.annotator, p.entry / :size
+) @count_labels@
+
 -- Reads an item's history, oldest first, from its last entry back. In a damaged file it ends as well.
 
 -- name: history --

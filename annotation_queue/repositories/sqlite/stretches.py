@@ -63,6 +63,7 @@ def count_appended(session: Session, queue: int, entries_before: int, untold: It
     for num in range(whole, whole_stretches(session.log_end(queue).entries)):
         place = {"queue": queue, "num": num, "low": num * SIZE, "high": (num + 1) * SIZE}
         session.execute(SQL["add_stretch"], place)
+        session.execute(SQL["count_labels_of_stretch"], {**place, "n": 1})
 
 
 def count_untold(session: Session, queue: int, nums: str) -> None:
@@ -74,6 +75,22 @@ def count_untold(session: Session, queue: int, nums: str) -> None:
         nums: The numbers of the items, as a JSON list.
     """
     session.execute(SQL["take_from_stretches"], {"queue": queue, "nums": nums, "size": SIZE})
+
+
+def count_labels(session: Session, queue: int, nums: str, *, n: int, entries: int) -> None:
+    """Count the labels of some items in whatever stretches they are, or count them no more.
+
+    Args:
+        session: The session, inside a write transaction.
+        queue: The queue's number.
+        nums: The numbers of the items, as a JSON list.
+        n: 1 when the items have become live or have changed, -1 before they change or are removed.
+        entries: How many entries the log had when its stretches were counted last.
+    """
+    whole = whole_stretches(entries)
+    if whole:
+        asked = {"queue": queue, "nums": nums, "n": n, "size": SIZE, "whole": whole}
+        session.execute(SQL["count_labels_of_items"], asked)
 
 
 class Stretch(NamedTuple):

@@ -232,17 +232,45 @@ def test_a_page_of_labels_costs_what_is_on_it(
         query = attrs.evolve(query, cursor=page.next_cursor)
 
 
-def test_the_newest_labels_are_found_past_all_that_was_put_back_last(
-    reads: Callable[[Callable[[], object]], int], queues: AnnotationQueues
-) -> None:
+def put_back_last(queues: AnnotationQueues) -> str:
+    """Make a queue in which bob labelled some items, and what eve held of many others was put back behind that."""
     queue_id = queues.create("queue", created_by="ann").id
     queues.add_items(queue_id, [NewItem(call_id=f"call-{n}") for n in range(FEW + 140)], added_by="ann")
     queues.complete_batch([(claim, "label") for claim in queues.claim_batch(queue_id, "bob", 40)])
     held = [claim.item.id for claim in queues.claim_batch(queue_id, "eve", FEW + 100)]
     assert queues.reset(queue_id, held, actor_id="ann") == FEW + 100
+    return queue_id
+
+
+def test_the_newest_labels_are_found_past_all_that_was_put_back_last(
+    reads: Callable[[Callable[[], object]], int], queues: AnnotationQueues
+) -> None:
+    queue_id = put_back_last(queues)
     query = LabelQuery(limit=20, newest_first=True)
     assert {label.progress.annotator_id for label in queues.labels(queue_id, query).labels} == {"bob"}
     assert reads(lambda: queues.labels(queue_id, query)) < FEW
+
+
+def test_labels_are_found_by_their_keys_where_the_server_last_looked_at_tables_that_had_just_been_emptied(
+    reads: Callable[[Callable[[], object]], int], database: Database
+) -> None:
+    schema = database.fresh()
+    query = LabelQuery(limit=20, newest_first=True)
+    with (
+        database.repository(schema) as repository,
+        psycopg.connect(database.dsn, autocommit=True) as connection,
+    ):
+        connection.execute(f"SET search_path TO {schema}")
+        queues = AnnotationQueues(repository, "project")
+        for _ in range(3):
+            queue_id = put_back_last(queues)
+            assert reads(lambda queue_id=queue_id: queues.labels(queue_id, query)) < FEW  # type: ignore[misc]
+            # It keeps what it knew of the values.
+            connection.execute("ANALYZE")
+            for table in ("log", "progresses", "work", "calls", "items", "item_ids"):
+                connection.execute(f"DELETE FROM {table}")  # noqa: S608 - our own names
+            connection.execute("ANALYZE")
+        connection.execute(f"DROP SCHEMA {schema} CASCADE")
 
 
 def test_what_follows_a_log_or_asks_for_holds_reads_no_more_than_it_gives(

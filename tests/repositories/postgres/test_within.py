@@ -44,6 +44,7 @@ SETTINGS = (
     "plan_cache_mode",
     "enable_seqscan",
     "enable_sort",
+    "enable_bitmapscan",
     "default_transaction_isolation",
     "default_transaction_read_only",
     "client_encoding",

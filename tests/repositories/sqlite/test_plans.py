@@ -14,11 +14,13 @@ from annotation_queue import (
     ItemFilter,
     ItemPatch,
     ItemQuery,
+    LabelQuery,
     NewItem,
     QueueQuery,
     SortBy,
     SQLiteRepository,
 )
+from annotation_queue.repositories.sqlite import stretches as sqlite_stretches
 from annotation_queue.repositories.sqlite.queries import filters as sqlite_filters
 
 if TYPE_CHECKING:
@@ -152,6 +154,27 @@ def test_items_in_one_state_are_read_in_queue_order_without_a_sort(
         # Where few items are found by something else than the order, they are sorted.
         assert [step for step in steps if is_slow(step) and "order" in index] == []
         assert any(index in step for step in steps)
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+def test_labels_are_read_in_the_order_of_the_log_without_a_sort_or_a_scan(
+    plans: Callable[[Callable[[], object]], list[str]],
+    queue: tuple[AnnotationQueues, str],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    newest_first: bool,
+) -> None:
+    monkeypatch.setattr(sqlite_stretches, "SIZE", 8)
+    queues, queue_id = queue
+    queues.complete_batch([(claim, "good") for claim in queues.claim_batch(queue_id, "carol", 9)])
+    for annotator_id in (None, "carol"):
+        query = LabelQuery(newest_first=newest_first, annotator_id=annotator_id, limit=8)
+        cursor = queues.labels(queue_id, query).next_cursor
+        for part in (query, attrs.evolve(query, cursor=cursor)):
+            steps = plans(lambda part=part: queues.labels(queue_id, part))  # type: ignore[misc]
+            assert [step for step in steps if is_slow(step)] == []
+            assert "SEARCH s USING PRIMARY KEY (queue=? AND kind=? AND num=? AND item>? AND item<?)" in steps
+            assert "SEARCH l USING PRIMARY KEY (queue=? AND num>? AND num<?)" in steps
 
 
 @pytest.mark.parametrize("field", ["id", "call_id", "call_trace_id", "call_op_name", "added_by"])

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import random
 from contextlib import ExitStack
-from datetime import datetime, timedelta
 from itertools import count, product
 from typing import TYPE_CHECKING, Final
 
@@ -13,12 +11,8 @@ import pytest
 
 from annotation_queue import (
     AnnotationQueues,
-    Claim,
-    ClaimLost,
     ItemFilter,
-    ItemPatch,
     ItemQuery,
-    MemoryRepository,
     NewItem,
     SortBy,
     SQLiteRepository,
@@ -27,7 +21,7 @@ from annotation_queue.repositories.sqlite import stretches
 from annotation_queue.repositories.sqlite.connections import Connections
 from annotation_queue.repositories.sqlite.queries import filters, ranks, updates
 from annotation_queue.repositories.sqlite.schema import MIGRATIONS, prepare
-from helpers.pairs import START
+from helpers.teams import at_work
 from repositories.sqlite.migrations import write
 
 if TYPE_CHECKING:
@@ -49,76 +43,6 @@ FILTERS: Final = [
 ]
 
 
-class Team:
-    """Annotators who work on the same queue in two repositories, with a clock that sometimes stands still or goes back.
-
-    Args:
-        seed: What they do depends on it alone.
-        both: The services on the two.
-        moment: The time, which both services read.
-    """
-
-    def __init__(self, seed: int, both: list[AnnotationQueues], moment: list[datetime]) -> None:
-        self._chance = random.Random(seed)  # noqa: S311 - what is done, not a secret
-        self._both = both
-        self._moment = moment
-        self._names = count()
-        self._held: list[Claim] = []
-        self._items: list[str] = []
-        needed = self._chance.choice([1, 2])
-        made = [queues.create("t", created_by="ann", queue_id="queue", annotations_per_item=needed) for queues in both]
-        assert made[0] == made[1]
-
-    def work(self, steps: int) -> None:
-        """Do as many things, each in both repositories."""
-        chance = self._chance
-        for _ in range(steps):
-            self._moment[0] += timedelta(seconds=chance.choice([0, 0, 0, 1, 1, 2, -1]))
-            act = chance.choice([self._add, self._claim, self._claim, self._end, self._end, self._end, self._change])
-            act()
-
-    def _add(self) -> None:
-        news = [
-            NewItem(call_id=f"{n}", call_op_name=f"op-{n % 3}")
-            for n, _ in zip(self._names, range(self._chance.randint(1, 12)), strict=False)
-        ]
-        for queues in self._both:
-            added = queues.add_items("queue", news, added_by="ann").added
-        self._items += [item.id for item in added]
-
-    def _claim(self) -> None:
-        who, most = self._chance.choice("xyz"), self._chance.randint(1, 6)
-        for queues in self._both:
-            claims = queues.claim_batch("queue", who, most, lease=timedelta(days=1))
-        self._held += claims or ()
-
-    def _end(self) -> None:
-        self._chance.shuffle(self._held)
-        some, self._held = self._held[:3], self._held[3:]
-        kind = self._chance.choice(["complete", "skip", "release"])
-        for claim, queues in product(some, self._both):
-            try:
-                getattr(queues, kind)(claim)
-            except ClaimLost:
-                continue
-
-    def _change(self) -> None:
-        some = self._chance.sample(self._items, min(3, len(self._items)))
-        kind, priority = (
-            self._chance.choice(["patch", "remove", "remove", "restore", "purge"]),
-            self._chance.randint(0, 3),
-        )
-        for queues in self._both:
-            if kind == "patch":
-                queues.update_items("queue", some, ItemPatch(priority=priority))
-            elif kind == "remove":
-                queues.remove_items("queue", some)
-            elif kind == "restore":
-                queues.restore_items("queue", self._items)
-            else:
-                queues.purge(removed_before=self._moment[0] - timedelta(seconds=9))
-
-
 @pytest.fixture(params=[0, 400], ids=["each ranked alone", "ranked together"])
 def small_stretches(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have stretches of four entries."""
@@ -132,21 +56,7 @@ def small_stretches(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
 @pytest.mark.usefixtures("small_stretches")
 @pytest.mark.parametrize("seed", range(2))
 def test_every_page_by_update_is_the_one_that_memory_gives(tmp_path: Path, seed: int) -> None:
-    moment = [START]
-    with SQLiteRepository(tmp_path / "queues.db", synchronous="OFF") as stored, MemoryRepository() as remembered:
-        both = []
-        for repository in (stored, remembered):
-            numbers = count()
-            both.append(
-                AnnotationQueues(
-                    repository,
-                    "project",
-                    clock=lambda: moment[0],
-                    new_id=lambda numbers=numbers: f"id-{next(numbers) * 7919 % 1000:03}",  # type: ignore[misc]
-                )
-            )
-        Team(seed, both, moment).work(50)
-        assert stored.check() == ()
+    with at_work(tmp_path / "queues.db", seed, steps=50) as both:
         for sort_by, chosen in product(ORDERS, FILTERS):
             first = ItemQuery(filter=chosen, sort_by=sort_by, limit=9, include_position=True)
             for offset in (0, 1, 6, 17):

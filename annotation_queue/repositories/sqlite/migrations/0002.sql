@@ -155,6 +155,8 @@ CREATE INDEX work_by_own_time ON work (queue, updated_at, id, op, added_by, sett
 -- Kind 2: the annotator `num` holds `item`, a removed one too. Triggers keep it.
 -- Kind -1: `num` is the number of a stretch of the log, with the items whose last change is told there by aggregate state. A stretch
 -- has the entries whose numbers give its own when they are divided by 1,024; only those that have all of them are there.
+-- Kind -2: `item` is the number of such a stretch, `num` an annotator or 0 for all, with the labels, which are the completed and
+-- skipped progresses on live items, that changed there last. Where there are none, there need be no row.
 ALTER TABLE counters RENAME TO counters_1;
 
 CREATE TABLE counters (
@@ -236,6 +238,16 @@ SELECT l.queue, -1, l.num / 1024, coalesce(sum(w.state = 0), 0), coalesce(sum(w.
     coalesce(sum(w.state = 3), 0)
 FROM log AS l LEFT JOIN work AS w ON w.num = l.item AND w.last_entry = l.num AND w.is_told = 1
 GROUP BY l.queue, l.num / 1024 HAVING max(l.num) % 1024 = 1023;
+
+WITH labels AS (
+    SELECT p.queue, p.annotator, p.entry / 1024 AS stretch, p.state
+    FROM progresses AS p JOIN work AS w ON w.num = p.item JOIN counters AS c ON c.queue = p.queue AND c.kind = 0 AND c.num = 0
+    WHERE p.state >= 2 AND p.entry / 1024 < (c.entries + 1) / 1024
+)
+INSERT INTO counters (queue, kind, num, item, completed, skipped)
+SELECT queue, -2, num, stretch, sum(state = 2), sum(state = 3)
+FROM (SELECT queue, annotator AS num, stretch, state FROM labels UNION ALL SELECT queue, 0, stretch, state FROM labels)
+GROUP BY queue, num, stretch;
 
 CREATE TRIGGER progresses_held_first AFTER INSERT ON progresses WHEN new.state = 1
 BEGIN
