@@ -165,8 +165,7 @@ class Connections:
                 yet it believes that all of it is sorted as soon.
             patience: How long to wait for each answer, in seconds; None for a little longer than the server's own limit.
         """
-        own = [_CUSTOM] if custom else []
-        own += [_ORDERED] if ordered else []
+        own = [*([_CUSTOM] if custom else ()), *([_ORDERED] if ordered else ())]
         return self.transaction(_READS, own, patience=self._patience if patience is None else patience)
 
     def one_statement(self, *, writes: bool = False) -> Transaction:
