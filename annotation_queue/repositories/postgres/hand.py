@@ -50,9 +50,10 @@ class Hand:
             PoolTimeout: None was to be had in time.
         """
         # Nothing is in hand after it is closed, and the pool says so.
-        with suppress(IndexError):
+        try:
             return self._idle.pop()
-        self._wanted.append(None)
+        except IndexError:
+            self._wanted.append(None)
         try:
             with suppress(IndexError):
                 return self._idle.pop()
