@@ -11,31 +11,41 @@ from annotation_queue.repositories.postgres.indexes import FIRST_BLOCK, LIVE, NA
 from annotation_queue.repositories.postgres.rows import integers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from annotation_queue.repositories.postgres.session import Session
     from annotation_queue.repositories.sql.paths import Key, OrderPath
 
-_COUNTED: Final = """
-WITH counted AS MATERIALIZED (
-    SELECT b.op, b.a, b.b, b.id, b.n,
-        ?::bigint + sum(b.n) OVER (ORDER BY b.op, b.a, b.b, b.id ROWS UNBOUNDED PRECEDING) - b.n AS before
-    FROM blocks AS b
-    WHERE b.queue = ? AND b.lane = ? AND (b.op, b.a, b.b, b.id) >= (?, ?, ?, ?) AND (b.op, b.a, b.b, b.id) < (?, ?, ?, ?)
-)"""
-"""The blocks of a stretch of an index, each with how many items stand before it. The server reads them one by one and in order,
-which takes some five times as long as to sum them up: so it is not done for more blocks than needed."""
+_KEY: Final = "b.op, b.a, b.b, b.id"
+_KEY_DOWN: Final = "b.op DESC, b.a DESC, b.b DESC, b.id DESC"
+
+
+class _Block(NamedTuple):
+    """A block, and how many items stand before it; counted from wherever one counts."""
+
+    key: BlockKey
+    before: int
+
+
+_FIRST: Final = _Block(FIRST_BLOCK, 0)
 
 
 class _Before(NamedTuple):
-    """How many items stand before a key, and the block into which it falls, with how many stand before that."""
+    """How many items stand before a key, and the block into which it falls."""
 
     rank: int
-    block: BlockKey
-    before_block: int
+    block: _Block
 
 
-_NONE_BEFORE: Final = _Before(0, FIRST_BLOCK, 0)
+_NONE_BEFORE: Final = _Before(0, _FIRST)
+
+
+class _Found(NamedTuple):
+    """An item, how many items stand before it, and its block."""
+
+    key: Key
+    rank: int
+    block: _Block
 
 
 @attrs.frozen
@@ -69,93 +79,118 @@ class Ranks:
         return [sum(times * before[bound].rank for bound, times in each.items()) for each in terms]
 
     def find(self, rank: int) -> Key | None:
-        """Find the key of the item at a rank; None if the rank is behind the last. The cost is a rank's for each column."""
-        path, start, behind = self.path, _NONE_BEFORE, None
-        if path.fixed:
-            start, behind = self._interval(path)
-            if rank >= behind - start.rank:
-                return None
-        while True:
-            up = path.left[0]
-            found = self._key_at(path, start, start.rank + rank if up or behind is None else behind - 1 - rank, behind)
-            if found is None:
-                return None
-            key, behind = found
-            if path.even or behind - start.rank == 1:
-                return key[len(self.path.fixed) :]
-            below = path.below(key[len(path.fixed)])
-            inner, end = self._interval(below)
-            rank -= inner.rank - start.rank if up else behind - end
-            path, start, behind = below, inner, end
+        """Find the key of the item at a rank; None if the rank is behind the last.
 
-    def _interval(self, path: OrderPath) -> tuple[_Before, int]:
-        """Count the items before those that have the fixed values of a path, and up to the last of them."""
-        start, end = low(path.index, path.fixed), high(path.index, path.fixed)
-        before = self._before([start, end])
-        return before[start], before[end].rank
+        The cost is that of a sum over the blocks up to it, from whichever end the order begins at; and with several directions
+        that of one over the blocks of the group that it is in, for each column.
+        """
+        path = self.path
+        if path.fixed:
+            start, end = self._interval(path, _FIRST)
+            if rank >= end - start.rank:
+                return None
+            found = self._in_interval(path, start, end, rank)
+        else:
+            found = self._at(_FIRST, rank) if path.left[0] else self._from_end(rank)
+        while found is not None and not path.even:
+            up, path = path.left[0], path.below(found.key[len(path.fixed)])
+            start, end = self._interval(path, found.block)
+            if end - start.rank == 1:
+                break
+            found = self._in_interval(path, start, end, found.rank - start.rank if up else end - 1 - found.rank)
+        return None if found is None else found.key[len(self.path.fixed) :]
 
     def count(self) -> int:
         """Count all items that have the path's fixed values; the cost is that of a rank."""
-        start, end = self._interval(self.path)
+        start, end = self._interval(self.path, _FIRST)
         return end - start.rank
 
-    def _before(self, bounds: Iterable[BlockKey]) -> dict[BlockKey, _Before]:
-        """Count the items that stand before keys along the index."""
+    def _interval(self, path: OrderPath, near: _Block) -> tuple[_Before, int]:
+        """Count the items before those that have the fixed values of a path, and up to the last of them."""
+        start, end = low(path.index, path.fixed), high(path.index, path.fixed)
+        before = self._before([start, end], near)
+        return before[start], before[end].rank
+
+    def _in_interval(self, path: OrderPath, start: _Before, end: int, rank: int) -> _Found | None:
+        """Find the item at a rank among those that have the fixed values of a path."""
+        return self._at(start.block, start.rank + rank if path.left[0] else end - 1 - rank)
+
+    def _before(self, bounds: Iterable[BlockKey], near: _Block = _FIRST) -> dict[BlockKey, _Before]:
+        """Count the items that stand before keys along the index.
+
+        Args:
+            bounds: The keys.
+            near: A block before which it is known how many stand. The cost is that of a sum over the blocks between it and
+                each key, and of the items of the key's block that stand before the key.
+        """
         index = self.path.index
         counted = dict.fromkeys(bounds, _NONE_BEFORE)
-        asked = [bound for bound in counted if bound != FIRST_BLOCK]
+        asked = [bound for bound in counted if near is not _FIRST or bound != FIRST_BLOCK]
         if not asked:
             return counted
         columns = ", ".join(f"i.{column}" for column in index.columns)
         begin = ", ".join(f"s.{name}" for name in NAMES[index])
         end = ", ".join(f"e.{name}" for name in NAMES[index])
-        inside = (
-            f"SELECT {columns} FROM {LIVE[index]} AND i.queue = ? "
-            f"AND ({columns}) >= ({begin}) ORDER BY {columns} LIMIT s.n"
-        )
+        # The server reads a row comparison from its beginning on, but does not end where it fails in a later column.
+        in_block = f"{LIVE[index]} AND i.queue = ? AND ({columns}) >= ({begin}) ORDER BY {columns} LIMIT s.n"
+        of_lane = "FROM blocks AS b WHERE b.queue = ? AND b.lane = ?"
         text = (
-            "SELECT e.place, (SELECT coalesce(sum(b.n), 0) FROM blocks AS b WHERE b.queue = ? AND b.lane = ? "
-            "AND (b.op, b.a, b.b, b.id) < (s.op, s.a, s.b, s.id)), "
-            f"(SELECT count(*) FROM ({inside}) AS i WHERE ({columns}) < ({end})), s.op, s.a, s.b, s.id "
+            # The one or the other is a sum over nothing.
+            f"SELECT e.place, ?::bigint + (SELECT coalesce(sum(b.n), 0) {of_lane} AND ({_KEY}) >= (?, ?, ?, ?) "
+            f"AND ({_KEY}) < (s.op, s.a, s.b, s.id)) - (SELECT coalesce(sum(b.n), 0) {of_lane} "
+            f"AND ({_KEY}) >= (s.op, s.a, s.b, s.id) AND ({_KEY}) < (?, ?, ?, ?)), "
+            f"(SELECT count(*) FROM (SELECT {columns} FROM {in_block}) AS i WHERE ({columns}) < ({end})), s.op, s.a, s.b, s.id "
             "FROM unnest(?::text[], ?::bigint[], ?::bigint[], ?::text[]) WITH ORDINALITY AS e(op, a, b, id, place) "
-            "CROSS JOIN LATERAL (SELECT o.op, o.a, o.b, o.id, o.n FROM blocks AS o "
-            "WHERE o.queue = ? AND o.lane = ? AND (o.op, o.a, o.b, o.id) <= (e.op, e.a, e.b, e.id) "
-            "ORDER BY o.op DESC, o.a DESC, o.b DESC, o.id DESC LIMIT 1) AS s"
+            f"CROSS JOIN LATERAL (SELECT {_KEY}, b.n {of_lane} AND ({_KEY}) <= (e.op, e.a, e.b, e.id) "
+            f"ORDER BY {_KEY_DOWN} LIMIT 1) AS s"
         )
         ops, numbers, others, ids = zip(*asked, strict=True)
         own = (self.queue, index.num)
         given = ([*ops], integers(numbers), integers(others), [*ids])
+        values = (near.before, *own, *near.key, *own, *near.key, self.queue, *given, *own)
         # A queue that never had an item has no block: nothing is found.
-        for place, n, in_block, *block in self.session.composed(text, (*own, self.queue, *given, *own)):
-            counted[asked[place - 1]] = _Before(n + in_block, BlockKey(*block), n)
+        for place, n, inside, *block in self.session.composed(text, values):
+            counted[asked[place - 1]] = _Before(n + inside, _Block(BlockKey(*block), n))
         return counted
 
-    def _key_at(self, path: OrderPath, start: _Before, rank: int, behind: int | None) -> tuple[Key, int] | None:
-        """Find the key of the item at a rank along the index of a path.
+    def _at(self, near: _Block, rank: int) -> _Found | None:
+        """Find the item at a rank along the index.
 
         Args:
-            path: The path; the item has its fixed values.
-            start: What stands before the first of these items.
-            rank: The rank, counted from the beginning of the index; from its end, if nobody has counted the path's items and
-                its order descends.
-            behind: How many items stand up to the last one of the path; None if nobody has counted them.
-
-        Returns:
-            The key, and how many items stand up to the last one of the path.
+            near: A block at or before its own, with how many items stand before it.
+            rank: How many stand before the item.
         """
-        index, from_end = path.index, behind is None and not path.left[0]
+        of_block = f"({_KEY}) >= (?, ?, ?, ?)"
+        given = (near.before, self.queue, self.path.index.num, *near.key, rank, self.queue, rank)
+        for upto, n, block, key in self._found(_KEY, of_block, "?::bigint - (c.upto - c.n)", given):
+            return _Found(key, rank, _Block(block, upto - n))
+        return None
+
+    def _from_end(self, rank: int) -> _Found | None:
+        """Find the item at a rank counted from the end of the index; what is found counts from the beginning of its block."""
+        given = (0, self.queue, self.path.index.num, rank, self.queue, rank)
+        for upto, _, block, key in self._found(_KEY_DOWN, "TRUE", "c.upto - 1 - ?::bigint", given):
+            return _Found(key, upto - 1 - rank, _Block(block, 0))
+        return None
+
+    def _found(
+        self, order: str, condition: str, offset: str, values: Sequence[object]
+    ) -> Iterator[tuple[int, int, BlockKey, Key]]:
+        """Pass blocks until enough items stand in them, and find one in the last: with its key what was counted up to it."""
+        index = self.path.index
         columns = ", ".join(f"i.{column}" for column in index.columns)
         begin = ", ".join(f"c.{name}" for name in NAMES[index])
+        # To read blocks one by one takes the server some five times as long as to sum them up; so it ends where it can.
         text = (
-            f"{_COUNTED}, wanted AS MATERIALIZED (SELECT s.total, CASE WHEN ? THEN s.total - 1 - ? ELSE ? END AS rank "
-            "FROM (SELECT ? + sum(n)::bigint AS total FROM counted) AS s) "
-            f"SELECT r.total, k.* FROM wanted AS r CROSS JOIN counted AS c CROSS JOIN LATERAL ("
+            "SELECT c.upto, c.n, c.op, c.a, c.b, c.id, k.* FROM (SELECT b.* FROM ("
+            f"SELECT {_KEY}, b.n, ?::bigint + sum(b.n) OVER (ORDER BY {order} ROWS UNBOUNDED PRECEDING) AS upto "
+            f"FROM blocks AS b WHERE b.queue = ? AND b.lane = ? AND {condition}"
+            f") AS b WHERE b.upto > ? ORDER BY {order} LIMIT 1) AS c CROSS JOIN LATERAL ("
             f"SELECT {columns} FROM {LIVE[index]} AND i.queue = ? AND ({columns}) >= ({begin}) "
-            f"ORDER BY {columns} LIMIT 1 OFFSET r.rank - c.before) AS k WHERE c.before <= r.rank AND c.before + c.n > r.rank"
+            f"ORDER BY {columns} LIMIT 1 OFFSET {offset}) AS k"
         )
-        stretch = (start.before_block, self.queue, index.num, *start.block, *high(index, path.fixed))
-        found = self.session.composed(text, (*stretch, from_end, rank, rank, start.before_block, self.queue))
-        return (tuple(found[0][1:]), found[0][0] if behind is None else behind) if found else None
+        for upto, n, op, a, b, item_id, *key in self.session.composed(text, values):
+            yield upto, n, BlockKey(op, a, b, item_id), tuple(key)
 
 
 def _terms(path: OrderPath, key: Key) -> Counter[BlockKey]:
