@@ -10,11 +10,8 @@ import pytest
 
 from annotation_queue import AnnotationQueues, AnnotationState, ItemFilter, LabelQuery, NewItem, SQLiteRepository
 from annotation_queue.repositories.sqlite import stretches
-from annotation_queue.repositories.sqlite.connections import Connections
 from annotation_queue.repositories.sqlite.queries import filters
-from annotation_queue.repositories.sqlite.schema import MIGRATIONS, prepare
 from helpers.teams import at_work
-from repositories.sqlite.migrations import write
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -159,19 +156,3 @@ def test_the_oldest_labels_cost_no_more_however_much_was_put_back_in_front_of_th
             assert page == ["eve"] * 20
             taken.append(steps)
     assert taken[1] < 2 * taken[0]
-
-
-def test_a_file_of_version_1_gets_the_labels_of_its_stretches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stretches, "SIZE", 4)
-    path = tmp_path / "left.db"
-    write.restore(1, path)
-    smaller = [statement.replace("1024", "4").replace("1023", "3") for statement in MIGRATIONS[1]]
-    connections = Connections(str(path), "OFF", 1.0)
-    prepare(connections, [MIGRATIONS[0], smaller])
-    with connections.reading() as connection:
-        ((all_of_them,),) = connection.execute("SELECT sum(completed) FROM counters WHERE kind = -2 AND num = 0")
-        ((of_each,),) = connection.execute("SELECT sum(completed) FROM counters WHERE kind = -2 AND num > 0")
-    connections.close()
-    assert all_of_them == of_each > 0
-    with SQLiteRepository(path) as repository:
-        assert repository.check() == ()

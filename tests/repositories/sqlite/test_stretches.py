@@ -142,7 +142,10 @@ def test_a_file_of_version_1_gets_its_stretches(tmp_path: Path, monkeypatch: pyt
     prepare(connections, [MIGRATIONS[0], smaller])
     with connections.reading() as connection:
         ((told,),) = connection.execute("SELECT sum(completed) FROM counters WHERE kind = -1").fetchall()
+        ((of_all,),) = connection.execute("SELECT sum(completed) FROM counters WHERE kind = -2 AND num = 0")
+        ((of_each,),) = connection.execute("SELECT sum(completed) FROM counters WHERE kind = -2 AND num > 0")
     connections.close()
+    assert of_all == of_each > 0
     assert told > 0
     with SQLiteRepository(path) as repository:
         assert repository.check() == ()
