@@ -11,7 +11,7 @@ from annotation_queue.repositories.postgres.indexes import FIRST_BLOCK, LIVE, NA
 from annotation_queue.repositories.postgres.rows import integers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from annotation_queue.repositories.postgres.session import Session
     from annotation_queue.repositories.sql.paths import Key, OrderPath
@@ -46,6 +46,22 @@ class _Found(NamedTuple):
     key: Key
     rank: int
     block: _Block
+
+
+class _Passed(NamedTuple):
+    """What passing blocks came to.
+
+    Args:
+        upto: How many items stand up to the end of the last block.
+        n: How many stand in it.
+        block: Where it begins.
+        key: The key of one of its items.
+    """
+
+    upto: int
+    n: int
+    block: BlockKey
+    key: Key
 
 
 @attrs.frozen
@@ -125,6 +141,7 @@ class Ranks:
         """
         index = self.path.index
         counted = dict.fromkeys(bounds, _NONE_BEFORE)
+        # Elsewhere what stands before the first block is counted from that of `near`, as all is.
         asked = [bound for bound in counted if near is not _FIRST or bound != FIRST_BLOCK]
         if not asked:
             return counted
@@ -135,10 +152,9 @@ class Ranks:
         in_block = f"{LIVE[index]} AND i.queue = ? AND ({columns}) >= ({begin}) ORDER BY {columns} LIMIT s.n"
         of_lane = "FROM blocks AS b WHERE b.queue = ? AND b.lane = ?"
         text = (
-            # The one or the other is a sum over nothing.
-            f"SELECT e.place, ?::bigint + (SELECT coalesce(sum(b.n), 0) {of_lane} AND ({_KEY}) >= (?, ?, ?, ?) "
-            f"AND ({_KEY}) < (s.op, s.a, s.b, s.id)) - (SELECT coalesce(sum(b.n), 0) {of_lane} "
-            f"AND ({_KEY}) >= (s.op, s.a, s.b, s.id) AND ({_KEY}) < (?, ?, ?, ?)), "
+            "SELECT e.place, ?::bigint + CASE WHEN (s.op, s.a, s.b, s.id) >= (?, ?, ?, ?) "
+            f"THEN (SELECT coalesce(sum(b.n), 0) {of_lane} AND ({_KEY}) >= (?, ?, ?, ?) AND ({_KEY}) < (s.op, s.a, s.b, s.id)) "
+            f"ELSE -(SELECT sum(b.n) {of_lane} AND ({_KEY}) >= (s.op, s.a, s.b, s.id) AND ({_KEY}) < (?, ?, ?, ?)) END, "
             f"(SELECT count(*) FROM (SELECT {columns} FROM {in_block}) AS i WHERE ({columns}) < ({end})), s.op, s.a, s.b, s.id "
             "FROM unnest(?::text[], ?::bigint[], ?::bigint[], ?::text[]) WITH ORDINALITY AS e(op, a, b, id, place) "
             f"CROSS JOIN LATERAL (SELECT {_KEY}, b.n {of_lane} AND ({_KEY}) <= (e.op, e.a, e.b, e.id) "
@@ -147,7 +163,7 @@ class Ranks:
         ops, numbers, others, ids = zip(*asked, strict=True)
         own = (self.queue, index.num)
         given = ([*ops], integers(numbers), integers(others), [*ids])
-        values = (near.before, *own, *near.key, *own, *near.key, self.queue, *given, *own)
+        values = (near.before, *near.key, *own, *near.key, *own, *near.key, self.queue, *given, *own)
         # A queue that never had an item has no block: nothing is found.
         for place, n, inside, *block in self.session.composed(text, values):
             counted[asked[place - 1]] = _Before(n + inside, _Block(BlockKey(*block), n))
@@ -162,21 +178,17 @@ class Ranks:
         """
         of_block = f"({_KEY}) >= (?, ?, ?, ?)"
         given = (near.before, self.queue, self.path.index.num, *near.key, rank, self.queue, rank)
-        for upto, n, block, key in self._found(_KEY, of_block, "?::bigint - (c.upto - c.n)", given):
-            return _Found(key, rank, _Block(block, upto - n))
-        return None
+        found = self._passed(_KEY, of_block, "?::bigint - (c.upto - c.n)", given)
+        return found and _Found(found.key, rank, _Block(found.block, found.upto - found.n))
 
     def _from_end(self, rank: int) -> _Found | None:
         """Find the item at a rank counted from the end of the index; what is found counts from the beginning of its block."""
         given = (0, self.queue, self.path.index.num, rank, self.queue, rank)
-        for upto, _, block, key in self._found(_KEY_DOWN, "TRUE", "c.upto - 1 - ?::bigint", given):
-            return _Found(key, upto - 1 - rank, _Block(block, 0))
-        return None
+        found = self._passed(_KEY_DOWN, "TRUE", "c.upto - 1 - ?::bigint", given)
+        return found and _Found(found.key, found.upto - 1 - rank, _Block(found.block, 0))
 
-    def _found(
-        self, order: str, condition: str, offset: str, values: Sequence[object]
-    ) -> Iterator[tuple[int, int, BlockKey, Key]]:
-        """Pass blocks until enough items stand in them, and find one in the last: with its key what was counted up to it."""
+    def _passed(self, order: str, condition: str, offset: str, values: Sequence[object]) -> _Passed | None:
+        """Pass blocks until enough items stand in them, and find one of the last block; None if there are not so many."""
         index = self.path.index
         columns = ", ".join(f"i.{column}" for column in index.columns)
         begin = ", ".join(f"c.{name}" for name in NAMES[index])
@@ -190,7 +202,8 @@ class Ranks:
             f"ORDER BY {columns} LIMIT 1 OFFSET {offset}) AS k"
         )
         for upto, n, op, a, b, item_id, *key in self.session.composed(text, values):
-            yield upto, n, BlockKey(op, a, b, item_id), tuple(key)
+            return _Passed(upto, n, BlockKey(op, a, b, item_id), tuple(key))
+        return None
 
 
 def _terms(path: OrderPath, key: Key) -> Counter[BlockKey]:

@@ -223,8 +223,8 @@ def _work_of(session: Session, record: ItemRecord, change: Change, told: Sequenc
 def _entries_of(session: Session, key: Revision, steps: int, change: Change) -> list[EntryRow]:
     """Give what a change appends to the log of its queue."""
     rows: list[EntryRow] = []
-    queue, before, step = key.queue, key.last_entry, steps
-    for transition in change.transitions:
+    queue, before = key.queue, key.last_entry
+    for step, transition in enumerate(change.transitions, steps + 1):
         annotator, actor = session.text_num(transition.annotator_id), transition.actor_id
         actor_num: int | None = annotator
         if actor != transition.annotator_id:
@@ -232,7 +232,6 @@ def _entries_of(session: Session, key: Revision, steps: int, change: Change) -> 
         row = transition_row(transition, annotator, actor_num)
         num, latest = session.append(queue, row.at)
         started_at = _started_at(change, transition.annotator_id) if is_settlement(transition) else None
-        step += 1
         rows.append(EntryRow._make((queue, num, key.item, step, before, latest, started_at, *row)))
         before = num
     return rows

@@ -64,7 +64,7 @@ KEPT: Final = 200
 
 
 class Busy:
-    """A queue in which bob and eve labelled 200 items each, and then something happened to many others.
+    """A queue with room for what bob and eve label, 200 items each, and many items to which something else happens.
 
     Args:
         repository: Its repository.
@@ -123,36 +123,38 @@ HAPPENED: Final = [
 ]
 
 
+def assert_flat(folder: Path, work: Callable[[Busy], None], whose: str, query: LabelQuery) -> None:
+    """See that a page costs no more after ten times as much work, but for one counter of each stretch that is passed."""
+    taken = []
+    for many in (500, 5_000):
+        with SQLiteRepository(folder / f"{many}.db", synchronous="OFF") as repository:
+            busy = Busy(repository, many)
+            work(busy)
+            page, steps = busy.steps(attrs.evolve(query, limit=20))
+            assert page == [whose] * 20
+            taken.append(steps)
+    assert taken[1] < 2 * taken[0]
+
+
 @pytest.mark.parametrize(("happened", "whose", "query"), HAPPENED, ids=lambda each: getattr(each, "__name__", ""))
 def test_the_newest_labels_cost_no_more_however_much_came_behind_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, happened: Callable[[Busy], None], whose: str, query: LabelQuery
 ) -> None:
+    def work(busy: Busy) -> None:
+        busy.complete("bob", KEPT)
+        busy.complete("eve", KEPT)
+        happened(busy)
+
     monkeypatch.setattr(stretches, "SIZE", SIZE)
-    taken = []
-    for many in (500, 5_000):
-        with SQLiteRepository(tmp_path / f"{many}.db", synchronous="OFF") as repository:
-            busy = Busy(repository, many)
-            busy.complete("bob", KEPT)
-            busy.complete("eve", KEPT)
-            happened(busy)
-            page, steps = busy.steps(attrs.evolve(query, limit=20))
-            assert page == [whose] * 20
-            taken.append(steps)
-    # What is left grows by one counter for each stretch that is passed over.
-    assert taken[1] < 2 * taken[0]
+    assert_flat(tmp_path, work, whose, query)
 
 
 def test_the_oldest_labels_cost_no_more_however_much_was_put_back_in_front_of_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def work(busy: Busy) -> None:
+        put_back(busy)
+        busy.complete("eve", KEPT)
+
     monkeypatch.setattr(stretches, "SIZE", SIZE)
-    taken = []
-    for many in (500, 5_000):
-        with SQLiteRepository(tmp_path / f"{many}.db", synchronous="OFF") as repository:
-            busy = Busy(repository, many)
-            put_back(busy)
-            busy.complete("eve", KEPT)
-            page, steps = busy.steps(LabelQuery(limit=20))
-            assert page == ["eve"] * 20
-            taken.append(steps)
-    assert taken[1] < 2 * taken[0]
+    assert_flat(tmp_path, work, "eve", LabelQuery())
