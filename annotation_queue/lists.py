@@ -95,7 +95,8 @@ class Lists:
     def remove_items(self, queue_id: str, which: Iterable[str] | ItemFilter) -> int:
         """Delete items softly. It may be repeated, and then counts those only that were still there.
 
-        A storage may remove many items in several steps, each of them whole, and let others in between.
+        A storage may remove many items in several steps, each of them whole, and let others in between. What fails in between
+        says in a note (`BaseException.add_note`) how many it removed before.
 
         Args:
             queue_id: The queue.

@@ -33,7 +33,8 @@ class Repository(Protocol):
 
     What every implementation guarantees:
 
-    - **Atomic.** Each method takes effect whole or not at all, whatever it raises, and no other call sees half of it.
+    - **Atomic.** Each method takes effect whole or not at all, whatever it raises, and no other call sees half of it. Only
+      `remove_items` may take several such steps.
     - **Durable as its storage is.** When a method returned, what it wrote is there for every later call, in any thread,
       process or machine that shares the storage.
     - **Same answers.** The same history of calls gives the same answers on every implementation. Text compares by code
@@ -303,7 +304,7 @@ class Repository(Protocol):
         """Delete items softly: their progresses and histories stay stored and are not reachable.
 
         Many items may be removed in several steps, each of them whole, so that others are let in between. What fails in between
-        leaves the earlier steps done; calling again removes the rest.
+        leaves the earlier steps done, and a note on the error says how many items they removed; calling again removes the rest.
 
         Args:
             project_id: The project.

@@ -143,4 +143,5 @@ def _explain(error: BaseException) -> tuple[str, int]:
         place = "" if error.filename is None else f"{error.filename}: "
         return f"{place}{error.strerror or error}", STORAGE_FAILED
     is_bad_input = isinstance(error, AnnotationQueueError) and not isinstance(error, StorageError)
-    return str(error), BAD_INPUT if is_bad_input else STORAGE_FAILED
+    told = "; ".join((str(error), *getattr(error, "__notes__", ())))
+    return told, BAD_INPUT if is_bad_input else STORAGE_FAILED

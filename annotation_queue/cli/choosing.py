@@ -142,10 +142,14 @@ def confirmed(
     if dry_run:
         click.echo(count)
         return False
-    items = "1 item" if count == 1 else f"{count:,} items"
+    return agreed(queue, count, what, yes=yes)
+
+
+def agreed(queue: AnnotationQueue, count: int, what: str, *, yes: bool) -> bool:
+    """Say what will be done to so many items, and ask on a terminal; arguments and result are those of `confirmed`."""
     if yes or not sys.stdin.isatty():
         return True
-    say(f"{what} {items} of queue {queue.name!r}")
+    say(f"{what} {'1 item' if count == 1 else f'{count:,} items'} of queue {queue.name!r}")
     return click.confirm("Go on?", err=True)
 
 

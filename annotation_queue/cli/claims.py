@@ -194,7 +194,7 @@ Example:
 @project_option
 @queue_option
 @click.option("--annotator", required=True, metavar="NAME", help="Who works on it.")
-@click.option("--limit", metavar="N", type=click.IntRange(min=1), default=1, help="Take up to N items.  [default: 1]")
+@click.option("--limit", metavar="N", type=click.IntRange(min=1), help="Take up to N items.  [default: 1]")
 @lease_option("How long it is held without a heartbeat.  [default: the queue's]", default=None)
 @click.option("--wait", is_flag=True, help="Wait while others hold what is left.")
 @click.option("--item", "item_id", metavar="ITEM_ID", help="Take this item, and no other.")
@@ -204,7 +204,7 @@ def claim(
     project: str,
     queue_name: str | None,
     annotator: str,
-    limit: int,
+    limit: int | None,
     lease: timedelta | None,
     wait: bool,
     item_id: str | None,
@@ -217,14 +217,18 @@ def claim(
     If there is nothing to claim, nothing is printed. The exit code is 4 if others hold what is left, so that there may be
     something later, else 1. If the claim cannot be printed, the item is given back.
     """
+    if item_id is not None and limit is not None:
+        fail("give --item or --limit, not both")
     with open_queues(db, project) as queues:
-        queue_id = "" if item_id is not None else choose_queue(queues, queue_name).id
+        queue_id = "" if item_id is not None and queue_name is None else choose_queue(queues, queue_name).id
+        if item_id is not None and queue_id:
+            queues.get_item(item_id, queue_id=queue_id)
         said = False
         while True:
             if item_id is not None:
                 found = queues.claim_item(item_id, annotator, lease=lease)
             else:
-                claims = queues.claim_batch(queue_id, annotator, limit, lease=lease)
+                claims = queues.claim_batch(queue_id, annotator, limit or 1, lease=lease)
                 if claims:
                     break
                 found = queues.claim(queue_id, annotator, lease=lease)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from annotation_queue.cli.choosing import (
+    agreed,
     calls_to_ids,
     choose,
     confirmed,
@@ -218,6 +219,7 @@ def reset(
 @project_option
 @queue_option
 @click.option("--deleted-queue", metavar="QUEUE_ID", help="Bring this queue back, with all that was in it.")
+@yes_option
 @dry_run_option
 def restore(
     *,
@@ -226,6 +228,7 @@ def restore(
     project: str,
     queue_name: str | None,
     deleted_queue: str | None,
+    yes: bool,
     dry_run: bool,
 ) -> int:
     """Bring removed items back, by their ids (- for one on each line of standard input), with all their labels; print how many.
@@ -241,9 +244,18 @@ def restore(
         if not item_ids:
             fail("say what to bring back: ITEM_ID, or --deleted-queue")
         ids, queue = read_ids(item_ids), choose_queue(queues, queue_name)
-        restored = removed.count_restorable(project, queue.id, ids) if dry_run else queues.restore_items(queue.id, ids)
+        restored = removed.count_restorable(project, queue.id, ids)
+        if not dry_run:
+            if not agreed(queue, restored, "bring back", yes=yes):
+                return 0
+            restored = queues.restore_items(queue.id, ids)
     click.echo(restored)
-    return FAILURES if restored < len(ids) else 0
+    missing = len(ids) - restored
+    if missing:
+        say(
+            f"{missing:,} of them {'is' if missing == 1 else 'are'} not removed from queue {queue.name!r}, or there again"
+        )
+    return FAILURES if missing else 0
 
 
 @click.command(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -66,7 +67,7 @@ def remove(
             which: tuple[str, ...] | ItemFilter = tuple(dict.fromkeys(found))
         else:
             which, found = choose(item_ids, wanted, every=every), ()
-        if not confirmed(queues, queue, which, "remove", yes=yes or is_named, dry_run=dry_run):
+        if not confirmed(queues, queue, which, "remove", yes=yes, dry_run=dry_run):
             return 0
         removed = queues.remove_items(queue.id, which)
     click.echo(removed)
@@ -108,5 +109,8 @@ def vacuum(*, db: Address) -> int:
         fail(f"{db.shown}: only files are made smaller; a server does it by itself")
     with SQLiteRepository(db.path) as repository:
         repository.vacuum()
+    log = Path(f"{db.path}-wal")
+    if log.exists() and log.stat().st_size:
+        say(f"{db.shown} is being read, so that it becomes small when the last one closes it, or with another vacuum")
     click.echo(db.path.stat().st_size)
     return 0

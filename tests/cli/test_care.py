@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -159,6 +160,17 @@ def test_a_file_whose_items_were_purged_is_made_small(labelled: Shell) -> None:
     assert path.stat().st_size < before / 2
     assert labelled.run("check", *DB)[1].endswith("all is well\n")
     assert len(labelled.lines("items", "--json", "--queue", "items")) == 5
+
+
+def test_a_file_that_is_being_read_becomes_small_later_and_that_is_said(labelled: Shell) -> None:
+    path = labelled.folder / "labels.db"
+    with closing(sqlite3.connect(path)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM items").fetchall()
+        _, err = labelled.run("vacuum", *DB)
+    assert (
+        err == "labels.db is being read, so that it becomes small when the last one closes it, or with another vacuum\n"
+    )
 
 
 def test_what_is_wrong_with_a_file_is_named_with_exit_code_1(labelled: Shell) -> None:

@@ -54,6 +54,8 @@ def test_what_is_not_clear_changes_nothing(filled: Shell) -> None:
         (("update", "--updated-from", "soon", "--priority", "1"), "is no time such as"),
         (("reset", "--all"), "--actor"),
         (("restore",), "say what to bring back"),
+        (("claim", "--annotator", "bob", "--item", "x", "--limit", "2"), "give --item or --limit, not both"),
+        (("claim", "--annotator", "bob", "--item", "x", "--queue", "nowhere"), "nowhere"),
         (("restore", "--deleted-queue", "x", "--dry-run"), "it counts items"),
     ):
         _, err = filled.run(*arguments, *DB, code=2)
@@ -110,7 +112,10 @@ def test_removed_items_and_queues_come_back_until_they_are_purged(filled: Shell)
     assert filled.run("remove", "--unfinished", "--call-id", "1", "--call-id", "2", "--yes", *DB)[0] == "2\n"
     assert filled.run("restore", ids[1], ids[0], "--dry-run", *DB, code=1)[0] == "1\n"
     assert filled.run("restore", ids[1], *DB)[0] == "1\n"
-    assert filled.run("restore", ids[1], "missing", *DB, code=1)[0] == "0\n"
+    assert filled.run("restore", ids[1], "missing", *DB, code=1) == (
+        "0\n",
+        "2 of them are not removed from queue 'items', or there again\n",
+    )
     assert filled.run("purge", "--removed-before", "2000-01-01", "--dry-run", *DB) == (
         '{"items": 0, "queues": 0}\n',
         "",
@@ -153,6 +158,8 @@ def test_a_paused_queue_hands_out_nothing_and_a_very_item_may_be_claimed(filled:
     assert "others hold" in filled.run("claim", "--annotator", "eve", "--item", wanted, *DB, code=4)[1]
     filled.run("update", "--all", "--assign", "bob", *DB)
     assert "reserved for others" in filled.run("claim", "--annotator", "eve", *DB, code=1)[1]
+    filled.run("add", "items.jsonl", "--queue", "other", *DB)
+    assert wanted in filled.run("claim", "--annotator", "bob", "--item", wanted, "--queue", "other", *DB, code=2)[1]
 
 
 def test_a_record_that_differs_may_take_the_place_of_the_queues(filled: Shell) -> None:

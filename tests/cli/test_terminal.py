@@ -75,6 +75,8 @@ def test_a_bulk_command_says_what_it_will_change_and_asks(shell: Shell) -> None:
         "change 3 items of queue 'items'": ("update", "--unfinished", "--priority", "7"),
         "put back 3 items of queue 'items'": ("reset", "--all", "--actor", "boss"),
         "remove 3 items of queue 'items'": ("remove", "--state", "unstarted"),
+        "remove 1 item of queue 'items'": ("remove", "--call-id", "1"),
+        "bring back 0 items of queue 'items'": ("restore", "missing"),
         "rank 1 item of queue 'items'": ("reprioritise", "ranks.jsonl"),
         "erase for good what was removed from project 'default' before 2100": (
             "purge",

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import chain
 from typing import Final, NamedTuple
 
 from annotation_queue.counters import counts_of
@@ -49,7 +50,11 @@ def restore_items(session: Session, queue: StoredQueue, item_ids: Sequence[str],
     """Bring removed items back, while nobody else adds to the queue; the result is that of `Repository.restore_items`."""
     counts: Counter[tuple[str | None, str]] = Counter()
     restored = 0
-    for found in _restorable(session, queue.num, item_ids):
+    lists = [*_restorable(session, queue.num, item_ids)]
+    # All of them first, in the order in which a purge takes them: otherwise each could wait for what the other one has.
+    for part in in_chunks(sorted(chain.from_iterable(lists))):
+        session.rows("lock_removed", {"queue": queue.num, "nums": integers(part)})
+    for found in lists:
         wanted = {"queue": queue.num, "nums": integers(found), "at": to_micros(at)}
         nums = [num for (num,) in session.rows("restore_items", wanted)]
         restored += len(nums)

@@ -356,6 +356,11 @@ FROM unnest(:ids::text[]) WITH ORDINALITY AS t(id, place) JOIN item_ids AS k ON 
     JOIN removed AS r ON r.queue = k.queue AND r.num = k.num JOIN items AS i ON i.queue = k.queue AND i.num = k.num
 ORDER BY t.place
 
+-- Takes removed items, in order.
+
+-- name: lock_removed --
+SELECT num FROM items WHERE queue = :queue AND num = ANY(:nums::bigint[]) AND deleted_at IS NOT NULL ORDER BY num FOR UPDATE
+
 -- Brings items back, with a revision that nobody has read; those that are still removed.
 
 -- name: restore_items --

@@ -95,10 +95,10 @@ OVERHEAD: Final = 128
 class Cache:
     """What numbers in the dictionary tables stand for, queues by number, and low-water marks, as a file had them at an epoch.
 
-    None of it ever changes once it is committed but a queue, which is kept with its revision. So what is kept is good in every
-    transaction that finds the epoch in its file. A mark is good as long as the log has the entry that stands beside it, and the
-    queue the same number of reopenings. The cache is bounded: long texts are not kept, and everything is dropped when it is
-    too much.
+    Until something is purged, which ends all epochs before, none of it ever changes once it is committed but a queue, which is
+    kept with its revision. So what is kept is good in every transaction that finds the epoch in its file. A mark is good as
+    long as the log has the entry that stands beside it, and the queue the same number of reopenings. The cache is bounded: long
+    texts are not kept, and everything is dropped when it is too much.
 
     Args:
         epoch: An epoch of the file, not earlier than anything that is kept was written.

@@ -90,9 +90,12 @@ def _first_claimable(
 
 def _earlier_reserved(session: Session, queue: int, annotator: int, now: int, found: ItemRow | None) -> ItemRow | None:
     """Take an item that is reserved for the annotator instead of the one found, if it comes first."""
-    row = session.execute(SQL["first_reserved"], {"queue": queue, "annotator": annotator, "now": now}).fetchone()
-    if row is not None and (found is None or _place(ItemRow._make(row)) < _place(found)):
-        return ItemRow._make(row)
+    wanted = {"queue": queue, "annotator": annotator, "now": now}
+    (is_reserved_again,) = session.execute(SQL["is_reserved_again"], wanted).fetchone()
+    for waited in range(1 + is_reserved_again):
+        row = session.execute(SQL["first_reserved"], {**wanted, "waited": waited}).fetchone()
+        if row is not None and (found is None or _place(ItemRow._make(row)) < _place(found)):
+            found = ItemRow._make(row)
     return found
 
 

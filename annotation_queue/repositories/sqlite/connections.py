@@ -216,6 +216,8 @@ class Connections:
         )
         try:
             self.retry(connection, f"PRAGMA synchronous = {self._synchronous}")
+            # Where a page is split, SQLite would leave a copy of what moved, which a purge does not find any more.
+            connection.execute("PRAGMA secure_delete = ON")
             connection.execute(f"PRAGMA cache_size = -{_CACHE_KIBIBYTES}")
             connection.execute(f"PRAGMA journal_size_limit = {_LOG_KEPT}")
             connection.execute(f"PRAGMA wal_autocheckpoint = {_PAGES_LOGGED}")
@@ -265,8 +267,10 @@ class Connections:
         Args:
             connection: A connection without a transaction.
         """
-        # Less than none is what another connection had written that had the same id.
-        if 0 <= connection.total_changes - self._looked_after.get(id(connection), 0) < _CHANGES_UNLOOKED:
+        # A first write always looks, for there are programs that make no second one. Less than none is what another connection
+        # had written that had the same id.
+        looked_after = self._looked_after.get(id(connection), -_CHANGES_UNLOOKED)
+        if 0 <= connection.total_changes - looked_after < _CHANGES_UNLOOKED:
             return
         self._looked_after[id(connection)] = connection.total_changes
         try:
@@ -290,7 +294,9 @@ class Connections:
         Raises:
             StorageBusy: Somebody else wrote past the deadline.
             StorageFull: There is no room for a second file of this size.
+            StorageError: It was deleted or replaced.
         """
+        self.look_for_file()
         writing = Transaction(self, "VACUUM")
         # It is a transaction of its own.
         writing.__enter__()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
+from annotation_queue.errors import AnnotationQueueError
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 FIRST: Final = 1_000
 """How many members the first part has, when nobody knows yet how long one takes."""
@@ -16,6 +19,22 @@ _MOST: Final = 8_000
 """The most members of a part: one that takes longer than it should does so by little."""
 _LEAST: Final = 100
 """Less than that is no part, unless the transaction has none yet."""
+
+
+@contextmanager
+def told_after(count: int, what: str) -> Iterator[None]:
+    """Have an error of a later part of a long change tell, in a note, what the parts before it did.
+
+    Args:
+        count: How many members they had.
+        what: What was done to these.
+    """
+    try:
+        yield
+    except AnnotationQueueError as error:
+        if count:
+            error.add_note(f"{count:,} {what} before that, and stay so; call again for the rest")
+        raise
 
 
 class Pace:

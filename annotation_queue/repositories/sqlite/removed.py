@@ -130,9 +130,6 @@ def count_purgeable(session: Session, project_id: str, removed_before: datetime)
 
 def purge(session: Session, project_id: str, removed_before: datetime) -> tuple[int, int]:
     """Erase what was removed; gives how many items of queues that stay, and how many queues."""
-    # Whatever these statements free is overwritten with zeros.
-    (was,) = session.execute(SQL["secure_delete"]).fetchone()
-    session.execute("PRAGMA secure_delete = ON")
     asked = {"project_id": project_id, "before": to_micros(removed_before)}
     queues = [num for (num,) in session.execute(SQL["purgeable_queues"], asked).fetchall()]
     for queue in queues:
@@ -148,7 +145,6 @@ def purge(session: Session, project_id: str, removed_before: datetime) -> tuple[
         for part in in_chunks(found):
             for statement in _ITEM_ERASING:
                 session.execute(SQL[statement], {"nums": json.dumps(part)})
-    session.execute(f"PRAGMA secure_delete = {was}")
     if queues or items:
-        session.begin_epoch()
+        session.free_numbers()
     return sum(map(len, items.values())), len(queues)

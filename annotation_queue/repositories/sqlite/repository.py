@@ -41,7 +41,7 @@ from annotation_queue.repositories.sqlite.changes import save
 from annotation_queue.repositories.sqlite.check import problems
 from annotation_queue.repositories.sqlite.connections import SYNCHRONOUS, Connections
 from annotation_queue.repositories.sqlite.items import add_items, refresh, remove_items
-from annotation_queue.repositories.sqlite.pace import Pace
+from annotation_queue.repositories.sqlite.pace import Pace, told_after
 from annotation_queue.repositories.sqlite.queries import query_items, query_queues
 from annotation_queue.repositories.sqlite.resets import reset_items
 from annotation_queue.repositories.sqlite.schema import prepare
@@ -223,23 +223,31 @@ class SQLiteRepository(RemembersClaims, CountsRemoved, ReadsLabelTexts):
 
         Many are removed in several transactions of about half a second, so that others get their turn in between: each removes
         a part whole, and what fails between two of them leaves the parts before it removed. Calling again removes the rest. A
-        filter chooses among the items that are there at the beginning, and is asked again about each part.
+        filter chooses among the items that are there at the beginning, or when somebody purged meanwhile, and is asked again
+        about each part.
         """
         with self._reading() as session:
+            epoch = session.newest_epoch()
             nums = sorted(bulk.find_items(session, session.queue(project_id, queue_id).num, which))
         pace = Pace(_LONGEST_REMOVAL)
         count = start = 0
         while start < len(nums):
-            with self._writing_much() as session:
+            removed_in_part = 0
+            with told_after(count, "items were removed"), self._writing_much() as session:
                 queue = session.queue(project_id, queue_id).num
+                if session.is_past(epoch):
+                    # Others may have the numbers by now that a purge freed.
+                    epoch, start = session.newest_epoch(), 0
+                    nums = sorted(bulk.find_items(session, queue, which))
                 pace.begin()
                 while start < len(nums) and (size := pace.part()):
                     part = nums[start : start + size]
                     start += len(part)
                     is_filter = isinstance(which, ItemFilter)
                     chosen = sorted(bulk.find_items(session, queue, which, part)) if is_filter else part
-                    count += remove_items(session, queue, chosen, at)
+                    removed_in_part += remove_items(session, queue, chosen, at)
                     pace.took(len(part))
+            count += removed_in_part
             if start < len(nums):
                 self._connections.give_way()
         return count

@@ -156,9 +156,8 @@ class Session(Interned):
                 path = self._transaction.path
                 raise StorageError(f"{path} was replaced by one of an older schema; make a new repository on it")
         cache = self._caches.current
-        found = self.execute(SQL["salt"], (cache.epoch.num,)).fetchone()
-        if found is None or found[0] != cache.epoch.salt:
-            cache = self._caches.replace(Epoch(*self.execute(SQL["newest_epoch"]).fetchone()))
+        if self.is_past(cache.epoch):
+            cache = self._caches.replace(self.newest_epoch())
         self._cache = cache
         self._transaction.seen = _Seen(number, cache, writes)
 
@@ -167,13 +166,15 @@ class Session(Interned):
     ) -> None:
         if error is None and self._has_learned and not self._has_begun_epoch:
             try:
-                self._learned.epoch = Epoch(*self.execute(SQL["newest_epoch"]).fetchone())
+                self._learned.epoch = self.newest_epoch()
             except BaseException as failed:
                 # Whatever it is, an interrupt too: the transaction ends, or the file stays locked.
                 self._transaction.__exit__(type(failed), failed, failed.__traceback__)
                 raise
         self._transaction.__exit__(kind, error, traceback)
-        if error is None and self._has_learned:
+        if error is None and self._has_freed_numbers:
+            self._caches.replace(self._learned.epoch)
+        elif error is None and self._has_learned:
             self._cache.keep(self._learned)
         if error is None:
             for annotator_id, record in self._claimed:
@@ -182,6 +183,25 @@ class Session(Interned):
     def remember_claim(self, annotator_id: str, left: ItemRecord) -> None:
         """Remember, once this is committed, what a claim left of an item that nobody had touched."""
         self._claimed.append((annotator_id, left))
+
+    def newest_epoch(self) -> Epoch:
+        """Read the newest epoch of the file."""
+        return Epoch(*self.execute(SQL["newest_epoch"]).fetchone())
+
+    def is_past(self, epoch: Epoch) -> bool:
+        """Say whether an epoch of this file was ended, so that numbers that were read then may mean something else."""
+        found = self.execute(SQL["salt"], (epoch.num,)).fetchone()
+        return found is None or found[0] != epoch.salt
+
+    def free_numbers(self) -> None:
+        """Let everybody forget what they know of this file once this is committed, since freed numbers may be given again."""
+        self.begin_epoch()
+        self.execute(SQL["end_epochs"], (self._learned.epoch.num,))
+        self._has_freed_numbers = True
+        # Whoever is lent this connection next looks at the file, whatever they find in memory.
+        self._transaction.seen = None
+
+    _has_freed_numbers = False
 
     # Records
 

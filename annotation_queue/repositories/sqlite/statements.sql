@@ -85,6 +85,11 @@ SELECT num, salt FROM epochs WHERE num = (SELECT max(num) FROM epochs)
 -- name: new_epoch --
 INSERT INTO epochs (salt) VALUES (random()) RETURNING num, salt
 
+-- Ends all epochs before one, so that nobody finds what they know.
+
+-- name: end_epochs --
+DELETE FROM epochs WHERE num < ?
+
 -- Says whether another connection has written since this one asked last: then the number is another one.
 
 -- name: data_version --
@@ -367,11 +372,6 @@ DELETE FROM removed WHERE num IN (SELECT value FROM json_each(:nums))
 
 -- name: restore_items --
 UPDATE items SET deleted_at = NULL WHERE num IN (SELECT value FROM json_each(:nums))
-
--- Says whether SQLite overwrites what it deletes.
-
--- name: secure_delete --
-PRAGMA secure_delete
 
 -- Finds what of a project was deleted before a time.
 
@@ -757,12 +757,24 @@ WHERE w.queue = :queue AND (w.priority_down, w.created_at, w.id) >= (:low_a, :lo
     WHERE p.item = w.num AND p.annotator = :annotator AND (p.state >= 2 OR p.lease_expires_at > :now))
 ORDER BY w.priority_down, w.created_at, w.id LIMIT 1
 
--- Finds the first item that is reserved for an annotator who may claim it now.
+-- Tells whether an annotator may claim an item now that is reserved for them and that a lease kept from everybody.
+
+-- name: is_reserved_again --
+SELECT EXISTS (
+    SELECT 1 FROM reservations AS r INDEXED BY reservations_waiting
+    WHERE r.queue = :queue AND r.annotator = :annotator AND r.claimable_at > -62135596800000000 AND r.claimable_at <= :now
+        AND NOT r.is_settled
+        AND NOT EXISTS (
+            SELECT 1 FROM progresses AS p WHERE p.item = r.item AND p.annotator = :annotator AND p.lease_expires_at > :now))
+
+-- Finds the first item that is reserved for an annotator who may claim it now, among those that a lease kept from everybody, or
+-- those that none did.
 
 -- name: first_reserved --
 SELECT @live_item_columns@
 FROM reservations AS r INDEXED BY reservations_in_order CROSS JOIN work AS w ON w.num = r.item CROSS JOIN items AS i ON i.num = w.num
-WHERE r.queue = :queue AND r.annotator = :annotator AND r.claimable_at IS NOT NULL AND NOT r.is_settled AND r.claimable_at <= :now
+WHERE r.queue = :queue AND r.annotator = :annotator AND (r.claimable_at > -62135596800000000) = :waited
+    AND r.claimable_at IS NOT NULL AND NOT r.is_settled AND r.claimable_at <= :now
     AND NOT EXISTS (SELECT 1 FROM progresses AS p WHERE p.item = r.item AND p.annotator = :annotator AND p.lease_expires_at > :now)
 ORDER BY r.priority_down, r.created_at, r.id LIMIT 1
 

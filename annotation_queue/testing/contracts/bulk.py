@@ -315,6 +315,27 @@ class BulkContract(Contract):
         assert elsewhere.purge(removed_before=clock.now).items == 0
         assert queues.restore_items(queue.id, [listed["a"].id]) == 1
 
+    def test_what_is_made_after_a_purge_is_never_taken_for_what_was_purged(
+        self, make_queues: Callable[..., AnnotationQueues], clock: Clock
+    ) -> None:
+        one, elsewhere = make_queues(), make_queues("elsewhere")
+        gone = one.create("gone", created_by="ann", annotations_per_item=2)
+        (item,) = one.add_items(gone.id, [NewItem(call_id="x", call_op_name="old")], added_by="ann").added
+        assert one.claim(gone.id, "bob")
+        one.delete(gone.id)
+        clock.move(1)
+        assert one.purge(removed_before=clock.now).queues == 1
+        made = elsewhere.create("made", created_by="eve", queue_id=gone.id)
+        elsewhere.add_items(made.id, [NewItem(call_id="y", call_op_name="new")], added_by="eve")
+        assert elsewhere.get(made.id) == made
+        with pytest.raises(QueueNotFound):
+            one.get(made.id)
+        with pytest.raises(ItemNotFound):
+            one.get_item(item.id)
+        assert [(each.call_id, each.call_op_name) for each in elsewhere.iter_items(made.id)] == [("y", "new")]
+        assert elsewhere.claim(made.id, "bob")
+        assert not elsewhere.claim(made.id, "dan")
+
     def test_a_claim_of_before_a_removal_is_lost_until_the_item_is_restored(
         self, queues: AnnotationQueues, queue: AnnotationQueue, listed: dict[str, QueueItem]
     ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -42,6 +43,29 @@ def test_a_claim_in_a_long_name_waits_for_who_stores_the_name_before_it_locks_an
             wait_until(lambda: bool(admin.execute(waits).fetchall()))
             session.composed("SELECT num FROM work FOR UPDATE NOWAIT", ())
         assert isinstance(claiming.result(20), Claim)
+
+
+def test_a_purge_and_who_brings_items_back_do_not_wait_for_one_another_in_a_ring(
+    database: Database, repository: PostgresRepository, queues: AnnotationQueues
+) -> None:
+    queue = queues.create("queue", created_by="ann")
+    ids = [item.id for item in queues.add_items(queue.id, [NewItem(call_id=c) for c in "abc"], added_by="ann").added]
+    queues.remove_items(queue.id, ids)
+    waits = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    with (
+        ThreadPoolExecutor(2) as threads,
+        psycopg.connect(database.dsn, autocommit=True) as admin,
+    ):
+        with repository._writing() as session:
+            # The purge has taken the first two then, and waits for the third.
+            session.composed("SELECT num FROM items ORDER BY num DESC LIMIT 1 FOR UPDATE", ())
+            purging = threads.submit(queues.purge, removed_before=datetime.max.replace(tzinfo=UTC))
+            wait_until(lambda: len(admin.execute(waits).fetchall()) == 1)
+            restoring = threads.submit(queues.restore_items, queue.id, ids)
+            wait_until(lambda: len(admin.execute(waits).fetchall()) == 2)
+        assert purging.result(20).items == 3
+        assert restoring.result(20) == 0
+    assert repository.check() == ()
 
 
 def test_an_addition_goes_to_the_server_in_parts_that_it_can_take_whatever_is_long(

@@ -9,11 +9,11 @@ import threading
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from annotation_queue import AnnotationQueues, NewItem, Purged, SQLiteRepository, StorageError, walks
+from annotation_queue import AnnotationQueues, ItemFilter, NewItem, Purged, SQLiteRepository, StorageError, walks
 from annotation_queue.repositories.sqlite import connections
 
 if TYPE_CHECKING:
@@ -209,16 +209,54 @@ def test_a_vacuumed_file_is_small_and_has_all_that_it_had(path: Path) -> None:
         assert queues.stats([kept])[0].finished_items == 1
 
 
-@pytest.mark.parametrize("overwrites", [0, 1])
-def test_a_purge_leaves_a_connection_overwriting_what_it_deletes_or_not_as_it_did(path: Path, overwrites: int) -> None:
+def test_every_connection_overwrites_what_it_deletes_however_sqlite_was_built(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = sqlite3.connect
+
+    def as_sqlite_is_by_default(*args: Any, **kwargs: Any) -> sqlite3.Connection:  # noqa: ANN401 - those of `connect`
+        connection: sqlite3.Connection = connect(*args, **kwargs)
+        connection.execute("PRAGMA secure_delete = OFF")
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", as_sqlite_is_by_default)
     with SQLiteRepository(path, synchronous="OFF") as repository:
         queues = AnnotationQueues(repository, "project")
-        queues.delete(fill(queues, 3))
-        (connection,) = repository._connections._idle
-        connection.execute(f"PRAGMA secure_delete = {overwrites}")
-        assert queues.purge(removed_before=datetime.now(UTC)).queues == 1
-        assert repository._connections._idle == [connection]
-        assert connection.execute("PRAGMA secure_delete").fetchall() == [(overwrites,)]
+        for name in "AB":
+            queue = queues.create(name, created_by="ann")
+            # In random order, so that pages are split, and half of what is in them moves.
+            news = [NewItem(call_id=f"SECRET-{name}-{n * 7_919 % 600}", priority=n * 7_919 % 600) for n in range(600)]
+            queues.add_items(queue.id, news, added_by="ann")
+        queues.remove_items(queue.id, ItemFilter())
+        queues.purge(removed_before=datetime.max.replace(tzinfo=UTC))
+    everything = path.read_bytes()
+    assert b"SECRET-A" in everything
+    assert b"SECRET-B" not in everything
+
+
+def test_a_program_that_writes_once_and_ends_empties_a_large_log_too(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with SQLiteRepository(path, synchronous="OFF") as repository, closing(sqlite3.connect(path)) as other:
+        fill(AnnotationQueues(repository, "project"), 400)
+        # The last one that has the file open would empty its log.
+        other.execute("SELECT 1 FROM queues").fetchall()
+        before = log_size(path)
+        monkeypatch.setattr(connections, "LARGE_LOG", before)
+        with SQLiteRepository(path, synchronous="OFF") as once:
+            AnnotationQueues(once, "project").create("one more", created_by="ann")
+        assert before > 0
+        assert log_size(path) == 0
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_a_file_that_is_gone_is_not_made_small(path: Path, is_replaced: bool) -> None:  # noqa: FBT001
+    with SQLiteRepository(path, synchronous="OFF") as repository:
+        path.unlink()
+        if is_replaced:
+            path.write_bytes(b"")
+        with pytest.raises(StorageError, match="was deleted or replaced"):
+            repository.vacuum()
 
 
 def test_what_an_earlier_connection_had_written_keeps_none_with_its_number_from_looking_at_the_log(

@@ -293,8 +293,12 @@ CREATE TABLE reservations (
     PRIMARY KEY (item, annotator)
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX reservations_in_order ON reservations (queue, annotator, priority_down, created_at, id, claimable_at)
+-- Those that no lease keeps from everybody come first. A claim passes none of the others, unless the lease of one has ended.
+CREATE INDEX reservations_in_order
+    ON reservations (queue, annotator, (claimable_at > -62135596800000000), priority_down, created_at, id, claimable_at)
     WHERE claimable_at IS NOT NULL AND NOT is_settled;
+CREATE INDEX reservations_waiting ON reservations (queue, annotator, claimable_at)
+    WHERE claimable_at > -62135596800000000 AND NOT is_settled;
 
 CREATE TRIGGER work_reserved_anew AFTER UPDATE OF assignees ON work WHEN new.assignees IS NOT old.assignees
 BEGIN
