@@ -186,7 +186,8 @@ CREATE TABLE reservations (
     id text COLLATE "C" NOT NULL,
     annotator text COLLATE "C" NOT NULL
 );
-CREATE INDEX reservations_in_order ON reservations (queue, annotator, priority_down, created_at, id)
+-- What is held is passed in the index alone.
+CREATE INDEX reservations_in_order ON reservations (queue, annotator, priority_down, created_at, id, claimable_at)
     WHERE claimable_at IS NOT NULL AND NOT is_settled;
 ALTER TABLE reservations ADD PRIMARY KEY (queue, item, annotator);
 
