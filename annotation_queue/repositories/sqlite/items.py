@@ -142,28 +142,31 @@ def assigned(session: Session, assignees: Sequence[str]) -> int | None:
     return session.text_num(json.dumps(assignees, ensure_ascii=False)) if assignees else None
 
 
-_NONE: Final = "[]"
-"""A JSON list of nothing."""
 _LONGEST_LISTED: Final = 1_000
 """How many characters an id has at most that SQLite writes into a list with thousands of others."""
 
 
 class _Live(NamedTuple):
-    """The columns of ``live_places``: JSON lists, and numbers of items."""
+    """The columns of ``live_places``: JSON lists, and what tells whether there is anything else of the items."""
 
-    n: int
     priority_down: str
     created_at: str
     id: str
     call_started_at: str
     op: str
     num: str
+    most_steps: int | None
+    reserved: int
+
+
+class _Touched(NamedTuple):
+    """The columns of ``touched_places``: JSON lists, and numbers of items."""
+
+    num: str
     state: str
     waits: str
-    touched: str
     settled: int
     finished: int
-    is_any_reserved: int
 
 
 def remove_items(session: Session, queue: int, chosen: Sequence[int], at: datetime) -> int:
@@ -181,22 +184,11 @@ def remove_items(session: Session, queue: int, chosen: Sequence[int], at: dateti
     # Nothing is done item by item but by functions that need no interpreter for it.
     wanted = {"nums": json.dumps(chosen), "queue": queue, "longest": _LONGEST_LISTED}
     live = _Live._make(session.execute(SQL["live_places"], wanted).fetchone())
-    if not live.n:
+    nums: list[int] = json.loads(live.num)
+    if not nums:
         return 0
-    states: list[int] = json.loads(live.state)
-    counts: Counter[tuple[str | None, str]] = Counter()
-    for rank, n in Counter(states).items():
-        counts[None, STATES[rank]] -= n
-    counts[None, SETTLED] -= live.settled
-    counts[None, FINISHED] -= live.finished
-    if live.touched != _NONE:
-        for annotator, state, n in session.execute(SQL["progresses_by_state"], (live.touched,)).fetchall():
-            counts[session.text(annotator), STATES[state]] -= n
-        count_untold(session, queue, live.touched)
-        count_labels(session, queue, live.touched, n=-1, entries=session.log_end(queue).entries)
-    session.count(queue, counts)
-    ids = json.loads(live.id)
-    if len(ids) < live.n:
+    ids: list[str] = json.loads(live.id)
+    if len(ids) < len(nums):
         ids = [item_id for (item_id,) in session.execute(SQL["live_ids"], wanted).fetchall()]
     places = Places(
         priority_down=json.loads(live.priority_down),
@@ -205,12 +197,30 @@ def remove_items(session: Session, queue: int, chosen: Sequence[int], at: dateti
         call_started_at=json.loads(live.call_started_at),
         op=json.loads(live.op),
     )
+    kinds = dict.fromkeys(nums, NEW_KIND)
+    counts: Counter[tuple[str | None, str]] = Counter()
+    if live.most_steps:
+        touched = _Touched._make(session.execute(SQL["touched_places"], wanted).fetchone())
+        kinds.update(
+            zip(
+                json.loads(touched.num), map(kind_of, json.loads(touched.state), json.loads(touched.waits)), strict=True
+            )
+        )
+        counts[None, SETTLED] -= touched.settled
+        counts[None, FINISHED] -= touched.finished
+        for annotator, state, n in session.execute(SQL["progresses_by_state"], (touched.num,)).fetchall():
+            counts[session.text(annotator), STATES[state]] -= n
+        count_untold(session, queue, touched.num)
+        count_labels(session, queue, touched.num, n=-1, entries=session.log_end(queue).entries)
+    for kind, n in Counter(kinds.values()).items():
+        counts[None, STATES[kind.rank]] -= n
+    session.count(queue, counts)
     session.executemany(SQL["count_op"], ((-n, op) for op, n in Counter(places.op).items()))
-    count_removed(session, queue, places, [*map(kind_of, states, json.loads(live.waits))])
+    count_removed(session, queue, places, [*kinds.values()])
     removed = {"nums": live.num, "deleted_at": to_micros(at)}
-    for statement in ("delete_items", "keep_removed", *(["unreserve"] if live.is_any_reserved else ()), "delete_work"):
+    for statement in ("delete_items", "keep_removed", *(["unreserve"] if live.reserved else ()), "delete_work"):
         session.execute(SQL[statement], removed)
-    return live.n
+    return len(nums)
 
 
 def refresh(session: Session, before: StoredQueue, after: AnnotationQueue) -> None:

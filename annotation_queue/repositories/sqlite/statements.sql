@@ -305,21 +305,26 @@ WHERE w.revision > 0 ORDER BY w.priority_down, w.created_at, w.id
 
 -- Removal. All statements take lists.
 
--- Reads where live items of a queue stand in every index, what they count for, and what else there is of them, all in one row:
--- a list of each is read several times as fast as rows of all. Ids that are longer than usual are left out of theirs.
+-- Reads where live items of a queue stand in every index, and what else there is of them, all in one row: a list of each is read
+-- faster than a row of all.
 
 -- name: live_places --
-SELECT count(*), json_group_array(w.priority_down), json_group_array(w.created_at),
+SELECT json_group_array(w.priority_down), json_group_array(w.created_at),
     json_group_array(w.id) FILTER (WHERE length(w.id) <= :longest), json_group_array(w.call_started_at), json_group_array(w.op),
-    json_group_array(w.num), json_group_array(w.state), json_group_array(w.claimable_at > -62135596800000000),
-    json_group_array(w.num) FILTER (WHERE w.steps > 0), sum(w.completed + w.skipped > 0), sum(w.claimable_at IS NULL),
-    max(w.assignees IS NOT NULL)
+    json_group_array(w.num), max(w.steps), count(w.assignees)
 FROM json_each(:nums) AS wanted CROSS JOIN work AS w ON w.num = wanted.value AND w.queue = :queue
 
 -- Reads their ids in the same order, however long they are.
 
 -- name: live_ids --
 SELECT w.id FROM json_each(:nums) AS wanted CROSS JOIN work AS w ON w.num = wanted.value AND w.queue = :queue
+
+-- Reads what those of them count for that somebody touched.
+
+-- name: touched_places --
+SELECT json_group_array(w.num), json_group_array(w.state), json_group_array(w.claimable_at > -62135596800000000),
+    sum(w.completed + w.skipped > 0), sum(w.claimable_at IS NULL)
+FROM json_each(:nums) AS wanted CROSS JOIN work AS w ON w.num = wanted.value AND w.queue = :queue WHERE w.steps > 0
 
 -- Counts the progresses on items by annotator and state.
 
