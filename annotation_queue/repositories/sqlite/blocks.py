@@ -5,9 +5,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from functools import cache
-from itertools import product, repeat
+from itertools import product
 from operator import add, itemgetter, sub
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, TypeVar, cast
 
 from annotation_queue.repositories.sql.paths import cuts
 from annotation_queue.repositories.sql.rows import ALWAYS_MICROS, STATES
@@ -98,7 +98,17 @@ class BlockRow(NamedTuple):
 
 
 class _Block(NamedTuple):
-    """What identifies a block: its queue, the number of its index, where it begins, and its own number."""
+    """A block among those of all queues.
+
+    Args:
+        queue: Its queue.
+        lane: The number of its index.
+        a: With the next two, where it begins.
+        b: See ``a``.
+        id: See ``a``.
+        num: Its own number; 0 outside queue order.
+        n: How many items it had when it was read.
+    """
 
     queue: int
     lane: int
@@ -106,16 +116,28 @@ class _Block(NamedTuple):
     b: int
     id: str
     num: int
+    n: int
 
     @property
     def start(self) -> BlockKey:
         """Where it begins."""
         return self.a, self.b, self.id
 
+    @property
+    def key(self) -> tuple[int, int, int, int, str]:
+        """What identifies it."""
+        return self[:5]
+
 
 def index_key(index: Index, block: BlockKey) -> Key:
     """Narrow a block's key to that of its index."""
     return (*block[: len(index.columns) - 1], block[2])
+
+
+def _block_key(key: Key) -> BlockKey:
+    """Widen the key of any index to that of a block."""
+    a, b = (*key[:-1], 0, 0)[:2]
+    return cast("BlockKey", (a, b, key[-1]))
 
 
 def count_added(session: Session, queue: int, places: Places, kinds: Sequence[Kind]) -> None:
@@ -170,7 +192,7 @@ def moved_blocks(session: Session, queue: int, moves: Sequence[Move]) -> list[Co
     """
     if len(moves) == 1:
         (move,) = moves
-        ((num, *_),) = session.execute(SQL["block_of"], (queue, IN_ORDER.num, *move.place)).fetchall()
+        ((*_, num, _),) = session.execute(SQL["block_of"], (queue, IN_ORDER.num, *move.place)).fetchall()
         return [counter_row(queue, 1, num, *_DIFFERENCES[move.before, move.after])]
     by_key = {move.place: _DIFFERENCES[move.before, move.after] for move in moves}
     return [
@@ -179,8 +201,8 @@ def moved_blocks(session: Session, queue: int, moves: Sequence[Move]) -> list[Co
     ]
 
 
-def _sum_of(rows: Counter[tuple[int, ...]]) -> list[int]:
-    """Add up rows of numbers of the same length, each as often as it is there."""
+def _sum_of(rows: Mapping[tuple[int, ...], int]) -> list[int]:
+    """Add up rows of numbers of the same length, each so many times."""
     return [*map(sum, zip(*([number * times for number in row] for row, times in rows.items()), strict=True))]
 
 
@@ -199,11 +221,9 @@ def count_reordered(
     _count(session, queue, IN_ORDER, [*after], [*after.values()])
 
 
-def _keys(index: Index, places: Places) -> list[BlockKey]:
-    """List the keys of items in an index, each as wide as that of a block."""
-    columns = [getattr(places, column) for column in index.columns[:-1]]
-    a, b = (*columns, repeat(0), repeat(0))[:2]
-    return [*zip(a, b, places.id, strict=False)]
+def _keys(index: Index, places: Places) -> list[Key]:
+    """List the keys of items in an index."""
+    return [*zip(*(getattr(places, column) for column in index.columns), strict=True)]
 
 
 def _kinds(index: Index, kinds: Sequence[Kind]) -> Sequence[Kind]:
@@ -212,8 +232,8 @@ def _kinds(index: Index, kinds: Sequence[Kind]) -> Sequence[Kind]:
 
 
 def _by_block(
-    session: Session, queue: int, index: Index, keys: Sequence[BlockKey], labels: Sequence[_Label]
-) -> Iterator[tuple[_Block, Counter[_Label]]]:
+    session: Session, queue: int, index: Index, keys: Sequence[Key], labels: Sequence[_Label]
+) -> Iterator[tuple[_Block, Mapping[_Label, int]]]:
     """Count which keys fall into which block of an index; its first block is made if it is missing.
 
     Args:
@@ -238,41 +258,40 @@ def _by_block(
     for block, end in (_ends_of_few if len(keys) < _MANY else _ends)(session, queue, index, ordered):
         if start < end:
             fallen = ordered[start:end]
-            yield block, Counter({labels[0]: end - start} if by_key is None else map(by_key.__getitem__, fallen))
+            yield block, {labels[0]: end - start} if by_key is None else Counter(map(by_key.__getitem__, fallen))
         start = end
 
 
-def _ends(session: Session, queue: int, index: Index, keys: Sequence[BlockKey]) -> Iterator[tuple[_Block, int]]:
+def _ends(session: Session, queue: int, index: Index, keys: Sequence[Key]) -> Iterator[tuple[_Block, int]]:
     """Say where each block from that of the first key on to that of the last one ends in a sorted list of keys."""
     block = _block_of(session, queue, index, keys[0])
-    rows = session.execute(SQL["blocks_up_to"], (queue, index.num, *block.start, *keys[-1])).fetchall()
+    values = (queue, index.num, *block.start, *_block_key(keys[-1]))
     end = 0
-    for num, a, b, item_id in rows:
-        end = bisect_left(keys, (a, b, item_id), end)
+    for row in session.execute(SQL["blocks_up_to"], values).fetchall():
+        following = _Block(queue, index.num, *row)
+        end = bisect_left(keys, index_key(index, following.start), end)
         yield block, end
-        block = _Block(queue, index.num, a, b, item_id, num)
+        block = following
     yield block, len(keys)
 
 
-def _ends_of_few(session: Session, queue: int, index: Index, keys: Sequence[BlockKey]) -> Iterator[tuple[_Block, int]]:
+def _ends_of_few(session: Session, queue: int, index: Index, keys: Sequence[Key]) -> Iterator[tuple[_Block, int]]:
     """Say the same of those blocks alone that keys fall into, which are looked for one by one."""
     end = 0
     while end < len(keys):
         block = _block_of(session, queue, index, keys[end])
         following = None
         if end + 1 < len(keys):
-            following = session.execute(SQL["block_after"], (queue, index.num, *keys[end])).fetchone()
-        end = len(keys) if following is None else bisect_left(keys, following, end)
+            values = (queue, index.num, *_block_key(keys[end]))
+            following = session.execute(SQL["block_after"], values).fetchone()
+        end = len(keys) if following is None else bisect_left(keys, index_key(index, following), end)
         yield block, end
 
 
-def _block_of(session: Session, queue: int, index: Index, key: BlockKey) -> _Block:
+def _block_of(session: Session, queue: int, index: Index, key: Key) -> _Block:
     """Find the block that a key falls into, or make the first one."""
-    found = session.execute(SQL["block_of"], (queue, index.num, *key)).fetchone()
-    if found is None:
-        return _add_block(session, queue, index, FIRST_BLOCK)
-    num, a, b, item_id = found
-    return _Block(queue, index.num, a, b, item_id, num)
+    found = session.execute(SQL["block_of"], (queue, index.num, *_block_key(key))).fetchone()
+    return _add_block(session, queue, index, FIRST_BLOCK) if found is None else _Block(queue, index.num, *found)
 
 
 def _add_block(session: Session, queue: int, index: Index, start: BlockKey) -> _Block:
@@ -281,8 +300,8 @@ def _add_block(session: Session, queue: int, index: Index, start: BlockKey) -> _
     if index is IN_ORDER:
         (num,) = session.execute(SQL["next_block"], (queue,)).fetchone()
         session.execute(SQL["add_kinds"], {"queue": queue, "num": num})
-    block = _Block(queue, index.num, *start, num)
-    session.execute(SQL["add_block"], block._asdict())
+    block = _Block(queue, index.num, *start, num, 0)
+    session.execute(SQL["add_block"], block)
     return block
 
 
@@ -301,33 +320,37 @@ def count_removed(session: Session, queue: int, places: Places, kinds: Sequence[
         _uncount(session, queue, index, _keys(index, places), _kinds(index, kinds))
 
 
-def _count(session: Session, queue: int, index: Index, keys: Sequence[BlockKey], kinds: Sequence[Kind]) -> None:
-    for block, fallen in _by_block(session, queue, index, keys, kinds):
-        n = _add(session, block, fallen, 1)
+def _count(session: Session, queue: int, index: Index, keys: Sequence[Key], kinds: Sequence[Kind]) -> None:
+    added = [*_by_block(session, queue, index, keys, kinds)]
+    _add(session, added, 1)
+    for block, fallen in added:
+        n = block.n + sum(fallen.values())
         if n > 2 * SIZE:
             _split(session, block, index, n)
 
 
-def _uncount(session: Session, queue: int, index: Index, keys: Sequence[BlockKey], kinds: Sequence[Kind]) -> None:
+def _uncount(session: Session, queue: int, index: Index, keys: Sequence[Key], kinds: Sequence[Kind]) -> None:
+    fewer: list[tuple[_Block, Mapping[Kind, int]]] = []
+    emptied: list[_Block] = []
     for block, fallen in _by_block(session, queue, index, keys, kinds):
-        left = _add(session, block, fallen, -1)
-        if not left and block.start != FIRST_BLOCK:
-            session.execute(SQL["delete_block"], block._asdict())
-            if block.num:
-                session.execute(SQL["delete_kinds"], block._asdict())
+        if block.n == sum(fallen.values()) and block.start != FIRST_BLOCK:
+            emptied.append(block)
+        else:
+            fewer.append((block, fallen))
+    _add(session, fewer, -1)
+    session.executemany(SQL["delete_block"], (block.key for block in emptied))
+    session.executemany(SQL["delete_kinds"], ((block.queue, block.num) for block in emptied if block.num))
 
 
-def _add(session: Session, block: _Block, kinds: Counter[Kind], sign: int) -> int:
-    """Add to what a block counts, or take from it if the sign is -1; the kinds are counted in queue order only.
-
-    Returns:
-        How many items it has then.
-    """
-    ((left,),) = session.execute(SQL["add_to_block"], {**block._asdict(), "n": sign * kinds.total()}).fetchall()
-    if block.num:
-        sums = _sum_of(Counter({_COUNTS[kind]: sign * times for kind, times in kinds.items()}))
-        COUNT.run(session, [counter_row(block.queue, 1, block.num, *sums)])
-    return int(left)
+def _add(session: Session, changes: Sequence[tuple[_Block, Mapping[Kind, int]]], sign: int) -> None:
+    """Add to what blocks count, or take from it if the sign is -1; the kinds are counted in queue order only."""
+    session.executemany(SQL["add_to_block"], ((sign * sum(kinds.values()), *block.key) for block, kinds in changes))
+    rows = []
+    for block, kinds in changes:
+        if block.num:
+            sums = _sum_of({_COUNTS[kind]: sign * times for kind, times in kinds.items()})
+            rows.append(counter_row(block.queue, 1, block.num, *sums))
+    COUNT.run(session, rows)
 
 
 def _split(session: Session, block: _Block, index: Index, n: int) -> None:
@@ -337,7 +360,7 @@ def _split(session: Session, block: _Block, index: Index, n: int) -> None:
     seek = f"FROM work AS w INDEXED BY {index.index} WHERE w.queue = ? AND ({columns}) >= ({marks}) ORDER BY {columns} LIMIT"
     for rank in cuts(n, SIZE):
         start = (block.queue, *index_key(index, block.start))
-        *others, item_id = session.execute(f"SELECT {columns} {seek} 1 OFFSET {SIZE}", start).fetchone()
+        key = session.execute(f"SELECT {columns} {seek} 1 OFFSET {SIZE}", start).fetchone()
         kinds: list[int] = []
         if block.num:
             waits = f"w.claimable_at > {ALWAYS_MICROS}"
@@ -345,15 +368,13 @@ def _split(session: Session, block: _Block, index: Index, n: int) -> None:
             rows = session.execute(text, start).fetchall()
             counted = ([count * one for one in _COUNTS[kind_of(rank, waits)]] for rank, waits, count in rows)
             kinds = [*map(sum, zip(*counted, strict=True))]
-        a, b = (*others, 0, 0)[:2]
-        rest = _add_block(session, block.queue, index, (a, b, item_id))
+        rest = _add_block(session, block.queue, index, _block_key(key))
         if block.num:
             held = session.execute(SQL["kinds"], (block.queue, block.num)).fetchone()
             moved = [had - kept for had, kept in zip(held, kinds, strict=True)]
             moves = {rest.num: moved, block.num: [-count for count in moved]}
             COUNT.run(session, [counter_row(block.queue, 1, num, *counts) for num, counts in moves.items()])
-        for each, count in ((block, rank - n), (rest, n - rank)):
-            session.execute(SQL["add_to_block"], {**each._asdict(), "n": count}).fetchall()
+        session.executemany(SQL["add_to_block"], ((rank - n, *block.key), (n - rank, *rest.key)))
         block = rest
 
 
@@ -362,8 +383,8 @@ def _rows(session: Session, queue: int, index: Index) -> Iterator[tuple[BlockKey
     columns = ", ".join(f"w.{column}" for column in index.columns)
     kind = f"w.state, coalesce(w.claimable_at > {ALWAYS_MICROS}, 0)" if index is IN_ORDER else "0, 0"
     text = f"SELECT {columns}, {kind} FROM work AS w INDEXED BY {index.index} WHERE w.queue = ? ORDER BY {columns}"
-    for *others, item_id, rank, waits in session.execute(text, (queue,)):
-        yield (*(*others, 0, 0)[:2], item_id), rank, waits
+    for *key, rank, waits in session.execute(text, (queue,)):
+        yield _block_key(tuple(key)), rank, waits
 
 
 def block_problems(session: Session, queue: int) -> Iterator[str]:

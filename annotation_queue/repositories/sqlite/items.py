@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from itertools import compress, groupby
+from itertools import groupby
 from operator import attrgetter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from annotation_queue.counters import FINISHED, SETTLED, counts_of
 from annotation_queue.errors import Conflict
@@ -142,26 +142,31 @@ def assigned(session: Session, assignees: Sequence[str]) -> int | None:
     return session.text_num(json.dumps(assignees, ensure_ascii=False)) if assignees else None
 
 
-class _Removed(NamedTuple):
-    """The columns of ``live_places``, a list of each: those of `Places` first."""
+_LONGEST_LISTED: Final = 1_000
+"""How many characters an id has at most that SQLite writes into a list with thousands of others."""
 
-    priority_down: Sequence[int]
-    created_at: Sequence[int]
-    id: Sequence[str]
-    call_started_at: Sequence[int]
-    op: Sequence[int]
-    num: Sequence[int]
-    state: Sequence[int]
-    settled: Sequence[int]
-    finished: Sequence[int]
-    waits: Sequence[int | None]
-    is_touched: Sequence[int]
-    is_reserved: Sequence[int]
 
-    @property
-    def places(self) -> Places:
-        """Where they stand in every index."""
-        return Places(self.priority_down, self.created_at, self.id, self.call_started_at, self.op)
+class _Live(NamedTuple):
+    """The columns of ``live_places``: JSON lists, and what tells whether there is anything else of the items."""
+
+    priority_down: str
+    created_at: str
+    id: str
+    call_started_at: str
+    op: str
+    num: str
+    most_steps: int | None
+    reserved: int
+
+
+class _Touched(NamedTuple):
+    """The columns of ``touched_places``: JSON lists, and numbers of items."""
+
+    num: str
+    state: str
+    waits: str
+    settled: int
+    finished: int
 
 
 def remove_items(session: Session, queue: int, chosen: Sequence[int], at: datetime) -> int:
@@ -176,30 +181,46 @@ def remove_items(session: Session, queue: int, chosen: Sequence[int], at: dateti
     Returns:
         How many were deleted.
     """
-    wanted = {"nums": json.dumps(chosen), "queue": queue}
-    rows = session.execute(SQL["live_places"], wanted).fetchall()
-    if not rows:
+    # Nothing is done item by item but by functions that need no interpreter for it.
+    wanted = {"nums": json.dumps(chosen), "queue": queue, "longest": _LONGEST_LISTED}
+    live = _Live._make(session.execute(SQL["live_places"], wanted).fetchone())
+    nums: list[int] = json.loads(live.num)
+    if not nums:
         return 0
-    # Lists of columns, which are counted without a step of the interpreter for each item.
-    live = _Removed(*zip(*rows, strict=True))
+    ids: list[str] = json.loads(live.id)
+    if len(ids) < len(nums):
+        ids = [item_id for (item_id,) in session.execute(SQL["live_ids"], wanted).fetchall()]
+    places = Places(
+        priority_down=json.loads(live.priority_down),
+        created_at=json.loads(live.created_at),
+        id=ids,
+        call_started_at=json.loads(live.call_started_at),
+        op=json.loads(live.op),
+    )
+    kinds = dict.fromkeys(nums, NEW_KIND)
     counts: Counter[tuple[str | None, str]] = Counter()
-    for rank, n in Counter(live.state).items():
-        counts[None, STATES[rank]] -= n
-    counts[None, SETTLED] -= sum(live.settled)
-    counts[None, FINISHED] -= sum(live.finished)
-    if any(live.is_touched):
-        touched = json.dumps([*compress(live.num, live.is_touched)])
-        for annotator, state, n in session.execute(SQL["progresses_by_state"], (touched,)).fetchall():
+    if live.most_steps:
+        touched = _Touched._make(session.execute(SQL["touched_places"], wanted).fetchone())
+        kinds.update(
+            zip(
+                json.loads(touched.num), map(kind_of, json.loads(touched.state), json.loads(touched.waits)), strict=True
+            )
+        )
+        counts[None, SETTLED] -= touched.settled
+        counts[None, FINISHED] -= touched.finished
+        for annotator, state, n in session.execute(SQL["progresses_by_state"], (touched.num,)).fetchall():
             counts[session.text(annotator), STATES[state]] -= n
-        count_untold(session, queue, touched)
-        count_labels(session, queue, touched, n=-1, entries=session.log_end(queue).entries)
+        count_untold(session, queue, touched.num)
+        count_labels(session, queue, touched.num, n=-1, entries=session.log_end(queue).entries)
+    for kind, n in Counter(kinds.values()).items():
+        counts[None, STATES[kind.rank]] -= n
     session.count(queue, counts)
-    session.executemany(SQL["count_op"], ((-n, op) for op, n in Counter(live.op).items()))
-    count_removed(session, queue, live.places, [*map(kind_of, live.state, live.waits)])
-    removed = {"nums": json.dumps(live.num), "deleted_at": to_micros(at)}
-    for statement in ("delete_items", "keep_removed", *(["unreserve"] if any(live.is_reserved) else ()), "delete_work"):
+    session.executemany(SQL["count_op"], ((-n, op) for op, n in Counter(places.op).items()))
+    count_removed(session, queue, places, [*kinds.values()])
+    removed = {"nums": live.num, "deleted_at": to_micros(at)}
+    for statement in ("delete_items", "keep_removed", *(["unreserve"] if live.reserved else ()), "delete_work"):
         session.execute(SQL[statement], removed)
-    return len(rows)
+    return len(nums)
 
 
 def refresh(session: Session, before: StoredQueue, after: AnnotationQueue) -> None:

@@ -19,6 +19,8 @@ _MOST: Final = 8_000
 """The most members of a part: one that takes longer than it should does so by little."""
 _LEAST: Final = 100
 """Less than that is no part, unless the transaction has none yet."""
+_LEAST_SHARE: Final = 5 / 8
+"""The least share of a transaction's time that is for its parts: where commits take long, short ones would take longer."""
 
 
 @contextmanager
@@ -41,22 +43,25 @@ class Pace:
     """Sizes the parts of a long change by what the part before took.
 
     Args:
-        seconds: After how long a transaction leaves the rest to another one. A part that takes longer than the one before
-            promised ends later.
+        seconds: How long a transaction lasts with its commit, before it leaves the rest to another one. A part that takes
+            longer than the one before promised ends later.
         clock: Gives monotonic seconds.
+        commit: How many of these seconds are for the first commit. Later ones have what the one before took, but never more
+            than three eighths of all.
     """
 
-    def __init__(self, seconds: float, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(self, seconds: float, clock: Callable[[], float] = monotonic, commit: float = 0.0) -> None:
         self._seconds = seconds
+        self._commit = commit
         self._clock = clock
         self._next = FIRST
         self._each = 0.0
-        self._until = self._began = 0.0
+        self._until = self._began = self._ended = 0.0
         self._has_part = False
 
     def begin(self) -> None:
         """Begin a transaction."""
-        self._until = self._clock() + self._seconds
+        self._until = self._clock() + max(self._seconds - self._commit, _LEAST_SHARE * self._seconds)
         self._has_part = False
 
     def part(self) -> int:
@@ -73,6 +78,11 @@ class Pace:
 
     def took(self, members: int) -> None:
         """End a part that had so many members."""
-        self._each = (self._clock() - self._began) / members
+        self._ended = self._clock()
+        self._each = (self._ended - self._began) / members
         self._next = min(_GROWTH * members, _MOST)
         self._has_part = True
+
+    def committed(self) -> None:
+        """End a transaction, now that it is committed."""
+        self._commit = self._clock() - self._ended

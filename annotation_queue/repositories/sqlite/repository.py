@@ -51,11 +51,13 @@ from annotation_queue.repository import CountsRemoved, ReadsLabelTexts, Remember
 from annotation_queue.states import Transition
 from annotation_queue.values import check_text, refuse
 
-_LONGEST_REMOVAL: Final = 0.5
-"""After how many seconds a transaction that removes items leaves the rest to another one.
+_LONGEST_REMOVAL: Final = 0.8
+"""How many seconds a transaction that removes items lasts with its commit, before it leaves the rest to another one.
 
-Those who wait for it also wait for its commit, which writes pages all over the indexes.
+The longer they are, the fewer: each writes most pages of the indexes in which the items are strewn.
 """
+_FIRST_COMMIT: Final = 0.3
+"""How many of these seconds are for the first commit: what it takes is not known before."""
 
 
 class SQLiteRepository(RemembersClaims, CountsRemoved, ReadsLabelTexts):
@@ -221,7 +223,7 @@ class SQLiteRepository(RemembersClaims, CountsRemoved, ReadsLabelTexts):
     def remove_items(self, project_id: str, queue_id: str, which: Sequence[str] | ItemFilter, at: datetime) -> int:
         """See `Repository.remove_items`. Cost: linear in the ids, or in what the filter has to look at.
 
-        Many are removed in several transactions of about half a second, so that others get their turn in between: each removes
+        Many are removed in several transactions of less than a second, so that others get their turn in between: each removes
         a part whole, and what fails between two of them leaves the parts before it removed. Calling again removes the rest. A
         filter chooses among the items that are there at the beginning, or when somebody purged meanwhile, and is asked again
         about each part.
@@ -229,7 +231,7 @@ class SQLiteRepository(RemembersClaims, CountsRemoved, ReadsLabelTexts):
         with self._reading() as session:
             epoch = session.newest_epoch()
             nums = sorted(bulk.find_items(session, session.queue(project_id, queue_id).num, which))
-        pace = Pace(_LONGEST_REMOVAL)
+        pace = Pace(_LONGEST_REMOVAL, commit=_FIRST_COMMIT)
         count = start = 0
         while start < len(nums):
             removed_in_part = 0
@@ -247,6 +249,7 @@ class SQLiteRepository(RemembersClaims, CountsRemoved, ReadsLabelTexts):
                     chosen = sorted(bulk.find_items(session, queue, which, part)) if is_filter else part
                     removed_in_part += remove_items(session, queue, chosen, at)
                     pace.took(len(part))
+            pace.committed()
             count += removed_in_part
             if start < len(nums):
                 self._connections.give_way()

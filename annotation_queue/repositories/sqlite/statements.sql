@@ -310,12 +310,26 @@ WHERE w.revision > 0 ORDER BY w.priority_down, w.created_at, w.id
 
 -- Removal. All statements take lists.
 
--- Reads where live items of a queue stand in every index, what they count for, and what else there is of them.
+-- Reads where live items of a queue stand in every index, and what else there is of them, all in one row: a list of each is read
+-- faster than a row of all.
 
 -- name: live_places --
-SELECT w.priority_down, w.created_at, w.id, w.call_started_at, w.op, w.num, w.state, w.completed + w.skipped > 0,
-    w.claimable_at IS NULL, w.claimable_at > -62135596800000000, w.steps > 0, w.assignees IS NOT NULL
+SELECT json_group_array(w.priority_down), json_group_array(w.created_at),
+    json_group_array(w.id) FILTER (WHERE length(w.id) <= :longest), json_group_array(w.call_started_at), json_group_array(w.op),
+    json_group_array(w.num), max(w.steps), count(w.assignees)
 FROM json_each(:nums) AS wanted CROSS JOIN work AS w ON w.num = wanted.value AND w.queue = :queue
+
+-- Reads their ids in the same order, however long they are.
+
+-- name: live_ids --
+SELECT w.id FROM json_each(:nums) AS wanted CROSS JOIN work AS w ON w.num = wanted.value AND w.queue = :queue
+
+-- Reads what those of them count for that somebody touched.
+
+-- name: touched_places --
+SELECT json_group_array(w.num), json_group_array(w.state), json_group_array(w.claimable_at > -62135596800000000),
+    sum(w.completed + w.skipped > 0), sum(w.claimable_at IS NULL)
+FROM json_each(:nums) AS wanted CROSS JOIN work AS w ON w.num = wanted.value AND w.queue = :queue WHERE w.steps > 0
 
 -- Counts the progresses on items by annotator and state.
 
@@ -597,7 +611,7 @@ SELECT item, annotator, step, at FROM log WHERE queue = ? AND num = ?
 -- Makes a block that counts nothing yet.
 
 -- name: add_block --
-INSERT INTO blocks (queue, lane, a, b, id, n, num) VALUES (:queue, :lane, :a, :b, :id, 0, :num)
+INSERT INTO blocks (queue, lane, a, b, id, num, n) VALUES (?, ?, ?, ?, ?, ?, ?)
 
 -- The same for what it counts besides.
 
@@ -612,7 +626,7 @@ SELECT coalesce(max(num), 0) + 1 FROM counters WHERE queue = ? AND kind = 1
 -- Finds the block that a key falls into.
 
 -- name: block_of --
-SELECT num, a, b, id FROM blocks WHERE queue = ? AND lane = ? AND (a, b, id) <= (?, ?, ?) ORDER BY a DESC, b DESC, id DESC LIMIT 1
+SELECT a, b, id, num, n FROM blocks WHERE queue = ? AND lane = ? AND (a, b, id) <= (?, ?, ?) ORDER BY a DESC, b DESC, id DESC LIMIT 1
 
 -- Finds the block after it.
 
@@ -622,7 +636,7 @@ SELECT a, b, id FROM blocks WHERE queue = ? AND lane = ? AND (a, b, id) > (?, ?,
 -- Lists the blocks after one, up to that of a key.
 
 -- name: blocks_up_to --
-SELECT num, a, b, id FROM blocks
+SELECT a, b, id, num, n FROM blocks
 WHERE queue = ? AND lane = ? AND (a, b, id) > (?, ?, ?) AND (a, b, id) <= (?, ?, ?) ORDER BY a, b, id
 
 -- Finds the block that is a number of blocks further on.
@@ -638,20 +652,20 @@ SELECT coalesce(sum(n), 0) FROM blocks WHERE queue = ? AND lane = ? AND (a, b, i
 -- Adds to what a block counts.
 
 -- name: add_to_block --
-UPDATE blocks SET n = n + :n WHERE queue = :queue AND lane = :lane AND a = :a AND b = :b AND id = :id RETURNING n
+UPDATE blocks SET n = n + ? WHERE queue = ? AND lane = ? AND a = ? AND b = ? AND id = ?
 
 -- Says what a block counts besides.
 
 -- name: kinds --
 SELECT unstarted, in_progress, completed, skipped, waiting FROM counters WHERE queue = ? AND kind = 1 AND num = ? AND item = 0
 
--- Deletes a block that counts nothing.
+-- Deletes a block that counts nothing any more.
 
 -- name: delete_block --
-DELETE FROM blocks WHERE queue = :queue AND lane = :lane AND a = :a AND b = :b AND id = :id
+DELETE FROM blocks WHERE queue = ? AND lane = ? AND a = ? AND b = ? AND id = ?
 
 -- name: delete_kinds --
-DELETE FROM counters WHERE queue = :queue AND kind = 1 AND num = :num
+DELETE FROM counters WHERE queue = ? AND kind = 1 AND num = ?
 
 -- Lists the blocks of an index in its order.
 

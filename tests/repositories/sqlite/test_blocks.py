@@ -23,6 +23,7 @@ from annotation_queue.repositories.sqlite import stretches as sqlite_stretches
 from annotation_queue.repositories.sqlite.indexes import COUNTED
 from annotation_queue.repositories.sqlite.queries import filters as sqlite_filters
 from annotation_queue.repositories.sqlite.queries import ranks as sqlite_ranks
+from annotation_queue.values import MAX_TEXT_BYTES
 from helpers.pairs import stored_and_remembered
 from helpers.places import FILTERS, ORDERS, work
 
@@ -155,6 +156,20 @@ def test_items_that_come_back_are_counted_in_the_state_that_they_are_in(
         assert queues.restore_items(queue.id, some) == len(some)
         assert repository.check() == ()
     repository.close()
+
+
+def test_items_with_the_longest_ids_are_removed_together_with_others(tmp_path: Path) -> None:
+    longest = MAX_TEXT_BYTES // len("é".encode())
+    made = iter(["queue", "first", "é" * longest, 'a "quoted" id', "last"])
+    with SQLiteRepository(tmp_path / "queues.db", synchronous="OFF") as repository:
+        queues = AnnotationQueues(repository, "project", new_id=lambda: next(made))
+        queue = queues.create("queue", created_by="ann")
+        added = queues.add_items(queue.id, [NewItem(call_id=f"{n}") for n in range(4)], added_by="ann").added
+        assert queues.remove_items(queue.id, [item.id for item in added[1:]]) == 3
+        assert [item.id for item in queues.iter_items(queue.id)] == ["first"]
+        assert repository.check() == ()
+        assert queues.restore_items(queue.id, [item.id for item in added]) == 3
+        assert repository.check() == ()
 
 
 def test_blocks_count_the_same_whether_those_of_many_keys_are_read_at_once_or_looked_for_one_by_one(

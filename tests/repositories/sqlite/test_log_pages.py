@@ -130,7 +130,7 @@ MOST_OF_REMOVED: Final = 0.6
 class FourParts:
     """In the place of `Pace`: each of four parts is a transaction of its own."""
 
-    def __init__(self, _: float) -> None:
+    def __init__(self, *_: float, **__: float) -> None:
         self._parts = 0
 
     def begin(self) -> None:
@@ -141,6 +141,9 @@ class FourParts:
 
     def took(self, members: int) -> None:
         self._parts += members
+
+    def committed(self) -> None:
+        pass
 
 
 def test_transactions_that_remove_parts_of_a_list_in_no_order_write_few_pages_twice(

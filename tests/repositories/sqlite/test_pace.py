@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +12,7 @@ from annotation_queue.repositories.sqlite.connections import Connections
 from annotation_queue.repositories.sqlite.pace import FIRST, Pace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 
@@ -25,10 +26,20 @@ class Stopwatch:
         return self.now
 
 
-def transactions(members: int, seconds: float, cost: Callable[[int], float]) -> Iterator[tuple[list[int], float]]:
-    """Give the parts of each transaction, and how long it took, when members cost so many seconds by their number."""
+def transactions(
+    members: int, seconds: float, cost: Callable[[int], float], commits: Sequence[float] = (0.0,)
+) -> Iterator[tuple[list[int], float]]:
+    """Give the parts of each transaction, and how long it took, when members cost so many seconds by their number.
+
+    Args:
+        members: How many there are.
+        seconds: How long a transaction may last.
+        cost: What a member costs.
+        commits: What the first commits cost, the last of these for all others too; nothing is for the first one but this.
+    """
     clock = Stopwatch()
-    pace = Pace(seconds, clock)
+    pace = Pace(seconds, clock, commits[0])
+    costs = chain(commits, repeat(commits[-1]))
     done = 0
     while done < members:
         pace.begin()
@@ -38,6 +49,8 @@ def transactions(members: int, seconds: float, cost: Callable[[int], float]) -> 
             pace.took(size)
             done += size
             parts.append(size)
+        clock.now += next(costs)
+        pace.committed()
         yield parts, clock.now - began
 
 
@@ -61,6 +74,16 @@ def test_a_change_that_grows_dear_midway_makes_one_transaction_longer_and_the_ne
     assert max(lasted[1:]) <= 0.5 + 1e-9
     assert lasted[0] < 1.2
     assert made[0][0][:3] == [1_000, 4_000, 8_000]
+
+
+def test_a_transaction_leaves_as_much_time_for_its_commit_as_the_one_before_took() -> None:
+    made = [*transactions(200_000, 0.8, lambda _: 20e-6, [0.2, 0.3, 0.1])]
+    assert [round(took, 2) for _, took in made[:4]] == [0.8, 0.9, 0.6, 0.8]
+
+
+def test_however_long_commits_take_most_of_the_time_is_for_what_is_committed() -> None:
+    made = [*transactions(60_000, 0.8, lambda _: 20e-6, [2.0])]
+    assert all(took == pytest.approx(2.5) for _, took in made[:-1])
 
 
 def test_a_clock_that_does_not_move_stops_nothing() -> None:

@@ -20,7 +20,7 @@ PART = 10
 class OnePart:
     """In the place of `Pace`: each transaction has one part."""
 
-    def __init__(self, _: float) -> None:
+    def __init__(self, _seconds: float, **_: float) -> None:
         self._has_part = False
 
     def begin(self) -> None:
@@ -31,6 +31,9 @@ class OnePart:
 
     def took(self, _members: int) -> None:
         self._has_part = True
+
+    def committed(self) -> None:
+        pass
 
 
 @pytest.fixture
