@@ -77,7 +77,7 @@ _HOT: Final = frozenset(
     }
 )
 _HOTTEST: Final = frozenset({"claim_one_from_mark", "claim_one_untouched", "store_one"})
-"""Those of them that give one row."""
+"""Those of them that most calls are, if they are transactions by themselves."""
 
 Counts: TypeAlias = "Mapping[tuple[str | None, str], int]"
 """As `counters.counts_of` keys them."""
@@ -140,17 +140,19 @@ class Session:
     def _rows(self, statement: str, values: Values) -> list[TupleRow]:
         self._done += 1
         connection = self._connection
-        cursor = self._cursor_for(statement, connection)
+        if (
+            self._is_alone
+            and statement in _HOTTEST
+            and isinstance(connection, BoundedConnection)
+            and connection.prepares
+        ):
+            return connection.ask(statement, SENT[statement], ordered(statement, values))
+        cursor = self._cursor
         # What is asked all the time is prepared at once, if anything is.
         prepare = True if statement in _HOT and connection.prepare_threshold is not None else None
         cursor.execute(SENT[statement], ordered(statement, values), prepare=prepare)
         # Its description would be made anew, a column at a time.
         return cursor.fetchall() if cursor.pgresult and cursor.pgresult.nfields else []
-
-    def _cursor_for(self, statement: str, connection: Connection[Any]) -> Cursor[TupleRow]:
-        if statement in _HOTTEST and isinstance(connection, BoundedConnection):
-            return connection.cursor_for(statement)
-        return self._cursor
 
     def row(self, statement: str, values: Values) -> TupleRow | None:
         """Execute a statement of `statements.SQL`, and read the only row that it gives, or None."""
