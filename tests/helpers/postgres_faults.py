@@ -190,7 +190,7 @@ class Contents:
         counted: Counter[tuple[str, str, str]] = Counter()
         for row in read["counters"]:
             for kind in row.keys() - {"queue", "annotator", "seq"}:
-                counted[row["queue"], row["annotator"], kind] += row[kind]
+                counted[row["queue"], row["annotator"] if kind.startswith("own_") else "", kind] += row[kind]
         for row in read["openings"]:
             counted[row["queue"], "", "is opened"] |= row["openings"] > 0
         return sorted([*lines, *(f"counted {key} {n}" for key, n in counted.items() if n)])

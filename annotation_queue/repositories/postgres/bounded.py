@@ -105,7 +105,7 @@ class BoundedConnection(psycopg.Connection[TupleRow]):
                 return self._answer(partial(self.pgconn.send_query_prepared, name.encode(), sent))
         except errors.InvalidSqlStatementName:
             # The driver drops all that is prepared after some statements.
-            self.named.clear()
+            self.named.discard(name)
         self._answer(partial(self.pgconn.send_prepare, name.encode(), text))
         self.named.add(name)
         return self._answer(partial(self.pgconn.send_query_prepared, name.encode(), sent))

@@ -39,6 +39,7 @@ from annotation_queue.repositories.postgres.statements import SENT, ordered, pla
 from annotation_queue.repositories.postgres.texts import is_long, key_of
 from annotation_queue.repositories.sql.rows import (
     KIND_NAMES,
+    OWN_KINDS,
     ItemRow,
     ProgressRow,
     Remembered,
@@ -468,9 +469,12 @@ class Session:
         """Read the counters of queues, by number, keyed as `counters.counts_of` does; a queue without any is not there."""
         found: dict[int, dict[tuple[str | None, str], int]] = {}
         for queue, annotator, *row in self.rows("counters", (integers(queues),)):
-            name = self.text(queue, annotator) if annotator else None
-            for kind, n in zip(KIND_NAMES, row, strict=True):
-                found.setdefault(queue, {})[name, kind] = n
+            counts = found.setdefault(queue, {(None, kind): 0 for kind in KIND_NAMES})
+            for kind, n in zip(KIND_NAMES, row[: len(KIND_NAMES)], strict=True):
+                counts[None, kind] += n
+            if annotator:
+                name = self.text(queue, annotator)
+                counts.update({(name, kind): n for kind, n in zip(OWN_KINDS, row[len(KIND_NAMES) :], strict=True)})
         return found
 
 

@@ -412,16 +412,18 @@ def test_a_claim_and_a_completion_are_a_round_trip_each_on_a_connection_of_ours(
 def test_what_was_prepared_is_prepared_again_after_the_driver_has_dropped_it(
     make_repository: Callable[..., PostgresRepository],
 ) -> None:
-    repository = make_repository(max_connections=1)
-    queues = AnnotationQueues(repository, "project")
-    queue_id, _ = claims_on(queues, 1)
-    queues.add_items(queue_id, [NewItem(call_id=f"more {n}") for n in range(6)], added_by="ann")
-    for number in range(6):
-        claim = queues.claim(queue_id, "bob")
-        assert isinstance(claim, Claim)
-        assert queues.complete(claim, number).annotation_state == "completed"
-        with repository._connections.reading() as cursor:
-            cursor.execute("DEALLOCATE ALL")
+    with make_repository()._connections.one_statement() as cursor:
+        connection = cursor.connection
+        assert isinstance(connection, BoundedConnection)
+
+        def ask(name: str) -> int:
+            ((found,),) = connection.ask(name, b"SELECT $1::int8", [len(name)])
+            return int(found)
+
+        assert (ask("first"), ask("second")) == (5, 6)
+        cursor.execute("DEALLOCATE ALL")
+        # Another one than before comes between.
+        assert (ask("other"), ask("second"), ask("other"), ask("first"), ask("second")) == (5, 6, 5, 5, 6)
 
 
 def test_a_text_with_nul_is_refused_and_not_cut_short(make_repository: Callable[..., PostgresRepository]) -> None:
