@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import time
+from contextlib import suppress
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
@@ -63,10 +64,13 @@ class BoundedConnection(psycopg.Connection[TupleRow]):
     """How long to wait for one answer, in seconds; None for ever."""
     is_set: bool = False
     """Whether our settings hold for all of its transactions, since nobody else ever uses it."""
-    prepares: bool = False
-    """Whether statements may be prepared under names of our own: then, too, and if anything may be prepared."""
     in_hand_until: float = 0.0
     """Until when it may be lent again before its pool has it back, by the monotonic clock."""
+
+    @cached_property
+    def prepares(self) -> bool:
+        """Whether statements may be prepared under names of our own: on a connection that is set, and if anything may be."""
+        return self.is_set and self.prepare_threshold is not None
 
     @cached_property
     def named(self) -> set[str]:
@@ -106,7 +110,9 @@ class BoundedConnection(psycopg.Connection[TupleRow]):
         except errors.InvalidSqlStatementName:
             # The driver drops all that is prepared after some statements.
             self.named.discard(name)
-        self._answer(partial(self.pgconn.send_prepare, name.encode(), text))
+        # It is there if somebody was interrupted who prepared it.
+        with suppress(errors.DuplicatePreparedStatement):
+            self._answer(partial(self.pgconn.send_prepare, name.encode(), text))
         self.named.add(name)
         return self._answer(partial(self.pgconn.send_query_prepared, name.encode(), sent))
 

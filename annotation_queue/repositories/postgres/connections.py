@@ -404,7 +404,6 @@ class Connections:
         if is_direct and isinstance(connection, BoundedConnection):
             connection.execute(self._of_session.encode())
             connection.is_set = True
-            connection.prepares = connection.prepare_threshold is not None
 
     def _open(self) -> Hand:
         pool = ConnectionPool(

@@ -36,7 +36,7 @@ from annotation_queue.repositories.postgres.rows import (
     split,
 )
 from annotation_queue.repositories.postgres.statements import SENT, ordered, placed
-from annotation_queue.repositories.postgres.texts import is_long, key_of
+from annotation_queue.repositories.postgres.texts import KEY_LENGTH, is_long, key_of
 from annotation_queue.repositories.sql.rows import (
     KIND_NAMES,
     OWN_KINDS,
@@ -171,7 +171,7 @@ class Session:
     def long_keys(self, texts: Iterable[tuple[int, str]]) -> None:
         """Store what the keys of long texts of queues stand for; only inside a write transaction."""
         # In one order, since who adds the same text waits for the other transaction to end.
-        keyed = {(queue, key): text for queue, text in texts if is_long(key := key_of(text))}
+        keyed = {(queue, key_of(text)): text for queue, text in texts if len(text) >= KEY_LENGTH}
         if keyed and self._is_alone:
             raise NotByItself
         if keyed:

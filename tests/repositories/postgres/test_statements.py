@@ -424,6 +424,9 @@ def test_what_was_prepared_is_prepared_again_after_the_driver_has_dropped_it(
         cursor.execute("DEALLOCATE ALL")
         # Another one than before comes between.
         assert (ask("other"), ask("second"), ask("other"), ask("first"), ask("second")) == (5, 6, 5, 5, 6)
+        # As if whoever prepared it had been interrupted then.
+        connection.named.discard("first")
+        assert ask("first") == 5
 
 
 def test_a_text_with_nul_is_refused_and_not_cut_short(make_repository: Callable[..., PostgresRepository]) -> None:
