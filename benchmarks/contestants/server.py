@@ -45,8 +45,8 @@ WITH open AS MATERIALIZED (
     INSERT INTO log (queue, item, step, tx, seq, annotator, from_state, to_state, at, actor)
     SELECT queue, num, steps, tx, 1, 'ann', 0, 1, %(at)s, 'ann' FROM stored
 ), counted AS (
-    INSERT INTO counters (queue, annotator, unstarted, in_progress, completed, skipped, settled, finished)
-    SELECT queue, who, started, 1, 0, 0, 0, 0 FROM stored, (VALUES ('', -1), ('ann', 0)) AS t (who, started)
+    INSERT INTO counters (queue, annotator, unstarted, in_progress, completed, skipped, settled, finished, own_in_progress)
+    SELECT queue, 'ann', -1, 1, 0, 0, 0, 0, 1 FROM stored
 )
 SELECT w.num, i.id, i.call_id, i.call_op_name, i.call_trace_id, i.display_fields, i.payload
 FROM stored AS w JOIN items AS i ON i.queue = w.queue AND i.num = w.num
@@ -66,8 +66,9 @@ WITH stored AS (
     INSERT INTO log (queue, item, step, tx, seq, annotator, from_state, to_state, at, actor, annotation)
     SELECT queue, num, steps, tx, 1, 'ann', 1, 2, %(at)s, 'ann', %(label)s FROM stored
 ), counted AS (
-    INSERT INTO counters (queue, annotator, unstarted, in_progress, completed, skipped, settled, finished)
-    SELECT queue, who, 0, -1, 1, 0, of_queue, of_queue FROM stored, (VALUES ('', 1), ('ann', 0)) AS t (who, of_queue)
+    INSERT INTO counters (queue, annotator, unstarted, in_progress, completed, skipped, settled, finished, own_in_progress,
+        own_completed)
+    SELECT queue, 'ann', 0, -1, 1, 0, 1, 1, -1, 1 FROM stored
 )
 SELECT count(*) FROM stored
 """

@@ -1,4 +1,4 @@
-"""Faults on PostgreSQL: one statement of a connection fails, and all that a schema holds can be read and put back."""
+"""Statements of PostgreSQL are seen, or one of them fails, and all that a schema holds can be read and put back."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from helpers.clocks import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import pytest
 
 HOW: Final = ("cut before", "cut after", "terminated", "refused", "interrupted")
 BREAKS: Final = frozenset({"cut before", "cut after", "terminated"})
@@ -45,37 +47,45 @@ class StatementFault:
         """The statement that failed; empty if it has not come."""
         self._how = how
         self._dsn = dsn
+        self._execute = psycopg.Cursor.execute
 
     def set_to(self, at: int) -> None:
         """Count from here on, and fail at that statement."""
         self.at, self.calls, self.statement = at, 0, ""
 
-    def patched(self) -> Callable[..., Any]:
-        """Make what `psycopg.Cursor.execute` does, except for the statement that fails."""
-        execute = psycopg.Cursor.execute
+    def patch(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Make that statement fail, whether a cursor or the connection itself executes it."""
+        execute, ask = psycopg.Cursor.execute, BoundedConnection.ask
 
         def execute_or_fail(cursor: psycopg.Cursor[Any], statement: Any, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - as the method
             if not isinstance(cursor.connection, BoundedConnection):
                 return execute(cursor, statement, *args, **options)
-            self.calls += 1
-            if self.calls != self.at:
-                return execute(cursor, statement, *args, **options)
-            self.statement = statement.decode() if isinstance(statement, bytes) else str(statement)
-            if self._how == "refused":
-                return execute(cursor, _NO_ROOM)
-            if self._how == "cut before":
-                _cut(self._dsn, cursor.connection)
-            elif self._how == "terminated":
-                terminate(self._dsn, cursor.connection.info.backend_pid)
-            answer = execute(cursor, statement, *args, **options)
-            if self._how == "cut after":
-                _cut(self._dsn, cursor.connection)
-                return execute(cursor, "SELECT")
-            assert self._how == "interrupted"
-            assert answer is cursor
-            raise KeyboardInterrupt
+            return self._run_or_fail(cursor, statement, lambda: execute(cursor, statement, *args, **options))
 
-        return execute_or_fail
+        def ask_or_fail(connection: BoundedConnection, name: str, statement: bytes, values: Any) -> Any:  # noqa: ANN401 - as the method
+            cursor = psycopg.Cursor(connection)
+            return self._run_or_fail(cursor, statement, lambda: ask(connection, name, statement, values))
+
+        monkeypatch.setattr(psycopg.Cursor, "execute", execute_or_fail)
+        monkeypatch.setattr(BoundedConnection, "ask", ask_or_fail)
+
+    def _run_or_fail(self, cursor: psycopg.Cursor[Any], statement: Any, run: Callable[[], Any]) -> Any:  # noqa: ANN401 - as what it wraps
+        self.calls += 1
+        if self.calls != self.at:
+            return run()
+        self.statement = statement.decode() if isinstance(statement, bytes) else str(statement)
+        if self._how == "refused":
+            return self._execute(cursor, _NO_ROOM)
+        if self._how == "cut before":
+            _cut(self._dsn, cursor.connection)
+        elif self._how == "terminated":
+            terminate(self._dsn, cursor.connection.info.backend_pid)
+        run()
+        if self._how == "cut after":
+            _cut(self._dsn, cursor.connection)
+            return self._execute(cursor, "SELECT")
+        assert self._how == "interrupted"
+        raise KeyboardInterrupt
 
 
 def terminate(dsn: str, pid: int) -> None:
@@ -100,6 +110,22 @@ def _cut(dsn: str, connection: psycopg.Connection[Any]) -> None:
         wire.shutdown(socket.SHUT_RDWR)
     with psycopg.connect(dsn, autocommit=True) as other:
         _await_end(other, pid)
+
+
+def see_statements(monkeypatch: pytest.MonkeyPatch, see: Callable[[str], object]) -> None:
+    """Tell the text of every statement that is executed from now on, by a cursor or by a connection itself."""
+    execute, ask = psycopg.Cursor.execute, BoundedConnection.ask
+
+    def see_and_execute(cursor: psycopg.Cursor[Any], statement: Any, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - as what it wraps
+        see(statement.decode() if isinstance(statement, bytes) else statement)
+        return execute(cursor, statement, *args, **options)
+
+    def see_and_ask(connection: BoundedConnection, name: str, statement: bytes, values: Any) -> Any:  # noqa: ANN401 - as what it wraps
+        see(statement.decode())
+        return ask(connection, name, statement, values)
+
+    monkeypatch.setattr(psycopg.Cursor, "execute", see_and_execute)
+    monkeypatch.setattr(BoundedConnection, "ask", see_and_ask)
 
 
 class Contents:
@@ -164,7 +190,7 @@ class Contents:
         counted: Counter[tuple[str, str, str]] = Counter()
         for row in read["counters"]:
             for kind in row.keys() - {"queue", "annotator", "seq"}:
-                counted[row["queue"], row["annotator"], kind] += row[kind]
+                counted[row["queue"], row["annotator"] if kind.startswith("own_") else "", kind] += row[kind]
         for row in read["openings"]:
             counted[row["queue"], "", "is opened"] |= row["openings"] > 0
         return sorted([*lines, *(f"counted {key} {n}" for key, n in counted.items() if n)])

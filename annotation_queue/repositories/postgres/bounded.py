@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import select
 import time
+from contextlib import suppress
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import psycopg
-from psycopg.rows import TupleRow, tuple_row
+from psycopg import errors
+from psycopg.adapt import Transformer
+from psycopg.generators import execute
+from psycopg.pq import ExecStatus
+from psycopg.rows import TupleRow
 
 from annotation_queue.repositories.postgres.translation import SilentServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Sequence
+
+    from psycopg import abc
 
 _Made = TypeVar("_Made")
+_FINE: Final = frozenset({ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK})
 
 
 class Attempts:
@@ -60,25 +68,61 @@ class BoundedConnection(psycopg.Connection[TupleRow]):
     """Until when it may be lent again before its pool has it back, by the monotonic clock."""
 
     @cached_property
-    def kept_cursors(self) -> dict[str, psycopg.Cursor[TupleRow]]:
-        """Cursors that are used for one statement each, again and again.
+    def prepares(self) -> bool:
+        """Whether statements may be prepared under names of our own: on a connection that is set, and if anything may be."""
+        return self.is_set and self.prepare_threshold is not None
 
-        To make one takes as long as to read a row, and what it has found out about the statement's values it need not find
-        out again. Each keeps what it read last.
-        """
-        return {}
+    @cached_property
+    def named(self) -> set[str]:
+        """The names of statements that are prepared under their own names."""
+        return set()
+
+    @cached_property
+    def reader(self) -> abc.Transformer:
+        """Reads rows as the driver does."""
+        return Transformer(self)
 
     @cached_property
     def poll(self) -> select.poll:
         """Tells whether there is something to read, where the system can be asked so."""
         return _poll_of(self)
 
-    def cursor_for(self, statement: str) -> psycopg.Cursor[TupleRow]:
-        """Give the cursor that is kept for a statement."""
-        kept = self.kept_cursors.get(statement)
-        if kept is None:
-            kept = self.kept_cursors[statement] = psycopg.RawCursor(self, row_factory=tuple_row)
-        return kept
+    def ask(self, name: str, text: bytes, values: Sequence[object]) -> list[TupleRow]:
+        """Execute a statement that is a transaction by itself, prepared under a name of its own, and read what it gives.
+
+        A cursor of the driver takes twice as long, since it finds out each time what a value is, which statement it is and
+        whether that is prepared. Here everything is sent as text, and the server knows what it is.
+
+        Args:
+            name: The statement's name.
+            text: The statement, with the server's own placeholders.
+            values: What they stand for, in their order: integers, texts and None.
+
+        Raises:
+            DataError: A text has a NUL, which would be its end.
+        """
+        sent = [None if value is None else str(value).encode() for value in values]
+        if b"\0" in b"".join(filter(None, sent)):
+            raise psycopg.DataError("a text cannot contain NUL")
+        try:
+            if name in self.named:
+                return self._answer(partial(self.pgconn.send_query_prepared, name.encode(), sent))
+        except errors.InvalidSqlStatementName:
+            # The driver drops all that is prepared after some statements.
+            self.named.discard(name)
+        # It is there if somebody was interrupted who prepared it.
+        with suppress(errors.DuplicatePreparedStatement):
+            self._answer(partial(self.pgconn.send_prepare, name.encode(), text))
+        self.named.add(name)
+        return self._answer(partial(self.pgconn.send_query_prepared, name.encode(), sent))
+
+    def _answer(self, send: Callable[[], None]) -> list[TupleRow]:
+        send()
+        *_, result = self.wait(execute(self.pgconn))
+        if result.status not in _FINE:
+            raise errors.error_from_result(result)
+        self.reader.set_pgresult(result)
+        return self.reader.load_rows(0, result.ntuples, tuple)
 
     @classmethod
     def connect(  # type: ignore[override]  # the rest is psycopg's

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from operator import add
 from typing import TYPE_CHECKING, Final, cast
 
 from annotation_queue.counters import changes
@@ -19,11 +20,12 @@ from annotation_queue.repositories.postgres.rows import (
     ItemKey,
     QueueRow,
     StandingRow,
-    counts_of_one,
+    integers,
 )
 from annotation_queue.repositories.postgres.texts import key_of
 from annotation_queue.repositories.sql.rows import (
     KIND_NAMES,
+    OWN_KINDS,
     RANKS,
     ProgressRow,
     micros_or_none,
@@ -43,9 +45,11 @@ if TYPE_CHECKING:
 OPENINGS: Final = "openings"
 """Grows whenever items become open or work is reopened, beside what `counters.counts_of` counts. By how much is drawn by
 lot: in a schema that was restored to an earlier time it comes to another sum than before."""
-_COUNTED: Final = (*KIND_NAMES, OPENINGS)
+_COUNTED: Final = CounterRow._fields[2:]
 _NOTHING: Final = (0,) * len(_COUNTED)
-_COLUMN: Final = {kind: place for place, kind in enumerate(_COUNTED)}
+_COLUMN: Final[dict[str, int]] = {kind: _COUNTED.index(kind) for kind in (*KIND_NAMES, OPENINGS)}
+_OWN_COLUMN: Final[dict[str, int]] = {kind: _COUNTED.index(f"own_{kind}") for kind in OWN_KINDS}
+"""Where a kind is counted of a queue, and of an annotator in it."""
 
 
 def store_one(session: Session, record: ItemRecord, change: Change, standing: StandingRow) -> int:
@@ -53,23 +57,23 @@ def store_one(session: Session, record: ItemRecord, change: Change, standing: St
     (progress,), (transition,) = change.progresses, change.transitions
     queue, annotator = standing.queue, key_of(progress.annotator_id)
     actor = None if transition.actor_id is None else key_of(transition.actor_id)
-
     entry = EntryKey(queue, standing.num, record.steps + 1, session.next_place())
-    counted = counter_rows({(queue, key_of(who or ""), kind): n for (who, kind), n in changes(record, change).items()})
     lock = session.connections.lock_of(queue)
+    counts = counts_of_one(changes(record, change))
     values = {
         "space": lock.space,
         "lock": lock.lock,
         "version": session.connections.version,
         "queue": str(queue),
         "queue_revision": str(standing.queue_revision),
+        "annotator": annotator,
         **STANDINGS.values_of_one(standing),
         **PROGRESSES.values_of_one(ItemKey(queue, standing.num), progress_row(progress, annotator)),
         **ENTRIES.values_of_one(entry, transition_row(transition, annotator, actor)),
-        **counts_of_one(counted),
+        "counts": counts,
     }
     stored: int = session.value("store_one", values)
-    session.take_note(counted)
+    session.counted[queue] = session.counted.get(queue, 0) + (counts is not None)
     return stored
 
 
@@ -135,10 +139,25 @@ def is_one_step(change: Change) -> bool:
     return len(change.progresses) == len(change.transitions) == 1 and not change.opens
 
 
+def counts_of_one(counts: Mapping[tuple[str | None, str], int]) -> str | None:
+    """Give what a statement adds to counters if one annotator changes one progress, in the order of ``count_columns``."""
+    if not counts:
+        return None
+    row = [*_NOTHING]
+    for (annotator_id, kind), n in counts.items():
+        row[(_COLUMN if annotator_id is None else _OWN_COLUMN)[kind]] = n
+    return integers(row)
+
+
 def counter_rows(counts: Mapping[tuple[int, str, str], int]) -> list[CounterRow]:
-    """Turn counts into rows of ``counters``, in the one order in which every transaction locks them."""
+    """Turn counts into rows of ``counters``; what is counted of a queue stands in the row of its first annotator, if any."""
     rows: dict[tuple[int, str], list[int]] = {}
     for (queue, annotator, kind), n in counts.items():
         if n:
-            rows.setdefault((queue, annotator), [*_NOTHING])[_COLUMN[kind]] = n
-    return [CounterRow(*key, *rows[key]) for key in sorted(rows)]
+            columns = _OWN_COLUMN if annotator else _COLUMN
+            rows.setdefault((queue, annotator), [*_NOTHING])[columns[kind]] = n
+    made: list[CounterRow] = []
+    for (queue, annotator), row in sorted(rows.items()):
+        of_queue = made.pop()[2:] if made and made[-1][:2] == (queue, "") else _NOTHING
+        made.append(CounterRow(queue, annotator, *map(add, of_queue, row)))
+    return made

@@ -14,8 +14,8 @@ from annotation_queue.items import explain_unavailable, make_claim
 from annotation_queue.moves import grant
 from annotation_queue.records import ItemRecord, change_of, make_record, merge, one_finishes, view
 from annotation_queue.repositories.postgres.cache import FIRST_PLACE, Entry, Mark, QueueKey, Revision, Version
-from annotation_queue.repositories.postgres.changes import counter_rows
-from annotation_queue.repositories.postgres.rows import ChosenRow, FirstRow, HeldRow, PlaceRow, counts_of_one, split
+from annotation_queue.repositories.postgres.changes import counts_of_one
+from annotation_queue.repositories.postgres.rows import ChosenRow, FirstRow, HeldRow, PlaceRow, split
 from annotation_queue.repositories.postgres.texts import KEY_LENGTH, PREFIX, is_long, key_of
 from annotation_queue.repositories.sql.chunks import in_chunks
 from annotation_queue.repositories.sql.rows import (
@@ -261,7 +261,6 @@ def claim_untouched(
     mark = session.cache.low_water_marks.get((known.num, whose)) or _NO_MARK
     newest = mark.newest or _NO_ENTRY
     after = change.standing
-    counts = {(known.num, who or "", kind): n for (who, kind), n in changes(untouched, change).items()}
     statement = "claim_untouched"
     if limit == 1 and one_finishes(queue):
         statement = "claim_one_from_mark" if mark.uses else "claim_one_untouched"
@@ -286,7 +285,7 @@ def claim_untouched(
             "step": progress.step,
             "from_state": entry.from_state,
             "actor": entry.actor,
-            **counts_of_one(counter_rows(counts)),
+            "counts": counts_of_one(changes(untouched, change)),
         },
     )
     if mark.uses and statement == "claim_one_from_mark":
@@ -301,7 +300,7 @@ def claim_untouched(
         uses = _USES if first.openings == mark.openings and limit == 1 else 0
         session.cache.set_low_water_mark(known.num, whose, Mark(first.openings, newest, place, uses))
     if found:
-        session.counted[known.num] = 2
+        session.counted[known.num] = 1
     claims = []
     for each in found:
         row, tx = ItemRow(*each[: len(ItemRow._fields)]), each[len(ItemRow._fields)]

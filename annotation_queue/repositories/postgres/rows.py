@@ -89,7 +89,7 @@ class EntryKey(NamedTuple):
 
 
 class CounterRow(NamedTuple):
-    """What is added to the counters of a queue, or of an annotator in it."""
+    """What is added to the counters of a queue, and to those of an annotator in it; '' for nobody."""
 
     queue: int
     annotator: str
@@ -99,6 +99,9 @@ class CounterRow(NamedTuple):
     skipped: int
     settled: int
     finished: int
+    own_in_progress: int
+    own_completed: int
+    own_skipped: int
     openings: int
 
 
@@ -240,14 +243,6 @@ class RowSet:
         columns = ",".join(name.removeprefix(f"{self.name[0]}_") for name, _ in parameters)
         return f"unnest({arrays}) AS t({columns})"
 
-    @property
-    def text_of_one(self) -> str:
-        """What a statement reads from if there always is one row: the server need not take arrays apart."""
-        parameters = [each for of_kind in self._parameters for each in of_kind]
-        values = ",".join(f":{name}::{'text' if is_text else 'int8'}" for name, is_text in parameters)
-        columns = ",".join(name.removeprefix(f"{self.name[0]}_") for name, _ in parameters)
-        return f"(SELECT {values}) AS t({columns})"
-
     def values_of_one(self, *parts: tuple[Any, ...]) -> dict[str, object]:
         """Give the parameters for one row, of which each part has the fields of one kind."""
         # Integers as text, too: see `integers`.
@@ -262,27 +257,6 @@ class RowSet:
             for (name, is_text), column in zip(parameters, columns, strict=True):
                 values[name] = (texts if is_text else integers)(column)
         return values
-
-
-COUNTED: Final = CounterRow._fields[2:]
-"""What is counted: the columns behind queue and annotator."""
-_NUMBERS: Final = ",".join(f"v.n[{place}]" for place, _ in enumerate(COUNTED, 1))
-COUNTS_OF_ONE: Final = (
-    f"(SELECT :c_queue::int8,v.a,{_NUMBERS} FROM (VALUES (''::text,:c_all::int8[]),(:c_who::text,:c_own::int8[])) AS v(a,n) "
-    f"WHERE v.n IS NOT NULL) AS t({','.join(CounterRow._fields)})"
-)
-"""What a statement reads counts from if one annotator changes one progress: a row of the queue and one of theirs, or none."""
-
-
-def counts_of_one(rows: Iterable[CounterRow]) -> dict[str, object]:
-    """Give the parameters of `COUNTS_OF_ONE` for the rows of one queue, of which one annotator has at most one."""
-    values: dict[str, object] = {"c_queue": None, "c_all": None, "c_who": None, "c_own": None}
-    for row in rows:
-        values["c_queue"] = str(row.queue)
-        if row.annotator:
-            values["c_who"] = row.annotator
-        values["c_own" if row.annotator else "c_all"] = integers(row[2:])
-    return values
 
 
 def integers(values: Iterable[int | None]) -> str:

@@ -36,9 +36,10 @@ from annotation_queue.repositories.postgres.rows import (
     split,
 )
 from annotation_queue.repositories.postgres.statements import SENT, ordered, placed
-from annotation_queue.repositories.postgres.texts import is_long, key_of
+from annotation_queue.repositories.postgres.texts import KEY_LENGTH, is_long, key_of
 from annotation_queue.repositories.sql.rows import (
     KIND_NAMES,
+    OWN_KINDS,
     ItemRow,
     ProgressRow,
     Remembered,
@@ -77,7 +78,7 @@ _HOT: Final = frozenset(
     }
 )
 _HOTTEST: Final = frozenset({"claim_one_from_mark", "claim_one_untouched", "store_one"})
-"""Those of them that give one row."""
+"""Those of them that most calls are, if they are transactions by themselves."""
 
 Counts: TypeAlias = "Mapping[tuple[str | None, str], int]"
 """As `counters.counts_of` keys them."""
@@ -140,17 +141,19 @@ class Session:
     def _rows(self, statement: str, values: Values) -> list[TupleRow]:
         self._done += 1
         connection = self._connection
-        cursor = self._cursor_for(statement, connection)
+        if (
+            self._is_alone
+            and statement in _HOTTEST
+            and isinstance(connection, BoundedConnection)
+            and connection.prepares
+        ):
+            return connection.ask(statement, SENT[statement], ordered(statement, values))
+        cursor = self._cursor
         # What is asked all the time is prepared at once, if anything is.
         prepare = True if statement in _HOT and connection.prepare_threshold is not None else None
         cursor.execute(SENT[statement], ordered(statement, values), prepare=prepare)
         # Its description would be made anew, a column at a time.
         return cursor.fetchall() if cursor.pgresult and cursor.pgresult.nfields else []
-
-    def _cursor_for(self, statement: str, connection: Connection[Any]) -> Cursor[TupleRow]:
-        if statement in _HOTTEST and isinstance(connection, BoundedConnection):
-            return connection.cursor_for(statement)
-        return self._cursor
 
     def row(self, statement: str, values: Values) -> TupleRow | None:
         """Execute a statement of `statements.SQL`, and read the only row that it gives, or None."""
@@ -168,7 +171,7 @@ class Session:
     def long_keys(self, texts: Iterable[tuple[int, str]]) -> None:
         """Store what the keys of long texts of queues stand for; only inside a write transaction."""
         # In one order, since who adds the same text waits for the other transaction to end.
-        keyed = {(queue, key): text for queue, text in texts if is_long(key := key_of(text))}
+        keyed = {(queue, key_of(text)): text for queue, text in texts if len(text) >= KEY_LENGTH}
         if keyed and self._is_alone:
             raise NotByItself
         if keyed:
@@ -466,9 +469,12 @@ class Session:
         """Read the counters of queues, by number, keyed as `counters.counts_of` does; a queue without any is not there."""
         found: dict[int, dict[tuple[str | None, str], int]] = {}
         for queue, annotator, *row in self.rows("counters", (integers(queues),)):
-            name = self.text(queue, annotator) if annotator else None
-            for kind, n in zip(KIND_NAMES, row, strict=True):
-                found.setdefault(queue, {})[name, kind] = n
+            counts = found.setdefault(queue, {(None, kind): 0 for kind in KIND_NAMES})
+            for kind, n in zip(KIND_NAMES, row[: len(KIND_NAMES)], strict=True):
+                counts[None, kind] += n
+            if annotator:
+                name = self.text(queue, annotator)
+                counts.update({(name, kind): n for kind, n in zip(OWN_KINDS, row[len(KIND_NAMES) :], strict=True)})
         return found
 
 

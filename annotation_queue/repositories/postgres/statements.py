@@ -11,7 +11,7 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from annotation_queue.repositories.postgres.rows import COUNTS, COUNTS_OF_ONE, ROW_SETS
+from annotation_queue.repositories.postgres.rows import ROW_SETS
 from annotation_queue.repositories.sql.files import load_statements
 
 if TYPE_CHECKING:
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 _NAMED: Final = re.compile(r"(?<![:\w]):(\w+)")
 _ROW_SET: Final = re.compile(r"\{(\w+)\}")
 _TEXTS: Final = {each.name: each.text for each in ROW_SETS}
-_TEXTS_OF_ONE: Final = {each.name: COUNTS_OF_ONE if each is COUNTS else each.text_of_one for each in ROW_SETS}
-_OF_ONE: Final = ("store_one", "claim_untouched", "write_one_untouched", "claim_one_untouched", "claim_one_from_mark")
-"""The statements whose row sets are one row each, but for the counts."""
 
 
 @lru_cache(maxsize=1_024)
@@ -33,10 +30,9 @@ def placed(text: str) -> str:
     return re.sub(r"\?", lambda _: f"${next(numbers)}", text)
 
 
-def _filled(name: str, text: str) -> str:
+def _filled(text: str) -> str:
     """Write what row sets stand for."""
-    texts = _TEXTS_OF_ONE if name in _OF_ONE else _TEXTS
-    return _ROW_SET.sub(lambda found: texts[found[1]], text)
+    return _ROW_SET.sub(lambda found: _TEXTS[found[1]], text)
 
 
 _NAMES: Final[dict[str, tuple[str, ...]]] = {}
@@ -50,8 +46,7 @@ def _numbered(name: str, text: str) -> str:
 
 
 SQL: Final = {
-    name: _numbered(name, _filled(name, text))
-    for name, text in load_statements("sql/queues", "postgres/statements").items()
+    name: _numbered(name, _filled(text)) for name, text in load_statements("sql/queues", "postgres/statements").items()
 }
 """Name -> statement; ``{name}`` stands for a `RowSet` there, ``:name`` or a question mark for a parameter."""
 SENT: Final = {name: text.encode() for name, text in SQL.items()}

@@ -277,7 +277,7 @@ WHERE w.queue = :queue AND w.num = ANY(:nums::bigint[]) AND w.revision > 0
 -- Counts come by queue and annotator. What they open is added to what the server's process has opened so far.
 
 -- name: count_columns --
-queue, annotator, unstarted, in_progress, completed, skipped, settled, finished
+queue, annotator, unstarted, in_progress, completed, skipped, settled, finished, own_in_progress, own_completed, own_skipped
 
 -- name: counts --
 INSERT INTO counters (@count_columns@) SELECT @count_columns@ FROM counts AS t
@@ -301,18 +301,19 @@ WITH gone AS (
 ), free AS (
     DELETE FROM calls AS c USING deleted AS d WHERE c.queue = d.queue AND c.call_id = d.call_id
 ), counted AS (
-    SELECT '' AS annotator, g.state, count(*) AS n, count(*) FILTER (WHERE g.completed + g.skipped > 0) AS settled,
+    SELECT '' AS annotator, g.state, count(*) AS n, 0 AS own, count(*) FILTER (WHERE g.completed + g.skipped > 0) AS settled,
         count(*) FILTER (WHERE g.claimable_at IS NULL) AS finished
     FROM gone AS g GROUP BY g.state
     UNION ALL
-    SELECT p.annotator, p.state, count(*), 0, 0
+    SELECT p.annotator, p.state, 0, count(*), 0, 0
     FROM progresses AS p
     WHERE p.queue = :queue AND p.item = ANY(:nums::bigint[]) AND p.state > 0 GROUP BY p.annotator, p.state
 )
 INSERT INTO counters (@count_columns@)
 SELECT :queue, t.annotator, -coalesce(sum(t.n) FILTER (WHERE t.state = 0), 0), -coalesce(sum(t.n) FILTER (WHERE t.state = 1), 0),
     -coalesce(sum(t.n) FILTER (WHERE t.state = 2), 0), -coalesce(sum(t.n) FILTER (WHERE t.state = 3), 0), -sum(t.settled),
-    -sum(t.finished)
+    -sum(t.finished), -coalesce(sum(t.own) FILTER (WHERE t.state = 1), 0), -coalesce(sum(t.own) FILTER (WHERE t.state = 2), 0),
+    -coalesce(sum(t.own) FILTER (WHERE t.state = 3), 0)
 FROM counted AS t GROUP BY t.annotator
 
 -- Blocks. Reads where live items stand in the indexes that are counted.
@@ -568,9 +569,14 @@ SELECT count(*) FROM stored
     ORDER BY w.queue, w.num FOR UPDATE OF w
 ), stored AS (@change_work@ AND (SELECT count(*) FROM locked) = :n RETURNING w.num), @consequences@
 
--- Stores one change that consists of one progress and one entry of the log, and opens nothing. Each `RowSet` is one row here, but
--- for the counts. What it writes it writes for the item that was stored, if that was: a server takes longer to make a plan ready than
--- to carry it out, so that the less there is of it the better; and each parameter takes a look at how its type is read.
+-- Stores one change that consists of one progress and one entry of the log, and opens nothing. Each `RowSet` is one row here.
+-- What it writes it writes for the item that was stored, if that was: a server takes longer to make a plan ready than to carry it out,
+-- so that the less there is of it the better; and each parameter takes a look at how its type is read.
+
+-- name: count_one --
+INSERT INTO counters (@count_columns@)
+    SELECT s.queue, :annotator, c.n[1], c.n[2], c.n[3], c.n[4], c.n[5], c.n[6], c.n[7], c.n[8], c.n[9]
+    FROM stored AS s CROSS JOIN (SELECT :counts::int8[]) AS c(n) WHERE c.n IS NOT NULL
 
 -- name: store_one --
 WITH @rests_on_queue@, stored AS (
@@ -582,16 +588,16 @@ WITH @rests_on_queue@, stored AS (
 ), written AS (
     INSERT INTO progresses (queue, item, annotator, state, token, lease_expires_at, annotation, reason, created_at, updated_at,
         started_at, step)
-    SELECT s.queue, s.num, :p_annotator, :p_state, :p_token, :p_lease_expires_at, :p_annotation, :p_reason, :p_created_at,
+    SELECT s.queue, s.num, :annotator, :p_state, :p_token, :p_lease_expires_at, :p_annotation, :p_reason, :p_created_at,
         :p_updated_at, :p_started_at, :p_step
     FROM stored AS s
     @over_progresses@
 ), told AS (
     INSERT INTO log (@log_columns@)
-    SELECT s.queue, s.num, s.steps, s.tx, :e_seq, :p_annotator, :e_from_state, :e_to_state, :e_at, :e_reason, :e_annotation, :e_actor
+    SELECT s.queue, s.num, s.steps, s.tx, :e_seq, :annotator, :e_from_state, :e_to_state, :e_at, :e_reason, :e_annotation, :e_actor
     FROM stored AS s
 ), counted AS (
-    INSERT INTO counters (@count_columns@) SELECT @count_columns@ FROM {counts} CROSS JOIN (SELECT FROM stored) AS s
+    @count_one@
 )
 SELECT count(*) FROM stored
 
@@ -683,7 +689,8 @@ WITH alone AS MATERIALIZED (SELECT pg_try_advisory_xact_lock(:space, :lock) AS i
     RETURNING *
 )
 INSERT INTO counters (@count_columns@)
-SELECT t.queue, t.annotator, sum(t.unstarted), sum(t.in_progress), sum(t.completed), sum(t.skipped), sum(t.settled), sum(t.finished)
+SELECT t.queue, t.annotator, sum(t.unstarted), sum(t.in_progress), sum(t.completed), sum(t.skipped), sum(t.settled), sum(t.finished),
+    sum(t.own_in_progress), sum(t.own_completed), sum(t.own_skipped)
 FROM old AS t GROUP BY t.queue, t.annotator
 RETURNING seq
 
@@ -691,7 +698,7 @@ RETURNING seq
 
 -- name: counters --
 SELECT queue, annotator, sum(unstarted)::bigint, sum(in_progress)::bigint, sum(completed)::bigint, sum(skipped)::bigint,
-    sum(settled)::bigint, sum(finished)::bigint
+    sum(settled)::bigint, sum(finished)::bigint, sum(own_in_progress)::bigint, sum(own_completed)::bigint, sum(own_skipped)::bigint
 FROM counters WHERE queue = ANY(?::bigint[]) GROUP BY queue, annotator
 
 -- name: openings --
@@ -905,8 +912,9 @@ WITH @untouched_start@, first AS MATERIALIZED (
     FROM stored AS w
 ), counted AS (
     INSERT INTO counters (@count_columns@)
-    SELECT t.queue, t.annotator, t.unstarted * n, t.in_progress * n, t.completed * n, t.skipped * n, t.settled * n, t.finished * n
-    FROM {counts}, (SELECT count(*) AS n FROM stored) AS s WHERE n > 0
+    SELECT :queue, :annotator, c.n[1] * s.n, c.n[2] * s.n, c.n[3] * s.n, c.n[4] * s.n, c.n[5] * s.n, c.n[6] * s.n, c.n[7] * s.n,
+        c.n[8] * s.n, c.n[9] * s.n
+    FROM (SELECT :counts::int8[]) AS c(n), (SELECT count(*) AS n FROM stored) AS s WHERE s.n > 0
 )
 SELECT @untouched_columns@
 FROM stored AS w @its_item@, mark AS m, first AS f
@@ -926,7 +934,7 @@ stored AS (
     INSERT INTO log (@untouched_log_columns@)
     SELECT w.queue, w.num, :step, w.tx, 1, :annotator, :from_state, :state, :at, :actor::text FROM stored AS w
 ), counted AS (
-    INSERT INTO counters (@count_columns@) SELECT @count_columns@ FROM {counts} CROSS JOIN (SELECT FROM stored) AS s
+    @count_one@
 )
 
 -- name: claim_one_untouched --

@@ -49,6 +49,8 @@ RANKS: Final = {state: rank for rank, state in enumerate(STATES)}
 """The rank of each state, which is what is stored."""
 KIND_NAMES: Final = (*STATES, SETTLED, FINISHED)
 """What the columns of ``counters`` count."""
+OWN_KINDS: Final = STATES[1:]
+"""What of it is counted of each annotator, too."""
 UNREADABLE: Final = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 """What reading rows can raise that hold what this library never writes."""
 UNREAD_TEXT: Final = ""

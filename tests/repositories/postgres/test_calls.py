@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import psycopg
 import pytest
 
 from annotation_queue import OutcomeUnknown, StorageError, StorageFull
@@ -61,7 +60,7 @@ def test_when_the_kth_statement_of_a_mutation_fails_it_took_effect_whole_or_not_
 ) -> None:
     schema, scene, contents = template
     fault = StatementFault(database.dsn, how)
-    monkeypatch.setattr(psycopg.Cursor, "execute", fault.patched())
+    fault.patch(monkeypatch)
     before = contents.rows()
     after: list[str] = []
     unknown = replaced = begun = 0

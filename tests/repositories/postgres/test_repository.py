@@ -29,6 +29,7 @@ from annotation_queue.repositories.postgres import queries as postgres_queries
 from annotation_queue.repositories.postgres.rows import texts
 from annotation_queue.repositories.postgres.session import Session
 from helpers.clocks import PATIENCE, wait_until
+from helpers.postgres_faults import see_statements
 from helpers.purging import KEPT, MARK, purge_marked
 
 if TYPE_CHECKING:
@@ -44,13 +45,7 @@ LONG = 300
 def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Every statement that is executed from now on."""
     executed: list[str] = []
-    execute = psycopg.Cursor.execute
-
-    def see(cursor: psycopg.Cursor[Any], statement: Any, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - as what it wraps
-        executed.append(statement.decode() if isinstance(statement, bytes) else statement)
-        return execute(cursor, statement, *args, **options)
-
-    monkeypatch.setattr(psycopg.Cursor, "execute", see)
+    see_statements(monkeypatch, executed.append)
     return executed
 
 

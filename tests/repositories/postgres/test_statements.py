@@ -27,6 +27,7 @@ from annotation_queue.repositories.postgres.session import Session
 from annotation_queue.repositories.postgres.statements import SQL
 from annotation_queue.repositories.sql.rows import ProgressRow
 from helpers.clocks import Clock
+from helpers.postgres_faults import see_statements
 from helpers.proxies import Proxy
 
 if TYPE_CHECKING:
@@ -42,15 +43,12 @@ UNSTARTED, IN_PROGRESS, COMPLETED, _ = AnnotationState
 def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Every statement that is executed from now on, but not what begins and ends a transaction, or folds counters at times."""
     executed: list[str] = []
-    execute = psycopg.Cursor.execute
 
-    def see(cursor: psycopg.Cursor[Any], statement: Any, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - as what it wraps
-        text = statement.decode() if isinstance(statement, bytes) else statement
+    def see(text: str) -> None:
         if not text.startswith(("BEGIN", "COMMIT")) and text != SQL["fold"]:
             executed.append(text)
-        return execute(cursor, statement, *args, **options)
 
-    monkeypatch.setattr(psycopg.Cursor, "execute", see)
+    see_statements(monkeypatch, see)
     return executed
 
 
@@ -409,3 +407,31 @@ def test_a_claim_and_a_completion_are_a_round_trip_each_on_a_connection_of_ours(
                     assert len(round_trips) - claimed == of_completion
     finally:
         proxy.close()
+
+
+def test_what_was_prepared_is_prepared_again_after_the_driver_has_dropped_it(
+    make_repository: Callable[..., PostgresRepository],
+) -> None:
+    with make_repository()._connections.one_statement() as cursor:
+        connection = cursor.connection
+        assert isinstance(connection, BoundedConnection)
+
+        def ask(name: str) -> int:
+            ((found,),) = connection.ask(name, b"SELECT $1::int8", [len(name)])
+            return int(found)
+
+        assert (ask("first"), ask("second")) == (5, 6)
+        cursor.execute("DEALLOCATE ALL")
+        # Another one than before comes between.
+        assert (ask("other"), ask("second"), ask("other"), ask("first"), ask("second")) == (5, 6, 5, 5, 6)
+        # As if whoever prepared it had been interrupted then.
+        connection.named.discard("first")
+        assert ask("first") == 5
+
+
+def test_a_text_with_nul_is_refused_and_not_cut_short(make_repository: Callable[..., PostgresRepository]) -> None:
+    with make_repository()._connections.one_statement() as cursor:
+        connection = cursor.connection
+        assert isinstance(connection, BoundedConnection)
+        with pytest.raises(psycopg.DataError, match="NUL"):
+            connection.ask("texts", b"SELECT $1::text", ["cut\0short"])

@@ -109,7 +109,8 @@ WHERE w.queue = n.queue AND w.num = n.item;
 
 -- What is counted, as sums over rows that are only ever added: a row that everybody changed would leave a dead one behind each time,
 -- and for as long as some old transaction keeps vacuum from its work, every count would pass all of them. Whoever has added many
--- replaces them by their sum (`fold`). The annotator '' is the queue as a whole, as before.
+-- replaces them by their sum (`fold`). Each row adds to what is counted of the queue as a whole, and to what is counted of one annotator
+-- in it, which are the columns that begin with `own`: so a claim adds one. The annotator '' is nobody.
 DROP TABLE counters;
 CREATE SEQUENCE counter_seqs;
 CREATE TABLE counters (
@@ -121,17 +122,21 @@ CREATE TABLE counters (
     skipped bigint NOT NULL,
     settled bigint NOT NULL,
     finished bigint NOT NULL,
+    own_in_progress bigint NOT NULL DEFAULT 0,
+    own_completed bigint NOT NULL DEFAULT 0,
+    own_skipped bigint NOT NULL DEFAULT 0,
     annotator text COLLATE "C" NOT NULL,
     PRIMARY KEY (queue, seq)
 ) WITH (autovacuum_vacuum_scale_factor = 0.02);
-INSERT INTO counters (queue, unstarted, in_progress, completed, skipped, settled, finished, annotator)
+INSERT INTO counters (queue, unstarted, in_progress, completed, skipped, settled, finished, own_in_progress, own_completed,
+    own_skipped, annotator)
 SELECT w.queue, count(*) FILTER (WHERE w.state = 0), count(*) FILTER (WHERE w.state = 1), count(*) FILTER (WHERE w.state = 2),
     count(*) FILTER (WHERE w.state = 3), count(*) FILTER (WHERE w.completed + w.skipped > 0),
-    count(*) FILTER (WHERE w.claimable_at IS NULL), ''
+    count(*) FILTER (WHERE w.claimable_at IS NULL), 0, 0, 0, ''
 FROM work AS w GROUP BY w.queue
 UNION ALL
-SELECT p.queue, 0, count(*) FILTER (WHERE p.state = 1), count(*) FILTER (WHERE p.state = 2), count(*) FILTER (WHERE p.state = 3),
-    0, 0, p.annotator
+SELECT p.queue, 0, 0, 0, 0, 0, 0, count(*) FILTER (WHERE p.state = 1), count(*) FILTER (WHERE p.state = 2),
+    count(*) FILTER (WHERE p.state = 3), p.annotator
 FROM progresses AS p JOIN work AS w ON w.queue = p.queue AND w.num = p.item
 WHERE p.state > 0 GROUP BY p.queue, p.annotator;
 
