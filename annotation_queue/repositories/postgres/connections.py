@@ -53,7 +53,7 @@ _WRITES: Final = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 _TIME_LIMITS: Final = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
 # Nor does a plan that reads the start of an order sort, or look a row up by a bitmap of its whole queue: of a table that was
 # full once, and empty when the server last looked, it believes that these cost less than a key.
-_ORDERED: Final = "SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off"
+_ORDERED: Final = "; ".join(f"SET LOCAL enable_{each} = off" for each in ("sort", "incremental_sort", "bitmapscan"))
 _CUSTOM: Final = "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL enable_bitmapscan = on"
 _WAITS: Final = "SET LOCAL idle_in_transaction_session_timeout = 0"
 _VERSION: Final = "SELECT version FROM annotation_queue_schema"

@@ -50,7 +50,7 @@ class _Found(NamedTuple):
         key: Its key; None if not looked up, since all items of its block have the same value in the next column.
         rank: How many stand before it.
         block: Its block.
-        behind: Where the next block begins; None if there is none, or if nobody asked.
+        behind: Where the next block begins; None if there is none.
     """
 
     key: Key | None
@@ -159,7 +159,7 @@ class Ranks:
         bound = (low if up else high)(index, path.fixed)
         begin = [getattr(bound, name) for name in NAMES[index]]
         values = (self.queue, *begin, self.queue, *key, *path.fixed, self.queue, *key)
-        ((*found,),) = self.session.composed(text, values)
+        ((*found,),) = self.session.composed(text, values, is_kept=True)
         return tuple(found)
 
     def _before(self, bounds: Iterable[BlockKey], near: _Block = _FIRST) -> dict[BlockKey, _Before]:
@@ -177,29 +177,33 @@ class Ranks:
         if not asked:
             return counted
         columns = ", ".join(f"i.{column}" for column in index.columns)
-        begin, end = (", ".join(f"{table}.{name}" for name in NAMES[index]) for table in "se")
+        begin, end, behind = (", ".join(f"{table}.{name}" for name in NAMES[index]) for table in "sef")
         source = f"FROM {LIVE[index]} AND i.queue = ?"
+        # None but the last group of a block ends with it, mostly: then no item is counted.
+        in_block = f"f.id IS NULL OR ({columns}) < ({behind})"
+        reaches = f"SELECT {in_block} {source} AND ({columns}) >= ({end}) ORDER BY {columns} LIMIT 1"
         # The server reads a row comparison from its beginning on, but does not end where it fails in a later column.
-        in_block = f"SELECT {columns} {source} AND ({columns}) >= ({begin}) ORDER BY {columns} LIMIT s.n"
-        numbered = f"SELECT {columns}, row_number() OVER () - 1 AS place FROM ({in_block}) AS i"
+        of_block = f"SELECT {columns} {source} AND ({columns}) >= ({begin}) ORDER BY {columns} LIMIT s.n"
+        numbered = f"SELECT {columns}, row_number() OVER () - 1 AS place FROM ({of_block}) AS i"
         of_lane = "FROM blocks AS b WHERE b.queue = ? AND b.lane = ?"
         text = (
             "SELECT e.place, ?::bigint + CASE WHEN (s.op, s.a, s.b, s.id) >= (?, ?, ?, ?) "
             f"THEN (SELECT coalesce(sum(b.n), 0) {of_lane} AND ({_KEY}) >= (?, ?, ?, ?) AND ({_KEY}) < (s.op, s.a, s.b, s.id)) "
             f"ELSE -(SELECT sum(b.n) {of_lane} AND ({_KEY}) >= (s.op, s.a, s.b, s.id) AND ({_KEY}) < (?, ?, ?, ?)) END, "
-            f"CASE WHEN EXISTS (SELECT {source} AND ({columns}) >= ({end})) THEN coalesce("
+            f"CASE WHEN ({reaches}) THEN coalesce("
             f"(SELECT i.place FROM ({numbered}) AS i WHERE ({columns}) >= ({end}) LIMIT 1), s.n) ELSE s.n END, "
             "s.op, s.a, s.b, s.id "
             "FROM unnest(?::text[], ?::bigint[], ?::bigint[], ?::text[]) WITH ORDINALITY AS e(op, a, b, id, place) "
             f"CROSS JOIN LATERAL (SELECT {_KEY}, b.n {of_lane} AND ({_KEY}) <= (e.op, e.a, e.b, e.id) "
-            f"ORDER BY {_KEY_DOWN} LIMIT 1) AS s"
+            f"ORDER BY {_KEY_DOWN} LIMIT 1) AS s LEFT JOIN LATERAL ("
+            f"SELECT {_KEY} {of_lane} AND ({_KEY}) > (s.op, s.a, s.b, s.id) ORDER BY {_KEY} LIMIT 1) AS f ON TRUE"
         )
         ops, numbers, others, ids = zip(*asked, strict=True)
         own = (self.queue, index.num)
         given = ([*ops], integers(numbers), integers(others), [*ids])
-        values = (near.before, *near.key, *own, *near.key, *own, *near.key, self.queue, self.queue, *given, *own)
+        values = (near.before, *near.key, *own, *near.key, *own, *near.key, self.queue, self.queue, *given, *own, *own)
         # A queue that never had an item has no block: nothing is found.
-        for place, n, inside, *block in self.session.composed(text, values):
+        for place, n, inside, *block in self.session.composed(text, values, is_kept=True):
             counted[asked[place - 1]] = _Before(n + inside, _Block(BlockKey(*block), n))
         return counted
 
@@ -207,43 +211,37 @@ class Ranks:
         """Find the item at a rank along the index; None if it is behind the last.
 
         Args:
-            path: The path. If it has one direction, the key is looked up; else where the next block begins too.
+            path: The path. The key of the item is looked up unless all of its block share what decides on its group.
             near: A block before which it is known how many stand. The cost is that of passing those between it and the item's,
-                one by one.
+                one by one, and of the items up to it from the nearer end of its block.
             rank: How many stand before the item.
         """
         index, up = path.index, rank >= near.before
-        columns = ", ".join(f"i.{column}" for column in index.columns)
-        names = NAMES[index]
+        columns = [f"i.{column}" for column in index.columns]
+        names, names_down = ", ".join(columns), ", ".join(f"{column} DESC" for column in columns)
+        begin, behind = (", ".join(f"{table}.{name}" for name in NAMES[index]) for table in "cf")
         sign, passes, order, reached = ("+", ">=", _KEY, "> ?") if up else ("-", "<", _KEY_DOWN, "<= ?")
-        of_block = "b.queue = ? AND b.lane = ?"
+        before = "b.reached - b.n" if up else "b.reached"
+        of_lane = "FROM blocks AS b WHERE b.queue = ? AND b.lane = ?"
         own = (self.queue, index.num)
-        before = "c.reached - c.n" if up else "c.reached"
+        same = [f"c.{name} IS NOT DISTINCT FROM f.{name}" for name in NAMES[index][: len(path.fixed) + _run(path)]]
+        source = f"SELECT {names} FROM {LIVE[index]} AND i.queue = ? AND NOT ({' AND '.join(same)})"
+        is_late = "f.id IS NOT NULL AND 2 * c.place > c.n"
         # To read blocks one by one takes the server some five times as long as to sum them up; so it ends where it can.
-        source = (
-            f"(SELECT b.* FROM (SELECT {_KEY}, b.n, "
-            f"?::bigint {sign} sum(b.n) OVER (ORDER BY {order} ROWS UNBOUNDED PRECEDING) AS reached "
-            f"FROM blocks AS b WHERE {of_block} AND ({_KEY}) {passes} (?, ?, ?, ?)) AS b "
-            f"WHERE b.reached {reached} ORDER BY {order} LIMIT 1) AS c"
-        )
-        values: list[object] = [near.before, *own, *near.key, rank]
-        behind, is_needed = "NULL, 0, 0, ''", "TRUE"
-        if not path.even:
-            behind = "f.op, f.a, f.b, f.id"
-            source += (
-                f" LEFT JOIN LATERAL (SELECT {_KEY} FROM blocks AS b WHERE {of_block} AND ({_KEY}) > (c.op, c.a, c.b, c.id) "
-                f"ORDER BY {_KEY} LIMIT 1) AS f ON TRUE"
-            )
-            values += own
-            same = [f"c.{name} IS NOT DISTINCT FROM f.{name}" for name in names[: len(path.fixed) + _run(path)]]
-            is_needed = f"NOT ({' AND '.join(same)})"
-        begin = ", ".join(f"c.{name}" for name in names)
         text = (
-            f"SELECT {before}, c.op, c.a, c.b, c.id, {behind}, k.* FROM {source} LEFT JOIN LATERAL ("
-            f"SELECT {columns} FROM {LIVE[index]} AND i.queue = ? AND ({columns}) >= ({begin}) AND {is_needed} "
-            f"ORDER BY {columns} LIMIT 1 OFFSET ?::bigint - ({before})) AS k ON TRUE"
+            "SELECT c.before, c.op, c.a, c.b, c.id, f.op, f.a, f.b, f.id, k.* FROM ("
+            f"SELECT b.*, {before} AS before, ?::bigint - ({before}) AS place FROM ("
+            f"SELECT {_KEY}, b.n, ?::bigint {sign} sum(b.n) OVER (ORDER BY {order} ROWS UNBOUNDED PRECEDING) AS reached "
+            f"{of_lane} AND ({_KEY}) {passes} (?, ?, ?, ?)) AS b "
+            f"WHERE b.reached {reached} ORDER BY {order} LIMIT 1) AS c LEFT JOIN LATERAL ("
+            f"SELECT {_KEY} {of_lane} AND ({_KEY}) > (c.op, c.a, c.b, c.id) ORDER BY {_KEY} LIMIT 1"
+            ") AS f ON TRUE LEFT JOIN LATERAL ("
+            f"({source} AND ({names}) >= ({begin}) AND NOT ({is_late}) ORDER BY {names} LIMIT 1 OFFSET c.place) UNION ALL "
+            f"({source} AND ({names}) < ({behind}) AND {is_late} ORDER BY {names_down} LIMIT 1 OFFSET c.n - 1 - c.place)"
+            ") AS k ON TRUE"
         )
-        for n, op, a, b, item_id, *rest in self.session.composed(text, (*values, self.queue, rank)):
+        values = (rank, near.before, *own, *near.key, rank, *own, self.queue, self.queue)
+        for n, op, a, b, item_id, *rest in self.session.composed(text, values, is_kept=True):
             next_op, next_a, next_b, next_id, *key = rest
             return _Found(
                 None if key[-1] is None else tuple(key),

@@ -198,17 +198,19 @@ SELECT @found_columns@, @live_item_columns@
         SELECT * FROM items AS o WHERE o.queue = q.num AND o.num = w.num AND coalesce(p.place, 1) = 1 OFFSET 0
     ) AS i ON TRUE
 
--- Reads live items of a queue by their numbers.
+-- Reads live items of a queue by their numbers. OFFSET 0 as above.
+
+-- name: live_by_num --
+FROM unnest(:nums::bigint[]) AS t(num)
+    JOIN LATERAL (SELECT * FROM work AS o WHERE o.queue = :queue AND o.num = t.num OFFSET 0) AS w ON TRUE
 
 -- name: live_items_by_num --
-WITH w AS MATERIALIZED (SELECT * FROM work WHERE queue = :queue AND num = ANY(:nums::bigint[]))
 SELECT @live_item_columns@
-FROM w @its_item@
+@live_by_num@ @its_item@
 
 -- name: live_items_by_num_without_payload --
-WITH w AS MATERIALIZED (SELECT * FROM work WHERE queue = :queue AND num = ANY(:nums::bigint[]))
 SELECT @live_item_columns_bare@
-FROM w @its_item@
+@live_by_num@ @its_item@
 
 -- Reads how many bytes the payloads of items have. The server knows the size of a text without reading it.
 
