@@ -129,11 +129,11 @@ def _split(session: Session, queue: int, blocks: Sequence[BlockCountRow]) -> Non
         own = {BlockKey(*row[1:-1]): row.n for row in blocks if row.lane == index.num}
         if own:
             for start, new in _cut(session, queue, index, own).items():
-                ends = [*new, own[start]]
-                rows.append(BlockCountRow(index.num, *start, SIZE - own[start]))
+                first, *ends = [*new, own[start]]
+                rows.append(BlockCountRow(index.num, *start, first - own[start]))
                 rows += [
                     BlockCountRow(index.num, *key, end - rank)
-                    for (rank, key), end in zip(new.items(), ends[1:], strict=True)
+                    for (rank, key), end in zip(new.items(), ends, strict=True)
                 ]
     session.sort(allowed=True)
     session.rows("add_to_blocks", {"queue": queue, **BLOCK_COUNTS.values(rows)})
@@ -142,22 +142,28 @@ def _split(session: Session, queue: int, blocks: Sequence[BlockCountRow]) -> Non
 def _cut(
     session: Session, queue: int, index: Index, blocks: Mapping[BlockKey, int]
 ) -> dict[BlockKey, dict[int, BlockKey]]:
-    """Find at which keys blocks are cut: for each block the rank of such an item in it, and its key; ranks ascend."""
+    """Find at which keys blocks are cut: for each block the rank of such an item in it, and its key; ranks ascend.
+
+    A block is cut where `cuts` says so, and between two groups that have the same value in the first column, if it has items of
+    no others: so a great group begins with a block, and nothing need be counted to find it.
+    """
     keys: Iterable[BlockCountRow] = [BlockCountRow(index.num, *start, n) for start, n in blocks.items()]
     values = BLOCK_COUNTS.values([*keys])
     columns = ", ".join(f"i.{column}" for column in index.columns)
-    names = NAMES[index]
+    names, first = NAMES[index], f"i.{index.columns[0]}"
     text = (
-        f"SELECT t.op, t.a, t.b, t.id, k.place, {', '.join(f'k.{column}' for column in index.columns)} "
+        f"SELECT t.op, t.a, t.b, t.id, k.divides, k.place, {', '.join(f'k.{column}' for column in index.columns)} "
         f"FROM unnest(?::text[], ?::bigint[], ?::bigint[], ?::text[], ?::bigint[]) AS t(op, a, b, id, n) CROSS JOIN LATERAL ("
-        f"SELECT {columns}, row_number() OVER () - 1 AS place FROM (SELECT {columns} FROM {LIVE[index]} AND i.queue = ? "
+        f"SELECT {columns}, place, is_first AND count(*) FILTER (WHERE is_first) OVER () = 2 AS divides FROM ("
+        f"SELECT {columns}, row_number() OVER () - 1 AS place, lag({first}) OVER () IS DISTINCT FROM {first} AS is_first "
+        f"FROM (SELECT {columns} FROM {LIVE[index]} AND i.queue = ? "
         f"AND ({columns}) >= ({', '.join(f't.{name}' for name in names)}) ORDER BY {columns} LIMIT t.n"
-        ") AS i) AS k WHERE k.place > 0 AND k.place % ? = 0 ORDER BY k.place"
+        ") AS i) AS i) AS k WHERE k.place > 0 AND (k.divides OR k.place % ? = 0) ORDER BY k.place"
     )
     given = [values[f"b_{name}"] for name in ("op", "a", "b", "id", "n")]
     found: dict[BlockKey, dict[int, BlockKey]] = {start: {} for start in blocks}
-    for op, a, b, item_id, place, *key in session.composed(text, (*given, queue, SIZE)):
+    for op, a, b, item_id, divides, place, *key in session.composed(text, (*given, queue, SIZE)):
         start = BlockKey(op, a, b, item_id)
-        if place in cuts(blocks[start], SIZE):
+        if divides or place in cuts(blocks[start], SIZE):
             found[start][place] = BlockKey("", 0, 0, "")._replace(**dict(zip(names, key, strict=True)))
     return found
