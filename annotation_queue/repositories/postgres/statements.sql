@@ -240,8 +240,7 @@ SELECT w.num, w.id FROM k JOIN work AS w ON w.queue = k.queue AND w.num = k.num 
 -- name: patchable --
 SELECT w.num, w.priority_down, i.display_fields, w.assignees,
     NOT :compares_payload OR i.payload IS NOT DISTINCT FROM :payload::text, w.created_at, w.id, i.call_id
-FROM work AS w @its_item@
-WHERE w.queue = :queue AND w.num = ANY(:nums::bigint[])
+@live_by_num@ @its_item@
 
 -- Gives items other places or assignees, and moves their times, which never go back.
 
@@ -265,8 +264,7 @@ UPDATE items SET display_fields = :value::text WHERE queue = :queue AND num = AN
 -- Reads where those of some items stand that anybody ever touched.
 
 -- name: touched_places --
-SELECT w.priority_down, w.created_at, w.id FROM work AS w
-WHERE w.queue = :queue AND w.num = ANY(:nums::bigint[]) AND w.revision > 0
+SELECT w.priority_down, w.created_at, w.id @live_by_num@ WHERE w.revision > 0
 
 -- The number of this transaction in the log; the second one is NULL in a transaction that has changed and locked nothing.
 
@@ -321,8 +319,7 @@ FROM counted AS t GROUP BY t.annotator
 
 -- name: places --
 SELECT w.priority_down, w.created_at, i.call_started_at, i.call_op_name, w.id
-FROM work AS w @its_item@
-WHERE w.queue = :queue AND w.num = ANY(:nums::bigint[])
+@live_by_num@ @its_item@
 
 -- Finds the blocks into which keys fall: of each the last that does not begin behind it.
 

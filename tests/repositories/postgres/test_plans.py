@@ -17,6 +17,7 @@ import psycopg
 import pytest
 
 from annotation_queue import AnnotationQueues, ItemFilter, ItemQuery, LabelQuery, NewItem, QueueQuery, SortBy
+from annotation_queue.repositories.postgres.rows import integers
 from annotation_queue.repositories.postgres.session import Session
 from annotation_queue.repositories.postgres.statements import SQL, ordered, placed
 from helpers.faults import NIGHTLY
@@ -519,6 +520,29 @@ def test_plans_that_were_kept_from_when_the_tables_were_small_are_still_good(
         assert repository.check() == ()
     with psycopg.connect(database.dsn, autocommit=True) as admin:
         admin.execute(f"DROP SCHEMA {schema} CASCADE".encode())
+
+
+@pytest.mark.parametrize("statement", ["places", "touched_places", "live_items_by_num"])
+def test_what_is_read_by_numbers_is_read_one_by_one_in_a_queue_of_which_the_server_knows_nothing(
+    reads: Callable[[Callable[[], object]], int],
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    statement: str,
+) -> None:
+    monkeypatch.setattr(Session, "analyze", lambda _self: None)
+    schema = database.fresh()
+    with database.repository(schema, max_connections=1) as repository:
+        queues = AnnotationQueues(repository, "project")
+        queue_id = queues.create("queue", created_by="ann").id
+        queues.add_items(queue_id, [NewItem(call_id=f"{n}") for n in range(FEW)], added_by="ann")
+        with Session(repository._connections.reading(), repository._cache) as session:
+            num = session.num(queue_id)
+            (last,) = session.rows("live_items_by_num", {"queue": num, "nums": integers([FEW])})
+            assert last[0] == FEW
+            values = {"queue": num, "nums": integers(range(FEW // 2, FEW // 2 + 20))}
+            assert reads(lambda: session.rows(statement, values)) <= 20 * 4
+    with psycopg.connect(database.dsn, autocommit=True) as connection:
+        connection.execute(f"DROP SCHEMA {schema} CASCADE".encode())
 
 
 DEEP: list[tuple[SortBy, ...]] = [
