@@ -78,6 +78,7 @@ INDEXED: list[tuple[SortBy, ...]] = [
     (SortBy("id"),),
     (SortBy("id", "desc"),),
     (SortBy("updated_at"),),
+    (SortBy("updated_at", "desc"),),
 ]
 QUEUE_ORDERS: list[tuple[SortBy, ...]] = [(), (SortBy("id"),), (SortBy("id", "desc"),)] + [
     (SortBy(field, direction), SortBy("id", of_id))
