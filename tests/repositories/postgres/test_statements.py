@@ -193,6 +193,47 @@ def test_reading_items_and_records_is_one_statement(
         assert len(statements) == 1
 
 
+@pytest.mark.parametrize(
+    ("sort_by", "most"),
+    [
+        # The queue, whether it has long texts, the item at the offset, the numbers of the page, and its items.
+        (("created_at desc", "id desc"), 5),
+        # Where the item stands in its group.
+        (("call_started_at desc", "created_at desc"), 6),
+        (("call_started_at asc", "created_at desc"), 7),
+        # Where the group begins and ends.
+        (("call_op_name asc", "created_at desc"), 8),
+        (("priority desc", "created_at desc"), 8),
+    ],
+)
+def test_a_page_deep_in_an_order_of_several_directions_takes_few_statements(
+    queues: AnnotationQueues,
+    statements: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    sort_by: tuple[str, ...],
+    most: int,
+) -> None:
+    monkeypatch.setattr(postgres_blocks, "SIZE", 32)
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    queue_id = queues.create("queue", created_by="ann").id
+    for first in range(0, 400, 10):
+        news = [
+            NewItem(
+                call_id=f"{n}",
+                call_op_name=f"op-{n % 2}",
+                call_started_at=start + timedelta(seconds=n * 7919 % 100),
+                priority=n % 2,
+            )
+            for n in range(first, first + 10)
+        ]
+        queues.add_items(queue_id, news, added_by="ann")
+    order = tuple(SortBy(*field.split()) for field in sort_by)
+    statements.clear()
+    page = queues.query_items(queue_id, ItemQuery(sort_by=order, limit=50, offset=200, include_position=True))
+    assert [item.position_in_queue for item in page.items] == [*range(201, 251)]
+    assert len(statements) <= most
+
+
 def test_what_nobody_touched_is_claimed_by_one_statement(queues: AnnotationQueues, statements: list[str]) -> None:
     queue_id, _ = claims_on(queues, 1)
     queues.add_items(queue_id, [NewItem(call_id=f"more {n}") for n in range(2)], added_by="ann")
@@ -412,44 +453,3 @@ def test_a_claim_and_a_completion_are_a_round_trip_each_on_a_connection_of_ours(
                     assert len(round_trips) - claimed == of_completion
     finally:
         proxy.close()
-
-
-@pytest.mark.parametrize(
-    ("sort_by", "most"),
-    [
-        # The queue, whether it has long texts, the item at the offset, the numbers of the page, and its items.
-        (("created_at desc", "id desc"), 5),
-        # Where the item stands in its group.
-        (("call_started_at desc", "created_at desc"), 6),
-        (("call_started_at asc", "created_at desc"), 7),
-        # Where the group begins and ends.
-        (("call_op_name asc", "created_at desc"), 8),
-        (("priority desc", "created_at desc"), 8),
-    ],
-)
-def test_a_page_deep_in_an_order_of_several_directions_takes_few_statements(
-    queues: AnnotationQueues,
-    statements: list[str],
-    monkeypatch: pytest.MonkeyPatch,
-    sort_by: tuple[str, ...],
-    most: int,
-) -> None:
-    monkeypatch.setattr(postgres_blocks, "SIZE", 32)
-    start = datetime(2026, 1, 1, tzinfo=UTC)
-    queue_id = queues.create("queue", created_by="ann").id
-    for first in range(0, 400, 10):
-        news = [
-            NewItem(
-                call_id=f"{n}",
-                call_op_name=f"op-{n % 2}",
-                call_started_at=start + timedelta(seconds=n * 7919 % 100),
-                priority=n % 2,
-            )
-            for n in range(first, first + 10)
-        ]
-        queues.add_items(queue_id, news, added_by="ann")
-    order = tuple(SortBy(*field.split()) for field in sort_by)
-    statements.clear()
-    page = queues.query_items(queue_id, ItemQuery(sort_by=order, limit=50, offset=200, include_position=True))
-    assert [item.position_in_queue for item in page.items] == [*range(201, 251)]
-    assert len(statements) <= most
