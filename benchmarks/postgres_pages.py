@@ -3,8 +3,10 @@
 What was tried and lost at a million items, as processor time of client and server: a running sum over all blocks of an order
 for each of its columns, instead of one over those of the group that is left, and blocks of 512 items instead of 1,024. A page
 at N/2 of an order with two directions took nearly twice as long. What was won since: blocks are passed from whichever end the
-order begins at, no further than needed, and groups are counted from the block that was found; half of what is left is to count
-the items of a block one by one.
+order begins at, no further than needed, and groups are counted from the block that was found. To plan the statements took the
+server longer than to execute them; now they are kept. Half of what was left was to count the items of a block one by one: now a
+great group begins with a block, and what is in one is counted from its nearer end, or from the item that was found. A statement
+for each part of a page that has a direction of its own became one for all.
 """
 
 from __future__ import annotations

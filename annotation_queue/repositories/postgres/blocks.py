@@ -40,6 +40,8 @@ nearly a thousand blocks then, each a row that is fetched. The items of a block 
 table was never vacuumed; with 512 items to a block the sum took longer than that."""
 _SOUGHT: Final = 64
 """Up to so many keys of an index are looked up one by one; of more only the first and the last, to see if one block has all."""
+_SHARED: Final = {"priority_down", "call_op_name"}
+"""Columns in which very many items have the same value."""
 _BY_NUM: Final = {index.num: index for index in INDEXES}
 
 
@@ -129,11 +131,11 @@ def _split(session: Session, queue: int, blocks: Sequence[BlockCountRow]) -> Non
         own = {BlockKey(*row[1:-1]): row.n for row in blocks if row.lane == index.num}
         if own:
             for start, new in _cut(session, queue, index, own).items():
-                ends = [*new, own[start]]
-                rows.append(BlockCountRow(index.num, *start, SIZE - own[start]))
+                first, *ends = [*new, own[start]]
+                rows.append(BlockCountRow(index.num, *start, first - own[start]))
                 rows += [
                     BlockCountRow(index.num, *key, end - rank)
-                    for (rank, key), end in zip(new.items(), ends[1:], strict=True)
+                    for (rank, key), end in zip(new.items(), ends, strict=True)
                 ]
     session.sort(allowed=True)
     session.rows("add_to_blocks", {"queue": queue, **BLOCK_COUNTS.values(rows)})
@@ -142,22 +144,30 @@ def _split(session: Session, queue: int, blocks: Sequence[BlockCountRow]) -> Non
 def _cut(
     session: Session, queue: int, index: Index, blocks: Mapping[BlockKey, int]
 ) -> dict[BlockKey, dict[int, BlockKey]]:
-    """Find at which keys blocks are cut: for each block the rank of such an item in it, and its key; ranks ascend."""
+    """Find at which keys blocks are cut: for each block the rank of such an item in it, and its key; ranks ascend.
+
+    A block is cut where `cuts` says so, and between two groups of one priority or operation each, if it has items of no others:
+    so a great group begins with a block, and nothing need be counted to find it.
+    """
     keys: Iterable[BlockCountRow] = [BlockCountRow(index.num, *start, n) for start, n in blocks.items()]
     values = BLOCK_COUNTS.values([*keys])
     columns = ", ".join(f"i.{column}" for column in index.columns)
-    names = NAMES[index]
+    names, first = NAMES[index], index.columns[0]
+    is_first = f"lag(i.{first}) OVER () IS DISTINCT FROM i.{first}" if first in _SHARED else "FALSE"
     text = (
-        f"SELECT t.op, t.a, t.b, t.id, k.place, {', '.join(f'k.{column}' for column in index.columns)} "
+        f"SELECT t.op, t.a, t.b, t.id, k.divides, k.place, {', '.join(f'k.{column}' for column in index.columns)} "
         f"FROM unnest(?::text[], ?::bigint[], ?::bigint[], ?::text[], ?::bigint[]) AS t(op, a, b, id, n) CROSS JOIN LATERAL ("
-        f"SELECT {columns}, row_number() OVER () - 1 AS place FROM (SELECT {columns} FROM {LIVE[index]} AND i.queue = ? "
+        f"SELECT i.*, i.is_first AND count(*) FILTER (WHERE i.is_first) OVER () = 2 AS divides FROM ("
+        f"SELECT {columns}, row_number() OVER () - 1 AS place, {is_first} AS is_first "
+        f"FROM (SELECT {columns} FROM {LIVE[index]} AND i.queue = ? "
         f"AND ({columns}) >= ({', '.join(f't.{name}' for name in names)}) ORDER BY {columns} LIMIT t.n"
-        ") AS i) AS k WHERE k.place > 0 AND k.place % ? = 0 ORDER BY k.place"
+        ") AS i) AS i WHERE i.is_first OR i.place % ? = 0"
+        ") AS k WHERE k.place > 0 AND (k.divides OR k.place % ? = 0) ORDER BY k.place"
     )
     given = [values[f"b_{name}"] for name in ("op", "a", "b", "id", "n")]
     found: dict[BlockKey, dict[int, BlockKey]] = {start: {} for start in blocks}
-    for op, a, b, item_id, place, *key in session.composed(text, (*given, queue, SIZE)):
+    for op, a, b, item_id, divides, place, *key in session.composed(text, (*given, queue, SIZE, SIZE)):
         start = BlockKey(op, a, b, item_id)
-        if place in cuts(blocks[start], SIZE):
+        if divides or place in cuts(blocks[start], SIZE):
             found[start][place] = BlockKey("", 0, 0, "")._replace(**dict(zip(names, key, strict=True)))
     return found

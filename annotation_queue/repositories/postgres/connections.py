@@ -51,9 +51,6 @@ _PLANS: Final = ("plan_cache_mode = force_generic_plan", "enable_seqscan = off",
 _READS: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _WRITES: Final = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 _TIME_LIMITS: Final = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
-# Nor does a plan that reads the start of an order sort, or look a row up by a bitmap of its whole queue: of a table that was
-# full once, and empty when the server last looked, it believes that these cost less than a key.
-_ORDERED: Final = "SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off"
 _CUSTOM: Final = "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL enable_bitmapscan = on"
 _WAITS: Final = "SET LOCAL idle_in_transaction_session_timeout = 0"
 _VERSION: Final = "SELECT version FROM annotation_queue_schema"
@@ -165,7 +162,11 @@ class Connections:
                 yet it believes that all of it is sorted as soon.
             patience: How long to wait for each answer, in seconds; None for a little longer than the server's own limit.
         """
-        own = [*([_CUSTOM] if custom else ()), *([_ORDERED] if ordered else ())]
+        # A plan that reads the start of an order does not sort, or look a row up by a bitmap of its whole queue: of a table
+        # that was full once, and empty when the server last looked, it believes that these cost less than a key. What is
+        # planned once uses no bitmap anyway, and has an index for all columns of its order: none that has some of them will do.
+        off = "bitmapscan" if custom else "incremental_sort"
+        own = [_CUSTOM] * custom + [f"SET LOCAL enable_sort = off; SET LOCAL enable_{off} = off"] * ordered
         return self.transaction(_READS, own, patience=self._patience if patience is None else patience)
 
     def one_statement(self, *, writes: bool = False) -> Transaction:

@@ -45,7 +45,7 @@ FIRST_BLOCK: Final = BlockKey("", MIN_INTEGER, MIN_INTEGER, "")
 """Before everything; this block is never deleted."""
 _NOTHING: Final = BlockKey("", 0, 0, "")
 """What stands for columns that an index has not."""
-_LAST: Final = BlockKey(chr(0x10FFFF) * 256, MAX_INTEGER, MAX_INTEGER, chr(0x10FFFF) * 256)
+BEHIND_ALL: Final = BlockKey(chr(0x10FFFF) * 256, MAX_INTEGER, MAX_INTEGER, chr(0x10FFFF) * 256)
 """Behind everything that an index may hold: a text is a key of 255 characters at most there."""
 
 
@@ -96,7 +96,7 @@ def high(index: Index, key: Key) -> BlockKey:
     if len(key) == len(index.columns):
         # No text stands between one and the same with the least character behind it.
         return low(index, (*key[:-1], f"{key[-1]}\x01"))
-    return _filled(index, key, _LAST)
+    return _filled(index, key, BEHIND_ALL)
 
 
 def _filled(index: Index, key: Key, rest: BlockKey) -> BlockKey:

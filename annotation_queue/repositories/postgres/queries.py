@@ -17,7 +17,7 @@ from annotation_queue.repositories.postgres.scans import Scan
 from annotation_queue.repositories.postgres.texts import key_of
 from annotation_queue.repositories.sql.groups import GROUPED
 from annotation_queue.repositories.sql.orders import beyond, order_by, values_of
-from annotation_queue.repositories.sql.rows import RANKS, STATES
+from annotation_queue.repositories.sql.rows import RANKS, STATES, item_of
 from annotation_queue.sorting import SortBy
 from annotation_queue.states import UNSTARTED, AnnotationState
 from annotation_queue.values import MAX_INTEGER, to_micros
@@ -194,7 +194,8 @@ class Selection:
         session, queue, query = self._session, self._queue, self._query
         shown = self._with_room(nums)
         rows = session.live_rows(queue, shown, with_payload=query.include_payload)
-        items = [session.item_of(rows[num], queue) for num in shown]
+        texts = session.texts_of_many(queue)
+        items = [item_of(rows[num], queue.queue, texts) for num in shown]
         annotator_id = query.annotator_id
         if annotator_id is None:
             return items
@@ -317,6 +318,11 @@ def _among_texts(column: str, keys: list[str]) -> Fragment:
 def keeps_order(query: ItemQuery) -> bool:
     """Tell whether all that a query reads can be read in order, where an index has the order."""
     return query.filter == _ALL
+
+
+def is_along_an_index(query: ItemQuery) -> bool:
+    """Tell whether a query reads along an index, whatever the values are that it is asked with."""
+    return keeps_order(query) and path_of(query.order().sort_by, {}) is not None
 
 
 def query_items(session: Session, queue: LiveQueue, query: ItemQuery) -> ItemPage:

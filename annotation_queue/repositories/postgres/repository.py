@@ -42,7 +42,7 @@ from annotation_queue.repositories.postgres.conninfo import check_conninfo, chec
 from annotation_queue.repositories.postgres.items import add_items, make_and_store, refresh, remove_items, taken_calls
 from annotation_queue.repositories.postgres.joined import Joined
 from annotation_queue.repositories.postgres.knowledge import look_at_tables
-from annotation_queue.repositories.postgres.queries import keeps_order, query_items
+from annotation_queue.repositories.postgres.queries import is_along_an_index, keeps_order, query_items
 from annotation_queue.repositories.postgres.queue_queries import query_queues
 from annotation_queue.repositories.postgres.resets import reset_items
 from annotation_queue.repositories.postgres.schema import prepare
@@ -306,7 +306,7 @@ class PostgresRepository(RemembersClaims, removed.RemovedCounts, ReadsLabelTexts
         texts of 255 characters or more in a sorted field, are sorted. So is what a filter leaves in queue order as long as the
         server has not looked at the tables, as it does once many items are added, or change and are news to it.
         """
-        with self._reading(custom=True, ordered=keeps_order(query)) as session:
+        with self._reading(custom=not is_along_an_index(query), ordered=keeps_order(query)) as session:
             return query_items(session, session.queue(project_id, queue_id), query)
 
     def update_items(

@@ -9,6 +9,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, cast
 
 import attrs
+from psycopg.types.numeric import Int8
 
 from annotation_queue.errors import Conflict, ItemNotFound, QueueNotFound, StorageBusy
 from annotation_queue.records import item_of as item_in
@@ -164,9 +165,18 @@ class Session:
         ((found,),) = self.rows(statement, values)
         return found
 
-    def composed(self, text: str, values: Sequence[object]) -> list[TupleRow]:
-        """Execute a statement that was composed; it is planned for its values each time."""
-        return self._cursor.execute(placed(text), values, prepare=False).fetchall()
+    def composed(self, text: str, values: Sequence[object], *, is_kept: bool = False) -> list[TupleRow]:
+        """Execute a statement that was composed.
+
+        Args:
+            text: The statement.
+            values: What its placeholders stand for.
+            is_kept: Whether the same text comes again and again, and its best plan hangs on no value: then it is prepared.
+        """
+        if is_kept:
+            # Numbers have one type whatever their size.
+            values = [Int8(each) if isinstance(each, int) else each for each in values]
+        return self._cursor.execute(placed(text), values, prepare=None if is_kept else False).fetchall()
 
     def long_keys(self, texts: Iterable[tuple[int, str]]) -> None:
         """Store what the keys of long texts of queues stand for; only inside a write transaction."""
@@ -199,7 +209,9 @@ class Session:
 
     def sort(self, *, allowed: bool) -> None:
         """Say whether what an index has in order may be sorted instead; until the transaction ends."""
-        self.composed("SELECT set_config('enable_sort', ?, TRUE)", ("on" if allowed else "off",))
+        switched = "on" if allowed else "off"
+        text = "SELECT set_config('enable_sort', ?, TRUE), set_config('enable_incremental_sort', ?, TRUE)"
+        self.composed(text, (switched, switched))
 
     def believed(self, queue: int) -> int:
         """Say how many items the server believes that a queue has, which it plans with."""

@@ -198,17 +198,19 @@ SELECT @found_columns@, @live_item_columns@
         SELECT * FROM items AS o WHERE o.queue = q.num AND o.num = w.num AND coalesce(p.place, 1) = 1 OFFSET 0
     ) AS i ON TRUE
 
--- Reads live items of a queue by their numbers.
+-- Reads live items of a queue by their numbers. OFFSET 0 as above.
+
+-- name: live_by_num --
+FROM unnest(:nums::bigint[]) AS t(num)
+    JOIN LATERAL (SELECT * FROM work AS o WHERE o.queue = :queue AND o.num = t.num OFFSET 0) AS w ON TRUE
 
 -- name: live_items_by_num --
-WITH w AS MATERIALIZED (SELECT * FROM work WHERE queue = :queue AND num = ANY(:nums::bigint[]))
 SELECT @live_item_columns@
-FROM w @its_item@
+@live_by_num@ @its_item@
 
 -- name: live_items_by_num_without_payload --
-WITH w AS MATERIALIZED (SELECT * FROM work WHERE queue = :queue AND num = ANY(:nums::bigint[]))
 SELECT @live_item_columns_bare@
-FROM w @its_item@
+@live_by_num@ @its_item@
 
 -- Reads how many bytes the payloads of items have. The server knows the size of a text without reading it.
 
@@ -238,8 +240,7 @@ SELECT w.num, w.id FROM k JOIN work AS w ON w.queue = k.queue AND w.num = k.num 
 -- name: patchable --
 SELECT w.num, w.priority_down, i.display_fields, w.assignees,
     NOT :compares_payload OR i.payload IS NOT DISTINCT FROM :payload::text, w.created_at, w.id, i.call_id
-FROM work AS w @its_item@
-WHERE w.queue = :queue AND w.num = ANY(:nums::bigint[])
+@live_by_num@ @its_item@
 
 -- Gives items other places or assignees, and moves their times, which never go back.
 
@@ -263,8 +264,7 @@ UPDATE items SET display_fields = :value::text WHERE queue = :queue AND num = AN
 -- Reads where those of some items stand that anybody ever touched.
 
 -- name: touched_places --
-SELECT w.priority_down, w.created_at, w.id FROM work AS w
-WHERE w.queue = :queue AND w.num = ANY(:nums::bigint[]) AND w.revision > 0
+SELECT w.priority_down, w.created_at, w.id @live_by_num@ WHERE w.revision > 0
 
 -- The number of this transaction in the log; the second one is NULL in a transaction that has changed and locked nothing.
 
@@ -320,8 +320,7 @@ FROM counted AS t GROUP BY t.annotator
 
 -- name: places --
 SELECT w.priority_down, w.created_at, i.call_started_at, i.call_op_name, w.id
-FROM work AS w @its_item@
-WHERE w.queue = :queue AND w.num = ANY(:nums::bigint[])
+@live_by_num@ @its_item@
 
 -- Finds the blocks into which keys fall: of each the last that does not begin behind it.
 

@@ -162,13 +162,19 @@ def along_path(
     some = read(path, start and start[:1], False, left) if left else []
     incomplete = some[-1].key[0] if left and len(some) == left else None
     whole = [each for each in some if each.key[0] != incomplete]
-    for column, up in reversed(list(enumerate(path.left))):
-        whole.sort(key=lambda each, column=column: each.key[column], reverse=not up)  # type: ignore[misc]  # a default binds it now
-    found += whole
+    found += in_order(path, whole)
     if incomplete is not None:
         rest = along_path(path.below(incomplete), None, at=False, limit=limit - len(found), read=read)
         found += _behind(incomplete, rest)
     return found
+
+
+def in_order(path: OrderPath, found: Iterable[Found]) -> list[Found]:
+    """Sort items as a path has them."""
+    ordered = list(found)
+    for column, up in reversed(list(enumerate(path.left))):
+        ordered.sort(key=lambda each, column=column: each.key[column], reverse=not up)  # type: ignore[misc]  # a default binds it now
+    return ordered
 
 
 def _behind(value: int | str, found: Iterable[Found]) -> list[Found]:

@@ -118,9 +118,9 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], i
         counted.append(read_so_far(self) - before)
         return found
 
-    def see_composed(self: Session, text: str, values: Sequence[object]) -> Any:  # noqa: ANN401 - as what it wraps
+    def see_composed(self: Session, text: str, values: Sequence[object], **options: bool) -> Any:  # noqa: ANN401 - as above
         before = read_so_far(self)
-        found = composed(self, text, values)
+        found = composed(self, text, values, **options)
         counted.append(read_so_far(self) - before)
         return found
 

@@ -16,6 +16,7 @@ from annotation_queue.ids import uuid7
 from annotation_queue.repositories.postgres import blocks as postgres_blocks
 from annotation_queue.repositories.postgres import items as postgres_items
 from annotation_queue.repositories.postgres import queries as postgres_queries
+from annotation_queue.repositories.postgres import scans as postgres_scans
 from annotation_queue.repositories.postgres.indexes import INDEXES
 from annotation_queue.repositories.sql import chunks
 from helpers.pairs import of_one_project
@@ -33,9 +34,10 @@ NEAR = {"ranks looked up": (1, (0, 17)), "read from the first one on": (512, (1,
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put two items into each block, and look up no more than two keys one by one."""
+    """Put two items into each block, look up no more than two keys one by one, and cut all but the smallest groups."""
     monkeypatch.setattr(postgres_blocks, "SIZE", 2)
     monkeypatch.setattr(postgres_blocks, "_SOUGHT", 2)
+    monkeypatch.setattr(postgres_scans, "_TIES", 1)
 
 
 @pytest.fixture
@@ -128,6 +130,22 @@ def test_an_emptied_queue_keeps_no_blocks_but_the_first_of_each_index(
     with repository._connections.reading() as cursor:
         rows = cursor.execute("SELECT lane, n FROM blocks ORDER BY lane").fetchall()
     assert rows == [(index.num, 0) for index in INDEXES]
+
+
+def test_a_block_that_is_cut_and_has_items_of_two_groups_is_cut_between_them(
+    pair: tuple[AnnotationQueues, AnnotationQueues], repository: PostgresRepository
+) -> None:
+    queues = pair[0]
+    queue_id = queues.create("queue", created_by="ann").id
+    for number in range(8):
+        news = [NewItem(call_id=f"{op} {number}", call_op_name=op) for op in ("first", "second")]
+        queues.add_items(queue_id, news, added_by="ann")
+    second = [*queues.iter_items(queue_id, ItemQuery(filter=ItemFilter(call_op_name="second")))]
+    with repository._connections.reading() as cursor:
+        rows = cursor.execute("SELECT lane, id FROM blocks WHERE op = 'second'").fetchall()
+    assert (6, min(item.id for item in second)) in rows
+    assert (7, min((item.created_at, item.id) for item in second)[1]) in rows
+    assert repository.check() == ()
 
 
 @pytest.mark.parametrize(

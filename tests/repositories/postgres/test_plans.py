@@ -17,6 +17,7 @@ import psycopg
 import pytest
 
 from annotation_queue import AnnotationQueues, ItemFilter, ItemQuery, LabelQuery, NewItem, QueueQuery, SortBy
+from annotation_queue.repositories.postgres.rows import integers
 from annotation_queue.repositories.postgres.session import Session
 from annotation_queue.repositories.postgres.statements import SQL, ordered, placed
 from helpers.faults import NIGHTLY
@@ -77,6 +78,7 @@ INDEXED: list[tuple[SortBy, ...]] = [
     (SortBy("id"),),
     (SortBy("id", "desc"),),
     (SortBy("updated_at"),),
+    (SortBy("updated_at", "desc"),),
 ]
 QUEUE_ORDERS: list[tuple[SortBy, ...]] = [(), (SortBy("id"),), (SortBy("id", "desc"),)] + [
     (SortBy(field, direction), SortBy("id", of_id))
@@ -133,9 +135,9 @@ def scans(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], l
         explain(self, SQL[statement], ordered(statement, values))
         return rows(self, statement, values)
 
-    def see_composed(self: Session, text: str, values: Sequence[object]) -> Any:  # noqa: ANN401 - as what it wraps
+    def see_composed(self: Session, text: str, values: Sequence[object], **options: bool) -> Any:  # noqa: ANN401 - as above
         explain(self, placed(text), values)
-        return composed(self, text, values)
+        return composed(self, text, values, **options)
 
     monkeypatch.setattr(Session, "rows", see_rows)
     monkeypatch.setattr(Session, "composed", see_composed)
@@ -517,6 +519,92 @@ def test_plans_that_were_kept_from_when_the_tables_were_small_are_still_good(
             kept = cursor.execute("SELECT count(*) FROM pg_prepared_statements WHERE generic_plans > 1").fetchall()
         assert kept[0][0] >= 5
         assert repository.check() == ()
+    with psycopg.connect(database.dsn, autocommit=True) as admin:
+        admin.execute(f"DROP SCHEMA {schema} CASCADE".encode())
+
+
+@pytest.mark.parametrize("statement", ["places", "touched_places", "live_items_by_num"])
+def test_what_is_read_by_numbers_is_read_one_by_one_in_a_queue_of_which_the_server_knows_nothing(
+    reads: Callable[[Callable[[], object]], int],
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    statement: str,
+) -> None:
+    monkeypatch.setattr(Session, "analyze", lambda _self: None)
+    schema = database.fresh()
+    with database.repository(schema, max_connections=1) as repository:
+        queues = AnnotationQueues(repository, "project")
+        queue_id = queues.create("queue", created_by="ann").id
+        queues.add_items(queue_id, [NewItem(call_id=f"{n}") for n in range(FEW)], added_by="ann")
+        with Session(repository._connections.reading(), repository._cache) as session:
+            num = session.num(queue_id)
+            (last,) = session.rows("live_items_by_num", {"queue": num, "nums": integers([FEW])})
+            assert last[0] == FEW
+            values = {"queue": num, "nums": integers(range(FEW // 2, FEW // 2 + 20))}
+            assert reads(lambda: session.rows(statement, values)) <= 20 * 4
+    with psycopg.connect(database.dsn, autocommit=True) as connection:
+        connection.execute(f"DROP SCHEMA {schema} CASCADE".encode())
+
+
+DEEP: list[tuple[SortBy, ...]] = [
+    (),
+    (SortBy("call_started_at", "desc"),),
+    (SortBy("call_started_at"), SortBy("created_at", "desc")),
+    (SortBy("call_op_name"), SortBy("created_at", "desc")),
+    (SortBy("priority", "desc"), SortBy("created_at", "desc")),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_analyzed", [False, True])
+def test_a_deep_page_is_found_by_plans_that_were_kept_from_when_the_tables_were_small(
+    reads: Callable[[Callable[[], object]], int],
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    is_analyzed: bool,  # noqa: FBT001 - pytest gives it by name
+) -> None:
+    # Adding many lets the server look at once.
+    monkeypatch.setattr(Session, "analyze", lambda _self: None)
+    schema = database.fresh()
+    with (
+        database.repository(schema, max_connections=1) as repository,
+        database.repository(schema) as other,
+        psycopg.connect(database.dsn, autocommit=True) as admin,
+    ):
+        for table in sorted({*GROWING, "blocks"}):
+            admin.execute(f"ALTER TABLE {schema}.{table} SET (autovacuum_enabled = off)".encode())
+        queues, others = AnnotationQueues(repository, "project"), AnnotationQueues(other, "project")
+        queue_id = queues.create("queue", created_by="ann").id
+        start = datetime(2026, 1, 1, tzinfo=UTC)
+
+        def add(numbers: range) -> None:
+            news = (
+                NewItem(
+                    call_id=f"{n}",
+                    call_op_name=f"op-{n % 3}",
+                    call_started_at=start + timedelta(seconds=n * 7919 % 10_000),
+                    priority=n % 3,
+                )
+                for n in numbers
+            )
+            others.add_items(queue_id, news, added_by="ann")
+
+        add(range(51))
+        if is_analyzed:
+            # As soon as the server would do it by itself.
+            admin.execute("ANALYZE")
+        for sort_by in DEEP * 8:
+            assert len(queues.query_items(queue_id, ItemQuery(sort_by=sort_by, limit=9, offset=20)).items) == 9
+        for first in range(51, 20_051, 1_000):
+            add(range(first, first + 1_000))
+        for sort_by in DEEP:
+            query = ItemQuery(sort_by=sort_by, limit=20, offset=9_000)
+            assert reads(lambda query=query: queues.query_items(queue_id, query)) < 10 * FEW  # type: ignore[misc]
+        with repository._connections.reading() as cursor:
+            kept = cursor.execute(
+                "SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE '%blocks AS b%' AND generic_plans > 1"
+            ).fetchall()
+        assert kept[0][0] >= len(DEEP)
     with psycopg.connect(database.dsn, autocommit=True) as admin:
         admin.execute(f"DROP SCHEMA {schema} CASCADE".encode())
 

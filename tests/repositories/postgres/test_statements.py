@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -18,8 +19,10 @@ from annotation_queue import (
     LabelQuery,
     NewItem,
     QueueItem,
+    SortBy,
 )
 from annotation_queue.repositories.postgres import PostgresRepository
+from annotation_queue.repositories.postgres import blocks as postgres_blocks
 from annotation_queue.repositories.postgres.bounded import BoundedConnection
 from annotation_queue.repositories.postgres.cache import Cache, Version
 from annotation_queue.repositories.postgres.rows import ChosenRow
@@ -186,6 +189,47 @@ def test_reading_items_and_records_is_one_statement(
         statements.clear()
         assert queues.get_item(ids[0], queue_id=queue).id == ids[0]
         assert len(statements) == 1
+
+
+@pytest.mark.parametrize(
+    ("sort_by", "most"),
+    [
+        # The queue, whether it has long texts, the item at the offset, the numbers of the page, and its items.
+        (("created_at desc", "id desc"), 5),
+        # Where the item stands in its group.
+        (("call_started_at desc", "created_at desc"), 6),
+        (("call_started_at asc", "created_at desc"), 7),
+        # Where the group begins and ends.
+        (("call_op_name asc", "created_at desc"), 8),
+        (("priority desc", "created_at desc"), 8),
+    ],
+)
+def test_a_page_deep_in_an_order_of_several_directions_takes_few_statements(
+    queues: AnnotationQueues,
+    statements: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    sort_by: tuple[str, ...],
+    most: int,
+) -> None:
+    monkeypatch.setattr(postgres_blocks, "SIZE", 32)
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    queue_id = queues.create("queue", created_by="ann").id
+    for first in range(0, 400, 10):
+        news = [
+            NewItem(
+                call_id=f"{n}",
+                call_op_name=f"op-{n % 2}",
+                call_started_at=start + timedelta(seconds=n * 7919 % 100),
+                priority=n % 2,
+            )
+            for n in range(first, first + 10)
+        ]
+        queues.add_items(queue_id, news, added_by="ann")
+    order = tuple(SortBy(*field.split()) for field in sort_by)
+    statements.clear()
+    page = queues.query_items(queue_id, ItemQuery(sort_by=order, limit=50, offset=200, include_position=True))
+    assert [item.position_in_queue for item in page.items] == [*range(201, 251)]
+    assert len(statements) <= most
 
 
 def test_what_nobody_touched_is_claimed_by_one_statement(queues: AnnotationQueues, statements: list[str]) -> None:
