@@ -8,9 +8,9 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from annotation_queue.errors import InvalidValue
+from annotation_queue.repositories.addresses import POSTGRES, Address
 from annotation_queue.values import check_text, refuse
 
-_SCHEMES: Final = ("postgresql://", "postgres://")
 _EXPECTED: Final = (
     "host=... dbname=... or postgresql://user@host/database as libpq takes it; in an address every special character of a "
     "password is written as %40 and so on"
@@ -31,14 +31,13 @@ def check_conninfo(conninfo: object) -> str:
         InvalidValue: It is no text, or libpq cannot read it. What libpq says of it is left out: that may quote a password.
     """
     text = check_text("conninfo", conninfo)
-    authority = text.partition("://")[2].partition("/")[0] if text.startswith(_SCHEMES) else ""
     try:
         conninfo_to_dict(text)
     except psycopg.Error:
         is_readable = False
     else:
         # The rest of a password would be taken for a host, and be told as one that is not found.
-        is_readable = authority.count("@") <= 1
+        is_readable = not text.startswith(POSTGRES) or Address.of(text).is_readable
     if not is_readable:
         raise InvalidValue("conninfo", "text that libpq cannot read", _EXPECTED)
     return text

@@ -52,6 +52,7 @@ def test_an_option_that_the_storage_does_not_have_is_refused(tmp_path: Path) -> 
     [
         ("postgresql://me@host/db", "postgresql://me@host/db", {}),
         ("postgresql://host/db?schema=my%20labels", "postgresql://host/db", {"schema": "my labels"}),
+        ("postgresql://me:Q?uest@host/db?schema=a", "postgresql://me:Q?uest@host/db", {"schema": "a"}),
         ("postgres:///?service=x&schema=a&user=me", "postgres:///?service=x&user=me", {"schema": "a"}),
     ],
 )

@@ -139,15 +139,45 @@ def test_of_four_processes_that_label_two_are_killed_and_each_record_is_labelled
     assert "Traceback" not in (shell.folder / "err").read_text()
 
 
-def test_a_password_on_the_command_line_is_refused_and_not_repeated(shell: Shell) -> None:
-    for address in (
+@pytest.mark.parametrize(
+    "address",
+    [
         f"postgresql://me:{quote(PASSWORD, safe='')}@host/db",
         f"postgresql://host/db?password={quote(PASSWORD, safe='')}",
         f"postgresql://me:{PASSWORD}@host/db",
-    ):
-        out, err = shell.run("stats", "--db", address, code=2)
+        "postgresql://me:Q?uest/w@127.0.0.1:1/db",
+        "postgresql://me:Q?uest/w@127.0.0.1:1/db?schema=x",
+        "postgresql://me:Q?uest@127.0.0.1:1/db",
+        "postgresql://me:Q/uest@127.0.0.1/db",
+        "postgresql://me:Q@uest@127.0.0.1/db",
+        "postgresql://host/db?user=me&passw%6frd=uest",
+        "postgresql://host?password=uest@x",
+    ],
+)
+def test_a_password_on_the_command_line_is_refused_and_not_repeated(shell: Shell, address: str) -> None:
+    for command in ("stats", "vacuum"):
+        out, err = shell.run(command, "--db", address, code=2)
         assert "PGPASSWORD" in err
-        assert all(part not in out + err for part in (PASSWORD, quote(PASSWORD, safe=""), "ss/w"))
+        assert all(part not in out + err for part in (PASSWORD, quote(PASSWORD, safe=""), "ss/w", "uest"))
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("postgresql://me:Q?uest@h:1,i:2/db?schema=x&sslmode=require", "postgresql://me@h:1,i:2/db?schema=x"),
+        ("postgresql://me:Q/uest@h/db", "postgresql://***"),
+        ("postgresql://me:Q@uest@h/db", "postgresql://***"),
+        ("postgresql://me:a/b?c=uest@h/db", "postgresql://***"),
+        ("postgres:///db?host=%2Frun&passw%6frd=uest", "postgres:///db?host=%2Frun"),
+    ],
+)
+def test_what_shows_an_address_shows_no_part_of_a_password(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, address: str, shown: str
+) -> None:
+    monkeypatch.setenv("ANNOTATION_QUEUE_DB", address)
+    _, err = shell.run("vacuum", code=2)
+    assert f"{shown}: only files" in err
+    assert "uest" not in err
 
 
 @pytest.mark.parametrize(

@@ -134,6 +134,8 @@ def test_what_is_wrong_with_a_connection_is_said_at_once(database: Database, wro
     [
         f"postgresql://me:{PASSWORD}%zz@host/db",
         f"postgresql://me:x@{PASSWORD}@host/db",
+        f"postgresql://me:x/{PASSWORD}@host/db",
+        f"postgresql://me:x/y?{PASSWORD}@host/db",
         f"host=h password=x {PASSWORD}",
         f"host=h passwort={PASSWORD}",
     ],
