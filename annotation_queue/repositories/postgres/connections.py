@@ -16,7 +16,7 @@ from psycopg import errors
 from psycopg.rows import TupleRow, tuple_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from annotation_queue.errors import OutcomeUnknown, SchemaVersionUnknown, StorageError
+from annotation_queue.errors import OutcomeUnknown, StorageError
 from annotation_queue.repositories.postgres import placement
 from annotation_queue.repositories.postgres.bounded import (
     Attempts,
@@ -154,6 +154,11 @@ class Connections:
         # Else a transaction of one statement would begin as the database or the user begins transactions.
         settings += ["default_transaction_isolation = 'read committed'", "default_transaction_read_only = off"]
         self._of_session = "; ".join(f"SET {each}" for each in settings)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether most likely nobody has to wait for a connection now."""
+        return self._hand.has_room
 
     def reading(self, *, custom: bool = False, ordered: bool = False, patience: float | None = None) -> Transaction:
         """Lend a connection inside a read transaction: every statement sees the same instant.
@@ -334,19 +339,8 @@ class Connections:
         while answers.pgresult is not None and not answers.pgresult.ntuples and answers.nextset():
             pass
         (found,) = answers.fetchone() or (None,)
-        if self.version is None or found == self.version:
-            return
-        if found is not None and (found == placement.MOVED or found - self.version == placement.DISTRIBUTED):
-            raise StorageError(
-                f"{self.name} is on another node of its Citus cluster by now; nothing was written, make a new repository, "
-                "which tells where"
-            )
-        if found is not None and found > self.version:
-            raise SchemaVersionUnknown(self.name, found, self.version)
-        raise StorageError(
-            f"{self.name} has version {found} and had version {self.version} when it was opened: it was replaced; nothing was "
-            "written, make a new repository"
-        )
+        if self.version is not None and found != self.version:
+            raise placement.replaced(self.name, found, self.version)
 
     def commit(self, connection: psycopg.Connection[Any], *, writes: bool) -> None:
         """Commit the transaction of a connection that was lent.

@@ -16,7 +16,7 @@ from psycopg_pool import ConnectionPool
 from annotation_queue.changes import ChangePage, Settlement
 from annotation_queue.counters import stats_of
 from annotation_queue.docstrings import shown_whole
-from annotation_queue.errors import Conflict, InvalidValue, QueueNotFound, StorageError
+from annotation_queue.errors import Conflict, InvalidValue, QueueNotFound
 from annotation_queue.items import (
     AddedItems,
     AnnotationQueue,
@@ -35,7 +35,7 @@ from annotation_queue.query import ItemFilter, ItemPage, ItemQuery, QueuePage, Q
 from annotation_queue.records import Change, ItemRecord
 from annotation_queue.repositories.postgres import bulk, log, removed
 from annotation_queue.repositories.postgres import claims as postgres_claims
-from annotation_queue.repositories.postgres.cache import Cache, Revision
+from annotation_queue.repositories.postgres.cache import Cache, Revision, WhoseMark
 from annotation_queue.repositories.postgres.check import problems
 from annotation_queue.repositories.postgres.connections import Connections
 from annotation_queue.repositories.postgres.conninfo import check_conninfo, check_seconds
@@ -48,6 +48,7 @@ from annotation_queue.repositories.postgres.resets import reset_items
 from annotation_queue.repositories.postgres.schema import prepare
 from annotation_queue.repositories.postgres.session import NotByItself, Renumbered, Session
 from annotation_queue.repositories.postgres.texts import key_of
+from annotation_queue.repositories.postgres.upkeep import catch_up, fold
 from annotation_queue.repositories.sql.chunks import add_each_call
 from annotation_queue.repositories.sql.rows import StoredQueue, history_of, queue_of
 from annotation_queue.repository import ReadsLabelTexts, RemembersClaims
@@ -151,10 +152,10 @@ class PostgresRepository(RemembersClaims, removed.RemovedCounts, ReadsLabelTexts
             the errors of every other one, `InvalidValue` where the connection is in no transaction, and `StorageBusy` where
             a transaction that began later has changed an item: roll back, and do all of it again.
         """
+        catch_up(self._connections, self._cache)
         made = type(self).__new__(type(self))
         made._conninfo, made._options = None, self._options  # noqa: SLF001 - of our own class
-        # What it knows may never have been: the transaction may be rolled back.
-        made._connections, made._cache = Joined(self._connections, connection), Cache()  # noqa: SLF001 - as above
+        made._connections, made._cache = Joined(self._connections, connection), self._cache.for_joined()  # noqa: SLF001 - as above
         with made:
             yield made
 
@@ -405,6 +406,8 @@ class PostgresRepository(RemembersClaims, removed.RemovedCounts, ReadsLabelTexts
         there can be at once is limited as for `save`. Otherwise as for `SQLiteRepository.claim`.
         """
         known = self._cache.newest(queue_id)
+        if self._connections.is_joined:
+            self._cache.due.claimed(WhoseMark(project_id, queue_id, key_of(annotator_id)))
         # A transaction of the caller's numbers its entries in the log by itself.
         tries = known is not None and not self._cache.is_touched(known.num, key_of(annotator_id))
         if known is not None and tries and known.queue.project_id == project_id and not self._connections.is_joined:
@@ -555,12 +558,7 @@ class PostgresRepository(RemembersClaims, removed.RemovedCounts, ReadsLabelTexts
                 return read(session)
 
     def _fold(self, session: Session) -> None:
-        """Fold the counters of those queues to which this process has added many rows by now."""
-        for queue, rows in session.counted.items():
-            if not self._connections.is_joined and self._cache.counts_are_due(queue, rows):
-                # It changes nothing that anybody sees.
-                with suppress(StorageError), self._one_statement(writes=True) as folding:
-                    folding.fold(queue)
+        fold(self._connections, self._cache, session)
 
     def _with_num(self, queue_id: str, call: Callable[[int], _Answer]) -> _Answer:
         """Call something with the number of a queue; again if the number that is remembered is not the queue's any more.

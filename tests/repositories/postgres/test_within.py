@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy
 from psycopg.rows import dict_row
 from psycopg.types.string import StrDumper, TextLoader
+from psycopg_pool import ConnectionPool
 from sqlalchemy.orm import Session
 
 from annotation_queue import (
@@ -26,6 +27,7 @@ from annotation_queue import (
     StorageBusy,
     StorageError,
 )
+from annotation_queue.repositories.postgres import cache
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -243,6 +245,91 @@ def test_a_mark_that_rests_on_what_was_rolled_back_keeps_nobody_from_an_item(
         connection.rollback()
     assert isinstance(claim := queues.claim(queue.id, "bob"), Claim)
     assert claim.item.id == items[0].id
+
+
+def test_counters_that_joined_calls_add_to_are_folded_outside_of_the_callers_transaction(
+    database: Database,
+    repository: PostgresRepository,
+    queues: AnnotationQueues,
+    queue_id: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cache, "FOLD_AFTER", 20)
+    most = 0
+    with psycopg.connect(database.dsn) as connection:
+        for turn in range(40):
+            with repository.within(connection) as joined:
+                inside = queues.using(joined)
+                claim = inside.claim(queue_id, "bob")
+                assert isinstance(claim, Claim)
+                inside.release(claim)
+            # What is rolled back has folded nothing, and what was folded before stays.
+            (connection.rollback if turn % 2 else connection.commit)()
+            with repository._reading() as session:
+                ((rows,),) = session.composed("SELECT count(*) FROM counters", ())
+            most = max(most, rows)
+    assert 20 <= most < 40
+    assert repository.check() == ()
+
+
+def test_no_joined_call_waits_for_a_connection_to_fold_over(
+    database: Database, make_repository: Callable[..., PostgresRepository], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "FOLD_AFTER", 1)
+    make_repository()
+    with ConnectionPool(database.dsn, min_size=1, max_size=1, open=True) as pool:
+        repository = make_repository(pool=pool, timeout=600)
+        queues = AnnotationQueues(repository, "project")
+        queue = queues.create("queue", created_by="ann")
+        queues.add_items(queue.id, [NewItem(call_id="a")], added_by="ann")
+        with pool.connection() as connection:
+            for _ in range(3):
+                with repository.within(connection) as joined:
+                    inside = queues.using(joined)
+                    claim = inside.claim(queue.id, "bob")
+                    assert isinstance(claim, Claim)
+                    inside.release(claim)
+
+
+@pytest.mark.parametrize("by", ["calls of its own", "joined calls"])
+def test_a_joined_claim_costs_the_same_however_much_the_annotator_has_done(
+    database: Database,
+    repository: PostgresRepository,
+    queues: AnnotationQueues,
+    reads: Callable[[Callable[[], object]], int],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    by: str,
+) -> None:
+    monkeypatch.setattr(cache, "_CLAIMS_OF_MARK", 4)
+    queue = queues.create("queue", created_by="ann", annotations_per_item=2)
+    queues.add_items(queue.id, [NewItem(call_id=str(number)) for number in range(200)], added_by="ann")
+
+    def claim() -> None:
+        with psycopg.connect(database.dsn) as connection, repository.within(connection) as joined:
+            inside = queues.using(joined)
+            claim = inside.claim(queue.id, "bob")
+            assert isinstance(claim, Claim)
+            if by == "joined calls":
+                inside.complete(claim, 1)
+            else:
+                connection.rollback()
+
+    def costs_after(n: int) -> int:
+        for _ in range(n // 20):
+            if by == "joined calls":
+                with psycopg.connect(database.dsn) as connection, repository.within(connection) as joined:
+                    inside = queues.using(joined)
+                    inside.complete_batch([(each, 1) for each in inside.claim_batch(queue.id, "bob", 20)])
+            else:
+                queues.complete_batch([(each, 1) for each in queues.claim_batch(queue.id, "bob", 20)])
+        # Now and then one looks how far the mark may move.
+        for _ in range(4):
+            claim()
+        return reads(claim)
+
+    few, many = costs_after(20), costs_after(100)
+    assert many <= few + 50
 
 
 def test_a_connection_that_cannot_be_joined_is_refused_and_stays_as_it_is(
