@@ -39,7 +39,7 @@ _PATIENT_ATTEMPT: Final = 0.9
 """What part of the time in which the server has to be reached an attempt may take before it counts as failed."""
 _BRIEFLY: Final = 100
 """How many milliseconds at a time to wait for a queue alone: as long as somebody waits for that, all others do."""
-_PAUSE: Final = 0.1
+PAUSE: Final = 0.1
 """How many seconds the others have in between, at most."""
 _SHARED: Final = "SELECT pg_advisory_xact_lock_shared({}, {})"
 _ADDING: Final = 1 << 30
@@ -277,7 +277,7 @@ class Connections:
                 if lost:
                     _LOG.info("a connection to %s was lost before anything was done, and is replaced", self.name)
                 else:
-                    time.sleep(_PAUSE * random.random())  # noqa: S311 - jitter, not a secret
+                    time.sleep(PAUSE * random.random())  # noqa: S311 - jitter, not a secret
             else:
                 return connection
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import psycopg
 import pytest
@@ -28,11 +28,13 @@ from annotation_queue import (
     StorageError,
 )
 from annotation_queue.repositories.postgres import cache
+from helpers.clocks import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from annotation_queue.repositories.postgres import PostgresRepository
+    from annotation_queue.repositories.postgres.joined import Joined
     from helpers.postgres import Database
 
 COMPLETED = AnnotationState.COMPLETED
@@ -230,6 +232,59 @@ def test_who_comes_too_late_is_told_at_once_and_may_go_on(
             inside.claim(queue_id, "carol")
         assert len(inside.holds(queue_id, "bob")) == 1
     assert len(queues.holds(queue_id, "bob")) == 1
+
+
+@pytest.mark.parametrize("annotations_per_item", [1, 2])
+def test_a_joined_claim_passes_over_items_that_changed_since_the_transaction_began(
+    database: Database, repository: PostgresRepository, queues: AnnotationQueues, own: str, annotations_per_item: int
+) -> None:
+    queue = queues.create("queue", created_by="ann", annotations_per_item=annotations_per_item)
+    queues.add_items(queue.id, [NewItem(call_id=str(number)) for number in range(4)], added_by="ann")
+    with psycopg.connect(database.dsn) as connection:
+        connection.execute(f"INSERT INTO {own} VALUES ('mine')")  # noqa: S608 - our own name
+        for other in queues.claim_batch(queue.id, "eve", 2):
+            if annotations_per_item == 1:
+                queues.release(other)
+        with repository.within(connection) as joined:
+            inside = queues.using(joined)
+            claim = inside.claim(queue.id, "bob")
+            assert isinstance(claim, Claim)
+            assert claim.item.call_id == "2"
+            assert [each.item.call_id for each in inside.claim_batch(queue.id, "bob", 4)] == ["3"]
+            with pytest.raises(StorageBusy, match="began after yours; roll yours back"):
+                inside.claim(queue.id, "bob")
+    assert len(queues.holds(queue.id, "bob")) == 2
+
+
+def test_a_joined_change_waits_for_a_queue_alone_as_long_as_any_other(
+    database: Database, make_repository: Callable[..., PostgresRepository]
+) -> None:
+    repository, patient = make_repository(timeout=0.3), make_repository(timeout=PATIENCE)
+    queues = AnnotationQueues(repository, "project")
+    queue = queues.create("queue", created_by="ann")
+    (item,) = queues.add_items(queue.id, [NewItem(call_id="a")], added_by="ann").added
+    holding = patient._connections.writing([repository._num(queue.id)])
+    holding.begin()
+    tries: list[tuple[str, str]] = []
+    try:
+        with psycopg.connect(database.dsn) as connection, repository.within(connection) as joined:
+            with pytest.raises(StorageBusy):
+                queues.using(joined).reprioritise(queue.id, {item.id: 7})
+            assert connection.execute("SELECT 1").fetchone() == (1,)
+        with psycopg.connect(database.dsn) as connection, patient.within(connection) as joined:
+            take = cast("Joined", joined._connections)._take
+
+            def see(begins: tuple[str, str]) -> psycopg.Connection[Any]:
+                tries.append(begins)
+                if len(tries) == 3:
+                    holding.end()
+                return take(begins)
+
+            cast("Any", joined._connections)._take = see
+            queues.using(joined).reprioritise(queue.id, {item.id: 7})
+    finally:
+        holding.end()
+    assert queues.get_item(item.id).priority == 7
 
 
 def test_a_mark_that_rests_on_what_was_rolled_back_keeps_nobody_from_an_item(
