@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 else:
     _Type = click.ParamType  # generic in newer versions only
 
+_SILENT: Final = logging.NullHandler()
 _EXTRA: Final = {"psycopg", "psycopg_pool"}
 
 
@@ -63,6 +65,8 @@ class Address:
         try:
             if self.path is not None:
                 return open_repository(self.path, synchronous=synchronous)
+            # It would write into the line that shows how far one is; what goes wrong is told by errors.
+            logging.getLogger("psycopg.pool").addHandler(_SILENT)
             return open_repository(self.text)
         except ModuleNotFoundError as error:
             if (error.name or "").partition(".")[0] not in _EXTRA:

@@ -43,7 +43,7 @@ def open_repository(address: str | os.PathLike[str], **options: Any) -> Reposito
     ...     repository.check()
     ()
     """
-    text = check_text("address", os.fspath(address), empty=False)
+    text = check_text("address", os.fspath(address) if isinstance(address, os.PathLike) else address, empty=False)
     if text == MEMORY:
         return MemoryRepository(**options)
     if text.startswith(POSTGRES):

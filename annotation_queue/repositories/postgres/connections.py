@@ -16,7 +16,7 @@ from psycopg import errors
 from psycopg.rows import TupleRow, tuple_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from annotation_queue.errors import OutcomeUnknown, StorageError
+from annotation_queue.errors import StorageError
 from annotation_queue.repositories.postgres import placement
 from annotation_queue.repositories.postgres.bounded import (
     Attempts,
@@ -24,8 +24,14 @@ from annotation_queue.repositories.postgres.bounded import (
     encoding_of,
     has_something_to_say,
 )
+from annotation_queue.repositories.postgres.conninfo import hosts_of
 from annotation_queue.repositories.postgres.hand import Hand
-from annotation_queue.repositories.postgres.translation import SilentServer, translate, translate_attempt
+from annotation_queue.repositories.postgres.translation import (
+    SilentServer,
+    lost_in_commit,
+    translate,
+    translate_attempt,
+)
 from annotation_queue.repositories.sql.rows import explain_failure
 
 if TYPE_CHECKING:
@@ -80,7 +86,7 @@ class Connections:
         pool: A pool that the caller keeps and closes; None to make one.
         max_connections: How many connections to open at most.
         timeout: How long to wait for a connection that is free, a lock or a statement, in seconds each.
-        connect_timeout: How long to wait for a server that cannot be reached, in seconds.
+        connect_timeout: How long to wait for each host of a server that cannot be reached, in seconds.
         prepare_threshold: How often a statement is executed before it is prepared; None for never.
     """
 
@@ -101,7 +107,8 @@ class Connections:
         self.schema = schema
         self.name = f"schema {schema!r}"
         self.timeout = timeout
-        self.connect_timeout = connect_timeout
+        # An attempt goes on to the next host after that.
+        self.connect_timeout = connect_timeout * (hosts_of(conninfo) if pool is None else 1)
         self.attempts = Attempts()
         self._conninfo = conninfo
         self._max = max_connections
@@ -288,6 +295,7 @@ class Connections:
             StorageUnreachable: No connection could be made in the time that a server has to be reached in.
         """
         failed = self._failures()
+        long = _PATIENT_ATTEMPT * min(self.connect_timeout, deadline - time.monotonic())
         while True:
             patience = max(0.01, min(deadline - time.monotonic(), self.connect_timeout))
             try:
@@ -295,7 +303,7 @@ class Connections:
             except PoolTimeout as timeout:
                 error = self.attempts.error
                 fails = self._failures() > failed and not (self._is_ours and error is None)
-                if fails or self.attempts.longest() >= _PATIENT_ATTEMPT * self.connect_timeout:
+                if fails or self.attempts.longest() >= max(0.01, long):
                     raise translate_attempt(error or psycopg.OperationalError(str(timeout)), self.name) from timeout
                 if time.monotonic() >= deadline:
                     raise
@@ -355,7 +363,7 @@ class Connections:
             done = connection.execute("COMMIT", prepare=False).statusmessage
         except psycopg.Error as error:
             if writes and (connection.closed or connection.broken):
-                raise _unknown(error, self.name) from error
+                raise lost_in_commit(error, self.name) from error
             raise translate(error, self.name) from error
         if done != "COMMIT":
             raise StorageError(f"{self.name} did not commit; nothing was written")
@@ -394,9 +402,11 @@ class Connections:
     def _configure(self, connection: psycopg.Connection[Any]) -> None:
         """Make our settings once for all transactions of a connection, if it is ours alone."""
         # A pooler gives numbers of its own, by which to cancel what it passes on, and not those of the server's processes.
-        is_direct = connection.execute("SELECT pg_backend_pid()").fetchone() == (connection.info.backend_pid,)
+        is_direct = connection.execute("SELECT pg_backend_pid()", prepare=False).fetchone() == (
+            connection.info.backend_pid,
+        )
         if is_direct and isinstance(connection, BoundedConnection):
-            connection.execute(self._of_session.encode())
+            connection.execute(self._of_session.encode(), prepare=False)
             connection.is_set = True
 
     def _open(self) -> Hand:
@@ -435,11 +445,6 @@ class Connections:
 def quoted(name: str) -> str:
     """Write the name of a schema so that SQL reads it as it is."""
     return '"' + name.replace('"', '""') + '"'
-
-
-def _unknown(error: psycopg.Error, name: str) -> OutcomeUnknown:
-    what = f"the connection to {name} was lost during a commit ({error}), which took effect or did not"
-    return OutcomeUnknown(f"{what}; call again")
 
 
 def _lock_key(queue: int) -> int:
@@ -496,7 +501,7 @@ class Transaction:
             self.end()
         if isinstance(error, psycopg.Error):
             if is_lost:
-                raise _unknown(error, name) from error
+                raise lost_in_commit(error, name) from error
             raise translate(error, name) from error
         explain_failure(error, name)
 

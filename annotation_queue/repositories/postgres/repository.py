@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from functools import partial
 from types import TracebackType
-from typing import Any, Final, Self, TypeAlias, TypeVar, cast
+from typing import Any, Self, TypeAlias, TypeVar, cast
 
 import attrs
 from psycopg import Connection
@@ -38,7 +38,13 @@ from annotation_queue.repositories.postgres import claims as postgres_claims
 from annotation_queue.repositories.postgres.cache import Cache, Revision, WhoseMark
 from annotation_queue.repositories.postgres.check import problems
 from annotation_queue.repositories.postgres.connections import Connections
-from annotation_queue.repositories.postgres.conninfo import check_conninfo, check_seconds
+from annotation_queue.repositories.postgres.conninfo import (
+    check_conninfo,
+    check_schema,
+    check_seconds,
+    check_whole,
+    time_to_connect,
+)
 from annotation_queue.repositories.postgres.items import add_items, make_and_store, refresh, remove_items, taken_calls
 from annotation_queue.repositories.postgres.joined import Joined
 from annotation_queue.repositories.postgres.knowledge import look_at_tables
@@ -53,11 +59,10 @@ from annotation_queue.repositories.sql.chunks import add_each_call
 from annotation_queue.repositories.sql.rows import StoredQueue, history_of, queue_of
 from annotation_queue.repository import ReadsLabelTexts, RemembersClaims
 from annotation_queue.states import Transition
-from annotation_queue.values import check_text, refuse
+from annotation_queue.values import refuse
 
 _Answer = TypeVar("_Answer")
 _Change: TypeAlias = Callable[[Session, StoredQueue], _Answer]
-_LONGEST_SCHEMA: Final = 63
 
 
 @shown_whole
@@ -79,11 +84,11 @@ class PostgresRepository(RemembersClaims, removed.RemovedCounts, ReadsLabelTexts
         pool: A pool that the caller already has, keeps and closes; the ``conninfo`` is not looked at then. None to make one.
         max_connections: How many connections to open at most; each call uses one for its length.
         timeout: How long to wait for a connection that is free, for a lock and for a statement, in seconds each.
-        connect_timeout: How long to wait for a server that cannot be reached, in seconds, from 2 on; for each of its addresses
-            when the repository is made.
-        prepare_threshold: How often a statement is executed before the server keeps it prepared; None for never, which
-            PgBouncer in transaction mode needs unless it is version 1.22 or newer, its ``max_prepared_statements`` is above
-            0 and libpq is version 17 or newer. A pool of the caller's has its own.
+        connect_timeout: How long to wait for a server that cannot be reached, in seconds, from 2 on; for each of its hosts if
+            there are several. None for what the ``conninfo`` or ``PGCONNECT_TIMEOUT`` says, and 5 if neither does.
+        prepare_threshold: How often a statement is executed before the server keeps it prepared, from 0 on; None for never,
+            which PgBouncer in transaction mode needs unless it is version 1.22 or newer, its ``max_prepared_statements`` is
+            above 0 and libpq is version 17 or newer. A pool of the caller's has its own.
 
     Raises:
         StorageCorrupt: The schema holds another application's tables; it is left as it is.
@@ -102,15 +107,15 @@ class PostgresRepository(RemembersClaims, removed.RemovedCounts, ReadsLabelTexts
         pool: ConnectionPool[Any] | None = None,
         max_connections: int = 10,
         timeout: float = 30.0,
-        connect_timeout: float = 5.0,
+        connect_timeout: float | None = None,
         prepare_threshold: int | None = 5,
     ) -> None:
         check_conninfo(conninfo)
-        if not 0 < len(check_text("schema", schema).encode()) <= _LONGEST_SCHEMA or schema.startswith("pg_"):
-            raise refuse("schema", schema, f"a name of 1 to {_LONGEST_SCHEMA} bytes that does not begin with pg_")
-        if isinstance(max_connections, bool) or not isinstance(max_connections, int) or max_connections < 1:
-            raise refuse("max_connections", max_connections, "an int of at least 1")
+        check_schema(schema)
+        check_whole("max_connections", max_connections, least=1)
+        check_whole("prepare_threshold", prepare_threshold, least=0, or_none=True)
         check_seconds("timeout", timeout, above=0)
+        connect_timeout = time_to_connect(conninfo) if connect_timeout is None else connect_timeout
         check_seconds("connect_timeout", connect_timeout, above=1)
         if pool is not None and not isinstance(pool, ConnectionPool):
             raise refuse("pool", pool, "a psycopg_pool.ConnectionPool or None")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -38,6 +38,12 @@ def test_another_address_is_refused_without_repeating_it(address: str) -> None:
     with pytest.raises(InvalidValue, match="address") as caught:
         open_repository(address)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("address", [3, None, b"labels.db"])
+def test_what_is_no_address_is_refused(address: Any) -> None:  # noqa: ANN401 - anything
+    with pytest.raises(InvalidValue, match="address"):
+        open_repository(address)
 
 
 def test_an_option_that_the_storage_does_not_have_is_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from annotation_queue import AnnotationQueues
+from annotation_queue.cli.addresses import Address
 from annotation_queue.cli.app import app
 from helpers.clocks import PATIENCE, wait_until
 from helpers.postgres import Server
@@ -159,6 +161,11 @@ def test_a_password_on_the_command_line_is_refused_and_not_repeated(shell: Shell
         out, err = shell.run(command, "--db", address, code=2)
         assert "PGPASSWORD" in err
         assert all(part not in out + err for part in (PASSWORD, quote(PASSWORD, safe=""), "ss/w", "uest"))
+
+
+def test_what_the_pool_notes_goes_nowhere_unless_somebody_wants_it(address: str) -> None:
+    Address(address, None).open("FULL").close()
+    assert any(isinstance(each, logging.NullHandler) for each in logging.getLogger("psycopg.pool").handlers)
 
 
 @pytest.mark.parametrize(
