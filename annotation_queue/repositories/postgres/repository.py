@@ -285,20 +285,22 @@ class PostgresRepository(RemembersClaims, removed.RemovedCounts, ReadsLabelTexts
     def save(self, writes: Sequence[tuple[ItemRecord, Change]]) -> None:
         """See `Repository.save`. Cost: linear in what changes, and one commit.
 
-        All of it is one statement, which has to end within the timeout: at its default that is some 100,000 items.
+        All of it is one statement, which has to end within the timeout: at its default that is some 100,000 items. Only
+        labels of more than 64 MiB take several, each with a few MiB.
         """
         if not writes:
             return None
         self._cache.claimed.forget(writes)
         queues = {cast("Revision", record.revision).queue for record, _ in writes}
-        if len(queues) == 1 and not self._connections.is_joined:
+        pieces = bulk.pieces_of(writes)
+        if len(queues) == len(pieces) == 1 and not self._connections.is_joined:
             # A conflict may be one with who works on the queue alone, which is waited for.
             with suppress(NotByItself, Conflict):
                 with self._one_statement(writes=True) as session:
                     session.store(writes)
                 return self._fold(session)
         with self._writing([*queues]) as session:
-            session.store(writes)
+            bulk.store_in_pieces(session, pieces)
         return self._fold(session)
 
     def query_items(self, project_id: str, queue_id: str, query: ItemQuery) -> ItemPage:
