@@ -53,11 +53,12 @@ class Address:
         """Give the same one, whatever directory the process goes to."""
         return self if self.path is None else Address(self.text, self.path.absolute())
 
-    def open(self, synchronous: str) -> Repository:
+    def open(self, synchronous: str, *, create: bool = False) -> Repository:
         """Open the storage; the one place where the command line does.
 
         Args:
             synchronous: How safe an SQLite file is.
+            create: Whether a server's schema is made where it is missing; `common.check_file` looks for files.
 
         Raises:
             ClickException: An extra is missing.
@@ -67,7 +68,8 @@ class Address:
                 return open_repository(self.path, synchronous=synchronous)
             # It would write into the line that shows how far one is; what goes wrong is told by errors.
             logging.getLogger("psycopg.pool").addHandler(_SILENT)
-            return open_repository(self.text)
+            # What is in memory is always made.
+            return open_repository(self.text, **({} if self.text == MEMORY else {"create": create}))
         except ModuleNotFoundError as error:
             if (error.name or "").partition(".")[0] not in _EXTRA:
                 raise

@@ -41,7 +41,7 @@ def pieces_of(writes: Sequence[tuple[ItemRecord, Change]]) -> list[Sequence[tupl
 
 
 def store_in_pieces(session: Session, pieces: Sequence[Sequence[tuple[ItemRecord, Change]]]) -> None:
-    """Store changes by several statements; arguments and errors are those of `Session.store`, but for the lists."""
+    """Store changes by several statements; arguments and errors are those of `session.Session.store`, but for the lists."""
     revisions = [cast("Revision", record.revision) for piece in pieces for record, _ in piece]
     if len(pieces) > 1:
         # In one order, as each statement locks its own.

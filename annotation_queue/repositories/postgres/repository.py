@@ -80,7 +80,7 @@ class PostgresRepository(RemembersClaims, removed.RemovedCounts, ReadsLabelTexts
     Args:
         conninfo: Where the server is, as libpq takes it: ``host=... dbname=...`` or ``postgresql://...``; empty for what the
             environment says.
-        schema: The schema; made when missing, with all that is in it.
+        schema: The schema; made when missing, with all that is in it, unless ``create`` is False.
         pool: A pool that the caller already has, keeps and closes; the ``conninfo`` is not looked at then. None to make one.
         max_connections: How many connections to open at most; each call uses one for its length.
         timeout: How long to wait for a connection that is free, for a lock and for a statement, in seconds each.
@@ -89,14 +89,17 @@ class PostgresRepository(RemembersClaims, removed.RemovedCounts, ReadsLabelTexts
         prepare_threshold: How often a statement is executed before the server keeps it prepared, from 0 on; None for never,
             which PgBouncer in transaction mode needs unless it is version 1.22 or newer, its ``max_prepared_statements`` is
             above 0 and libpq is version 17 or newer. A pool of the caller's has its own.
+        create: Whether to make the schema where it is missing.
 
     Raises:
         StorageCorrupt: The schema holds another application's tables; it is left as it is.
         SchemaVersionUnknown: It was written by a newer version of this library; it is left as it is.
-        StorageUnreachable: The server is down, or out of reach.
+        StorageUnreachable: The server is down, or out of reach. It answers connections that it refuses with a text only: one in
+            another language than English (``lc_messages``) does not tell whether it is this, `StorageBusy` or `StorageError`.
         StorageDenied: The role lacks rights that are needed, or a schema is to be made or migrated on a read-only replica.
         StorageBusy: No connection was to be had in time.
-        StorageError: The server refused what is needed. No password is in any error.
+        StorageError: The server refused what is needed, or the schema is missing and not to be made. No password is in any
+            error.
     """
 
     def __init__(
@@ -109,6 +112,7 @@ class PostgresRepository(RemembersClaims, removed.RemovedCounts, ReadsLabelTexts
         timeout: float = 30.0,
         connect_timeout: float | None = None,
         prepare_threshold: int | None = 5,
+        create: bool = True,
     ) -> None:
         check_conninfo(conninfo)
         check_schema(schema)
@@ -126,12 +130,13 @@ class PostgresRepository(RemembersClaims, removed.RemovedCounts, ReadsLabelTexts
             "timeout": timeout,
             "connect_timeout": connect_timeout,
             "prepare_threshold": prepare_threshold,
+            "create": create,
         }
-        options = {key: value for key, value in self._options.items() if key != "schema"}
+        options = {key: value for key, value in self._options.items() if key not in {"schema", "create"}}
         self._connections = Connections(conninfo, schema, pool, **options)
         self._cache = Cache()
         try:
-            prepare(self._connections)
+            prepare(self._connections, create=create)
         except BaseException:
             self._connections.close()
             raise
@@ -246,7 +251,7 @@ class PostgresRepository(RemembersClaims, removed.RemovedCounts, ReadsLabelTexts
         def store(made: Sequence[QueueItem], left_out: Sequence[str], num: int) -> None:
             with self._writing([num], adding=num) as session:
                 add_items(session, session.locked_queue(num, project_id, queue_id), made, left_out)
-            self._fold(session)
+            fold(self._connections, self._cache, session)
 
         def add(new: Sequence[NewItem]) -> Sequence[QueueItem]:
             return make_and_store(
@@ -298,10 +303,10 @@ class PostgresRepository(RemembersClaims, removed.RemovedCounts, ReadsLabelTexts
             with suppress(NotByItself, Conflict):
                 with self._one_statement(writes=True) as session:
                     session.store(writes)
-                return self._fold(session)
+                return fold(self._connections, self._cache, session)
         with self._writing([*queues]) as session:
             bulk.store_in_pieces(session, pieces)
-        return self._fold(session)
+        return fold(self._connections, self._cache, session)
 
     def query_items(self, project_id: str, queue_id: str, query: ItemQuery) -> ItemPage:
         """See `Repository.query_items`. Cost: that of the page, and of items that a filter leaves out before it is full.
@@ -426,7 +431,7 @@ class PostgresRepository(RemembersClaims, removed.RemovedCounts, ReadsLabelTexts
                             session, known, annotator_id, limit=limit, at=at, lease=lease
                         )
                 if untouched:
-                    self._fold(session)
+                    fold(self._connections, self._cache, session)
                     return untouched
 
         def grant(num: int) -> tuple[Claim, ...]:
@@ -436,7 +441,7 @@ class PostgresRepository(RemembersClaims, removed.RemovedCounts, ReadsLabelTexts
                 claims = postgres_claims.claim(
                     session, num, project_id, queue_id, annotator_id, limit=limit, at=at, lease=lease
                 )
-            self._fold(session)
+            fold(self._connections, self._cache, session)
             return claims
 
         def explain() -> Unavailable | None:
@@ -563,9 +568,6 @@ class PostgresRepository(RemembersClaims, removed.RemovedCounts, ReadsLabelTexts
         except NotByItself:
             with self._reading() as session:
                 return read(session)
-
-    def _fold(self, session: Session) -> None:
-        fold(self._connections, self._cache, session)
 
     def _with_num(self, queue_id: str, call: Callable[[int], _Answer]) -> _Answer:
         """Call something with the number of a queue; again if the number that is remembered is not the queue's any more.

@@ -19,6 +19,7 @@ from psycopg.conninfo import conninfo_to_dict
 from annotation_queue import AnnotationQueues
 from annotation_queue.cli.addresses import Address
 from annotation_queue.cli.app import app
+from annotation_queue.repositories.postgres import PostgresRepository
 from helpers.clocks import PATIENCE, wait_until
 from helpers.postgres import Server
 from helpers.servers import NO_TLS
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from annotation_queue.repositories.postgres import PostgresRepository
     from helpers.postgres import Database
     from helpers.shells import Shell
 
@@ -163,6 +163,21 @@ def test_a_password_on_the_command_line_is_refused_and_not_repeated(shell: Shell
         assert all(part not in out + err for part in (PASSWORD, quote(PASSWORD, safe=""), "ss/w", "uest"))
 
 
+def test_a_command_that_only_reads_makes_no_schema(shell: Shell, database: Database) -> None:
+    mistyped = database.fresh()
+    address = address_of(database.dsn, mistyped)
+    shell.records(1)
+    for command in (["stats"], ["check"], ["purge", "--removed-before", "2100-01-01T00:00:00Z", "--yes"], ["claim"]):
+        annotator = ["--annotator", "bob"] * (command == ["claim"])
+        _, err = shell.run(*command, *annotator, "--db", address, code=3)
+        assert f"{mistyped!r} is not there" in err
+    with psycopg.connect(database.dsn) as connection:
+        found = connection.execute("SELECT to_regnamespace(%s)", [mistyped]).fetchone()
+    assert found == (None,)
+    shell.run("add", "items.jsonl", "--db", address)
+    assert len(shell.run("items", "--json", "--db", address)[0].splitlines()) == 1
+
+
 def test_what_the_pool_notes_goes_nowhere_unless_somebody_wants_it(address: str) -> None:
     Address(address, None).open("FULL").close()
     assert any(isinstance(each, logging.NullHandler) for each in logging.getLogger("psycopg.pool").handlers)
@@ -238,6 +253,7 @@ def server_with_password(programs: Path) -> Iterator[str]:
         with psycopg.connect(server.dsn, autocommit=True) as connection:
             connection.execute("CREATE ROLE secretive LOGIN SUPERUSER")
             connection.execute(psycopg.sql.SQL("ALTER ROLE secretive PASSWORD {}").format(PASSWORD))
+        PostgresRepository(server.dsn).close()
         rules = server.data / "pg_hba.conf"
         rules.write_text(f"local all secretive scram-sha-256\n{rules.read_text()}")
         server.stop("fast")
