@@ -147,10 +147,12 @@ class PostgresRepository(RemembersClaims, removed.RemovedCounts, ReadsLabelTexts
 
         What it writes is committed or rolled back with the caller's own rows, by the caller. Each call stands between two
         savepoints: one that fails leaves the transaction as it was before it, and usable. The connection's settings (search
-        path, time limits, encoding, row factory, adapters) are afterwards as they were. Nothing is tried again: what is in the
+        path, time limits, encoding, row factory, adapters) are afterwards as they were. No call is tried again: what is in the
         way may be what the transaction itself has done. It sees what the transaction has written; if that is READ COMMITTED, a
         call that takes several statements may see in each what others commit in between. `changes` shows what the transaction
-        wrote only once it is committed, and its locks are held until then: keep it short.
+        wrote only once it is committed, and its locks are held until then: keep it short. What such calls count is folded, and
+        where their annotators stand is found, over a connection of the repository's own as a later one of these begins, if
+        that need not wait for one.
 
         Args:
             connection: A connection of psycopg 3 to the same database, in a transaction or without autocommit, not in pipeline

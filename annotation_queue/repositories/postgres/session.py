@@ -69,6 +69,8 @@ _HOT: Final = frozenset(
         "claim_one_from_mark",
         "claim_one_untouched",
         "claim_untouched",
+        "joined_lock_claimable",
+        "joined_lock_claimable_from_mark",
         "lock_claimable",
         "lock_claimable_from_mark",
         "records",
