@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,7 +11,8 @@ import click
 from click.core import ParameterSource
 
 from annotation_queue.errors import InvalidValue
-from annotation_queue.repositories.opening import MEMORY, POSTGRES, file_of, open_repository
+from annotation_queue.repositories import addresses
+from annotation_queue.repositories.opening import MEMORY, file_of, open_repository
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -22,9 +23,7 @@ if TYPE_CHECKING:
 else:
     _Type = click.ParamType  # generic in newer versions only
 
-# Who, the password and the rest; or a password among the parameters.
-_WITH_USER: Final = re.compile(r"(?P<before>\w+://[^/?@:]*):(?P<password>[^/?]*)(?P<after>@)")
-_AS_PARAMETER: Final = re.compile(r"(?P<before>[?&](?:ssl)?password=)(?P<password>[^&]*)(?P<after>)")
+_SILENT: Final = logging.NullHandler()
 _EXTRA: Final = {"psycopg", "psycopg_pool"}
 
 
@@ -43,22 +42,23 @@ class Address:
     @property
     def shown(self) -> str:
         """What messages call it: all but a password."""
-        return _AS_PARAMETER.sub(r"\g<before>***", _WITH_USER.sub(r"\g<before>\g<after>", self.text))
+        return addresses.Address.of(self.text).shown if self.text.startswith(addresses.POSTGRES) else self.text
 
     @property
     def has_password(self) -> bool:
         """Whether there is a password in it."""
-        return self.path is None and self.shown != self.text
+        return self.text.startswith(addresses.POSTGRES) and addresses.Address.of(self.text).has_password
 
     def absolute(self) -> Address:
         """Give the same one, whatever directory the process goes to."""
         return self if self.path is None else Address(self.text, self.path.absolute())
 
-    def open(self, synchronous: str) -> Repository:
+    def open(self, synchronous: str, *, create: bool = False) -> Repository:
         """Open the storage; the one place where the command line does.
 
         Args:
             synchronous: How safe an SQLite file is.
+            create: Whether a server's schema is made where it is missing; `common.check_file` looks for files.
 
         Raises:
             ClickException: An extra is missing.
@@ -66,7 +66,10 @@ class Address:
         try:
             if self.path is not None:
                 return open_repository(self.path, synchronous=synchronous)
-            return open_repository(self.text)
+            # It would write into the line that shows how far one is; what goes wrong is told by errors.
+            logging.getLogger("psycopg.pool").addHandler(_SILENT)
+            # What is in memory is always made.
+            return open_repository(self.text, **({} if self.text == MEMORY else {"create": create}))
         except ModuleNotFoundError as error:
             if (error.name or "").partition(".")[0] not in _EXTRA:
                 raise
@@ -84,7 +87,7 @@ class AddressType(_Type):
         """Read the address; a password is refused where everybody on the machine can read it."""
         text = str(value)
         try:
-            path = None if text == MEMORY or text.startswith(POSTGRES) else Path(file_of(text))
+            path = None if text == MEMORY or text.startswith(addresses.POSTGRES) else Path(file_of(text))
         except InvalidValue as error:
             self.fail(f"expected {error.expected}", param, ctx)
         address = Address(text, path)

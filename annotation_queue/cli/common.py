@@ -203,7 +203,7 @@ def open_queues(
     Args:
         db: Where the queues are.
         project: The project.
-        create: Whether a file is made where it is missing.
+        create: Whether a file, or a server's schema, is made where it is missing.
         synchronous: SQLite's setting.
 
     Yields:
@@ -213,7 +213,7 @@ def open_queues(
         Failure: The file, or its directory, is missing.
     """
     check_file(db, create=create)
-    with db.open(synchronous.upper()) as repository:
+    with db.open(synchronous.upper(), create=create) as repository:
         yield AnnotationQueues(repository, project)
 
 

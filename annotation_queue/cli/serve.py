@@ -143,7 +143,7 @@ def serve(
     # What a machine calls itself may be none that a browser can ask for.
     names = {each for each in _names(host, hosts) if is_name(each)}
     check_file(db, create=True)
-    with _listen(host, port) as listener, db.open(synchronous.upper()) as repository:
+    with _listen(host, port) as listener, db.open(synchronous.upper(), create=True) as repository:
         if sample:
             _add_sample(AnnotationQueues(repository, project), owner)
         name = f"[{host}]" if ":" in host else host

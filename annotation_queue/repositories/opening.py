@@ -8,6 +8,7 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from annotation_queue.errors import InvalidValue
+from annotation_queue.repositories.addresses import POSTGRES, Address
 from annotation_queue.repositories.memory import MemoryRepository
 from annotation_queue.repositories.sqlite import SQLiteRepository
 from annotation_queue.repository import Repository
@@ -15,7 +16,6 @@ from annotation_queue.values import check_text
 
 MEMORY: Final = "memory:"
 SQLITE: Final = "sqlite:///"
-POSTGRES: Final = ("postgresql://", "postgres://")
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _SCHEMA: Final = "schema="
 _EXPECTED: Final = "memory:, the path of a file, sqlite:///path or postgresql://user@host/database?schema=name"
@@ -43,7 +43,7 @@ def open_repository(address: str | os.PathLike[str], **options: Any) -> Reposito
     ...     repository.check()
     ()
     """
-    text = check_text("address", os.fspath(address), empty=False)
+    text = check_text("address", os.fspath(address) if isinstance(address, os.PathLike) else address, empty=False)
     if text == MEMORY:
         return MemoryRepository(**options)
     if text.startswith(POSTGRES):
@@ -70,10 +70,10 @@ def file_of(address: str) -> str:
 
 def _without_schema(address: str) -> tuple[str, dict[str, str]]:
     """Take the schema, of which libpq knows nothing, out of an address."""
-    place, _, query = address.partition("?")
-    given = [each for each in query.split("&") if each]
+    parts = Address.of(address)
+    given = parts.parameters
     schemas = [unquote(each.removeprefix(_SCHEMA)) for each in given if each.startswith(_SCHEMA)]
     if len(schemas) > 1:
         raise InvalidValue("address", f"{len(schemas)} schemas", "one schema at most")
     rest = "&".join(each for each in given if not each.startswith(_SCHEMA))
-    return place + (f"?{rest}" if rest else ""), dict(zip(["schema"], schemas, strict=False))
+    return parts._replace(query=rest).text, dict(zip(["schema"], schemas, strict=False))

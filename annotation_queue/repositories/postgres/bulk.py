@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
+from annotation_queue.json_values import MAX_JSON_BYTES
 from annotation_queue.query import ItemFilter, ItemQuery
 from annotation_queue.repositories.postgres.blocks import count_moved
 from annotation_queue.repositories.postgres.indexes import BlockKey
 from annotation_queue.repositories.postgres.queries import Selection
 from annotation_queue.repositories.postgres.rows import MOVES, PATCHES, MoveRow, PatchRow, integers
 from annotation_queue.repositories.postgres.texts import key_of
-from annotation_queue.repositories.sql.chunks import in_chunks
+from annotation_queue.repositories.sql.chunks import in_chunks, spans
 from annotation_queue.repositories.sql.patches import StoredPatch, given
+from annotation_queue.repositories.sql.rows import label_text
 from annotation_queue.values import to_micros
 
 if TYPE_CHECKING:
@@ -20,8 +22,36 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from annotation_queue.items import ItemPatch
+    from annotation_queue.records import Change, ItemRecord
+    from annotation_queue.repositories.postgres.cache import Revision
     from annotation_queue.repositories.postgres.session import Session
     from annotation_queue.repositories.sql.rows import StoredQueue
+
+
+MOST_AT_ONCE: Final = 64 << 20
+"""How many characters labels have that are stored by one statement; libpq sends no more than 1 GiB."""
+
+
+def pieces_of(writes: Sequence[tuple[ItemRecord, Change]]) -> list[Sequence[tuple[ItemRecord, Change]]]:
+    """Cut changes into lists, each for one statement: several only if their labels are long."""
+    if len(writes) * MAX_JSON_BYTES <= MOST_AT_ONCE:
+        return [writes]
+    sizes = [sum(len(label_text(each.annotation) or "") for each in change.progresses) for _, change in writes]
+    return [writes] if sum(sizes) <= MOST_AT_ONCE else [writes[span] for span in spans(sizes)]
+
+
+def store_in_pieces(session: Session, pieces: Sequence[Sequence[tuple[ItemRecord, Change]]]) -> None:
+    """Store changes by several statements; arguments and errors are those of `session.Session.store`, but for the lists."""
+    revisions = [cast("Revision", record.revision) for piece in pieces for record, _ in piece]
+    if len(pieces) > 1:
+        # In one order, as each statement locks its own.
+        keys = {
+            "queues": integers({each.queue for each in revisions}),
+            "nums": integers(each.num for each in revisions),
+        }
+        session.rows("lock_distributed", keys)
+    for piece in pieces:
+        session.store(piece)
 
 
 def find_items(session: Session, queue: StoredQueue, which: Sequence[str] | ItemFilter) -> list[int]:

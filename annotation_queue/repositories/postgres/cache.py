@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
+from collections import ChainMap
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from annotation_queue.repositories.sql.claimed import Claimed
 from annotation_queue.repositories.sql.rows import StoredQueue
 
 if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
     from annotation_queue.items import AnnotationQueue
 
 
@@ -66,6 +69,14 @@ class Mark(NamedTuple):
     uses: int = 0
 
 
+class WhoseMark(NamedTuple):
+    """Whose mark in which queue."""
+
+    project_id: str
+    queue_id: str
+    annotator: str
+
+
 FOLD_AFTER: Final = 512
 """How many rows of counters a process adds to a queue before it replaces them by their sums."""
 _FULL_FOLD_AFTER: Final = 64
@@ -74,12 +85,34 @@ _MOST_TOUCHED: Final = 10_000
 """Of how many annotators in queues it is remembered what they were given last."""
 _MOST_FOLDED: Final = 10_000
 """Of how many queues it is remembered how far they were folded."""
+_CLAIMS_OF_MARK: Final = 64
+"""How many claims that join a transaction begin at a mark, before one looks for the next such place."""
 FIRST_PLACE: Final = QueueKey(-(1 << 63), -(1 << 63), "")
 _MOST_BYTES: Final = 16 << 20
 _MOST_OF_ONE: Final = _MOST_BYTES >> 8
 """A queue with more than this is read again each time."""
 _OVERHEAD: Final = 512
 """What anything that is kept takes beside its texts."""
+
+
+class Due:
+    """What is to be done for a schema outside of the transactions of callers, at the next opportunity."""
+
+    def __init__(self) -> None:
+        self.folds: set[int] = set()
+        """Numbers of queues whose counters are to be folded."""
+        self.marks: set[WhoseMark] = set()
+        """Whose marks are to be found."""
+        self._claims: dict[WhoseMark, int] = {}
+
+    def claimed(self, mark: WhoseMark) -> None:
+        """Take note of a claim that could have begun at a mark: the first of somebody's, and each that ends a row of many."""
+        if len(self._claims) > _MOST_TOUCHED:
+            self._claims.clear()
+        claims = self._claims.get(mark, 0)
+        if not claims:
+            self.marks.add(mark)
+        self._claims[mark] = (claims + 1) % _CLAIMS_OF_MARK
 
 
 class Cache:
@@ -97,13 +130,25 @@ class Cache:
         self.most_bytes = most_bytes
         self.versions: dict[str, Version] = {}
         self.queues: dict[Version, AnnotationQueue] = {}
-        self.low_water_marks: dict[tuple[int, str], Mark] = {}
+        self.low_water_marks: MutableMapping[tuple[int, str], Mark] = {}
         self._bytes_of_queues = self._bytes_of_marks = 0
         self.claimed = Claimed()
         self._touched: set[tuple[int, str]] = set()
         self._added: dict[int, int] = {}
         self._folded: dict[int, tuple[int, int]] = {}
         self._sizes: dict[str, int] = {}
+        self.due = Due()
+
+    def for_joined(self) -> Cache:
+        """Give one for calls that join a transaction of the caller's.
+
+        What they know may never have been, if that is rolled back, and is kept for them alone. Of what is kept here they have
+        the marks, each of which is looked at before it is used.
+        """
+        made = Cache(self.most_bytes)
+        made.low_water_marks = ChainMap({}, self.low_water_marks)
+        made._added, made.due = self._added, self.due
+        return made
 
     def keep(self, version: Version, queue: AnnotationQueue, *, size: int) -> None:
         """Keep a queue that is committed, in place of its earlier versions.

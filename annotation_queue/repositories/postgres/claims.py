@@ -16,6 +16,8 @@ from annotation_queue.records import ItemRecord, change_of, make_record, merge, 
 from annotation_queue.repositories.postgres.cache import FIRST_PLACE, Entry, Mark, QueueKey, Revision, Version
 from annotation_queue.repositories.postgres.changes import counts_of_one
 from annotation_queue.repositories.postgres.rows import ChosenRow, FirstRow, HeldRow, PlaceRow, split
+from annotation_queue.repositories.postgres.session import OUTRAN
+from annotation_queue.repositories.postgres.statements import joined
 from annotation_queue.repositories.postgres.texts import KEY_LENGTH, PREFIX, is_long, key_of
 from annotation_queue.repositories.sql.chunks import in_chunks
 from annotation_queue.repositories.sql.rows import (
@@ -80,6 +82,11 @@ def _keep_mark(session: Session, num: int, annotator: str, row: PlaceRow) -> Que
     return mark.place
 
 
+def _own(session: Session, statement: str) -> str:
+    """Name the statement that a session executes for this one."""
+    return joined(statement) if session.connections.is_joined else statement
+
+
 def first_place(session: Session, queue: StoredQueue, annotator: str) -> QueueKey:
     """Find a place before which an annotator can claim no open item; the greater it is, the less has to be passed.
 
@@ -122,11 +129,13 @@ def claim(
     known = session.cache.newest(queue_id)
     wanted = {"queue": num, "annotator": annotator, "at": to_micros(at), "limit": limit}
     if known is None or _passes(known.queue):
-        rows = session.rows("lock_claimable_from_mark", {**wanted, **_mark_values(session, num, annotator)})
+        rows = session.rows(
+            _own(session, "lock_claimable_from_mark"), {**wanted, **_mark_values(session, num, annotator)}
+        )
         if rows:
             _keep_mark(session, num, annotator, PlaceRow(*rows[0][-len(PlaceRow._fields) :]))
     else:
-        rows = session.rows("lock_claimable", {**wanted, **FIRST_PLACE._asdict()})
+        rows = session.rows(_own(session, "lock_claimable"), {**wanted, **FIRST_PLACE._asdict()})
     queue = session.locked_version(Version(*rows[0][: len(Version._fields)]) if rows else None, project_id, queue_id)
     if queue.queue.is_paused:
         return ()
@@ -223,7 +232,7 @@ def _with_ties(
     """Give candidates in queue order with those that may come before the last wanted one, though their keys come behind it."""
     first = last.id[:PREFIX]
     place = {"priority_down": last.priority_down, "created_at": last.created_at, "first": first, "last": first + _LAST}
-    ties = [ItemRow(*row) for row in session.rows("lock_ties", {**wanted, **place})]
+    ties = [ItemRow(*row) for row in session.rows(_own(session, "lock_ties"), {**wanted, **place})]
     there = {each.row.num for each in candidates}
     more = _read_again(session, queue, [row for row in ties if row.num not in there])
     return sorted([*candidates, *more], key=lambda each: each.place)
@@ -361,11 +370,16 @@ def explain(session: Session, queue: StoredQueue, annotator_id: str, at: datetim
         queue: The queue.
         annotator_id: Who wanted to work.
         at: Now, UTC.
+
+    Raises:
+        StorageBusy: It joins a transaction of the caller's, which began before what is left was changed.
     """
     annotator = key_of(annotator_id)
     start = first_place(session, queue, annotator)
     wanted = _wanted(queue.num, annotator, start, at, 1)
     if not queue.queue.is_paused and session.value("is_claimable", wanted):
+        if not session.value(_own(session, "is_claimable"), wanted):
+            raise StorageBusy(OUTRAN)
         return None
     live, unfinished = live_and_unfinished(session.counts([queue.num]).get(queue.num, {}))
     retry_at, is_assigned = None, False

@@ -16,7 +16,7 @@ from psycopg import errors
 from psycopg.rows import TupleRow, tuple_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from annotation_queue.errors import OutcomeUnknown, SchemaVersionUnknown, StorageError
+from annotation_queue.errors import StorageError
 from annotation_queue.repositories.postgres import placement
 from annotation_queue.repositories.postgres.bounded import (
     Attempts,
@@ -24,8 +24,14 @@ from annotation_queue.repositories.postgres.bounded import (
     encoding_of,
     has_something_to_say,
 )
+from annotation_queue.repositories.postgres.conninfo import hosts_of
 from annotation_queue.repositories.postgres.hand import Hand
-from annotation_queue.repositories.postgres.translation import SilentServer, translate, translate_attempt
+from annotation_queue.repositories.postgres.translation import (
+    SilentServer,
+    lost_in_commit,
+    translate,
+    translate_attempt,
+)
 from annotation_queue.repositories.sql.rows import explain_failure
 
 if TYPE_CHECKING:
@@ -39,7 +45,7 @@ _PATIENT_ATTEMPT: Final = 0.9
 """What part of the time in which the server has to be reached an attempt may take before it counts as failed."""
 _BRIEFLY: Final = 100
 """How many milliseconds at a time to wait for a queue alone: as long as somebody waits for that, all others do."""
-_PAUSE: Final = 0.1
+PAUSE: Final = 0.1
 """How many seconds the others have in between, at most."""
 _SHARED: Final = "SELECT pg_advisory_xact_lock_shared({}, {})"
 _ADDING: Final = 1 << 30
@@ -77,7 +83,7 @@ class Connections:
         pool: A pool that the caller keeps and closes; None to make one.
         max_connections: How many connections to open at most.
         timeout: How long to wait for a connection that is free, a lock or a statement, in seconds each.
-        connect_timeout: How long to wait for a server that cannot be reached, in seconds.
+        connect_timeout: How long to wait for each host of a server that cannot be reached, in seconds.
         prepare_threshold: How often a statement is executed before it is prepared; None for never.
     """
 
@@ -98,7 +104,8 @@ class Connections:
         self.schema = schema
         self.name = f"schema {schema!r}"
         self.timeout = timeout
-        self.connect_timeout = connect_timeout
+        # An attempt goes on to the next host after that.
+        self.connect_timeout = connect_timeout * (hosts_of(conninfo) if pool is None else 1)
         self.attempts = Attempts()
         self._conninfo = conninfo
         self._max = max_connections
@@ -151,6 +158,11 @@ class Connections:
         # Else a transaction of one statement would begin as the database or the user begins transactions.
         settings += ["default_transaction_isolation = 'read committed'", "default_transaction_read_only = off"]
         self._of_session = "; ".join(f"SET {each}" for each in settings)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether most likely nobody has to wait for a connection now."""
+        return self._hand.has_room
 
     def reading(self, *, custom: bool = False, ordered: bool = False, patience: float | None = None) -> Transaction:
         """Lend a connection inside a read transaction: every statement sees the same instant.
@@ -273,7 +285,7 @@ class Connections:
                 if lost:
                     _LOG.info("a connection to %s was lost before anything was done, and is replaced", self.name)
                 else:
-                    time.sleep(_PAUSE * random.random())  # noqa: S311 - jitter, not a secret
+                    time.sleep(PAUSE * random.random())  # noqa: S311 - jitter, not a secret
             else:
                 return connection
 
@@ -284,6 +296,7 @@ class Connections:
             StorageUnreachable: No connection could be made in the time that a server has to be reached in.
         """
         failed = self._failures()
+        long = _PATIENT_ATTEMPT * min(self.connect_timeout, deadline - time.monotonic())
         while True:
             patience = max(0.01, min(deadline - time.monotonic(), self.connect_timeout))
             try:
@@ -291,7 +304,7 @@ class Connections:
             except PoolTimeout as timeout:
                 error = self.attempts.error
                 fails = self._failures() > failed and not (self._is_ours and error is None)
-                if fails or self.attempts.longest() >= _PATIENT_ATTEMPT * self.connect_timeout:
+                if fails or self.attempts.longest() >= max(0.01, long):
                     raise translate_attempt(error or psycopg.OperationalError(str(timeout)), self.name) from timeout
                 if time.monotonic() >= deadline:
                     raise
@@ -335,19 +348,8 @@ class Connections:
         while answers.pgresult is not None and not answers.pgresult.ntuples and answers.nextset():
             pass
         (found,) = answers.fetchone() or (None,)
-        if self.version is None or found == self.version:
-            return
-        if found is not None and (found == placement.MOVED or found - self.version == placement.DISTRIBUTED):
-            raise StorageError(
-                f"{self.name} is on another node of its Citus cluster by now; nothing was written, make a new repository, "
-                "which tells where"
-            )
-        if found is not None and found > self.version:
-            raise SchemaVersionUnknown(self.name, found, self.version)
-        raise StorageError(
-            f"{self.name} has version {found} and had version {self.version} when it was opened: it was replaced; nothing was "
-            "written, make a new repository"
-        )
+        if self.version is not None and found != self.version:
+            raise placement.replaced(self.name, found, self.version)
 
     def commit(self, connection: psycopg.Connection[Any], *, writes: bool) -> None:
         """Commit the transaction of a connection that was lent.
@@ -362,7 +364,7 @@ class Connections:
             done = connection.execute("COMMIT", prepare=False).statusmessage
         except psycopg.Error as error:
             if writes and (connection.closed or connection.broken):
-                raise _unknown(error, self.name) from error
+                raise lost_in_commit(error, self.name) from error
             raise translate(error, self.name) from error
         if done != "COMMIT":
             raise StorageError(f"{self.name} did not commit; nothing was written")
@@ -401,9 +403,11 @@ class Connections:
     def _configure(self, connection: psycopg.Connection[Any]) -> None:
         """Make our settings once for all transactions of a connection, if it is ours alone."""
         # A pooler gives numbers of its own, by which to cancel what it passes on, and not those of the server's processes.
-        is_direct = connection.execute("SELECT pg_backend_pid()").fetchone() == (connection.info.backend_pid,)
+        is_direct = connection.execute("SELECT pg_backend_pid()", prepare=False).fetchone() == (
+            connection.info.backend_pid,
+        )
         if is_direct and isinstance(connection, BoundedConnection):
-            connection.execute(self._of_session.encode())
+            connection.execute(self._of_session.encode(), prepare=False)
             connection.is_set = True
 
     def _open(self) -> Hand:
@@ -442,11 +446,6 @@ class Connections:
 def quoted(name: str) -> str:
     """Write the name of a schema so that SQL reads it as it is."""
     return '"' + name.replace('"', '""') + '"'
-
-
-def _unknown(error: psycopg.Error, name: str) -> OutcomeUnknown:
-    what = f"the connection to {name} was lost during a commit ({error}), which took effect or did not"
-    return OutcomeUnknown(f"{what}; call again")
 
 
 def _lock_key(queue: int) -> int:
@@ -503,7 +502,7 @@ class Transaction:
             self.end()
         if isinstance(error, psycopg.Error):
             if is_lost:
-                raise _unknown(error, name) from error
+                raise lost_in_commit(error, name) from error
             raise translate(error, name) from error
         explain_failure(error, name)
 

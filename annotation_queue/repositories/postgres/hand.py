@@ -40,6 +40,12 @@ class Hand:
         self._wanted: deque[None] = deque()
         self._closed = False
 
+    @property
+    def has_room(self) -> bool:
+        """Whether a connection is free, or another one may be made."""
+        pool = self.pool.get_stats()
+        return bool(self._idle) or pool["pool_available"] > 0 or pool["pool_size"] < pool["pool_max"]
+
     def take(self, timeout: float) -> Connection[Any]:
         """Lend a connection.
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import random
 import threading
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, cast
 from weakref import WeakKeyDictionary
 
 import psycopg
-from psycopg import postgres, sql
+from psycopg import errors, postgres, sql
 from psycopg.adapt import AdaptersMap
 from psycopg.rows import TupleRow, tuple_row
 
 from annotation_queue.errors import StorageError
 from annotation_queue.repositories.postgres.bounded import encoding_of
-from annotation_queue.repositories.postgres.connections import Connections, Transaction
+from annotation_queue.repositories.postgres.connections import PAUSE, Connections, Transaction
 from annotation_queue.repositories.postgres.translation import translate
 from annotation_queue.values import refuse
 
@@ -50,7 +52,8 @@ class JoinedCursor(psycopg.RawCursor[TupleRow]):
 class Joined(Connections):
     """A connection of the caller's, whose transaction every one of ours is a part of, between two savepoints.
 
-    Nobody waits for anything again and again: what is in the way may be what the caller's transaction has done itself.
+    No call is tried again: what is in the way may be what the caller's transaction has done itself. Only who wants a queue
+    alone asks for that again and again, as everybody does; no lock keeps out the transaction that has it.
 
     Args:
         connections: The connections to the same schema that are not joined.
@@ -82,13 +85,23 @@ class Joined(Connections):
         return _Part(self, (text, text), writes=writes, patience=patience)
 
     def take(self, begins: tuple[str, str], *, patience: float | None) -> psycopg.Connection[Any]:
-        """Set a savepoint, and our settings, and take locks.
+        """Set a savepoint, and our settings, and take locks; again and again, as `Connections.take`, if it wants a queue alone.
 
         Raises:
             InvalidValue: The connection is in no transaction, or in pipeline mode.
             StorageError: It is closed, or its transaction has failed before.
         """
         del patience  # that is the caller's
+        deadline = time.monotonic() + self.timeout
+        while True:
+            try:
+                return self._take(begins)
+            except errors.LockNotAvailable:
+                if time.monotonic() >= deadline:
+                    raise
+            time.sleep(PAUSE * random.random())  # noqa: S311 - jitter, not a secret
+
+    def _take(self, begins: tuple[str, str]) -> psycopg.Connection[Any]:
         self._check()
         self._lock.acquire()
         self._before.append(())

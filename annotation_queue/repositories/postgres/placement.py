@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from annotation_queue.errors import StorageError
+from annotation_queue.errors import SchemaVersionUnknown, StorageError
 
 if TYPE_CHECKING:
     import psycopg
@@ -64,3 +64,24 @@ def check_is_here(cursor: psycopg.Cursor[Any], schema: str, name: str) -> None:
             f"{name} is on another node of this Citus cluster; nothing was read or written, connect to host {node.host!r}, "
             f"port {node.port}"
         )
+
+
+def replaced(name: str, found: int | None, version: int) -> StorageError:
+    """Say what has become of a schema meanwhile.
+
+    Args:
+        name: What to call the schema.
+        found: The version that a transaction has found as it began; None if there is none.
+        version: The version that the schema had when it was opened.
+    """
+    if found is not None and (found == MOVED or found - version == DISTRIBUTED):
+        return StorageError(
+            f"{name} is on another node of its Citus cluster by now; nothing was written, make a new repository, which "
+            "tells where"
+        )
+    if found is not None and found > version:
+        return SchemaVersionUnknown(name, found, version)
+    return StorageError(
+        f"{name} has version {found} and had version {version} when it was opened: it was replaced; nothing was written, make "
+        "a new repository"
+    )

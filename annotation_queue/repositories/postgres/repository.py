@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from functools import partial
 from types import TracebackType
-from typing import Any, Final, Self, TypeAlias, TypeVar, cast
+from typing import Any, Self, TypeAlias, TypeVar, cast
 
 import attrs
 from psycopg import Connection
@@ -16,7 +16,7 @@ from psycopg_pool import ConnectionPool
 from annotation_queue.changes import ChangePage, Settlement
 from annotation_queue.counters import stats_of
 from annotation_queue.docstrings import shown_whole
-from annotation_queue.errors import Conflict, InvalidValue, QueueNotFound, StorageError
+from annotation_queue.errors import Conflict, InvalidValue, QueueNotFound
 from annotation_queue.items import (
     AddedItems,
     AnnotationQueue,
@@ -35,10 +35,16 @@ from annotation_queue.query import ItemFilter, ItemPage, ItemQuery, QueuePage, Q
 from annotation_queue.records import Change, ItemRecord
 from annotation_queue.repositories.postgres import bulk, log, removed
 from annotation_queue.repositories.postgres import claims as postgres_claims
-from annotation_queue.repositories.postgres.cache import Cache, Revision
+from annotation_queue.repositories.postgres.cache import Cache, Revision, WhoseMark
 from annotation_queue.repositories.postgres.check import problems
 from annotation_queue.repositories.postgres.connections import Connections
-from annotation_queue.repositories.postgres.conninfo import check_conninfo, check_seconds
+from annotation_queue.repositories.postgres.conninfo import (
+    check_conninfo,
+    check_schema,
+    check_seconds,
+    check_whole,
+    time_to_connect,
+)
 from annotation_queue.repositories.postgres.items import add_items, make_and_store, refresh, remove_items, taken_calls
 from annotation_queue.repositories.postgres.joined import Joined
 from annotation_queue.repositories.postgres.knowledge import look_at_tables
@@ -48,15 +54,15 @@ from annotation_queue.repositories.postgres.resets import reset_items
 from annotation_queue.repositories.postgres.schema import prepare
 from annotation_queue.repositories.postgres.session import NotByItself, Renumbered, Session
 from annotation_queue.repositories.postgres.texts import key_of
+from annotation_queue.repositories.postgres.upkeep import catch_up, fold
 from annotation_queue.repositories.sql.chunks import add_each_call
 from annotation_queue.repositories.sql.rows import StoredQueue, history_of, queue_of
 from annotation_queue.repository import ReadsLabelTexts, RemembersClaims
 from annotation_queue.states import Transition
-from annotation_queue.values import check_text, refuse
+from annotation_queue.values import refuse
 
 _Answer = TypeVar("_Answer")
 _Change: TypeAlias = Callable[[Session, StoredQueue], _Answer]
-_LONGEST_SCHEMA: Final = 63
 
 
 @shown_whole
@@ -74,23 +80,26 @@ class PostgresRepository(RemembersClaims, removed.RemovedCounts, ReadsLabelTexts
     Args:
         conninfo: Where the server is, as libpq takes it: ``host=... dbname=...`` or ``postgresql://...``; empty for what the
             environment says.
-        schema: The schema; made when missing, with all that is in it.
+        schema: The schema; made when missing, with all that is in it, unless ``create`` is False.
         pool: A pool that the caller already has, keeps and closes; the ``conninfo`` is not looked at then. None to make one.
         max_connections: How many connections to open at most; each call uses one for its length.
         timeout: How long to wait for a connection that is free, for a lock and for a statement, in seconds each.
-        connect_timeout: How long to wait for a server that cannot be reached, in seconds, from 2 on; for each of its addresses
-            when the repository is made.
-        prepare_threshold: How often a statement is executed before the server keeps it prepared; None for never, which
-            PgBouncer in transaction mode needs unless it is version 1.22 or newer, its ``max_prepared_statements`` is above
-            0 and libpq is version 17 or newer. A pool of the caller's has its own.
+        connect_timeout: How long to wait for a server that cannot be reached, in seconds, from 2 on; for each of its hosts if
+            there are several. None for what the ``conninfo`` or ``PGCONNECT_TIMEOUT`` says, and 5 if neither does.
+        prepare_threshold: How often a statement is executed before the server keeps it prepared, from 0 on; None for never,
+            which PgBouncer in transaction mode needs unless it is version 1.22 or newer, its ``max_prepared_statements`` is
+            above 0 and libpq is version 17 or newer. A pool of the caller's has its own.
+        create: Whether to make the schema where it is missing.
 
     Raises:
         StorageCorrupt: The schema holds another application's tables; it is left as it is.
         SchemaVersionUnknown: It was written by a newer version of this library; it is left as it is.
-        StorageUnreachable: The server is down, or out of reach.
+        StorageUnreachable: The server is down, or out of reach. It answers connections that it refuses with a text only: one in
+            another language than English (``lc_messages``) does not tell whether it is this, `StorageBusy` or `StorageError`.
         StorageDenied: The role lacks rights that are needed, or a schema is to be made or migrated on a read-only replica.
         StorageBusy: No connection was to be had in time.
-        StorageError: The server refused what is needed. No password is in any error.
+        StorageError: The server refused what is needed, or the schema is missing and not to be made. No password is in any
+            error.
     """
 
     def __init__(
@@ -101,15 +110,16 @@ class PostgresRepository(RemembersClaims, removed.RemovedCounts, ReadsLabelTexts
         pool: ConnectionPool[Any] | None = None,
         max_connections: int = 10,
         timeout: float = 30.0,
-        connect_timeout: float = 5.0,
+        connect_timeout: float | None = None,
         prepare_threshold: int | None = 5,
+        create: bool = True,
     ) -> None:
         check_conninfo(conninfo)
-        if not 0 < len(check_text("schema", schema).encode()) <= _LONGEST_SCHEMA or schema.startswith("pg_"):
-            raise refuse("schema", schema, f"a name of 1 to {_LONGEST_SCHEMA} bytes that does not begin with pg_")
-        if isinstance(max_connections, bool) or not isinstance(max_connections, int) or max_connections < 1:
-            raise refuse("max_connections", max_connections, "an int of at least 1")
+        check_schema(schema)
+        check_whole("max_connections", max_connections, least=1)
+        check_whole("prepare_threshold", prepare_threshold, least=0, or_none=True)
         check_seconds("timeout", timeout, above=0)
+        connect_timeout = time_to_connect(conninfo) if connect_timeout is None else connect_timeout
         check_seconds("connect_timeout", connect_timeout, above=1)
         if pool is not None and not isinstance(pool, ConnectionPool):
             raise refuse("pool", pool, "a psycopg_pool.ConnectionPool or None")
@@ -120,12 +130,13 @@ class PostgresRepository(RemembersClaims, removed.RemovedCounts, ReadsLabelTexts
             "timeout": timeout,
             "connect_timeout": connect_timeout,
             "prepare_threshold": prepare_threshold,
+            "create": create,
         }
-        options = {key: value for key, value in self._options.items() if key != "schema"}
+        options = {key: value for key, value in self._options.items() if key not in {"schema", "create"}}
         self._connections = Connections(conninfo, schema, pool, **options)
         self._cache = Cache()
         try:
-            prepare(self._connections)
+            prepare(self._connections, create=create)
         except BaseException:
             self._connections.close()
             raise
@@ -136,10 +147,12 @@ class PostgresRepository(RemembersClaims, removed.RemovedCounts, ReadsLabelTexts
 
         What it writes is committed or rolled back with the caller's own rows, by the caller. Each call stands between two
         savepoints: one that fails leaves the transaction as it was before it, and usable. The connection's settings (search
-        path, time limits, encoding, row factory, adapters) are afterwards as they were. Nothing is tried again: what is in the
+        path, time limits, encoding, row factory, adapters) are afterwards as they were. No call is tried again: what is in the
         way may be what the transaction itself has done. It sees what the transaction has written; if that is READ COMMITTED, a
         call that takes several statements may see in each what others commit in between. `changes` shows what the transaction
-        wrote only once it is committed, and its locks are held until then: keep it short.
+        wrote only once it is committed, and its locks are held until then: keep it short. What such calls count is folded, and
+        where their annotators stand is found, over a connection of the repository's own as a later one of these begins, if
+        that need not wait for one.
 
         Args:
             connection: A connection of psycopg 3 to the same database, in a transaction or without autocommit, not in pipeline
@@ -151,10 +164,10 @@ class PostgresRepository(RemembersClaims, removed.RemovedCounts, ReadsLabelTexts
             the errors of every other one, `InvalidValue` where the connection is in no transaction, and `StorageBusy` where
             a transaction that began later has changed an item: roll back, and do all of it again.
         """
+        catch_up(self._connections, self._cache)
         made = type(self).__new__(type(self))
         made._conninfo, made._options = None, self._options  # noqa: SLF001 - of our own class
-        # What it knows may never have been: the transaction may be rolled back.
-        made._connections, made._cache = Joined(self._connections, connection), Cache()  # noqa: SLF001 - as above
+        made._connections, made._cache = Joined(self._connections, connection), self._cache.for_joined()  # noqa: SLF001 - as above
         with made:
             yield made
 
@@ -240,7 +253,7 @@ class PostgresRepository(RemembersClaims, removed.RemovedCounts, ReadsLabelTexts
         def store(made: Sequence[QueueItem], left_out: Sequence[str], num: int) -> None:
             with self._writing([num], adding=num) as session:
                 add_items(session, session.locked_queue(num, project_id, queue_id), made, left_out)
-            self._fold(session)
+            fold(self._connections, self._cache, session)
 
         def add(new: Sequence[NewItem]) -> Sequence[QueueItem]:
             return make_and_store(
@@ -279,21 +292,23 @@ class PostgresRepository(RemembersClaims, removed.RemovedCounts, ReadsLabelTexts
     def save(self, writes: Sequence[tuple[ItemRecord, Change]]) -> None:
         """See `Repository.save`. Cost: linear in what changes, and one commit.
 
-        All of it is one statement, which has to end within the timeout: at its default that is some 100,000 items.
+        All of it is one statement, which has to end within the timeout: at its default that is some 100,000 items. Only
+        labels of more than 64 MiB take several, each with a few MiB.
         """
         if not writes:
             return None
         self._cache.claimed.forget(writes)
         queues = {cast("Revision", record.revision).queue for record, _ in writes}
-        if len(queues) == 1 and not self._connections.is_joined:
+        pieces = bulk.pieces_of(writes)
+        if len(queues) == len(pieces) == 1 and not self._connections.is_joined:
             # A conflict may be one with who works on the queue alone, which is waited for.
             with suppress(NotByItself, Conflict):
                 with self._one_statement(writes=True) as session:
                     session.store(writes)
-                return self._fold(session)
+                return fold(self._connections, self._cache, session)
         with self._writing([*queues]) as session:
-            session.store(writes)
-        return self._fold(session)
+            bulk.store_in_pieces(session, pieces)
+        return fold(self._connections, self._cache, session)
 
     def query_items(self, project_id: str, queue_id: str, query: ItemQuery) -> ItemPage:
         """See `Repository.query_items`. Cost: that of the page, and of items that a filter leaves out before it is full.
@@ -405,6 +420,8 @@ class PostgresRepository(RemembersClaims, removed.RemovedCounts, ReadsLabelTexts
         there can be at once is limited as for `save`. Otherwise as for `SQLiteRepository.claim`.
         """
         known = self._cache.newest(queue_id)
+        if self._connections.is_joined:
+            self._cache.due.claimed(WhoseMark(project_id, queue_id, key_of(annotator_id)))
         # A transaction of the caller's numbers its entries in the log by itself.
         tries = known is not None and not self._cache.is_touched(known.num, key_of(annotator_id))
         if known is not None and tries and known.queue.project_id == project_id and not self._connections.is_joined:
@@ -416,7 +433,7 @@ class PostgresRepository(RemembersClaims, removed.RemovedCounts, ReadsLabelTexts
                             session, known, annotator_id, limit=limit, at=at, lease=lease
                         )
                 if untouched:
-                    self._fold(session)
+                    fold(self._connections, self._cache, session)
                     return untouched
 
         def grant(num: int) -> tuple[Claim, ...]:
@@ -426,7 +443,7 @@ class PostgresRepository(RemembersClaims, removed.RemovedCounts, ReadsLabelTexts
                 claims = postgres_claims.claim(
                     session, num, project_id, queue_id, annotator_id, limit=limit, at=at, lease=lease
                 )
-            self._fold(session)
+            fold(self._connections, self._cache, session)
             return claims
 
         def explain() -> Unavailable | None:
@@ -553,14 +570,6 @@ class PostgresRepository(RemembersClaims, removed.RemovedCounts, ReadsLabelTexts
         except NotByItself:
             with self._reading() as session:
                 return read(session)
-
-    def _fold(self, session: Session) -> None:
-        """Fold the counters of those queues to which this process has added many rows by now."""
-        for queue, rows in session.counted.items():
-            if not self._connections.is_joined and self._cache.counts_are_due(queue, rows):
-                # It changes nothing that anybody sees.
-                with suppress(StorageError), self._one_statement(writes=True) as folding:
-                    folding.fold(queue)
 
     def _with_num(self, queue_id: str, call: Callable[[int], _Answer]) -> _Answer:
         """Call something with the number of a queue; again if the number that is remembered is not the queue's any more.

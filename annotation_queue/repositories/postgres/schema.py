@@ -38,12 +38,13 @@ GROUP BY n.oid
 """
 
 
-def prepare(connections: Connections, migrations: Sequence[Iterable[str]] = MIGRATIONS) -> None:
+def prepare(connections: Connections, migrations: Sequence[Iterable[str]] = MIGRATIONS, *, create: bool = True) -> None:
     """Make sure that the schema has our newest version; nothing outside it is touched.
 
     Args:
         connections: The connections.
         migrations: What leads from each version to the next; all that a schema lacks run in one transaction.
+        create: Whether it is made where it is missing.
 
     Raises:
         StorageCorrupt: Another application's tables are in the schema; it is left as it is.
@@ -51,7 +52,8 @@ def prepare(connections: Connections, migrations: Sequence[Iterable[str]] = MIGR
         StorageBusy: Another process migrated it past the deadline.
         StorageUnreachable: The server cannot be reached.
         StorageDenied: The role may not use the schema, or make what is missing.
-        StorageError: The database cannot hold every text, or the schema is on another node of a Citus cluster.
+        StorageError: The database cannot hold every text, the schema is on another node of a Citus cluster, or it is missing
+            and not to be made.
     """
     newest = len(migrations)
     with connections.reading() as cursor:
@@ -66,6 +68,13 @@ def prepare(connections: Connections, migrations: Sequence[Iterable[str]] = MIGR
     if is_ready:
         connections.version = newest
         return
+    if version <= 0 and not create:
+        raise StorageError(f"{connections.name} is not there, or holds no queues; nothing was made, look at its name")
+    _migrate(connections, migrations, newest)
+
+
+def _migrate(connections: Connections, migrations: Sequence[Iterable[str]], newest: int) -> None:
+    """Make what a schema lacks, unless another process has done so meanwhile."""
     with connections.migrating() as cursor:
         # Another process may have been faster while we had no lock.
         version = _our_version(cursor, connections, newest)

@@ -71,6 +71,8 @@ _HOT: Final = frozenset(
         "claim_one_from_mark",
         "claim_one_untouched",
         "claim_untouched",
+        "joined_lock_claimable",
+        "joined_lock_claimable_from_mark",
         "lock_claimable",
         "lock_claimable_from_mark",
         "records",
@@ -80,6 +82,9 @@ _HOT: Final = frozenset(
 )
 _HOTTEST: Final = frozenset({"claim_one_from_mark", "claim_one_untouched", "store_one"})
 """Those of them that most calls are, if they are transactions by themselves."""
+
+OUTRAN: Final = "an item was changed by a transaction that began after yours; roll yours back and begin it again"
+"""What is said where an entry would come in the log before those that an item has."""
 
 Counts: TypeAlias = "Mapping[tuple[str | None, str], int]"
 """As `counters.counts_of` keys them."""
@@ -441,9 +446,7 @@ class Session:
             raise NotByItself
         standings = [standing_row(record, change) for record, change in writes]
         if self._transaction.is_joined and self.value("outran", STANDINGS.values(standings)):
-            raise StorageBusy(
-                "an item was changed by a transaction that began after yours; roll yours back and begin it again"
-            )
+            raise StorageBusy(OUTRAN)
         is_one = len(writes) == 1 and is_one_step(writes[0][1]) and not self.connections.is_distributed
         stored = store_one(self, *writes[0], standings[0]) if is_one else store_all(self, writes, standings)
         if stored != len(standings):

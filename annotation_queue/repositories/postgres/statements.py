@@ -23,6 +23,11 @@ _ROW_SET: Final = re.compile(r"\{(\w+)\}")
 _TEXTS: Final = {each.name: each.text for each in ROW_SETS}
 
 
+def joined(name: str) -> str:
+    """Name a statement as it is for those who join a transaction of the caller's."""
+    return f"joined_{name}"
+
+
 @lru_cache(maxsize=1_024)
 def placed(text: str) -> str:
     """Number the placeholders of a statement, each a question mark. No statement holds one that is none."""
@@ -45,9 +50,14 @@ def _numbered(name: str, text: str) -> str:
     return _NAMED.sub(lambda found: names[found[1]], text) if names else placed(text)
 
 
-SQL: Final = {
-    name: _numbered(name, _filled(text)) for name, text in load_statements("sql/queues", "postgres/statements").items()
+_WRITTEN: Final = load_statements("sql/queues", "postgres/statements")
+_KEPT: Final = f"NOT {_WRITTEN['is_kept']}"
+_JOINED: Final = {
+    # What changed since the caller's transaction began is passed over here, where the others need not look at that.
+    joined(name): _WRITTEN[name].replace(_KEPT, f"{_KEPT} AND {_WRITTEN['is_older']}")
+    for name in ("lock_claimable", "lock_claimable_from_mark", "lock_ties", "is_claimable")
 }
+SQL: Final = {name: _numbered(name, _filled(text)) for name, text in {**_WRITTEN, **_JOINED}.items()}
 """Name -> statement; ``{name}`` stands for a `RowSet` there, ``:name`` or a question mark for a parameter."""
 SENT: Final = {name: text.encode() for name, text in SQL.items()}
 """The same as they are sent: the driver would encode a text, and hash what that gives, each time."""

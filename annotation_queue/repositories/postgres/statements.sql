@@ -709,6 +709,12 @@ ARRAY(SELECT g.openings FROM openings AS g WHERE g.queue = :queue ORDER BY g.sha
 coalesce((SELECT p.state >= 2 OR p.lease_expires_at > :at
     FROM progresses AS p WHERE p.queue = w.queue AND p.item = w.num AND p.annotator = :annotator), FALSE)
 
+-- Whether this transaction's entries would come in the log behind those that an item has. Who joins a transaction that began long ago
+-- may have to look for such an item.
+
+-- name: is_older --
+w.tx <= (SELECT @tx@)
+
 -- name: is_settled --
 coalesce((SELECT p.state >= 2 FROM progresses AS p WHERE p.queue = w.queue AND p.item = w.num AND p.annotator = :annotator), FALSE)
 

@@ -9,6 +9,7 @@ from psycopg import errors
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
 from annotation_queue.errors import (
+    OutcomeUnknown,
     StorageBusy,
     StorageCorrupt,
     StorageDenied,
@@ -19,6 +20,11 @@ from annotation_queue.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+class SilentServer(psycopg.OperationalError):
+    """The server, or what is between us, said nothing for longer than its own time limits allow."""
+
 
 _BUSY: Final = (
     errors.QueryCanceled,
@@ -48,17 +54,32 @@ _MEANINGS: Final[tuple[tuple[tuple[type[Exception], ...], type[StorageError], st
         StorageUnreachable,
         "takes no connections now ({told}); nothing was written, try again when it does",
     ),
+    (
+        (SilentServer,),
+        StorageUnreachable,
+        "cannot be reached ({told}); nothing was written, try again when it is there",
+    ),
     ((psycopg.Error,), StorageError, "could not be used ({told}); nothing was written"),
 )
 """What each error is to us, the first that fits."""
 # While somebody connects, the driver knows nothing of an error but its text, of which the server's part begins so.
 _ANSWER: Final = "FATAL"
+# What libpq itself refuses, whatever the server would say.
+_REFUSED: Final = (
+    "no password supplied",
+    "definition of service",
+    "service file",
+    "does not support SSL",
+    "response to SSL negotiation",
+    "SSL error",
+    "certificate",
+    "private key file",
+    "authentication method",
+    "channel binding",
+    "does not support GSSAPI",
+)
 _CROWDED: Final = ("too many clients", "too many connections", "connection slots")
 _NOT_YET: Final = ("starting up", "shutting down", "not accepting connections", "in recovery mode", "not yet accepting")
-
-
-class SilentServer(psycopg.OperationalError):
-    """The server, or what is between us, said nothing for longer than its own time limits allow."""
 
 
 def translate(error: psycopg.Error, name: str, *, begins: bool = False) -> StorageError:
@@ -73,7 +94,7 @@ def translate(error: psycopg.Error, name: str, *, begins: bool = False) -> Stora
         The error to raise from it.
     """
     if isinstance(error, PoolClosed):
-        return StorageError(f"the repository on {name} is closed; make a new one")
+        return StorageError(f"the pool of connections to {name} is closed; make a new repository")
     # To begin a transaction that writes is all that a replica does not support of how transactions begin.
     if begins and isinstance(error, errors.FeatureNotSupported):
         return StorageDenied(f"{name} {_READ_ONLY.format(told=_told(error))}")
@@ -90,16 +111,27 @@ def translate_attempt(error: psycopg.Error, name: str) -> StorageError:
 
     Returns:
         `StorageUnreachable` if no server answered, or one that takes no connections yet or any more; `StorageBusy` if it has
-        as many connections as it takes; else a `StorageError` that tells what the server refused.
+        as many connections as it takes; else a `StorageError` that tells what the server refused, or libpq.
     """
     told = _told(error)
     if not isinstance(error, psycopg.OperationalError):
         return translate(error, name)
     if _says(told, _CROWDED):
         return StorageBusy(f"{name} has no connection left ({told}); nothing was written, try again")
-    if _ANSWER in told and not _says(told, _NOT_YET):
+    if _says(told, _REFUSED) or (_ANSWER in told and not _says(told, _NOT_YET)):
         return StorageError(f"{name} could not be used ({told}); nothing was written")
     return _unreachable(told, name)
+
+
+def lost_in_commit(error: psycopg.Error, name: str) -> OutcomeUnknown:
+    """Say that a connection was lost while something was committed.
+
+    Args:
+        error: What psycopg raised.
+        name: What to call the storage.
+    """
+    what = f"the connection to {name} was lost during a commit ({_told(error)}), which took effect or did not"
+    return OutcomeUnknown(f"{what}; call again")
 
 
 def _unreachable(told: str, name: str) -> StorageUnreachable:

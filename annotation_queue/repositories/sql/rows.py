@@ -348,7 +348,7 @@ def progress_row(progress: Progress, annotator: int | str) -> ProgressRow:
     updated_at = created_at if progress.updated_at is progress.created_at else to_micros(progress.updated_at)
     started_at = created_at if progress.started_at is progress.created_at else micros_or_none(progress.started_at)
     lease_expires_at = micros_or_none(progress.lease_expires_at)
-    annotation = None if progress.state is COMPLETED else _label_text(progress.annotation)
+    annotation = None if progress.state is COMPLETED else label_text(progress.annotation)
     state, token, reason, step = RANKS[progress.state], progress.token, progress.reason, progress.step
     # By position, in the order of the columns: names would take longer than all the rest.
     return _progress_row(
@@ -461,7 +461,7 @@ def transition_row(transition: Transition, annotator: int | str, actor: int | st
     """
     from_state, to_state, at = RANKS[transition.from_state], RANKS[transition.to_state], to_micros(transition.at)
     return _transition_row(
-        annotator, from_state, to_state, at, transition.reason, _label_text(transition.annotation), actor
+        annotator, from_state, to_state, at, transition.reason, label_text(transition.annotation), actor
     )
 
 
@@ -500,7 +500,8 @@ def history_of(item_id: str, rows: Iterable[Iterable[Any]], text: Callable[[Any]
     return tuple(transition_of(item_id, row, text) for row in map(TransitionRow._make, rows))
 
 
-def _label_text(label: JsonValue) -> str | None:
+def label_text(label: JsonValue) -> str | None:
+    """Give what is stored of a label or a draft."""
     return UNREAD_TEXT if label is UNREAD else json_or_none(label)
 
 

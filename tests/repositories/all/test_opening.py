@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -40,6 +40,12 @@ def test_another_address_is_refused_without_repeating_it(address: str) -> None:
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("address", [3, None, b"labels.db"])
+def test_what_is_no_address_is_refused(address: Any) -> None:  # noqa: ANN401 - anything
+    with pytest.raises(InvalidValue, match="address"):
+        open_repository(address)
+
+
 def test_an_option_that_the_storage_does_not_have_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="synchronous"):
         open_repository("memory:", synchronous="FULL")
@@ -52,6 +58,7 @@ def test_an_option_that_the_storage_does_not_have_is_refused(tmp_path: Path) -> 
     [
         ("postgresql://me@host/db", "postgresql://me@host/db", {}),
         ("postgresql://host/db?schema=my%20labels", "postgresql://host/db", {"schema": "my labels"}),
+        ("postgresql://me:Q?uest@host/db?schema=a", "postgresql://me:Q?uest@host/db", {"schema": "a"}),
         ("postgres:///?service=x&schema=a&user=me", "postgres:///?service=x&user=me", {"schema": "a"}),
     ],
 )

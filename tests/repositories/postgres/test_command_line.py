@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import subprocess
 import sys
@@ -16,7 +17,9 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from annotation_queue import AnnotationQueues
+from annotation_queue.cli.addresses import Address
 from annotation_queue.cli.app import app
+from annotation_queue.repositories.postgres import PostgresRepository
 from helpers.clocks import PATIENCE, wait_until
 from helpers.postgres import Server
 from helpers.servers import NO_TLS
@@ -25,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from annotation_queue.repositories.postgres import PostgresRepository
     from helpers.postgres import Database
     from helpers.shells import Shell
 
@@ -139,15 +141,65 @@ def test_of_four_processes_that_label_two_are_killed_and_each_record_is_labelled
     assert "Traceback" not in (shell.folder / "err").read_text()
 
 
-def test_a_password_on_the_command_line_is_refused_and_not_repeated(shell: Shell) -> None:
-    for address in (
+@pytest.mark.parametrize(
+    "address",
+    [
         f"postgresql://me:{quote(PASSWORD, safe='')}@host/db",
         f"postgresql://host/db?password={quote(PASSWORD, safe='')}",
         f"postgresql://me:{PASSWORD}@host/db",
-    ):
-        out, err = shell.run("stats", "--db", address, code=2)
+        "postgresql://me:Q?uest/w@127.0.0.1:1/db",
+        "postgresql://me:Q?uest/w@127.0.0.1:1/db?schema=x",
+        "postgresql://me:Q?uest@127.0.0.1:1/db",
+        "postgresql://me:Q/uest@127.0.0.1/db",
+        "postgresql://me:Q@uest@127.0.0.1/db",
+        "postgresql://host/db?user=me&passw%6frd=uest",
+        "postgresql://host?password=uest@x",
+    ],
+)
+def test_a_password_on_the_command_line_is_refused_and_not_repeated(shell: Shell, address: str) -> None:
+    for command in ("stats", "vacuum"):
+        out, err = shell.run(command, "--db", address, code=2)
         assert "PGPASSWORD" in err
-        assert all(part not in out + err for part in (PASSWORD, quote(PASSWORD, safe=""), "ss/w"))
+        assert all(part not in out + err for part in (PASSWORD, quote(PASSWORD, safe=""), "ss/w", "uest"))
+
+
+def test_a_command_that_only_reads_makes_no_schema(shell: Shell, database: Database) -> None:
+    mistyped = database.fresh()
+    address = address_of(database.dsn, mistyped)
+    shell.records(1)
+    for command in (["stats"], ["check"], ["purge", "--removed-before", "2100-01-01T00:00:00Z", "--yes"], ["claim"]):
+        annotator = ["--annotator", "bob"] * (command == ["claim"])
+        _, err = shell.run(*command, *annotator, "--db", address, code=3)
+        assert f"{mistyped!r} is not there" in err
+    with psycopg.connect(database.dsn) as connection:
+        found = connection.execute("SELECT to_regnamespace(%s)", [mistyped]).fetchone()
+    assert found == (None,)
+    shell.run("add", "items.jsonl", "--db", address)
+    assert len(shell.run("items", "--json", "--db", address)[0].splitlines()) == 1
+
+
+def test_what_the_pool_notes_goes_nowhere_unless_somebody_wants_it(address: str) -> None:
+    Address(address, None).open("FULL").close()
+    assert any(isinstance(each, logging.NullHandler) for each in logging.getLogger("psycopg.pool").handlers)
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("postgresql://me:Q?uest@h:1,i:2/db?schema=x&sslmode=require", "postgresql://me@h:1,i:2/db?schema=x"),
+        ("postgresql://me:Q/uest@h/db", "postgresql://***"),
+        ("postgresql://me:Q@uest@h/db", "postgresql://***"),
+        ("postgresql://me:a/b?c=uest@h/db", "postgresql://***"),
+        ("postgres:///db?host=%2Frun&passw%6frd=uest", "postgres:///db?host=%2Frun"),
+    ],
+)
+def test_what_shows_an_address_shows_no_part_of_a_password(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, address: str, shown: str
+) -> None:
+    monkeypatch.setenv("ANNOTATION_QUEUE_DB", address)
+    _, err = shell.run("vacuum", code=2)
+    assert f"{shown}: only files" in err
+    assert "uest" not in err
 
 
 @pytest.mark.parametrize(
@@ -201,6 +253,7 @@ def server_with_password(programs: Path) -> Iterator[str]:
         with psycopg.connect(server.dsn, autocommit=True) as connection:
             connection.execute("CREATE ROLE secretive LOGIN SUPERUSER")
             connection.execute(psycopg.sql.SQL("ALTER ROLE secretive PASSWORD {}").format(PASSWORD))
+        PostgresRepository(server.dsn).close()
         rules = server.data / "pg_hba.conf"
         rules.write_text(f"local all secretive scram-sha-256\n{rules.read_text()}")
         server.stop("fast")

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from psycopg_pool import ConnectionPool
 
 from annotation_queue import AnnotationQueues, AnnotationState, Claim, ItemQuery, NewItem
-from annotation_queue.errors import OutcomeUnknown, StorageBusy, StorageError
+from annotation_queue.errors import OutcomeUnknown, StorageBusy, StorageError, StorageUnreachable
 from annotation_queue.repositories.postgres import PostgresRepository
 from annotation_queue.repositories.postgres import connections as postgres_connections
 from helpers.proxies import Proxy
@@ -72,7 +73,7 @@ def test_a_connection_lost_while_a_change_is_stored_is_reported_and_the_call_may
             save(*arguments)
 
         monkeypatch.setattr(repository, "save", lose_it)
-        with pytest.raises(OutcomeUnknown, match="call again"):
+        with pytest.raises(OutcomeUnknown, match=r"\A.*call again\Z"):
             queues.complete(claim, {"label": 1})
         monkeypatch.undo()
         assert queues.complete(claim, {"label": 1}).annotation_state is AnnotationState.COMPLETED
@@ -102,7 +103,7 @@ def test_a_connection_lost_before_a_commit_wrote_nothing(
     ("name", "hears", "error"),
     [
         ("claim", b"WITH rests", OutcomeUnknown),
-        ("reprioritise", _CHANGE, StorageError),
+        ("reprioritise", _CHANGE, StorageUnreachable),
         ("reprioritise", _COMMIT, OutcomeUnknown),
     ],
 )
@@ -137,6 +138,19 @@ def test_a_server_that_falls_silent_is_given_up_in_bounded_time(
     thread.join(30)
     assert not thread.is_alive()
     assert [type(outcome) for outcome in outcomes] == [error]
+
+
+def test_a_silent_server_is_unreachable_and_not_busy_however_short_the_timeout_is(
+    proxy: Callable[..., tuple[Proxy, PostgresRepository]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_connections, "_GRACE_SECONDS", 0.2)
+    through, repository = proxy(connect_timeout=60)
+    repository.ping()
+    repository._connections.timeout = 0.5
+    through.does, through.hears = "fall silent", b"SELECT"
+    for _ in range(2):
+        with pytest.raises(StorageUnreachable, match="cannot be reached"):
+            repository.get_queue("project", "unknown")
 
 
 def test_connections_that_the_server_terminated_are_replaced_unnoticed(
@@ -231,6 +245,15 @@ def test_every_connection_taken_for_too_long_is_told_as_busy(
     repository._connections.timeout = 0.2
     with repository._connections.reading(), pytest.raises(StorageBusy):
         repository.get_queue("project", "unknown")
+
+
+def test_a_pool_of_the_callers_that_is_closed_is_told_as_what_it_is(
+    database: Database, make_repository: Callable[..., PostgresRepository]
+) -> None:
+    with ConnectionPool(database.dsn, min_size=0, max_size=1, open=True) as pool:
+        repository = make_repository(pool=pool)
+    with pytest.raises(StorageError, match=r"the pool of connections .* is closed"):
+        repository.ping()
 
 
 def test_a_closed_repository_says_so(make_repository: Callable[..., PostgresRepository]) -> None:

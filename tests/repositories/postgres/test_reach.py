@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import ConnectionPool
 
 from annotation_queue import AnnotationQueues, Claim, InvalidValue, NewItem
 from annotation_queue.errors import StorageBusy, StorageDenied, StorageError, StorageUnreachable
 from annotation_queue.repositories.postgres import PostgresRepository
+from annotation_queue.repositories.postgres.translation import translate_attempt
 from helpers.clocks import wait_until
 from helpers.postgres import Server, running_as, unprivileged
 
@@ -57,6 +58,88 @@ def test_a_server_that_is_down_is_unreachable_at_once_when_a_repository_is_made(
 def test_a_server_that_never_answers_is_unreachable_after_the_time_to_connect() -> None:
     with silent() as conninfo, at_most(10), pytest.raises(StorageUnreachable):
         PostgresRepository(conninfo, connect_timeout=2)
+
+
+@pytest.mark.slow
+def test_the_next_host_is_used_where_the_first_never_answers(database: Database) -> None:
+    info = conninfo_to_dict(database.dsn)
+    with silent() as conninfo:
+        first = conninfo_to_dict(conninfo)
+        hosts = {key: f"{first[key]},{info.get(key, '')}" for key in ("host", "port")}
+        both = make_conninfo(database.dsn, **hosts, sslmode="disable", gssencmode="disable")
+        with PostgresRepository(both, schema=database.fresh(), connect_timeout=2) as repository:
+            assert AnnotationQueues(repository, "project").query().queues == ()
+
+
+@pytest.mark.parametrize(
+    ("given", "environment", "seconds"),
+    [
+        ("", None, 5),
+        ("", "7", 7),
+        ("connect_timeout=9", "7", 9),
+        ("connect_timeout=1", None, 2),
+        ("connect_timeout=0", None, 1_000_000),
+    ],
+)
+def test_the_time_to_connect_is_what_libpq_would_take(
+    database: Database, monkeypatch: pytest.MonkeyPatch, given: str, environment: str | None, seconds: float
+) -> None:
+    monkeypatch.delenv("PGCONNECT_TIMEOUT", raising=False)
+    if environment is not None:
+        monkeypatch.setenv("PGCONNECT_TIMEOUT", environment)
+    schema = database.take()
+    with PostgresRepository(f"{database.dsn} {given}", schema=schema) as repository:
+        assert repository._connections.connect_timeout == seconds
+    with PostgresRepository(f"{database.dsn} {given}", schema=schema, connect_timeout=3) as repository:
+        assert repository._connections.connect_timeout == 3
+    database.give_back([schema])
+
+
+def test_a_time_to_connect_that_is_no_number_is_refused() -> None:
+    with pytest.raises(InvalidValue, match="connect_timeout"):
+        PostgresRepository("host=127.0.0.1 connect_timeout=soon")
+
+
+@pytest.mark.parametrize("prepare_threshold", [-1, "x", True, 1.0])
+def test_a_threshold_that_is_none_is_refused(prepare_threshold: Any) -> None:  # noqa: ANN401 - what is no threshold
+    with pytest.raises(InvalidValue, match="prepare_threshold"):
+        PostgresRepository("host=127.0.0.1 port=1", prepare_threshold=prepare_threshold)
+
+
+def test_every_statement_may_be_prepared_at_once(make_repository: Callable[..., PostgresRepository]) -> None:
+    repository = make_repository(prepare_threshold=0, timeout=2)
+    queues = AnnotationQueues(repository, "project")
+    queue = queues.create("queue", created_by="ann")
+    (item,) = queues.add_items(queue.id, [NewItem(call_id="a")], added_by="ann").added
+    claim = queues.claim(queue.id, "bob")
+    assert isinstance(claim, Claim)
+    queues.complete(claim, 1)
+    queues.reprioritise(queue.id, {item.id: 1})
+    assert queues.stats([queue.id])[0].finished_items == 1
+    assert repository.check() == ()
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        'connection to server at "h", port 5432 failed: fe_sendauth: no password supplied',
+        "server does not support SSL, but SSL was required",
+        'root certificate file "/nowhere" does not exist\nEither provide the file or change sslmode',
+        "SSL error: certificate verify failed",
+        'server certificate for "a" does not match host name "b"',
+        'authentication method requirement "scram-sha-256" failed: server did not complete authentication',
+    ],
+)
+def test_what_libpq_refuses_is_told_as_what_it_is(told: str) -> None:
+    error = translate_attempt(psycopg.OperationalError(told), "schema 'labels'")
+    assert type(error) is StorageError
+    assert told.partition("\n")[0] in str(error)
+
+
+def test_a_service_that_nobody_has_defined_is_told_at_once() -> None:
+    with pytest.raises(StorageError, match="nowhere") as caught:
+        PostgresRepository("service=nowhere")
+    assert type(caught.value) is StorageError
 
 
 @pytest.mark.slow
@@ -134,6 +217,8 @@ def test_what_is_wrong_with_a_connection_is_said_at_once(database: Database, wro
     [
         f"postgresql://me:{PASSWORD}%zz@host/db",
         f"postgresql://me:x@{PASSWORD}@host/db",
+        f"postgresql://me:x/{PASSWORD}@host/db",
+        f"postgresql://me:x/y?{PASSWORD}@host/db",
         f"host=h password=x {PASSWORD}",
         f"host=h passwort={PASSWORD}",
     ],

@@ -23,11 +23,12 @@ from annotation_queue import (
     NewItem,
     SortBy,
 )
-from annotation_queue.repositories.postgres import PostgresRepository
+from annotation_queue.repositories.postgres import PostgresRepository, bulk
 from annotation_queue.repositories.postgres import items as postgres_items
 from annotation_queue.repositories.postgres import queries as postgres_queries
 from annotation_queue.repositories.postgres.rows import texts
 from annotation_queue.repositories.postgres.session import Session
+from annotation_queue.repositories.sql import chunks
 from helpers.clocks import PATIENCE, wait_until
 from helpers.postgres_faults import see_statements
 from helpers.purging import KEPT, MARK, purge_marked
@@ -217,6 +218,28 @@ def test_a_policy_changes_in_statements_of_bounded_length(
     queues.update(queue.id, annotations_per_item=2)
     assert len([text for text in statements if text.startswith("UPDATE work")]) == 3
     assert len(queues.claim_batch(queue.id, "eve", 20)) == 10
+
+
+def test_labels_that_are_too_long_for_one_statement_take_several_of_one_transaction(
+    repository: PostgresRepository, queues: AnnotationQueues, statements: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = queues.create("queue", created_by="ann")
+    queues.add_items(queue.id, [NewItem(call_id=str(number)) for number in range(100)], added_by="ann")
+    claims = queues.claim_batch(queue.id, "bob", 100)
+    assert isinstance(claims, tuple)
+    monkeypatch.setattr(bulk, "MAX_JSON_BYTES", 1_002)
+    monkeypatch.setattr(bulk, "MOST_AT_ONCE", 50_000)
+    monkeypatch.setattr(chunks, "MOST_CHARACTERS", 30_000)
+    statements.clear()
+    few, many = claims[:20], claims[20:]
+    queues.complete_batch([(claim, "x" * 1_000) for claim in few])
+    assert len([text for text in statements if text.startswith("WITH rests")]) == 1
+    statements.clear()
+    queues.complete_batch([(claim, "x" * 1_000) for claim in many])
+    assert len([text for text in statements if text.startswith("WITH rests")]) == 3
+    assert [text for text in statements if text == "COMMIT"] == ["COMMIT"]
+    assert queues.stats([queue.id])[0].finished_items == 100
+    assert repository.check() == ()
 
 
 def test_a_queue_that_another_process_changed_is_never_seen_as_it_was(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import psycopg
 import pytest
 import sqlalchemy
 from psycopg.rows import dict_row
 from psycopg.types.string import StrDumper, TextLoader
+from psycopg_pool import ConnectionPool
 from sqlalchemy.orm import Session
 
 from annotation_queue import (
@@ -26,11 +27,14 @@ from annotation_queue import (
     StorageBusy,
     StorageError,
 )
+from annotation_queue.repositories.postgres import cache
+from helpers.clocks import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from annotation_queue.repositories.postgres import PostgresRepository
+    from annotation_queue.repositories.postgres.joined import Joined
     from helpers.postgres import Database
 
 COMPLETED = AnnotationState.COMPLETED
@@ -230,6 +234,59 @@ def test_who_comes_too_late_is_told_at_once_and_may_go_on(
     assert len(queues.holds(queue_id, "bob")) == 1
 
 
+@pytest.mark.parametrize("annotations_per_item", [1, 2])
+def test_a_joined_claim_passes_over_items_that_changed_since_the_transaction_began(
+    database: Database, repository: PostgresRepository, queues: AnnotationQueues, own: str, annotations_per_item: int
+) -> None:
+    queue = queues.create("queue", created_by="ann", annotations_per_item=annotations_per_item)
+    queues.add_items(queue.id, [NewItem(call_id=str(number)) for number in range(4)], added_by="ann")
+    with psycopg.connect(database.dsn) as connection:
+        connection.execute(f"INSERT INTO {own} VALUES ('mine')")  # noqa: S608 - our own name
+        for other in queues.claim_batch(queue.id, "eve", 2):
+            if annotations_per_item == 1:
+                queues.release(other)
+        with repository.within(connection) as joined:
+            inside = queues.using(joined)
+            claim = inside.claim(queue.id, "bob")
+            assert isinstance(claim, Claim)
+            assert claim.item.call_id == "2"
+            assert [each.item.call_id for each in inside.claim_batch(queue.id, "bob", 4)] == ["3"]
+            with pytest.raises(StorageBusy, match="began after yours; roll yours back"):
+                inside.claim(queue.id, "bob")
+    assert len(queues.holds(queue.id, "bob")) == 2
+
+
+def test_a_joined_change_waits_for_a_queue_alone_as_long_as_any_other(
+    database: Database, make_repository: Callable[..., PostgresRepository]
+) -> None:
+    repository, patient = make_repository(timeout=0.3), make_repository(timeout=PATIENCE)
+    queues = AnnotationQueues(repository, "project")
+    queue = queues.create("queue", created_by="ann")
+    (item,) = queues.add_items(queue.id, [NewItem(call_id="a")], added_by="ann").added
+    holding = patient._connections.writing([repository._num(queue.id)])
+    holding.begin()
+    tries: list[tuple[str, str]] = []
+    try:
+        with psycopg.connect(database.dsn) as connection, repository.within(connection) as joined:
+            with pytest.raises(StorageBusy):
+                queues.using(joined).reprioritise(queue.id, {item.id: 7})
+            assert connection.execute("SELECT 1").fetchone() == (1,)
+        with psycopg.connect(database.dsn) as connection, patient.within(connection) as joined:
+            take = cast("Joined", joined._connections)._take
+
+            def see(begins: tuple[str, str]) -> psycopg.Connection[Any]:
+                tries.append(begins)
+                if len(tries) == 3:
+                    holding.end()
+                return take(begins)
+
+            cast("Any", joined._connections)._take = see
+            queues.using(joined).reprioritise(queue.id, {item.id: 7})
+    finally:
+        holding.end()
+    assert queues.get_item(item.id).priority == 7
+
+
 def test_a_mark_that_rests_on_what_was_rolled_back_keeps_nobody_from_an_item(
     database: Database, repository: PostgresRepository, queues: AnnotationQueues
 ) -> None:
@@ -243,6 +300,91 @@ def test_a_mark_that_rests_on_what_was_rolled_back_keeps_nobody_from_an_item(
         connection.rollback()
     assert isinstance(claim := queues.claim(queue.id, "bob"), Claim)
     assert claim.item.id == items[0].id
+
+
+def test_counters_that_joined_calls_add_to_are_folded_outside_of_the_callers_transaction(
+    database: Database,
+    repository: PostgresRepository,
+    queues: AnnotationQueues,
+    queue_id: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cache, "FOLD_AFTER", 20)
+    most = 0
+    with psycopg.connect(database.dsn) as connection:
+        for turn in range(40):
+            with repository.within(connection) as joined:
+                inside = queues.using(joined)
+                claim = inside.claim(queue_id, "bob")
+                assert isinstance(claim, Claim)
+                inside.release(claim)
+            # What is rolled back has folded nothing, and what was folded before stays.
+            (connection.rollback if turn % 2 else connection.commit)()
+            with repository._reading() as session:
+                ((rows,),) = session.composed("SELECT count(*) FROM counters", ())
+            most = max(most, rows)
+    assert 20 <= most < 40
+    assert repository.check() == ()
+
+
+def test_no_joined_call_waits_for_a_connection_to_fold_over(
+    database: Database, make_repository: Callable[..., PostgresRepository], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "FOLD_AFTER", 1)
+    make_repository()
+    with ConnectionPool(database.dsn, min_size=1, max_size=1, open=True) as pool:
+        repository = make_repository(pool=pool, timeout=600)
+        queues = AnnotationQueues(repository, "project")
+        queue = queues.create("queue", created_by="ann")
+        queues.add_items(queue.id, [NewItem(call_id="a")], added_by="ann")
+        with pool.connection() as connection:
+            for _ in range(3):
+                with repository.within(connection) as joined:
+                    inside = queues.using(joined)
+                    claim = inside.claim(queue.id, "bob")
+                    assert isinstance(claim, Claim)
+                    inside.release(claim)
+
+
+@pytest.mark.parametrize("by", ["calls of its own", "joined calls"])
+def test_a_joined_claim_costs_the_same_however_much_the_annotator_has_done(
+    database: Database,
+    repository: PostgresRepository,
+    queues: AnnotationQueues,
+    reads: Callable[[Callable[[], object]], int],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    by: str,
+) -> None:
+    monkeypatch.setattr(cache, "_CLAIMS_OF_MARK", 4)
+    queue = queues.create("queue", created_by="ann", annotations_per_item=2)
+    queues.add_items(queue.id, [NewItem(call_id=str(number)) for number in range(200)], added_by="ann")
+
+    def claim() -> None:
+        with psycopg.connect(database.dsn) as connection, repository.within(connection) as joined:
+            inside = queues.using(joined)
+            claim = inside.claim(queue.id, "bob")
+            assert isinstance(claim, Claim)
+            if by == "joined calls":
+                inside.complete(claim, 1)
+            else:
+                connection.rollback()
+
+    def costs_after(n: int) -> int:
+        for _ in range(n // 20):
+            if by == "joined calls":
+                with psycopg.connect(database.dsn) as connection, repository.within(connection) as joined:
+                    inside = queues.using(joined)
+                    inside.complete_batch([(each, 1) for each in inside.claim_batch(queue.id, "bob", 20)])
+            else:
+                queues.complete_batch([(each, 1) for each in queues.claim_batch(queue.id, "bob", 20)])
+        # Now and then one looks how far the mark may move.
+        for _ in range(4):
+            claim()
+        return reads(claim)
+
+    few, many = costs_after(20), costs_after(100)
+    assert many <= few + 50
 
 
 def test_a_connection_that_cannot_be_joined_is_refused_and_stays_as_it_is(
