@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,6 +26,8 @@ else:
 
 _SILENT: Final = logging.NullHandler()
 _EXTRA: Final = {"psycopg", "psycopg_pool"}
+_WORDS: Final = re.compile(r"\b(host|hostaddr|port|dbname|user|password|service)\s*=")
+"""How libpq takes an address otherwise. It is no file's name, and what is missing is named whole in messages."""
 
 
 @attrs.frozen
@@ -90,6 +93,8 @@ class AddressType(_Type):
             path = None if text == MEMORY or text.startswith(addresses.POSTGRES) else Path(file_of(text))
         except InvalidValue as error:
             self.fail(f"expected {error.expected}", param, ctx)
+        if path is not None and _WORDS.search(text) and not path.exists():
+            self.fail("expected a file, or a server as postgresql://user@host/database instead of in words", param, ctx)
         address = Address(text, path)
         name = None if param is None else param.name
         source = None if ctx is None or name is None else ctx.get_parameter_source(name)

@@ -63,6 +63,17 @@ def test_commands_that_only_look_make_no_file(shell: Shell) -> None:
     assert not shell.exists("labels.db")
 
 
+@pytest.mark.parametrize("command", [("stats",), ("add", "items.jsonl")])
+def test_a_server_in_words_is_no_file_and_its_password_is_not_shown(shell: Shell, command: tuple[str, ...]) -> None:
+    shell.records(1)
+    out, err = shell.run(*command, "--db", "host=localhost user=me password=secret", code=2)
+    assert "expected a file, or a server as postgresql://user@host/database instead of in words" in err
+    assert "secret" not in out + err
+    # Whoever calls a file so has it.
+    (shell.folder / "user=me.db").write_bytes(b"")
+    shell.run("add", "items.jsonl", "--db", "user=me.db")
+
+
 def test_the_queue_that_is_meant_must_be_clear(shell: Shell) -> None:
     shell.records(1)
     shell.label("items.jsonl")
