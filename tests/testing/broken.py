@@ -356,7 +356,9 @@ BROKEN: Final = {
         "^SELECT unstarted, in_progress, completed, skipped, waiting FROM",
         "SELECT unstarted + 1, in_progress, completed, skipped, waiting FROM",
     ),
-    "sqlite: gives a new block one item too few": blocks(r"id, num, n\) VALUES (.*)\?\)", r"id, num, n) VALUES \1? - 1)"),
+    "sqlite: gives a new block one item too few": blocks(
+        r"id, num, n\) VALUES (.*)\?\)", r"id, num, n) VALUES \1? - 1)"
+    ),
     "sqlite: counts removed items in blocks": blocks(r"blocks SET n = n \+ \?", "blocks SET n = n + max(?, 0)"),
     "sqlite: does not move items between the states of a block": Broken(
         testing.PositionsContract, on_a_file, _no_moves
