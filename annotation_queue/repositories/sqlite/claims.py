@@ -94,8 +94,9 @@ def _earlier_reserved(session: Session, queue: int, annotator: int, now: int, fo
     (is_reserved_again,) = session.execute(SQL["is_reserved_again"], wanted).fetchone()
     for waited in range(1 + is_reserved_again):
         row = session.execute(SQL["first_reserved"], {**wanted, "waited": waited}).fetchone()
-        if row is not None and (found is None or _place(ItemRow._make(row)) < _place(found)):
-            found = ItemRow._make(row)
+        reserved = None if row is None else ItemRow._make(row)
+        if reserved is not None and (found is None or _place(reserved) < _place(found)):
+            found = reserved
     return found
 
 

@@ -232,6 +232,7 @@ class SQLiteRepository(RemembersClaims, CountsRemoved, ReadsLabelTexts):
             epoch = session.newest_epoch()
             nums = sorted(bulk.find_items(session, session.queue(project_id, queue_id).num, which))
         pace = Pace(_LONGEST_REMOVAL, commit=_FIRST_COMMIT)
+        is_filter = isinstance(which, ItemFilter)
         count = start = 0
         while start < len(nums):
             removed_in_part = 0
@@ -245,7 +246,6 @@ class SQLiteRepository(RemembersClaims, CountsRemoved, ReadsLabelTexts):
                 while start < len(nums) and (size := pace.part()):
                     part = nums[start : start + size]
                     start += len(part)
-                    is_filter = isinstance(which, ItemFilter)
                     chosen = sorted(bulk.find_items(session, queue, which, part)) if is_filter else part
                     removed_in_part += remove_items(session, queue, chosen, at)
                     pace.took(len(part))
@@ -283,8 +283,8 @@ class SQLiteRepository(RemembersClaims, CountsRemoved, ReadsLabelTexts):
         """See `Repository.purge`. Cost: linear in what is erased and in the logs of its queues, all in one transaction.
 
         What is erased is overwritten in the file, and the write-ahead log is emptied, unless somebody reads it at that moment;
-        then it is emptied by a later purge, or when the last connection is closed. What the file had deleted or overwritten
-        before, such as earlier drafts, may stay in its free space until ``VACUUM``. Backups keep what they have.
+        then it is emptied by a later purge, or when the last connection is closed. Of what an earlier version of this library
+        wrote, or another program, copies may stay in free space until `vacuum`. Backups keep what they have.
         """
         with self._writing() as session:
             items, queues = removed.purge(session, project_id, removed_before)

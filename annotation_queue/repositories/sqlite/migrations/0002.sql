@@ -23,7 +23,7 @@ ALTER TABLE queues ADD COLUMN is_paused INTEGER NOT NULL DEFAULT 0;
 
 -- A row for each transaction that gave numbers to texts, operations or queues, or changed a queue. Its salt is drawn by lot:
 -- whoever finds the row that they know finds a file that goes on from what they know, and no copy of an earlier time that went
--- on otherwise.
+-- on otherwise. A purge frees numbers, which are given again, and deletes all rows before its own.
 CREATE TABLE epochs (
     num INTEGER PRIMARY KEY,
     salt INTEGER NOT NULL
