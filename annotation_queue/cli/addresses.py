@@ -26,7 +26,7 @@ else:
 
 _SILENT: Final = logging.NullHandler()
 _EXTRA: Final = {"psycopg", "psycopg_pool"}
-_WORDS: Final = re.compile(r"\b(host|hostaddr|port|dbname|user|password|service)\s*=")
+_WORDS: Final = re.compile(r"(^|\s)(host|hostaddr|port|dbname|user|password|service)\s*=")
 """How libpq takes an address otherwise. It is no file's name, and what is missing is named whole in messages."""
 
 

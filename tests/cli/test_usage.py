@@ -69,9 +69,11 @@ def test_a_server_in_words_is_no_file_and_its_password_is_not_shown(shell: Shell
     out, err = shell.run(*command, "--db", "host=localhost user=me password=secret", code=2)
     assert "expected a file, or a server as postgresql://user@host/database instead of in words" in err
     assert "secret" not in out + err
-    # Whoever calls a file so has it.
+    # Whoever calls a file so has it, and folders may well be called so.
     (shell.folder / "user=me.db").write_bytes(b"")
     shell.run("add", "items.jsonl", "--db", "user=me.db")
+    (shell.folder / "user=me").mkdir()
+    shell.run("add", "items.jsonl", "--db", "./user=me/new.db")
 
 
 def test_the_queue_that_is_meant_must_be_clear(shell: Shell) -> None:
