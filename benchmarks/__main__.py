@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="What the library costs, beside others.")
     parser.add_argument("questions", nargs="*", metavar="QUESTION", help=f"out of {', '.join(QUESTIONS)}; all without")
-    parser.add_argument("--quick", action="store_true", help="small sizes, about a minute")
+    parser.add_argument("--quick", action="store_true", help="small sizes, two to three minutes")
     parser.add_argument("--largest", type=int, default=GRID[-1], metavar="N", help="leave out larger sizes of the grid")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     parser.add_argument("--output", type=Path, metavar="DIR", help="write report.txt, report.json and sizes.svg there")

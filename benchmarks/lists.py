@@ -27,13 +27,13 @@ _RESERVED: Final = 200_000
 _RANK: Final = "rank anew"
 _BY_IDS: Final = "remove by ids"
 _BY_FILTER: Final = "remove by a filter"
-_REMOVALS: Final[Mapping[str, Callable[[Sequence[str]], tuple[Sequence[str] | ItemFilter, int]]]] = {
-    _BY_IDS: lambda ids: (ids, len(ids)),
-    _BY_FILTER: lambda ids: (ItemFilter(finished=False), len(ids)),
+_REMOVALS: Final[Mapping[str, Callable[[Sequence[str]], Sequence[str] | ItemFilter]]] = {
+    _BY_IDS: lambda ids: ids,
+    _BY_FILTER: lambda _: ItemFilter(finished=False),
     # An item costs more there: nearly every page of the indexes keeps the other half of its items.
-    "remove half of a queue by ids": lambda ids: (ids[: len(ids) // 2], len(ids) // 2),
+    "remove half of a queue by ids": lambda ids: ids[: len(ids) // 2],
 }
-"""What is removed of a queue with these ids, and how many items that are."""
+"""What is removed of a queue with these ids. Nothing in it is finished."""
 _LEAST: Final = {
     (_RANK, OURS_SQLITE): 30_000,
     (_RANK, OursOnPostgres.name): 10_000,
@@ -42,7 +42,7 @@ _LEAST: Final = {
 }
 """Least items a second."""
 _ROUNDS: Final = 3
-"""How often SQLite, which has most of the lines, does it."""
+"""How many queues SQLite, which has most of the lines, ranks anew and removes in each way; the others do so once."""
 _LONGEST_WAIT: Final = 1_000
 """Most milliseconds that a claim of another queue waits meanwhile."""
 _CLAIMS: Final = 300
@@ -72,24 +72,25 @@ def _opened(run: Run, name: str, server: Any) -> Repository:  # noqa: ANN401 - o
 
 
 def _rank_and_remove(run: Run, name: str, server: Any) -> None:  # noqa: ANN401 - as above
-    """Rank a queue anew and remove its items, each time one that was filled for it."""
+    """Rank a queue anew and remove its items in each way, out of a queue that was filled for it."""
     size = run.settings.size(_ASKED)
     rates: dict[str, list[float]] = {}
     longest = 0.0
     rounds = min(run.settings.rounds, _ROUNDS) if name == OURS_SQLITE else 1
     for _ in range(rounds):
-        for work in _REMOVALS:
+        for work, choose in _REMOVALS.items():
             with _opened(run, name, server) as repository:
                 filled = fill(repository, size)
                 ids = [item.id for item in filled.queues.iter_items(filled.queue_id, ItemQuery(include_payload=False))]
                 ranks = {item_id: (number * 7_919) % size + 1_000 for number, item_id in enumerate(ids)}
                 ranked = _rate(partial(filled.queues.reprioritise, filled.queue_id, ranks), size)
                 rates.setdefault(_RANK, []).append(ranked)
-                removed, waited = _remove(filled, *_REMOVALS[work](ids))
+                which = choose(ids)
+                removed, waited = _remove(filled, which, size if isinstance(which, ItemFilter) else len(which))
             rates.setdefault(work, []).append(removed)
             longest = max(longest, waited)
     for work, values in rates.items():
-        rate = run.note("lists", work, name, size=size, unit="/s", values=tuple(values))
+        rate = run.note(_QUESTION, work, name, size=size, unit="/s", values=tuple(values))
         if (work, name) in _LEAST:
             run.at_least(f"{work}: {name}", rate, _LEAST[work, name], asked=_ASKED, size=size, unit="/s")
     if name == OURS_SQLITE:
@@ -100,8 +101,12 @@ def _remove(filled: Filled, which: Sequence[str] | ItemFilter, expected: int) ->
     """Remove items while somebody claims elsewhere; gives items a second, and the longest wait in milliseconds."""
     queues = filled.queues
     waits = _Waits(filled, queues.create("other", created_by="ann").id)
-    rate = _rate(partial(queues.remove_items, filled.queue_id, which), expected)
-    return rate, waits.stop()
+    try:
+        rate = _rate(partial(queues.remove_items, filled.queue_id, which), expected)
+    finally:
+        # Otherwise a removal that fails would never end the program.
+        longest = waits.stop()
+    return rate, longest
 
 
 def _rate(call: Any, expected: int) -> float:  # noqa: ANN401 - a call that counts what it changed
