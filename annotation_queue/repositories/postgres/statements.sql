@@ -633,7 +633,9 @@ SELECT t.queue, pg_backend_pid() % 64, t.openings FROM {counts} WHERE t.openings
 -- Counts which of the items that get entries in the log were changed by a transaction younger than this one.
 
 -- name: outran --
-SELECT count(*) FROM {standings} JOIN work AS w ON w.queue = t.queue AND w.num = t.num WHERE t.told > 0 AND w.tx > @tx@
+SELECT count(*) FROM {standings}
+    JOIN LATERAL (SELECT o.tx FROM work AS o WHERE o.queue = t.queue AND o.num = t.num OFFSET 0) AS w ON TRUE
+WHERE t.told > 0 AND w.tx > @tx@
 
 -- The log
 
