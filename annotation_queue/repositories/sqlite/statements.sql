@@ -840,15 +840,35 @@ WHERE h.queue = :queue AND h.kind = 2 AND h.num = :annotator ORDER BY w.priority
 
 -- Items by state
 
--- Lists the items of a queue that are in progress; one that several annotators hold more than once.
+-- Counts the blocks of queue order, and for each state those in which any item is in it.
+
+-- name: blocks_with_states --
+SELECT count(*), coalesce(sum(unstarted > 0), 0), coalesce(sum(in_progress > 0), 0), coalesce(sum(completed > 0), 0),
+    coalesce(sum(skipped > 0), 0)
+FROM counters WHERE queue = ? AND kind = 1
+
+-- Lists the items of a queue that are unstarted: each is open, for everybody or for those whom it is reserved for.
+
+-- name: nums_unstarted --
+SELECT num FROM work INDEXED BY work_open
+WHERE queue = :queue AND claimable_at = -62135596800000000 AND assignees IS NULL AND settled_as = 0 AND state = 0
+UNION ALL SELECT num FROM work INDEXED BY work_reserved
+WHERE queue = :queue AND assignees IS NOT NULL AND claimable_at IS NOT NULL AND settled_as = 0 AND state = 0
+
+-- Lists those that are in progress; one that several annotators hold more than once.
 
 -- name: nums_in_progress --
-SELECT w.num FROM counters AS h CROSS JOIN work AS w ON w.num = h.item WHERE h.queue = ? AND h.kind = 2 AND w.state = 1
+SELECT w.num FROM counters AS h CROSS JOIN work AS w ON w.num = h.item WHERE h.queue = :queue AND h.kind = 2 AND w.state = 1
+
+-- Lists those that are completed, once for each label that any of them ever got.
+
+-- name: nums_completed --
+SELECT w.num FROM log AS l CROSS JOIN work AS w ON w.num = l.item WHERE l.queue = :queue AND l.to_state = 2 AND w.settled_as = 2
 
 -- Lists those that are skipped.
 
 -- name: nums_skipped --
-SELECT num FROM work INDEXED BY work_skipped WHERE queue = ? AND settled_as = 3
+SELECT num FROM work INDEXED BY work_skipped WHERE queue = :queue AND settled_as = 3
 
 -- Policies. An item that nobody touched keeps its standing under any of them.
 

@@ -10,24 +10,21 @@ from annotation_queue.counters import live_and_unfinished
 from annotation_queue.query import ItemFilter, ItemQuery
 from annotation_queue.repositories.sql.orders import Fragment
 from annotation_queue.repositories.sql.paths import OrderPath
-from annotation_queue.repositories.sql.rows import RANKS, STATES
+from annotation_queue.repositories.sql.rows import RANKS
 from annotation_queue.repositories.sqlite.indexes import BY_UPDATED, IN_ORDER
 from annotation_queue.repositories.sqlite.queries.by_update import Wanted
-from annotation_queue.repositories.sqlite.queries.scans import Scan
 from annotation_queue.repositories.sqlite.queries.sorts import AMONG
+from annotation_queue.repositories.sqlite.queries.states import RareStates, in_states
 from annotation_queue.repositories.sqlite.queries.updates import TOLD, first_later
 from annotation_queue.repositories.sqlite.session import Session
 from annotation_queue.repositories.sqlite.statements import SQL
-from annotation_queue.states import IN_PROGRESS, SETTLING, SKIPPED, UNSTARTED
+from annotation_queue.states import UNSTARTED
 from annotation_queue.values import MAX_INTEGER, to_micros
 
 _UNIQUE: Final = {"id": "work_by_id", "call_id": "live_calls", "call_trace_id": "live_traces"}
 """Filters that leave next to nothing, with the index that finds it."""
 FEW: Final = 5_000
 """If fewer items are wanted, sorting them costs less than reading an index that they are strewn over."""
-_SETTLED: Final = frozenset(RANKS[state] for state in SETTLING)
-_APART: Final = {RANKS[IN_PROGRESS]: "nums_in_progress", RANKS[SKIPPED]: "nums_skipped"}
-"""States whose items something else than the index of queue order finds, with the statement that does."""
 
 
 class Filter:
@@ -45,6 +42,7 @@ class Filter:
         self._queue = queue
         self._chosen = query.filter
         self._aggregate = query.annotator_id is None
+        self._most = query.offset + (MAX_INTEGER if query.limit is None else query.limit + 1)
         self.annotator: Final = annotator
         self.fixed: Final[dict[str, int]] = {}
         """Columns of indexes in which every wanted item has the same value, with the value."""
@@ -126,13 +124,16 @@ class Filter:
             return updated
         if "state" not in self._by_field or not self._aggregate:
             return None
-        if not is_few(self._counted_by_state(), self._session.live(self._queue)):
+        wanted = self._counted_by_state()
+        if not is_few(wanted, self._session.live(self._queue)):
             return None
-        ranks = [RANKS[state] for state in self._chosen.annotation_states or ()]
-        # Along queue order the blocks show where they are, as long as nothing finds them sooner.
-        if path is not None and path.index is IN_ORDER and path.even and not _APART.keys() >= {*ranks}:
-            return None
-        return nums_in_states(self._session, self._queue, ranks)
+        rare = RareStates(self._session, self._queue, [RANKS[state] for state in self._chosen.annotation_states or ()])
+        # Along queue order the blocks show where they are, and a page ends before the last of them.
+        if path is not None and path.index is IN_ORDER and path.even:
+            passed = min(self._most, wanted) if self._by_field.keys() == {"state"} else wanted
+            if not rare.are_found_sooner(wanted, passed):
+                return None
+        return rare.nums()
 
     def total(self) -> int | None:
         """Say how many items are wanted, if counters tell; else None."""
@@ -203,33 +204,6 @@ def is_few(wanted: int, live: int) -> bool:
     Of every fourth item, a scan finds enough for a page at once; and if it does not, it passes four times as many as a sort.
     """
     return wanted < min(FEW, live / 4)
-
-
-def in_states(ranks: Sequence[int]) -> Fragment:
-    """Write the condition that an item is in one of some states; of settled ones the index of queue order tells."""
-    settled = [rank for rank in ranks if rank in _SETTLED]
-    others = [rank for rank in ranks if rank not in _SETTLED]
-    if len(others) == len(STATES) - len(_SETTLED):
-        settled, others = [0, *settled], []
-    parts = [f"w.settled_as IN ({', '.join('?' for _ in settled)})"] if settled else []
-    parts += [f"w.settled_as = 0 AND w.state IN ({', '.join('?' for _ in others)})"] if others else []
-    return f"({' OR '.join(parts)})", (*settled, *others)
-
-
-def nums_in_states(session: Session, queue: int, ranks: Sequence[int]) -> list[int]:
-    """List the numbers of items in some states, each once and in no order.
-
-    The cost is linear in those in progress or skipped, and in the blocks that hold others.
-    """
-    found: dict[int, None] = {}
-    for rank in _APART.keys() & {*ranks}:
-        found |= dict.fromkeys(num for (num,) in session.execute(SQL[_APART[rank]], (queue,)))
-    others = [rank for rank in ranks if rank not in _APART]
-    if others:
-        scan = Scan(session, queue, ("", ()), (in_states(others),), " + ".join(STATES[rank] for rank in others))
-        order = OrderPath(IN_ORDER, (), (True,) * len(IN_ORDER.columns))
-        found |= dict.fromkeys(scan.nums(order, None, at=True, limit=MAX_INTEGER, offset=0))
-    return [*found]
 
 
 def among_nums(nums: Sequence[int]) -> Fragment:

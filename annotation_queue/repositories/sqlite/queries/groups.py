@@ -11,9 +11,10 @@ from annotation_queue.repositories.sql.orders import Fragment, Term, values_of
 from annotation_queue.repositories.sql.rows import RANKS, STATES
 from annotation_queue.repositories.sqlite.indexes import key_of, path_of
 from annotation_queue.repositories.sqlite.queries.by_update import Wanted, nums_along
-from annotation_queue.repositories.sqlite.queries.filters import among_nums, in_states, is_few, nums_in_states
+from annotation_queue.repositories.sqlite.queries.filters import among_nums, is_few
 from annotation_queue.repositories.sqlite.queries.scans import Scan
 from annotation_queue.repositories.sqlite.queries.sorts import Sort
+from annotation_queue.repositories.sqlite.queries.states import RareStates, in_states
 from annotation_queue.repositories.sqlite.session import Session
 from annotation_queue.sorting import Order, SortValue
 from annotation_queue.states import UNSTARTED
@@ -64,7 +65,7 @@ class Groups:
             if is_few(group.at_most, self.session.live(self.queue)):
                 sort = Sort(self.session, self.queue, 0, self.terms[1:])
                 behind = None if after is None else values_of(self.order, sort.terms, after)
-                few = among_nums(nums_in_states(self.session, self.queue, [rank]))
+                few = among_nums(RareStates(self.session, self.queue, [rank]).nums())
                 return sort.nums([few], "", behind, limit=limit, offset=0)
         start = None if after is None else key_of(path, self.order, after)
         scan = Scan(self.session, self.queue, ("", ()), (condition,), counted)
