@@ -22,6 +22,7 @@ from benchmarks import (
     pages,
     postgres,
     postgres_pages,
+    rare,
     sizes,
     stats,
 )
@@ -42,6 +43,7 @@ QUESTIONS: Final = {
     "postgres_pages": postgres_pages.measure,
     "claims": claims.measure,
     "batch": batch.measure,
+    "rare": rare.measure,
     "pages": pages.measure,
     "orders": orders.measure,
     "stats": stats.measure,

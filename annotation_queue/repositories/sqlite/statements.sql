@@ -840,13 +840,6 @@ WHERE h.queue = :queue AND h.kind = 2 AND h.num = :annotator ORDER BY w.priority
 
 -- Items by state
 
--- Counts the blocks of queue order, and for each state those in which any item is in it.
-
--- name: blocks_with_states --
-SELECT count(*), coalesce(sum(unstarted > 0), 0), coalesce(sum(in_progress > 0), 0), coalesce(sum(completed > 0), 0),
-    coalesce(sum(skipped > 0), 0)
-FROM counters WHERE queue = ? AND kind = 1
-
 -- Lists the items of a queue that are unstarted: each is open, for everybody or for those whom it is reserved for.
 
 -- name: nums_unstarted --

@@ -14,7 +14,7 @@ from annotation_queue.repositories.sqlite.queries.updates import Moment, count_t
 from annotation_queue.repositories.sqlite.session import Session
 from annotation_queue.repositories.sqlite.statements import SQL
 
-_NEAR: Final = 2_000
+_NEAR: Final = 700
 """If fewer items than this stand between two of a page, they are counted; else the rank of the second is looked up."""
 
 

@@ -48,9 +48,12 @@ class RareStates:
         self._session = session
         self._queue = queue
         self._ranks = ranks
-        n, *having = session.execute(SQL["blocks_with_states"], (queue,)).fetchone()
+        counts = ", ".join(["count(*)", *(f"count(nullif({STATES[rank]}, 0))" for rank in ranks)])
+        n, *having = session.execute(f"SELECT {counts} FROM counters WHERE queue = ? AND kind = 1", (queue,)).fetchone()
         entries = session.live(queue) / max(1, n)
-        self._along: Final[list[float]] = [blocks * entries for blocks in having]
+        self._along: Final[dict[int, float]] = {
+            rank: blocks * entries for rank, blocks in zip(ranks, having, strict=True)
+        }
         """For each state, how many entries of queue order the blocks have in which any item is in it."""
 
     def are_found_sooner(self, wanted: int, passed: int) -> bool:
