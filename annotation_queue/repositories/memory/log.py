@@ -22,6 +22,12 @@ _FEW: Final = 64
 """So few older entries are not worth to be swept out."""
 
 
+def key_of(item_id: str, annotator_id: str) -> str:
+    """Give the key of an annotator's progress on an item: one text, which the garbage collector need not visit."""
+    # No id holds NUL.
+    return f"{item_id}\0{annotator_id}"
+
+
 class Recent:
     """Keys in the order in which each was noted last. To note one takes O(1) on average, to start anywhere O(log n)."""
 
@@ -30,13 +36,13 @@ class Recent:
     def __init__(self) -> None:
         self._nums: list[int] = []
         """Ascending, one for each time that a key was noted, but for those that were swept out."""
-        self._keys: list[object] = []
-        self._last: dict[object, int] = {}
+        self._keys: list[str] = []
+        self._last: dict[str, int] = {}
         """Key -> the number under which it was noted last. What stands under an older one is passed over."""
         self._most = _FEW
         """At how many numbers it is time to ask whether more than half of them are older ones; never later."""
 
-    def note(self, key: object, num: int) -> None:
+    def note(self, key: str, num: int) -> None:
         """Note a key under a number greater than every other."""
         nums = self._nums
         nums.append(num)
@@ -45,14 +51,14 @@ class Recent:
         if len(nums) > self._most:
             self._make_room()
 
-    def discard(self, key: object) -> int:
+    def discard(self, key: str) -> int:
         """Forget a key, and give the number under which it was noted last; 0 for none."""
         num = self._last.pop(key, 0)
         if num:
             self._most -= 2
         return num
 
-    def put_back(self, key: object, num: int) -> None:
+    def put_back(self, key: str, num: int) -> None:
         """Note a key again that was discarded, under the number that it had. O(n)."""
         at = bisect_left(self._nums, num)
         if at == len(self._nums) or self._nums[at] != num:
@@ -68,11 +74,11 @@ class Recent:
         self._nums = [num for num, _ in kept]
         self._keys = [key for _, key in kept]
 
-    def items(self) -> list[tuple[int, object]]:
+    def items(self) -> list[tuple[int, str]]:
         """List every key under its number, in order. O(n)."""
         return list(self.walk(None, newest_first=False))
 
-    def walk(self, after: int | None, *, newest_first: bool) -> Iterator[tuple[int, object]]:
+    def walk(self, after: int | None, *, newest_first: bool) -> Iterator[tuple[int, str]]:
         """Iterate over the keys behind a number, in order or in the reverse order, each under its number."""
         if newest_first:
             at = len(self._nums) if after is None else bisect_right(self._nums, after - 1)

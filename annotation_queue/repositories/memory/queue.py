@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from operator import attrgetter
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -26,7 +26,7 @@ from annotation_queue.repositories.memory.item import (
     unpacked_transition,
 )
 from annotation_queue.repositories.memory.listings import Listings
-from annotation_queue.repositories.memory.log import Log, Recent
+from annotation_queue.repositories.memory.log import Log, Recent, key_of
 from annotation_queue.repositories.memory.sorted_keys import SortedKeys
 from annotation_queue.states import IN_PROGRESS, SETTLING, UNSTARTED, AnnotationState
 
@@ -66,7 +66,7 @@ class StoredQueue:
         """The progresses on live items, (item id, annotator id), in the order in which they last changed."""
         self.recently_settled = Recent()
         """Those of them that are settled: else a page of labels would pass all that were released last."""
-        self._removed: dict[tuple[str, str], int] = {}
+        self._removed: dict[str, int] = {}
         """The same of removed items, with the number under which each stood there."""
         self._held_by: dict[str, set[Key]] = {}
         """Annotator id -> the keys of the live items that they hold; they are few, and sorted when they are read."""
@@ -144,7 +144,7 @@ class StoredQueue:
         self._finished -= stored.standing.finished
         for progress in stored.progresses:
             self._follow(stored.key, progress.annotator_id, progress.state, UNSTARTED)
-            key = (stored.item.id, progress.annotator_id)
+            key = key_of(stored.item.id, progress.annotator_id)
             self._removed[key] = self.recent.discard(key)
             self.recently_settled.discard(key)
         stored.item = deleted(stored.item, at)
@@ -173,7 +173,7 @@ class StoredQueue:
         self._settled += after.settled
         self._finished += after.finished
         for progress in stored.progresses:
-            key = (stored.item.id, progress.annotator_id)
+            key = key_of(stored.item.id, progress.annotator_id)
             num = self._removed.pop(key)
             self.recent.put_back(key, num)
             if progress.state in SETTLING:
@@ -186,7 +186,7 @@ class StoredQueue:
         """Forget removed items, which the caller drops. O(the log)."""
         for stored in gone:
             for progress in stored.progresses:
-                del self._removed[stored.item.id, progress.annotator_id]
+                del self._removed[key_of(stored.item.id, progress.annotator_id)]
         self.log.erase({stored.item.id for stored in gone})
 
     def change(
@@ -204,7 +204,7 @@ class StoredQueue:
             annotator_id, was, now = transition.annotator_id, transition.from_state, transition.to_state
             if was is not now:
                 self._follow(stored.key, annotator_id, was, now)
-            key, num = (transition.item_id, annotator_id), self.log.append(transition)
+            key, num = key_of(transition.item_id, annotator_id), self.log.append(transition)
             self.recent.note(key, num)
             if now in SETTLING:
                 self.recently_settled.note(key, num)
@@ -287,7 +287,7 @@ class StoredQueue:
         room = query.max_bytes
         recent = self.recently_settled if query.states <= SETTLING else self.recent
         for num, key in recent.walk(None if after is None else after[0], newest_first=query.newest_first):
-            item_id, annotator_id = cast("tuple[str, str]", key)
+            item_id, annotator_id = key.split("\0")
             stored = self.items[item_id]
             own = stored.own(annotator_id)
             if (
@@ -355,22 +355,22 @@ class StoredQueue:
 
     def _check_log(self, live: Sequence[StoredItem]) -> Iterator[str]:
         told: dict[str, list[Transition]] = {}
-        last: dict[object, int] = {}
+        last: dict[str, int] = {}
         for num, transition in enumerate(self.log.transitions, 1):
             if transition is None:
                 continue
             told.setdefault(transition.item_id, []).append(transition)
-            last[transition.item_id, transition.annotator_id] = num
+            last[key_of(transition.item_id, transition.annotator_id)] = num
         histories = {
             s.item.id: s.history for s in self.items.values() if s.item.queue_id == self.queue.id and s.history
         }
         if told != histories:
             yield "the log does not hold the histories of the items"
-        progresses = [(stored.item.id, each.annotator_id) for stored in live for each in stored.progresses]
-        if self.recent.items() != sorted((last.get(key, 0), key) for key in progresses):
+        keys = [key_of(stored.item.id, each.annotator_id) for stored in live for each in stored.progresses]
+        if self.recent.items() != sorted((last.get(key, 0), key) for key in keys):
             yield "the progresses are not in the order in which they last changed"
         done = [
-            (stored.item.id, each.annotator_id)
+            key_of(stored.item.id, each.annotator_id)
             for stored in live
             for each in stored.progresses
             if each.state in SETTLING
@@ -378,10 +378,10 @@ class StoredQueue:
         if self.recently_settled.items() != sorted((last.get(key, 0), key) for key in done):
             yield "the settled progresses are not in the order in which they last changed"
         removed = [s for s in self.items.values() if s.item.queue_id == self.queue.id and s.item.deleted_at is not None]
-        gone = [(stored.item.id, each.annotator_id) for stored in removed for each in stored.progresses]
+        gone = [key_of(stored.item.id, each.annotator_id) for stored in removed for each in stored.progresses]
         if self._removed != {key: last.get(key, 0) for key in gone}:
             yield "the removed progresses do not stand under the numbers that they had"
-        for annotator_id in {*self._held_by, *(annotator_id for _, annotator_id in progresses)}:
+        for annotator_id in {*self._held_by, *(each.annotator_id for stored in live for each in stored.progresses)}:
             held = [
                 stored.key
                 for stored in live

@@ -13,6 +13,7 @@ from annotation_queue.repositories.memory import MemoryRepository
 from annotation_queue.repositories.memory.claims import ClaimIndex, _Blocked
 from annotation_queue.repositories.memory.item import StoredItem
 from annotation_queue.repositories.memory.listings import Listing, Listings
+from annotation_queue.repositories.memory.log import key_of
 from annotation_queue.repositories.memory.queue import StoredQueue
 from annotation_queue.repositories.memory.reservations import Reservations
 from annotation_queue.repositories.memory.timed_keys import TimedKeys
@@ -30,6 +31,7 @@ BY_CHANGE = ItemQuery(sort_by=[SortBy("updated_at")]).order()
 OPEN = ItemFilter(annotation_states={UNSTARTED})
 LATER = datetime(2100, 1, 1, tzinfo=UTC)
 EARLIER = datetime(2000, 1, 1, tzinfo=UTC)
+KEY = key_of("id-000002", "ann")
 
 
 def done(queue: StoredQueue) -> StoredItem:
@@ -89,14 +91,14 @@ QUEUE: list[tuple[str, Callable[[StoredQueue], object], str]] = [
     ("_by_annotator", lambda queue: queue._by_annotator.update(eve={COMPLETED: 1}), "counts"),
     ("log", lambda queue: queue.log.transitions.pop(), "the log does not hold the histories"),
     ("log", lambda queue: queue.log.append(queue.log.transitions[0]), "the log does not hold the histories"),  # type: ignore[arg-type]  # it is there
-    ("recent", lambda queue: queue.recent.discard(("id-000002", "ann")), "order in which they last changed"),
-    ("recent", lambda queue: queue.recent.note(("id-000002", "ann"), 99), "order in which they last changed"),
+    ("recent", lambda queue: queue.recent.discard(KEY), "order in which they last changed"),
+    ("recent", lambda queue: queue.recent.note(KEY, 99), "order in which they last changed"),
     (
         "recently_settled",
-        lambda queue: queue.recently_settled.note(("id-000002", "ann"), 99),
+        lambda queue: queue.recently_settled.note(KEY, 99),
         "the settled progresses are not in the order in which they last changed",
     ),
-    ("_removed", lambda queue: queue._removed.update({("id-000002", "ann"): 1}), "removed progresses do not stand"),
+    ("_removed", lambda queue: queue._removed.update({KEY: 1}), "removed progresses do not stand"),
     ("_held_by", lambda queue: queue._held_by["cy"].pop(), "what 'cy' holds is not what"),
     ("_held_by", lambda queue: queue._held_by.setdefault("eve", {max(queue.in_order)}), "what 'eve' holds is not what"),
 ]
