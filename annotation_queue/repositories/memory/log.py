@@ -28,6 +28,12 @@ def key_of(item_id: str, annotator_id: str) -> str:
     return f"{item_id}\0{annotator_id}"
 
 
+def ids_of(key: str) -> tuple[str, str]:
+    """Give the ids of the item and of the annotator whom a key is made of."""
+    item_id, _, annotator_id = key.partition("\0")
+    return item_id, annotator_id
+
+
 class Recent:
     """Keys in the order in which each was noted last. To note one takes O(1) on average, to start anywhere O(log n)."""
 

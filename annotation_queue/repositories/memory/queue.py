@@ -26,7 +26,7 @@ from annotation_queue.repositories.memory.item import (
     unpacked_transition,
 )
 from annotation_queue.repositories.memory.listings import Listings
-from annotation_queue.repositories.memory.log import Log, Recent, key_of
+from annotation_queue.repositories.memory.log import Log, Recent, ids_of, key_of
 from annotation_queue.repositories.memory.sorted_keys import SortedKeys
 from annotation_queue.states import IN_PROGRESS, SETTLING, UNSTARTED, AnnotationState
 
@@ -63,7 +63,7 @@ class StoredQueue:
         self.orders = Listings(self.in_order, items)
         self.log = Log()
         self.recent = Recent()
-        """The progresses on live items, (item id, annotator id), in the order in which they last changed."""
+        """The keys of the progresses on live items, in the order in which they last changed."""
         self.recently_settled = Recent()
         """Those of them that are settled: else a page of labels would pass all that were released last."""
         self._removed: dict[str, int] = {}
@@ -287,7 +287,7 @@ class StoredQueue:
         room = query.max_bytes
         recent = self.recently_settled if query.states <= SETTLING else self.recent
         for num, key in recent.walk(None if after is None else after[0], newest_first=query.newest_first):
-            item_id, annotator_id = key.split("\0")
+            item_id, annotator_id = ids_of(key)
             stored = self.items[item_id]
             own = stored.own(annotator_id)
             if (

@@ -630,7 +630,7 @@ INSERT INTO openings AS o (queue, shard, openings)
 SELECT t.queue, pg_backend_pid() % 64, t.openings FROM {counts} WHERE t.openings <> 0
 @summed@
 
--- Counts which of the items that get entries in the log were changed by a transaction younger than this one.
+-- Counts which of the items that get entries in the log were changed by a transaction younger than this one. OFFSET 0 as above.
 
 -- name: outran --
 SELECT count(*) FROM {standings}
