@@ -86,10 +86,10 @@ def _race(run: Run, filled: dict[str, Filled], state: AnnotationState, size: int
     assert len(answers[0]) == _PAGE, f"too few items are {state}"
     assert answers[0] == answers[1], f"the storages differ in what is {state}"
     laps = {name: repeated(call, at_most=200, seconds=run.settings.lap_seconds / 10) for name, call in calls.items()}
-    medians = run.race(_QUESTION, f"{state.replace('_', ' ')}, first page, position", size, laps, unit="ms")
+    work = f"one in {size // _RARE:,} items {state.replace('_', ' ')}, first page, position"
+    medians = run.race(_QUESTION, work, size, laps, unit="ms")
     for name, limit in _LIMITS.items():
-        work = f"one in {size // _RARE:,} items {state.replace('_', ' ')}, first page, position: {name}"
-        run.at_most(work, medians[name], limit, asked=_LARGE, size=size, unit="ms")
+        run.at_most(f"{work}: {name}", medians[name], limit, asked=_LARGE, size=size, unit="ms")
 
 
 def _ask(filled: Filled, query: ItemQuery) -> Callable[[], ItemPage]:

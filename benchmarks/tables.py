@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 _OURS: Final = ("annotation_queue, SQLite", "annotation_queue, memory")
 _PAGERS: Final = (*_OURS, "join + ROW_NUMBER, SQLite", "join + ROW_NUMBER, duckdb", "pandas", "plain Python list")
-_PAGED: Final = ("pages", "stats")
+_PAGED: Final = ("pages", "rare states", "stats")
+"""The questions whose pages are shown, in this order."""
 _DURABILITIES: Final = ("NORMAL", "FULL")
 
 
@@ -28,7 +29,10 @@ def tables(report: dict[str, Any]) -> str:
     machine, largest = report["machine"], max(report["sizes"])
     found = {(each["work"], each["contestant"], each["size"]): each["median"] for each in report["figures"]}
     works = dict.fromkeys(
-        each["work"] for each in report["figures"] if each["question"] in _PAGED and each["unit"] == "ms"
+        each["work"]
+        for question in _PAGED
+        for each in report["figures"]
+        if each["question"] == question and each["unit"] == "ms"
     )
     pages = [(work, *(found.get((work, name, largest)) for name in _PAGERS)) for work in works]
     claims = [(durability, f"claim + complete, {durability}") for durability in _DURABILITIES]
