@@ -64,6 +64,8 @@ NEW_KIND: Final = Kind(STATES.index(UNSTARTED))
 """That of an item that nobody touched."""
 KIND_COLUMNS: Final = (*STATES, "waiting")
 """What the columns of ``counters`` count of a block."""
+_OF_BLOCK: Final = 2
+"""Of which kind a block's row there is."""
 
 
 @cache
@@ -193,10 +195,10 @@ def moved_blocks(session: Session, queue: int, moves: Sequence[Move]) -> list[Co
     if len(moves) == 1:
         (move,) = moves
         ((*_, num, _),) = session.execute(SQL["block_of"], (queue, IN_ORDER.num, *move.place)).fetchall()
-        return [counter_row(queue, 1, num, *_DIFFERENCES[move.before, move.after])]
+        return [counter_row(queue, _OF_BLOCK, num, *_DIFFERENCES[move.before, move.after])]
     by_key = {move.place: _DIFFERENCES[move.before, move.after] for move in moves}
     return [
-        counter_row(queue, 1, block.num, *_sum_of(fallen))
+        counter_row(queue, _OF_BLOCK, block.num, *_sum_of(fallen))
         for block, fallen in _by_block(session, queue, IN_ORDER, [*by_key], [*by_key.values()])
     ]
 
@@ -349,7 +351,7 @@ def _add(session: Session, changes: Sequence[tuple[_Block, Mapping[Kind, int]]],
     for block, kinds in changes:
         if block.num:
             sums = _sum_of({_COUNTS[kind]: sign * times for kind, times in kinds.items()})
-            rows.append(counter_row(block.queue, 1, block.num, *sums))
+            rows.append(counter_row(block.queue, _OF_BLOCK, block.num, *sums))
     COUNT.run(session, rows)
 
 
@@ -373,7 +375,7 @@ def _split(session: Session, block: _Block, index: Index, n: int) -> None:
             held = session.execute(SQL["kinds"], (block.queue, block.num)).fetchone()
             moved = [had - kept for had, kept in zip(held, kinds, strict=True)]
             moves = {rest.num: moved, block.num: [-count for count in moved]}
-            COUNT.run(session, [counter_row(block.queue, 1, num, *counts) for num, counts in moves.items()])
+            COUNT.run(session, [counter_row(block.queue, _OF_BLOCK, num, *counts) for num, counts in moves.items()])
         session.executemany(SQL["add_to_block"], ((rank - n, *block.key), (n - rank, *rest.key)))
         block = rest
 

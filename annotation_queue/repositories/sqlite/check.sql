@@ -39,7 +39,7 @@ WITH RECURSIVE whole AS (
     SELECT e.num, coalesce(t.unstarted, 0), coalesce(t.in_progress, 0), coalesce(t.completed, 0), coalesce(t.skipped, 0)
     FROM whole AS e LEFT JOIN told AS t ON t.num = e.num WHERE e.num < e.n
 ), kept AS (
-    SELECT num, unstarted, in_progress, completed, skipped FROM counters WHERE queue = :queue AND kind = -1
+    SELECT num, unstarted, in_progress, completed, skipped FROM counters WHERE queue = :queue AND kind = 3
 )
 SELECT num FROM (SELECT * FROM expected EXCEPT SELECT * FROM kept)
 UNION SELECT num FROM (SELECT * FROM kept EXCEPT SELECT * FROM expected)
@@ -56,7 +56,7 @@ WITH labels AS (
     FROM (SELECT annotator AS num, stretch, state FROM labels UNION ALL SELECT 0, stretch, state FROM labels)
     GROUP BY num, stretch
 ), kept AS (
-    SELECT num, item, completed, skipped FROM counters WHERE queue = :queue AND kind = -2 AND (completed, skipped) <> (0, 0)
+    SELECT num, item, completed, skipped FROM counters WHERE queue = :queue AND kind = 4 AND (completed, skipped) <> (0, 0)
 )
 SELECT stretch FROM (SELECT * FROM expected EXCEPT SELECT * FROM kept)
 UNION SELECT item FROM (SELECT * FROM kept EXCEPT SELECT * FROM expected)
@@ -64,22 +64,22 @@ UNION SELECT item FROM (SELECT * FROM kept EXCEPT SELECT * FROM expected)
 -- Holds that are counted and not there, or there and not counted, of removed items too; and counters of what there is not.
 
 -- name: wrong_holds --
-SELECT item FROM (SELECT num, item FROM counters WHERE queue = :queue AND kind = 2
+SELECT item FROM (SELECT num, item FROM counters WHERE queue = :queue AND kind = 1
     EXCEPT SELECT p.annotator, p.item FROM progresses AS p WHERE p.queue = :queue AND p.state = 1)
 UNION SELECT item FROM (SELECT p.annotator, p.item FROM progresses AS p WHERE p.queue = :queue AND p.state = 1
-    EXCEPT SELECT num, item FROM counters WHERE queue = :queue AND kind = 2)
+    EXCEPT SELECT num, item FROM counters WHERE queue = :queue AND kind = 1)
 
 -- name: stray_counters --
 SELECT c.kind, c.num, c.item FROM counters AS c WHERE c.queue = :queue AND NOT CASE c.kind
-    WHEN -2 THEN (c.unstarted, c.in_progress, c.waiting, c.settled, c.finished) = (0, 0, 0, 0, 0)
-        AND (c.next_expiry, c.reopenings, c.entries, c.latest, c.erased) = (0, 0, 0, 0, 0)
-    WHEN -1 THEN c.item = 0
-        AND (c.waiting, c.settled, c.finished, c.next_expiry, c.reopenings, c.entries, c.latest, c.erased) = (0, 0, 0, 0, 0, 0, 0, 0)
     WHEN 0 THEN c.item = 0 AND c.waiting = 0
-    WHEN 1 THEN c.item = 0 AND EXISTS (SELECT 1 FROM blocks AS b WHERE b.queue = c.queue AND b.lane = 1 AND b.num = c.num)
+    WHEN 1 THEN (c.unstarted, c.in_progress, c.completed, c.skipped, c.waiting) = (0, 0, 0, 0, 0)
         AND (c.settled, c.finished, c.next_expiry, c.reopenings, c.entries, c.latest, c.erased) = (0, 0, 0, 0, 0, 0, 0)
-    WHEN 2 THEN (c.unstarted, c.in_progress, c.completed, c.skipped, c.waiting) = (0, 0, 0, 0, 0)
+    WHEN 2 THEN c.item = 0 AND EXISTS (SELECT 1 FROM blocks AS b WHERE b.queue = c.queue AND b.lane = 1 AND b.num = c.num)
         AND (c.settled, c.finished, c.next_expiry, c.reopenings, c.entries, c.latest, c.erased) = (0, 0, 0, 0, 0, 0, 0)
+    WHEN 3 THEN c.item = 0
+        AND (c.waiting, c.settled, c.finished, c.next_expiry, c.reopenings, c.entries, c.latest, c.erased) = (0, 0, 0, 0, 0, 0, 0, 0)
+    WHEN 4 THEN (c.unstarted, c.in_progress, c.waiting, c.settled, c.finished) = (0, 0, 0, 0, 0)
+        AND (c.next_expiry, c.reopenings, c.entries, c.latest, c.erased) = (0, 0, 0, 0, 0)
     ELSE FALSE END
 
 -- name: shared_numbers --

@@ -231,7 +231,7 @@ class _Labels:
         parts = [part(ends._replace(low=max(ends.low, counted - 1)))] if ends.high > counted else []
         if ends.low < counted:
             of_stretches: list[Fragment] = [
-                ("s.queue = ? AND s.kind = -2 AND s.num = ?", (queue, self._annotator)),
+                ("s.queue = ? AND s.kind = 4 AND s.num = ?", (queue, self._annotator)),
                 (f"{' + '.join(f's.{STATES[rank]}' for rank in self._ranks)} > 0", ()),
                 ("s.item >= ? AND s.item <= ?", (ends.low // size, min(ends.high, counted) // size)),
                 # One end on each side, or SQLite goes by the other one.

@@ -53,7 +53,7 @@ def spans(session: Session, queue: int, counted: str, start: Key | None = None, 
         where, values = f"AND (b.a, b.b, b.id) {'>=' if up else '<='} (?, ?, ?)", (*values, *begins)
     way = "ASC" if up else "DESC"
     blocks = session.execute(
-        f"SELECT b.a, b.b, b.id, {counted} FROM blocks AS b CROSS JOIN counters AS c ON c.queue = b.queue AND c.kind = 1 "
+        f"SELECT b.a, b.b, b.id, {counted} FROM blocks AS b CROSS JOIN counters AS c ON c.queue = b.queue AND c.kind = 2 "
         f"AND c.num = b.num AND c.item = 0 WHERE b.queue = ? AND b.lane = ? {where} "
         f"ORDER BY b.a {way}, b.b {way}, b.id {way}",
         values,

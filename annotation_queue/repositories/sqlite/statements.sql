@@ -519,14 +519,14 @@ log AS l CROSS JOIN work AS w ON w.num = l.item AND w.last_entry = l.num AND w.i
 
 -- name: add_stretch --
 INSERT INTO counters (queue, kind, num, unstarted, in_progress, completed, skipped)
-SELECT :queue, -1, :num, coalesce(sum(w.state = 0), 0), coalesce(sum(w.state = 1), 0), coalesce(sum(w.state = 2), 0), coalesce(sum(w.state = 3), 0)
+SELECT :queue, 3, :num, coalesce(sum(w.state = 0), 0), coalesce(sum(w.state = 1), 0), coalesce(sum(w.state = 2), 0), coalesce(sum(w.state = 3), 0)
 FROM @told@ WHERE l.queue = :queue AND l.num >= :low AND l.num < :high
 
 -- Takes from what a stretch counts.
 
 -- name: take_from_stretch --
 UPDATE counters SET unstarted = unstarted - ?, in_progress = in_progress - ?, completed = completed - ?, skipped = skipped - ?
-WHERE queue = ? AND kind = -1 AND num = ? AND item = 0
+WHERE queue = ? AND kind = 3 AND num = ? AND item = 0
 
 -- Takes live items from whatever stretches count them.
 
@@ -539,14 +539,14 @@ FROM (
     FROM json_each(:nums) AS wanted CROSS JOIN work AS w ON w.num = wanted.value
     WHERE w.queue = :queue AND w.is_told = 1 GROUP BY w.last_entry / :size
 ) AS t
-WHERE c.queue = :queue AND c.kind = -1 AND c.num = t.num AND c.item = 0
+WHERE c.queue = :queue AND c.kind = 3 AND c.num = t.num AND c.item = 0
 
 -- Adds labels to what stretches of a log count: to those of their annotators, and to those of all.
 
 -- name: count_labels --
 INSERT INTO counters (queue, kind, num, item, completed, skipped)
-SELECT :queue, -2, annotator, stretch, :n * completed, :n * skipped FROM labels
-UNION ALL SELECT :queue, -2, 0, stretch, :n * sum(completed), :n * sum(skipped) FROM labels GROUP BY stretch
+SELECT :queue, 4, annotator, stretch, :n * completed, :n * skipped FROM labels
+UNION ALL SELECT :queue, 4, 0, stretch, :n * sum(completed), :n * sum(skipped) FROM labels GROUP BY stretch
 ON CONFLICT (queue, kind, num, item) DO UPDATE SET completed = completed + excluded.completed, skipped = skipped + excluded.skipped
 
 -- Does so with all of a stretch.
@@ -616,12 +616,12 @@ INSERT INTO blocks (queue, lane, a, b, id, num, n) VALUES (?, ?, ?, ?, ?, ?, ?)
 -- The same for what it counts besides.
 
 -- name: add_kinds --
-INSERT INTO counters (queue, kind, num) VALUES (:queue, 1, :num)
+INSERT INTO counters (queue, kind, num) VALUES (:queue, 2, :num)
 
 -- Gives the number of the next new block.
 
 -- name: next_block --
-SELECT coalesce(max(num), 0) + 1 FROM counters WHERE queue = ? AND kind = 1
+SELECT coalesce(max(num), 0) + 1 FROM counters WHERE queue = ? AND kind = 2
 
 -- Finds the block that a key falls into.
 
@@ -657,7 +657,7 @@ UPDATE blocks SET n = n + ? WHERE queue = ? AND lane = ? AND a = ? AND b = ? AND
 -- Says what a block counts besides.
 
 -- name: kinds --
-SELECT unstarted, in_progress, completed, skipped, waiting FROM counters WHERE queue = ? AND kind = 1 AND num = ? AND item = 0
+SELECT unstarted, in_progress, completed, skipped, waiting FROM counters WHERE queue = ? AND kind = 2 AND num = ? AND item = 0
 
 -- Deletes a block that counts nothing any more.
 
@@ -665,18 +665,18 @@ SELECT unstarted, in_progress, completed, skipped, waiting FROM counters WHERE q
 DELETE FROM blocks WHERE queue = ? AND lane = ? AND a = ? AND b = ? AND id = ?
 
 -- name: delete_kinds --
-DELETE FROM counters WHERE queue = ? AND kind = 1 AND num = ?
+DELETE FROM counters WHERE queue = ? AND kind = 2 AND num = ?
 
 -- Lists the blocks of an index in its order.
 
 -- name: blocks --
 SELECT b.num, b.a, b.b, b.id, b.n, c.unstarted, c.in_progress, c.completed, c.skipped, c.waiting
-FROM blocks AS b LEFT JOIN counters AS c ON c.queue = b.queue AND c.kind = 1 AND c.num = b.num AND c.item = 0 AND b.lane = 1
+FROM blocks AS b LEFT JOIN counters AS c ON c.queue = b.queue AND c.kind = 2 AND c.num = b.num AND c.item = 0 AND b.lane = 1
 WHERE b.queue = ? AND b.lane = ? ORDER BY b.a, b.b, b.id
 
 -- Counters
 
--- Adds to what is counted: of a queue (kind 0, number 0), which says where its log ends too, of an annotator (kind 0) or of a block (1).
+-- Adds to what is counted: of a queue (kind 0, number 0), which says where its log ends too, of an annotator (kind 0) or of a block (2).
 
 -- name: count --
 UPDATE counters SET unstarted = unstarted + :unstarted, in_progress = in_progress + :in_progress, completed = completed + :completed,
@@ -812,14 +812,14 @@ SELECT EXISTS (
 
 -- name: least_expiry --
 SELECT min(w.claimable_at) FROM counters AS h CROSS JOIN work AS w ON w.num = h.item
-WHERE h.queue = ? AND h.kind = 2 AND w.claimable_at > -62135596800000000 AND w.assignees IS NULL
+WHERE h.queue = ? AND h.kind = 1 AND w.claimable_at > -62135596800000000 AND w.assignees IS NULL
 
 -- Finds when an annotator could claim the first of the items that leases keep from everybody.
 
 -- name: retry_at --
 SELECT min(max(w.claimable_at, coalesce(p.lease_expires_at, w.claimable_at)))
 FROM counters AS h CROSS JOIN work AS w ON w.num = h.item LEFT JOIN progresses AS p ON p.item = w.num AND p.annotator = :annotator
-WHERE h.queue = :queue AND h.kind = 2 AND w.claimable_at > -62135596800000000 AND w.assignees IS NULL
+WHERE h.queue = :queue AND h.kind = 1 AND w.claimable_at > -62135596800000000 AND w.assignees IS NULL
     AND (p.state IS NULL OR p.state < 2)
 
 -- Finds when the first hold of an annotator's own ends on an item that is open for others.
@@ -836,7 +836,7 @@ WHERE w.queue = :queue AND w.claimable_at = -62135596800000000 AND w.assignees I
 SELECT p.token, p.lease_expires_at, @live_item_columns@
 FROM counters AS h CROSS JOIN progresses AS p ON p.item = h.item AND p.annotator = h.num CROSS JOIN work AS w ON w.num = h.item
     CROSS JOIN items AS i ON i.num = w.num
-WHERE h.queue = :queue AND h.kind = 2 AND h.num = :annotator ORDER BY w.priority_down, w.created_at, w.id
+WHERE h.queue = :queue AND h.kind = 1 AND h.num = :annotator ORDER BY w.priority_down, w.created_at, w.id
 
 -- Items by state
 
@@ -851,7 +851,7 @@ WHERE queue = :queue AND assignees IS NOT NULL AND claimable_at IS NOT NULL AND 
 -- Lists those that are in progress; one that several annotators hold more than once.
 
 -- name: nums_in_progress --
-SELECT w.num FROM counters AS h CROSS JOIN work AS w ON w.num = h.item WHERE h.queue = :queue AND h.kind = 2 AND w.state = 1
+SELECT w.num FROM counters AS h CROSS JOIN work AS w ON w.num = h.item WHERE h.queue = :queue AND h.kind = 1 AND w.state = 1
 
 -- Lists those that are completed, once for each label that any of them ever got.
 
@@ -868,7 +868,7 @@ SELECT num FROM work INDEXED BY work_skipped WHERE queue = :queue AND settled_as
 -- The items of a queue that somebody holds.
 
 -- name: held_nums --
-SELECT h.item FROM counters AS h WHERE h.queue = :queue AND h.kind = 2
+SELECT h.item FROM counters AS h WHERE h.queue = :queue AND h.kind = 1
 
 -- Counts the touched items of a queue that nobody holds, by how many completed and skipped them.
 
@@ -888,7 +888,7 @@ WHERE w.queue = :queue AND w.completed = :completed AND w.skipped = :skipped AND
 -- name: held_items --
 SELECT w.num, w.priority_down, w.created_at, w.id, w.state, w.completed, w.skipped, w.claimable_at, p.lease_expires_at
 FROM counters AS h CROSS JOIN work AS w ON w.num = h.item CROSS JOIN progresses AS p ON p.item = h.item AND p.annotator = h.num
-WHERE h.queue = :queue AND h.kind = 2 ORDER BY h.item
+WHERE h.queue = :queue AND h.kind = 1 ORDER BY h.item
 
 -- Changes some items. The list is an object: each item's number with the time from which on it may be claimed, or null.
 

@@ -124,7 +124,7 @@ def stretches(
     whole = whole_stretches(session.log_end(queue).entries)
     newest = [Stretch(whole, None)] if low < high and whole * SIZE < high else []
     text = (
-        f"SELECT num, {_columns(ranks)} FROM counters WHERE queue = ? AND kind = -1 "
+        f"SELECT num, {_columns(ranks)} FROM counters WHERE queue = ? AND kind = 3 "
         f"AND num >= ? AND num < ? AND item = 0 AND {_columns(ranks)} > 0 ORDER BY num {'ASC' if up else 'DESC'}"
     )
     counted = session.execute(text, (queue, low // SIZE, -(-high // SIZE)))
@@ -136,7 +136,7 @@ def sum_of_stretches(session: Session, queue: int, ranks: Sequence[int], first: 
     """Sum up what the stretches from one on to before another, or to the last that is counted, tell of in some states."""
     most = MAX_INTEGER if end is None else end
     text = (
-        f"SELECT coalesce(sum({_columns(ranks)}), 0) FROM counters WHERE queue = ? AND kind = -1 AND num >= ? AND num < ? "
+        f"SELECT coalesce(sum({_columns(ranks)}), 0) FROM counters WHERE queue = ? AND kind = 3 AND num >= ? AND num < ? "
         "AND item = 0"
     )
     (n,) = session.execute(text, (queue, first, most)).fetchone()

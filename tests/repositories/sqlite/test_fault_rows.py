@@ -219,7 +219,7 @@ def test_blocks_that_are_missing_too_many_or_too_long_are_named(whole: tuple[Pat
         connection.execute(f"DELETE FROM blocks {where} AND a <> {MIN_INTEGER}")  # noqa: S608 - as above
         connection.execute(f"UPDATE blocks SET n = ? {where}", (n,))  # noqa: S608 - as above
         if lane is IN_ORDER:
-            kinds = "WHERE queue = 1 AND kind = 1"
+            kinds = "WHERE queue = 1 AND kind = 2"
             sums = connection.execute(
                 f"SELECT {', '.join(f'sum({each})' for each in KIND_COLUMNS)} FROM counters {kinds}"  # noqa: S608 - as above
             ).fetchone()

@@ -141,9 +141,9 @@ def test_a_file_of_version_1_gets_its_stretches(tmp_path: Path, monkeypatch: pyt
     connections = Connections(str(path), "OFF", 1.0)
     prepare(connections, [MIGRATIONS[0], smaller])
     with connections.reading() as connection:
-        ((told,),) = connection.execute("SELECT sum(completed) FROM counters WHERE kind = -1").fetchall()
-        ((of_all,),) = connection.execute("SELECT sum(completed) FROM counters WHERE kind = -2 AND num = 0")
-        ((of_each,),) = connection.execute("SELECT sum(completed) FROM counters WHERE kind = -2 AND num > 0")
+        ((told,),) = connection.execute("SELECT sum(completed) FROM counters WHERE kind = 3").fetchall()
+        ((of_all,),) = connection.execute("SELECT sum(completed) FROM counters WHERE kind = 4 AND num = 0")
+        ((of_each,),) = connection.execute("SELECT sum(completed) FROM counters WHERE kind = 4 AND num > 0")
     connections.close()
     assert of_all == of_each > 0
     assert told > 0

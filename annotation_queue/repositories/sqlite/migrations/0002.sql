@@ -151,12 +151,13 @@ CREATE INDEX work_by_own_time ON work (queue, updated_at, id, op, added_by, sett
 -- Kind 0: `num` is an annotator, with the progresses on live items by state; or 0, which is the queue as a whole, with its live items by
 -- aggregate state, settled and finished ones, a time before which no lease that keeps an item from everybody ends, how often items
 -- became open or work was reopened, how many entries its log has, and the greatest time in it.
--- Kind 1: `num` is the number of a block of queue order, with its items by aggregate state, and those that leases keep from everybody.
--- Kind 2: the annotator `num` holds `item`, a removed one too. Triggers keep it.
--- Kind -1: `num` is the number of a stretch of the log, with the items whose last change is told there by aggregate state. A stretch
+-- Kind 1: the annotator `num` holds `item`, a removed one too. Triggers keep it.
+-- Kind 2: `num` is the number of a block of queue order, with its items by aggregate state, and those that leases keep from everybody.
+-- Kind 3: `num` is the number of a stretch of the log, with the items whose last change is told there by aggregate state. A stretch
 -- has the entries whose numbers give its own when they are divided by 1,024; only those that have all of them are there.
--- Kind -2: `item` is the number of such a stretch, `num` an annotator or 0 for all, with the labels, which are the completed and
+-- Kind 4: `item` is the number of such a stretch, `num` an annotator or 0 for all, with the labels, which are the completed and
 -- skipped progresses on live items, that changed there last. Where there are none, there need be no row.
+-- What every claim changes comes first, and what grows with the log last: so it stays on one page, or on two where blocks are many.
 ALTER TABLE counters RENAME TO counters_1;
 
 CREATE TABLE counters (
@@ -209,7 +210,7 @@ DROP TABLE blocks_1;
 
 -- Blocks and items are sorted together: an item falls into the block before it.
 INSERT INTO counters (queue, kind, num, unstarted, in_progress, completed, skipped, waiting)
-SELECT queue, 1, num, coalesce(sum(state = 0), 0), coalesce(sum(state = 1), 0), coalesce(sum(state = 2), 0), coalesce(sum(state = 3), 0),
+SELECT queue, 2, num, coalesce(sum(state = 0), 0), coalesce(sum(state = 1), 0), coalesce(sum(state = 2), 0), coalesce(sum(state = 3), 0),
     coalesce(sum(claimable_at > -62135596800000000), 0)
 FROM (
     SELECT queue, state, claimable_at,
@@ -223,7 +224,7 @@ FROM (
 UPDATE counters SET unstarted = t.unstarted, in_progress = t.in_progress, completed = t.completed, skipped = t.skipped
 FROM (
     SELECT queue, sum(unstarted) AS unstarted, sum(in_progress) AS in_progress, sum(completed) AS completed, sum(skipped) AS skipped
-    FROM counters WHERE kind = 1 GROUP BY queue
+    FROM counters WHERE kind = 2 GROUP BY queue
 ) AS t
 WHERE t.queue = counters.queue AND counters.kind = 0 AND counters.num = 0;
 
@@ -231,10 +232,10 @@ UPDATE counters SET entries = t.entries, latest = t.latest
 FROM (SELECT queue, max(num) AS entries, max(latest) AS latest FROM log GROUP BY queue) AS t
 WHERE t.queue = counters.queue AND counters.kind = 0 AND counters.num = 0;
 
-INSERT INTO counters (queue, kind, num, item) SELECT queue, 2, annotator, item FROM progresses WHERE state = 1;
+INSERT INTO counters (queue, kind, num, item) SELECT queue, 1, annotator, item FROM progresses WHERE state = 1;
 
 INSERT INTO counters (queue, kind, num, unstarted, in_progress, completed, skipped)
-SELECT l.queue, -1, l.num / 1024, coalesce(sum(w.state = 0), 0), coalesce(sum(w.state = 1), 0), coalesce(sum(w.state = 2), 0),
+SELECT l.queue, 3, l.num / 1024, coalesce(sum(w.state = 0), 0), coalesce(sum(w.state = 1), 0), coalesce(sum(w.state = 2), 0),
     coalesce(sum(w.state = 3), 0)
 FROM log AS l LEFT JOIN work AS w ON w.num = l.item AND w.last_entry = l.num AND w.is_told = 1
 GROUP BY l.queue, l.num / 1024 HAVING max(l.num) % 1024 = 1023;
@@ -245,28 +246,28 @@ WITH labels AS (
     WHERE p.state >= 2 AND p.entry / 1024 < (c.entries + 1) / 1024
 )
 INSERT INTO counters (queue, kind, num, item, completed, skipped)
-SELECT queue, -2, num, stretch, sum(state = 2), sum(state = 3)
+SELECT queue, 4, num, stretch, sum(state = 2), sum(state = 3)
 FROM (SELECT queue, annotator AS num, stretch, state FROM labels UNION ALL SELECT queue, 0, stretch, state FROM labels)
 GROUP BY queue, num, stretch;
 
 CREATE TRIGGER progresses_held_first AFTER INSERT ON progresses WHEN new.state = 1
 BEGIN
-    INSERT INTO counters (queue, kind, num, item) VALUES (new.queue, 2, new.annotator, new.item);
+    INSERT INTO counters (queue, kind, num, item) VALUES (new.queue, 1, new.annotator, new.item);
 END;
 
 CREATE TRIGGER progresses_held_again AFTER UPDATE OF state ON progresses WHEN new.state = 1 AND old.state <> 1
 BEGIN
-    INSERT INTO counters (queue, kind, num, item) VALUES (new.queue, 2, new.annotator, new.item);
+    INSERT INTO counters (queue, kind, num, item) VALUES (new.queue, 1, new.annotator, new.item);
 END;
 
 CREATE TRIGGER progresses_held_no_more AFTER UPDATE OF state ON progresses WHEN new.state <> 1 AND old.state = 1
 BEGIN
-    DELETE FROM counters WHERE queue = old.queue AND kind = 2 AND num = old.annotator AND item = old.item;
+    DELETE FROM counters WHERE queue = old.queue AND kind = 1 AND num = old.annotator AND item = old.item;
 END;
 
 CREATE TRIGGER progresses_erased AFTER DELETE ON progresses WHEN old.state = 1
 BEGIN
-    DELETE FROM counters WHERE queue = old.queue AND kind = 2 AND num = old.annotator AND item = old.item;
+    DELETE FROM counters WHERE queue = old.queue AND kind = 1 AND num = old.annotator AND item = old.item;
 END;
 
 -- Whom an item is reserved for: a text that is a JSON list; NULL for nobody. Claims look for reserved items in `reservations`, and for

@@ -104,7 +104,7 @@ class BlockCounts:
         if what == "n" and rank >= self._before:
             start, rank = self._at, rank - self._before
         place = (self._queue, self._index.num, *start)
-        kinds = "CROSS JOIN counters AS c ON c.queue = b.queue AND c.kind = 1 AND c.num = b.num AND c.item = 0"
+        kinds = "CROSS JOIN counters AS c ON c.queue = b.queue AND c.kind = 2 AND c.num = b.num AND c.item = 0"
         counts = self._session.execute(
             f"SELECT {what} FROM blocks AS b {'' if what == 'n' else kinds} "
             "WHERE b.queue = ? AND b.lane = ? AND (b.a, b.b, b.id) >= (?, ?, ?) ORDER BY b.a, b.b, b.id",

@@ -49,7 +49,7 @@ class RareStates:
         self._queue = queue
         self._ranks = ranks
         counts = ", ".join(["count(*)", *(f"count(nullif({STATES[rank]}, 0))" for rank in ranks)])
-        n, *having = session.execute(f"SELECT {counts} FROM counters WHERE queue = ? AND kind = 1", (queue,)).fetchone()
+        n, *having = session.execute(f"SELECT {counts} FROM counters WHERE queue = ? AND kind = 2", (queue,)).fetchone()
         entries = session.live(queue) / max(1, n)
         self._along: Final[dict[int, float]] = {
             rank: blocks * entries for rank, blocks in zip(ranks, having, strict=True)
