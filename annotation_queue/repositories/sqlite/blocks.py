@@ -65,7 +65,7 @@ NEW_KIND: Final = Kind(STATES.index(UNSTARTED))
 KIND_COLUMNS: Final = (*STATES, "waiting")
 """What the columns of ``counters`` count of a block."""
 _OF_BLOCK: Final = 2
-"""Of which kind a block's row there is."""
+"""Which kind of row of ``counters`` is a block's; migrations/0002.sql lists all kinds."""
 
 
 @cache
